@@ -1,0 +1,97 @@
+"""What every experiment script shares: typed arguments, one line per failure, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from aejax.config import AejaxError, InputError
+from aejax.dataset_cache import data_dir
+from aejax.interrupt import Interrupted
+
+T = TypeVar("T")
+
+FAILED, WRONG_USAGE, STOPPED = 1, 2, 75
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal and saved."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    keep_compiled_programs()
+    try:
+        main(sys.argv[1:])
+    except AejaxError as error:
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(STOPPED if isinstance(error, Interrupted) else FAILED)
+    except OSError as error:  # a full disk, a file where a folder should be
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def keep_compiled_programs() -> None:
+    """Let JAX keep what it compiles beside the prepared data, so that a second start compiles nothing.
+
+    By the environment, so that JAX need not be imported yet; what the user set stays.
+    """
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str) -> T:
+    """Arguments of a dataclass by tyro; what tyro refuses becomes one line and exit code 2."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
+    except SystemExit as stop:
+        if stop.code == 0:  # --help
+            raise
+        usage_error(f"{_one_line(shown.getvalue())}; see --help")
+
+
+def usage_error(message: str) -> None:
+    """Print one line and exit with 2."""
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    sys.exit(WRONG_USAGE)
+
+
+def default_workdir(config_file: Path) -> Path:
+    """runs/mnist/deep for configs/mnist/deep.py."""
+    parts = config_file.with_suffix("").parts
+    return Path("runs", *(parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]))
+
+
+def require_workdir(workdir: Path) -> None:
+    """Refuse a workdir that cannot be written, before anything slow begins."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        partial = workdir / ".writable"
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
+
+
+def _one_line(boxed: str) -> str:
+    """The message within one of tyro's boxes, with its suggestion if there is one."""
+    lines = [re.sub(r"^[│╭╰]\s*|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()[1:-1]]
+    sections = " ".join("|" if re.fullmatch("─+", line) else line for line in lines).split("|")
+    kept = [
+        section.strip()
+        for section in sections
+        if not section.strip().startswith(("For full helptext", "Argument helptext"))
+    ]
+    return re.sub(r"\s+", " ", "; ".join(kept)) or boxed.strip()

@@ -1,0 +1,148 @@
+"""A trained autoencoder and the record of its training: encode, decode, reconstruct, save, load."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax import record
+from aejax.checkpoint import Checkpoints
+from aejax.config import Config, InputError
+from aejax.corruption import corrupt
+from aejax.datasets import as_images
+from aejax.models import Autoencoder, ImageShape
+from aejax.step import Steps, TrainState, build_steps, test_corruption, unit_interval
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `fit` and `load` return.
+
+    Attributes:
+        description: the content of config.json.
+        state: step, parameters and optimizer state.
+        history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
+        summary: the last figures of a finished run; empty for any state before its end.
+    """
+
+    description: dict[str, Any]
+    state: TrainState
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The configuration that was trained."""
+        return record.config_of(self.description)
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """(height, width, channels)"""
+        return tuple(self.description["dataset"]["image_shape"])
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The Flax module with its trained parameters."""
+        return self._steps.merge(self.state.params)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C], uint8 or floats in [0, 1] → codes float32[N, code_size]."""
+        return self._in_chunks(self._encode, self._images(images))
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Codes float32[N, code_size] → images float32[N, H, W, C]: probabilities for BCE, as they are for MSE."""
+        codes = np.asarray(codes, np.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.config.model.code_size or len(codes) == 0:
+            raise InputError(
+                f"codes have shape {list(codes.shape)}; this model takes [N, {self.config.model.code_size}]"
+            )
+        return self._in_chunks(self._decode, codes)
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] → their reconstructions float32[N, H, W, C]."""
+        return self.decode(self.encode(images))
+
+    def corrupt(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] → float32, corrupted as the test images are in evaluation."""
+        images = unit_interval(jnp.asarray(self._images(images)))
+        kind, strength = self.config.corruption.kind, jnp.float32(self.config.coefficients.noise)
+        return np.asarray(corrupt(kind, test_corruption(self.config), jnp.arange(len(images)), images, strength))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the run to a new folder, for `load`.
+
+        Raises:
+            InputError: the folder holds a run already, or cannot be written.
+        """
+        folder = Path(folder)
+        if (folder / "config.json").exists():
+            raise InputError(f"{folder} holds a run already; give another folder")
+        written = record.Record(folder, self.description)
+        with Checkpoints(folder / "checkpoints", saves=True) as checkpoints:
+            checkpoints.save(int(self.state.step), self.state, self.history[-1]["test"]["total"])
+        written.start(0)
+        for line in self.history:
+            written.add(line)
+        if self.summary:
+            written.finish(self.summary)
+        written.close()
+
+    @functools.cached_property
+    def _steps(self) -> Steps:
+        return build_steps(self.config, self.image_shape)
+
+    @functools.cached_property
+    def _encode(self) -> Callable:
+        return jax.jit(lambda params, images: self._steps.merge(params).encoder(unit_interval(images)))
+
+    @functools.cached_property
+    def _decode(self) -> Callable:
+        edge = {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
+        return jax.jit(lambda params, codes: edge(self._steps.merge(params).decoder(codes)))
+
+    def _images(self, images: np.ndarray) -> np.ndarray:
+        images = as_images(images)
+        if images.shape[1:] != self.image_shape:
+            raise InputError(
+                f"images have shape {list(images.shape)}; this model takes [N, {', '.join(map(str, self.image_shape))}]"
+            )
+        return images
+
+    def _in_chunks(self, function: Callable, rows: np.ndarray) -> np.ndarray:
+        """Apply a compiled function to chunks of a fixed size, so that it compiles for few shapes."""
+        chunk = min(_CHUNK, len(rows))
+        padded = np.concatenate([rows, np.zeros((-len(rows) % chunk, *rows.shape[1:]), rows.dtype)])
+        parts = [function(self.state.params, padded[start : start + chunk]) for start in range(0, len(rows), chunk)]
+        return np.concatenate(jax.device_get(parts))[: len(rows)]
+
+
+def load(workdir: str | Path, which: Literal["newest", "best"] = "newest") -> Run:
+    """The run in a workdir up to its newest checkpoint, or up to the one with the lowest test loss.
+
+    Raises:
+        InputError: there is no run, or its checkpoint is damaged.
+    """
+    if which not in ("newest", "best"):
+        raise InputError(f"which is {which!r}; it must be newest or best")
+    workdir = Path(workdir)
+    description = record.read_description(workdir)
+    image_shape = tuple(description["dataset"]["image_shape"])
+    like = jax.eval_shape(build_steps(record.config_of(description), image_shape).init)
+    if not (workdir / "checkpoints").is_dir():
+        raise InputError(f"{workdir} has no checkpoint yet")
+    with Checkpoints(workdir / "checkpoints", saves=False) as checkpoints:
+        state = checkpoints.restore(like, checkpoints.best() if which == "best" else None)
+    if state is None:
+        raise InputError(f"{workdir} has no checkpoint yet")
+    lines = [line for line in record.read_lines(workdir) if line["step"] <= int(state.step)]
+    summary = record.read_summary(workdir)
+    return Run(description, state, lines, summary if summary.get("step") == int(state.step) else {})
