@@ -1,0 +1,13 @@
+"""The deep autoencoder of configs/mnist on Fashion-MNIST.
+
+uv run experiments/train.py configs/fashion_mnist/deep.py
+"""
+
+from pathlib import Path
+
+from aejax import Config, load_config
+
+
+def get_config() -> Config:
+    mnist = load_config(Path(__file__).parents[1] / "mnist" / "deep.py")
+    return mnist.replace({"data.name": "fashion_mnist"})

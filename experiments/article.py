@@ -1,0 +1,45 @@
+"""The article's five autoencoders: train them, and set our figures beside the article's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import aejax
+from aejax import command_line
+
+_CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
+_MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist"""
+    workdir: Path | None = None
+    """folder for report.md, results.json, the figures and the runs (default: runs/article/DATASET)"""
+    seeds: int = 1
+    """number of seeds, from 0"""
+
+
+def main(given: list[str]) -> None:
+    arguments = command_line.parse(Arguments, given, Arguments(), program="article.py")
+    if arguments.seeds < 1:
+        raise aejax.InputError(f"seeds is {arguments.seeds}; it must be at least 1")
+    workdir = arguments.workdir or Path("runs", "article", Path(arguments.dataset).resolve().stem)
+    dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
+    configs = {model: aejax.load_config(_CONFIGS / f"{model}.py") for model in _MODELS}
+    for config in configs.values():
+        aejax.require_fit(config, dataset)
+    command_line.require_workdir(workdir)
+
+    from aejax import article  # imports JAX: after all that can be refused
+
+    results = article.reproduce(configs, dataset, workdir, seeds=arguments.seeds)
+    print(f"\n{article.comparison(results)}\n\n{results['seconds']:.0f} s; {workdir / 'report.md'}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
