@@ -1,0 +1,69 @@
+"""Fixtures: prepared data in a folder of its own, real MNIST where its files are at hand."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aejax import Coefficients, Config, Dataset, Model, Training, load_dataset
+from aejax.command_line import keep_compiled_programs
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_dir(tmp_path_factory):
+    """Nothing of the user's own prepared data is read or written; what one test compiled, the next one reuses."""
+    folder = tmp_path_factory.mktemp("data")
+    os.environ["AEJAX_DATA_DIR"] = str(folder)
+    keep_compiled_programs()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits(data_dir):
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def mnist_files():
+    """The folder with the original files of MNIST."""
+    folders = [Path(os.environ.get("AEJAX_SOURCE_DIR", "/nowhere")), ROOT.parent / "shared" / "data"]
+    for folder in folders:
+        for candidate in (folder / "mnist", folder):
+            if (candidate / "train-images-idx3-ubyte.gz").is_file():
+                return candidate
+    pytest.skip("the original files of MNIST are not here: AEJAX_SOURCE_DIR names their folder")
+
+
+@pytest.fixture
+def small():
+    """80 training and 23 test images of 6x5 with two grey levels, and a configuration for them."""
+    random = np.random.default_rng(0)
+    images = (random.random((103, 6, 5, 1)) < 0.3).astype(np.uint8) * np.uint8(255)
+    config = Config(
+        model=Model(hidden=(12,), code_size=4),
+        coefficients=Coefficients(learning_rate=1e-2),
+        training=Training(epochs=3, batch_size=16),
+    )
+    return config, Dataset("small", images[:80], images[80:])
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run an experiment script in a process of its own, as a user does, and return the finished process."""
+
+    def run(name, *arguments, cwd=tmp_path, timeout=120, **environment):
+        return subprocess.run(
+            [sys.executable, str(ROOT / "experiments" / name), *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

@@ -1,0 +1,30 @@
+import jax.numpy as jnp
+import numpy as np
+
+from aejax import Training
+from aejax.batches import epoch_order, in_turn, steps_per_epoch
+
+
+def test_an_epoch_is_full_batches_of_permutations():
+    training = Training(batch_size=7, passes=3)
+    order = np.asarray(epoch_order(training, 40, jnp.int32(0)))
+    assert order.shape == (steps_per_epoch(training, 40), 7) == (15, 7)
+    for one_pass in order.reshape(3, 35):
+        assert len(set(one_pass)) == 35 and set(one_pass) <= set(range(40))
+    assert not np.array_equal(order[:5], order[5:10])
+
+
+def test_the_order_depends_on_seed_and_epoch_only():
+    orders = {
+        np.asarray(epoch_order(Training(batch_size=8, seed=seed), 64, jnp.int32(epoch))).tobytes()
+        for seed in (0, 1)
+        for epoch in range(3)
+        for _ in range(2)
+    }
+    assert len(orders) == 6
+
+
+def test_in_turn_covers_every_example_once():
+    order = np.asarray(in_turn(23, 10))
+    assert order.shape == (3, 10) and list(order.ravel()[:23]) == list(range(23))
+    assert (order.ravel()[23:] >= 23).all()

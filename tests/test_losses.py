@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from aejax import losses
+
+RANDOM = np.random.default_rng(0)
+LOGITS = jnp.asarray(RANDOM.normal(0, 4, (5, 3, 4, 2)), jnp.float32)
+IMAGES = jnp.asarray(RANDOM.random((5, 3, 4, 2)), jnp.float32)
+
+
+def test_cross_entropy_agrees_with_optax_in_value_and_gradient():
+    def reference(logits):
+        return optax.sigmoid_binary_cross_entropy(logits, IMAGES).mean(axis=(1, 2, 3))
+
+    assert np.allclose(losses.binary_cross_entropy(LOGITS, IMAGES), reference(LOGITS), rtol=2e-6)
+    ours = jax.grad(lambda logits: losses.binary_cross_entropy(logits, IMAGES).sum())(LOGITS)
+    assert np.allclose(ours, jax.grad(lambda logits: reference(logits).sum())(LOGITS), atol=1e-8, rtol=2e-6)
+
+
+def test_cross_entropy_where_the_answer_is_known():
+    zeros = jnp.zeros((2, 3, 4, 1))
+    assert np.allclose(losses.binary_cross_entropy(zeros, zeros), np.log(2))
+    far = jnp.full((1, 2, 2, 1), 1e4)
+    assert losses.binary_cross_entropy(far, jnp.ones_like(far)) == 0
+    assert losses.binary_cross_entropy(far, jnp.zeros_like(far)) == 1e4
+    slope = jax.grad(lambda logits: losses.binary_cross_entropy(logits, jnp.zeros_like(far)).sum())
+    assert np.allclose(slope(far), 1 / 4) and np.allclose(slope(-far), 0)
+
+
+def test_squared_error_is_a_mean_over_pixels():
+    assert np.allclose(losses.mean_squared_error(LOGITS, LOGITS + 3), 9, rtol=1e-5)
+
+
+def test_terms_are_per_example_and_weighted():
+    codes = jnp.array([[1.0, -2.0], [0.0, 0.5]])
+    terms = losses.loss_terms("mse", IMAGES[:2], LOGITS[:2], codes, {"l1": jnp.float32(0.1)})
+    assert np.allclose(terms["l1"], [0.3, 0.05])
+    assert terms["reconstruction"].shape == (2,)

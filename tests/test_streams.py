@@ -1,0 +1,37 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.random import threefry_2x32
+
+from aejax import streams
+
+
+def test_the_generator_is_the_one_of_jax():
+    counter = jnp.arange(1000, dtype=jnp.uint32)
+    for seed in (0, 1, 12345):
+        key = jax.random.key_data(jax.random.key(seed))
+        ours = streams.threefry_2x32(key[0], key[1], counter[:500], counter[500:])
+        assert np.array_equal(jnp.concatenate(ours), threefry_2x32(key, counter))
+
+
+def test_uniform_and_normal_have_their_moments():
+    keys = streams.per_example(streams.stream(3, "test"), jnp.arange(2000))
+    uniform, normal = streams.uniform(keys, 501), streams.normal(keys, 501)
+    assert uniform.shape == normal.shape == (2000, 501)
+    assert uniform.min() >= 0 and uniform.max() < 1
+    assert abs(float(uniform.mean()) - 1 / 2) < 2e-3 and abs(float(uniform.var()) - 1 / 12) < 1e-3
+    assert bool(jnp.isfinite(normal).all())
+    moments = [float((normal**power).mean()) for power in (1, 2, 3, 4)]
+    assert np.allclose(moments, [0, 1, 0, 3], atol=0.03)
+    rows = np.corrcoef(np.asarray(normal[:20]))
+    assert np.abs(rows - np.eye(20)).max() < 0.25
+
+
+def test_streams_differ_by_seed_name_and_example():
+    drawn = {
+        float(streams.uniform(streams.per_example(streams.stream(seed, name), jnp.array([example])), 1)[0, 0])
+        for seed in (0, 1)
+        for name in ("order", "corruption")
+        for example in range(5)
+    }
+    assert len(drawn) == 20
