@@ -34,6 +34,7 @@ _HOMES = {
     "load": "run",
     "Diverged": "training",
     "Interrupted": "interrupt",
+    "PeerLost": "devices",
 }
 __all__ = sorted(_HOMES)
 

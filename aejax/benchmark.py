@@ -19,7 +19,7 @@ from aejax.batches import steps_per_epoch
 from aejax.config import Config, InputError
 from aejax.datasets import Dataset
 from aejax.devices import Driver
-from aejax.epoch import compile_programs
+from aejax.epoch import build_programs
 from aejax.step import build_steps
 
 
@@ -67,12 +67,13 @@ def _row(model: str, config: Config, dataset: Dataset, repeats: int, peer: list[
     steps = build_steps(config, dataset.image_shape, count, driver.axis)
     state = driver.replicate(jax.jit(steps.init)())
     begin = time.perf_counter()
-    programs = compile_programs(steps, config, driver, state, dataset)
+    programs = build_programs(steps, config, driver, state, dataset)
+    programs.flops(count)  # compiles training
     compile_seconds = time.perf_counter() - begin
     seconds, peers = [], []
     for epoch in range(repeats + 1):
         begin = time.perf_counter()
-        state, terms = programs.train(state, epoch)
+        state, terms = programs.train(state, count)
         jax.block_until_ready(terms)
         seconds.append(time.perf_counter() - begin)
         if peer is not None and epoch > 0 and config.corruption.kind == "none" and config.coefficients.l1 == 0:

@@ -14,9 +14,8 @@ from typing import TypeVar
 
 import tyro
 
-from aejax.config import AejaxError, InputError
+from aejax.config import AejaxError, InputError, Stopped
 from aejax.dataset_cache import data_dir
-from aejax.interrupt import Interrupted
 
 T = TypeVar("T")
 
@@ -24,20 +23,27 @@ FAILED, WRONG_USAGE, STOPPED = 1, 2, 75
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal and saved."""
+    """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and worth a restart."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with its traceback, what it raises as well
     keep_compiled_programs()
     try:
         main(sys.argv[1:])
-    except AejaxError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(STOPPED if isinstance(error, Interrupted) else FAILED)
-    except OSError as error:  # a full disk, a file where a folder should be
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(FAILED)
+    except Stopped as error:
+        _exit(STOPPED, error)
+    except (AejaxError, OSError) as error:  # an OSError: a full disk, a file where a folder should be
+        _exit(FAILED, error)
     except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: stopped", file=sys.stderr)
-        sys.exit(130)
+        _exit(130, "stopped")
+
+
+def _exit(code: int, message: object) -> None:
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    if "jax" in sys.modules and sys.modules["jax"].process_count() > 1:
+        # A usual exit would wait for the other processes, which may be gone.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def keep_compiled_programs() -> None:
@@ -80,7 +86,7 @@ def require_workdir(workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         partial = workdir / ".writable"
         partial.touch()
-        partial.unlink()
+        partial.unlink(missing_ok=True)  # another process of the run may be as far
     except OSError as error:
         raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
 

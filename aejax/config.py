@@ -25,6 +25,10 @@ class InputError(AejaxError):
     """What the user gave cannot be used."""
 
 
+class Stopped(AejaxError):
+    """The run ended before its end, through no fault of its own: the same call goes on from the last checkpoint."""
+
+
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
         raise InputError(f"{name} is {value!r}; it must be {allowed}")
@@ -205,6 +209,38 @@ class Devices:
 
 
 @dataclass(frozen=True)
+class Hosts:
+    """The processes that make one run together, usually one per host; the result does not depend on them."""
+
+    coordinator: str | None = None
+    """HOST:PORT at which process 0 can be reached by all; auto where JAX finds the others by itself (TPU pods,
+    SLURM); None runs in this process alone"""
+    count: int | None = None
+    """number of processes; not with auto"""
+    index: int | None = None
+    """which of them this one is, from 0; not with auto"""
+    heartbeat_seconds: int = 10
+    """a process that is silent for so long counts as dead"""
+    startup_seconds: int = 60
+    """how long to wait for all processes at the start"""
+
+    def __post_init__(self) -> None:
+        for name in ("heartbeat_seconds", "startup_seconds"):
+            _require(_is_count(getattr(self, name)), f"hosts.{name}", getattr(self, name), "a whole number above 0")
+        if self.coordinator in (None, "auto"):
+            for name in ("count", "index"):
+                value = getattr(self, name)
+                _require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
+            return
+        _, _, port = str(self.coordinator).rpartition(":")
+        holds = port.isdecimal() and len(str(self.coordinator)) > len(port) + 1
+        _require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
+        _require(_is_count(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
+        holds = isinstance(self.index, int) and 0 <= self.index < self.count
+        _require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that determines a run.
 
@@ -218,6 +254,7 @@ class Config:
     coefficients: Coefficients = field(default_factory=Coefficients)
     training: Training = field(default_factory=Training)
     devices: Devices = field(default_factory=Devices)
+    hosts: Hosts = field(default_factory=Hosts)
 
     def __post_init__(self) -> None:
         for part in dataclasses.fields(self):
@@ -269,14 +306,16 @@ class Config:
     def differences(self, other: Config) -> list[str]:
         """The fields in which two configurations differ, as `name: here, there`.
 
-        `data.source_dir` and `devices` are left out: they do not change what is computed.
+        `data.source_dir`, `devices` and `hosts` are left out: they do not change what is computed.
         """
         here, there = self.to_dict(), other.to_dict()
         return [
             f"{section}.{name}: {value} here, {there[section][name]} there"
             for section, fields in here.items()
             for name, value in fields.items()
-            if value != there[section][name] and section != "devices" and (section, name) != ("data", "source_dir")
+            if value != there[section][name]
+            and section not in ("devices", "hosts")
+            and (section, name) != ("data", "source_dir")
         ]
 
 

@@ -7,10 +7,10 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from aejax.config import AejaxError
+from aejax.config import Stopped
 
 
-class Interrupted(AejaxError):
+class Interrupted(Stopped):
     """A signal stopped the run, which is saved: the same call goes on where it stopped."""
 
 
@@ -25,9 +25,10 @@ def stop_requests() -> Iterator[threading.Event]:
         yield requested
         return
 
-    def request(number: int, _: object) -> None:
+    def request(*_: object) -> None:
         requested.set()
-        signal.signal(number, signal.SIG_DFL)
+        for number in before:
+            signal.signal(number, signal.SIG_DFL)
 
     before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -27,6 +27,7 @@ class Record:
     Args:
         workdir: a new folder, or that of the same run.
         description: from `describe`.
+        writes: False in all processes of a run but the first: they only read.
 
     Attributes:
         lines: one dictionary per epoch, as in metrics.jsonl.
@@ -35,11 +36,13 @@ class Record:
         InputError: the workdir cannot be written, or holds a run with another configuration or other images.
     """
 
-    def __init__(self, workdir: Path | None, description: dict[str, Any]) -> None:
+    def __init__(self, workdir: Path | None, description: dict[str, Any], *, writes: bool = True) -> None:
         self.workdir = workdir
         self.lines: list[dict[str, Any]] = []
+        self._writes = writes and workdir is not None
         self._events = self._lock = None
-        if workdir is None:
+        if not self._writes:
+            self.lines = [] if workdir is None else read_lines(workdir)
             return
         try:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -71,7 +74,7 @@ class Record:
         """
         self.require_lines(epochs_done)
         self.lines = self.lines[:epochs_done]
-        if self.workdir is None:
+        if not self._writes:
             return
         write(self.workdir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
         try:
@@ -92,7 +95,7 @@ class Record:
     def add(self, line: dict[str, Any]) -> None:
         """Write the figures of one epoch."""
         self.lines.append(line)
-        if self.workdir is None:
+        if not self._writes:
             return
         with open(self.workdir / "metrics.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
@@ -104,7 +107,7 @@ class Record:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, the sign of a finished run."""
-        if self.workdir is not None:
+        if self._writes:
             _write_json(self.workdir / "summary.json", summary)
 
     def close(self) -> None:
@@ -115,22 +118,27 @@ class Record:
 
 
 class Progress:
-    """A bar at a terminal; in a pipe one plain line per epoch."""
+    """A bar over the steps at a terminal; in a pipe one plain line per epoch."""
 
-    def __init__(self, epochs: int, done: int, shown: bool) -> None:
+    def __init__(self, epochs: int, steps: int, done: int, shown: bool) -> None:
         self._epochs = epochs
         self._shown = shown
-        self._bar = tqdm(total=epochs, initial=done, unit="epoch", disable=not (shown and sys.stderr.isatty()))
+        self._bar = tqdm(total=steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
+
+    def advance(self, steps: int) -> None:
+        """So many steps more are done."""
+        self._bar.update(steps)
 
     def add(self, line: dict[str, Any]) -> None:
+        """An epoch is done."""
+        epoch = f"epoch {line['epoch']}/{self._epochs}"
         figures = (
             f"train {line['train']['total']:.4f}  test {line['test']['total']:.4f}  "
             f"{line['images_per_second']:,.0f} images/s"
         )
-        self._bar.set_postfix_str(figures, refresh=False)
-        self._bar.update()
+        self._bar.set_postfix_str(f"{epoch}  {figures}")
         if self._shown and self._bar.disable:
-            print(f"epoch {line['epoch']}/{self._epochs}  {figures}", flush=True)
+            print(f"{epoch}  {figures}", flush=True)
 
     def close(self) -> None:
         self._bar.close()

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax import record
-from aejax.checkpoint import Checkpoints
+from aejax.checkpoint import Checkpoints, best, restore, whole
 from aejax.config import Config, InputError
 from aejax.corruption import corrupt
 from aejax.datasets import as_images
@@ -87,8 +87,8 @@ class Run:
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; give another folder")
         written = record.Record(folder, self.description)
-        with Checkpoints(folder / "checkpoints", saves=True) as checkpoints:
-            checkpoints.save(int(self.state.step), self.state, self.history[-1]["test"]["total"])
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"])
         written.start(0)
         for line in self.history:
             written.add(line)
@@ -137,12 +137,12 @@ def load(workdir: str | Path, which: Literal["newest", "best"] = "newest") -> Ru
     description = record.read_description(workdir)
     image_shape = tuple(description["dataset"]["image_shape"])
     like = jax.eval_shape(build_steps(record.config_of(description), image_shape).init)
-    if not (workdir / "checkpoints").is_dir():
-        raise InputError(f"{workdir} has no checkpoint yet")
-    with Checkpoints(workdir / "checkpoints", saves=False) as checkpoints:
-        state = checkpoints.restore(like, checkpoints.best() if which == "best" else None)
-    if state is None:
-        raise InputError(f"{workdir} has no checkpoint yet")
+    folder = workdir / "checkpoints"
+    found = whole(folder)
+    step = best(found) if which == "best" else max((manifest.step for manifest in found), default=None)
+    if step is None:
+        raise InputError(f"{folder} has no whole checkpoint{' of the end of an epoch' if found else ''}")
+    state = restore(folder, step, like, jax.sharding.SingleDeviceSharding(jax.devices()[0])).state
     lines = [line for line in record.read_lines(workdir) if line["step"] <= int(state.step)]
     summary = record.read_summary(workdir)
     return Run(description, state, lines, summary if summary.get("step") == int(state.step) else {})

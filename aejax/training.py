@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,19 @@ import jax
 import numpy as np
 
 from aejax.batches import steps_per_epoch
-from aejax.checkpoint import Checkpoints
+from aejax.checkpoint import Checkpoints, Restored, restore
+from aejax.chunks import Pace, chunks
 from aejax.config import AejaxError, Config, InputError
 from aejax.datasets import Dataset, load_dataset, require_fit
-from aejax.devices import Driver
-from aejax.epoch import compile_programs, summarize
+from aejax.devices import Driver, gather, is_first, join, local, peers, together
+from aejax.epoch import build_programs, summarize
 from aejax.interrupt import Interrupted, stop_requests
 from aejax.record import Progress, Record, describe, read_summary
 from aejax.run import Run
-from aejax.step import Steps, Terms, TrainState, build_steps
+from aejax.step import TrainState, build_steps
+
+SAVE_EVERY = 60.0
+"""seconds between the checkpoints within a long epoch"""
 
 
 class Diverged(AejaxError):
@@ -50,99 +56,149 @@ def fit(
         InputError: the images do not fit the configuration, or the workdir cannot be used.
         Diverged: the loss is not finite any more.
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
+        PeerLost: another process of the run is gone.
     """
     if dataset is None:
         dataset = load_dataset(config.data.name, config.data.source_dir)
     elif not isinstance(dataset, Dataset):
         dataset = Dataset.from_arrays(dataset)
     require_fit(config, dataset)
-    steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    driver = Driver(config.devices, config.training.batch_size)
     workdir = None if workdir is None else Path(workdir)
-    description = describe(config, dataset)
-    record = Record(workdir, description)
-    steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.axis)
-
-    with contextlib.ExitStack() as stack:
+    join(config.hosts)
+    with peers(), contextlib.ExitStack() as stack:
+        driver = Driver(config.devices, config.training.batch_size)
+        description = describe(config, dataset)
+        with together():
+            _require_same_everywhere(config, description)
+            record = Record(workdir, description, writes=is_first())
         stack.callback(record.close)
-        state = checkpoints = None
-        stop = threading.Event()
-        if workdir is not None:
-            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", saves=True))
-            state = checkpoints.restore(jax.eval_shape(steps.init))
-        if state is None and record.finished:
+        steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
+        last_step = config.training.epochs * steps_in_epoch
+        steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.axis)
+        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
+        newest = _newest(checkpoints)
+        if newest is not None:
+            restored = restore(checkpoints.folder, newest, jax.eval_shape(steps.init), driver.replicated)
+        elif record.finished:
             raise InputError(f"{workdir} holds a finished run whose checkpoints are gone; give another workdir")
-        state = driver.replicate(jax.jit(steps.init)() if state is None else state)
-        done = int(state.step) // steps_in_epoch
-        if done == config.training.epochs and record.finished:
-            record.require_lines(done)
-            if progress:
+        else:
+            restored = Restored(jax.jit(steps.init, out_shardings=driver.replicated)(), {}, 0.0)
+        epochs_done = (newest or 0) // steps_in_epoch
+        with together():
+            record.require_lines(epochs_done)
+        if newest == last_step and record.finished:
+            if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to do", flush=True)
-            return Run(description, state, record.lines, read_summary(workdir))
-        record.start(done)
-        if workdir is not None:  # only now: before, there is nothing to save, and a signal may end the process
+            return Run(description, local(restored.state), record.lines, read_summary(workdir))
+        record.start(epochs_done)
+        stop = threading.Event()
+        if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process
             stop = stack.enter_context(stop_requests())
-        shown = stack.enter_context(contextlib.closing(Progress(config.training.epochs, done, progress)))
-        epochs = _epochs(config, dataset, driver, steps, state, done)
-        for line, state in epochs:
-            record.add(line)
-            shown.add(line)
-            if checkpoints is not None:
-                checkpoints.save(line["step"], state, line["test"]["total"])
-            if stop.is_set() and line["epoch"] < config.training.epochs:
-                raise Interrupted(
-                    f"stopped by a signal after epoch {line['epoch']} of {config.training.epochs}, saved "
-                    f"in {workdir}: run the same command to go on"
-                )
+            stack.enter_context(checkpoints)
+        shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
+        stack.callback(shown.close)
 
-    summary = _summary(record.lines, config, dataset)
-    record.finish(summary)
-    return Run(description, state, record.lines, summary)
+        programs = build_programs(steps, config, driver, restored.state, dataset)
+        pace = Pace(steps_in_epoch, programs.flops, jax.process_count())
+        epoch = _Epoch(restored.terms, restored.seconds)
+        state, step = restored.state, newest or 0
+        chunk_steps, chunk_seconds = 0, 0.0  # of the chunk before
+        free = saved = time.perf_counter()  # when the device was last seen to be free, and the last save begun
+
+        def decide() -> tuple[int, bool, bool]:
+            # Alike in every process: a program that only some of them call would wait for the others for ever.
+            own = [stop.is_set(), time.perf_counter() - saved, chunk_seconds]
+            signalled, unsaved, longest = gather(own).max(axis=0)
+            pace.measured(chunk_steps, longest)
+            return pace.steps, checkpoints is not None and unsaved > SAVE_EVERY, signalled > 0
+
+        for chunk in chunks(programs, state, steps_in_epoch, last_step, decide):
+            terms = jax.device_get(chunk.terms)
+            chunk_steps, chunk_seconds = len(terms["total"]), time.perf_counter() - max(chunk.dispatched, free)
+            step += chunk_steps
+            test = code = None
+            if chunk.sums is not None:
+                test, code = summarize(jax.device_get(chunk.sums), len(dataset.test), config.model.code_size)
+            free = time.perf_counter()
+            _require_finite(terms, test, step)
+            epoch.add(terms, chunk_seconds)
+            shown.advance(chunk_steps)
+            if test is not None:
+                line = {"step": step, "epoch": step // steps_in_epoch, **epoch.figures(config.training.batch_size)}
+                line |= {"test": test, "code": code}
+                epoch = _Epoch({}, 0.0)
+                record.add(line)
+                shown.add(line)
+            if chunk.state is not None:
+                state = chunk.state
+                if checkpoints is not None:
+                    _require_finite_state(state, step)
+                    test_total = None if test is None else test["total"]
+                    checkpoints.save(state, test_total=test_total, terms=epoch.terms, seconds=epoch.seconds)
+                    saved = time.perf_counter()
+        if step < last_step:
+            raise Interrupted(
+                f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
+                "go on"
+            )
+        if checkpoints is not None:
+            checkpoints.wait()  # the summary is the sign of a finished run
+        summary = _summary(record.lines, config, dataset)
+        record.finish(summary)
+        return Run(description, local(state), record.lines, summary)
 
 
-def _epochs(
-    config: Config, dataset: Dataset, driver: Driver, steps: Steps, state: TrainState, done: int
-) -> Iterator[tuple[dict[str, Any], TrainState]]:
-    """Train epoch after epoch; yield the figures and the state of each once the next is on the device."""
-    programs = compile_programs(steps, config, driver, state, dataset)
-    free = 0.0  # when the device was last seen to be free
+class _Epoch:
+    """The epoch under way: the terms of its steps so far, and the seconds spent on them."""
 
-    def results(
-        epoch: int, dispatched: float, terms: Terms, sums: dict[str, Any], state: TrainState
-    ) -> tuple[dict[str, Any], TrainState]:
-        nonlocal free
-        terms = jax.device_get(terms)
-        seconds = time.perf_counter() - max(dispatched, free)
-        test, code = summarize(jax.device_get(sums), len(dataset.test), config.model.code_size)
-        free = time.perf_counter()
-        step = int(state.step)
-        _require_finite(terms, test, step)
-        line = {
-            "step": step,
-            "epoch": epoch,
-            "seconds": seconds,
-            "images_per_second": len(terms["total"]) * config.training.batch_size / seconds,
-            "train": {name: float(np.mean(values, dtype=np.float64)) for name, values in terms.items()},
-            "test": test,
-            "code": code,
+    def __init__(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
+        self.terms = dict(terms)
+        self.seconds = seconds
+
+    def add(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
+        """Those of one more chunk."""
+        self.terms = {
+            name: np.concatenate([self.terms.get(name, values[:0]), values]) for name, values in terms.items()
         }
-        return line, state
+        self.seconds += seconds
 
-    under_way = None
-    for epoch in range(done + 1, config.training.epochs + 1):
-        dispatched = time.perf_counter()
-        state, terms = programs.train(state, epoch - 1)
-        handed_over = epoch, dispatched, terms, programs.evaluate(state.params), programs.snapshot(state)
-        if under_way is not None:
-            yield results(*under_way)
-        under_way = handed_over
-    if under_way is not None:
-        yield results(*under_way)
+    def figures(self, batch_size: int) -> dict[str, Any]:
+        """The part of a line of metrics.jsonl that comes from training."""
+        return {
+            "seconds": self.seconds,
+            "images_per_second": len(self.terms["total"]) * batch_size / self.seconds,
+            "train": {name: float(np.mean(values, dtype=np.float64)) for name, values in self.terms.items()},
+        }
 
 
-def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float], step: int) -> None:
+def _newest(checkpoints: Checkpoints | None) -> int | None:
+    """The step of the newest checkpoint, on which all processes agree; None where there is none."""
+    newest = None
+    with together():
+        if checkpoints is not None and is_first():
+            newest = checkpoints.recover()
+    newest = int(gather([-1 if newest is None else newest])[0, 0])
+    return None if newest < 0 else newest
+
+
+def _require_same_everywhere(config: Config, description: dict[str, Any]) -> None:
+    """Refuse processes that were given different runs, which would wait for each other or mix two results."""
+    shared = {name: section for name, section in config.to_dict().items() if name != "hosts"}
+    shared["data"]["source_dir"] = None
+    digest = zlib.crc32(json.dumps([shared, description["dataset"], description["versions"]]).encode()) >> 1
+    digests = gather([digest])[:, 0]
+    if (other := digests != digests[0]).any():
+        raise InputError(
+            f"process {int(other.argmax())} has another configuration, other images or other versions than process 0; "
+            "give all the same command"
+        )
+
+
+_ADVICE = "try a smaller coefficients.learning_rate, or set training.clip_norm, in another workdir"
+
+
+def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> None:
     """Stop at the first step whose loss is not finite, naming the term."""
-    advice = "try a smaller coefficients.learning_rate, or set training.clip_norm, in another workdir"
     bad = ~np.isfinite(terms["total"])
     names = [name for name in terms if name != "total"]
     if bad.any():
@@ -150,11 +206,19 @@ def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float], step: 
         term = next((name for name in names if not np.isfinite(terms[name][first])), "total")
         raise Diverged(
             f"the loss is not finite at step {step - len(bad) + first + 1}: the term {term} is "
-            f"{terms[term][first]}; {advice}"
+            f"{terms[term][first]}; {_ADVICE}"
         )
-    if not np.isfinite(test["total"]):
+    if test is not None and not np.isfinite(test["total"]):
         term = next((name for name in names if not np.isfinite(test[name])), "total")
-        raise Diverged(f"the test loss is not finite after step {step}: the term {term} is {test[term]}; {advice}")
+        raise Diverged(f"the test loss is not finite after step {step}: the term {term} is {test[term]}; {_ADVICE}")
+
+
+def _require_finite_state(state: TrainState, step: int) -> None:
+    """Keep a state out of the checkpoints that a step with a finite loss has spoiled."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(path)
+            raise Diverged(f"the state is not finite after step {step}: {name.lstrip('.')}; {_ADVICE}")
 
 
 def _summary(lines: list[dict[str, Any]], config: Config, dataset: Dataset) -> dict[str, Any]:

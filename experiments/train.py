@@ -46,7 +46,10 @@ def main(given: list[str]) -> None:
     run = aejax.fit(config, workdir, dataset=dataset)
 
     from aejax import figures
+    from aejax.devices import is_first
 
+    if not is_first():
+        return
     figures.draw_run(run, dataset, workdir / "figures")
     test, code = run.summary["test"], run.summary["code"]
     print(
