@@ -14,6 +14,15 @@ from aejax.command_line import keep_compiled_programs
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="the fault tests in their long form")
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    return request.config.getoption("--long")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory):
     """Nothing of the user's own prepared data is read or written; what one test compiled, the next one reuses."""
@@ -39,7 +48,7 @@ def mnist_files():
     pytest.skip("the original files of MNIST are not here: AEJAX_SOURCE_DIR names their folder")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small():
     """80 training and 23 test images of 6x5 with two grey levels, and a configuration for them."""
     random = np.random.default_rng(0)

@@ -88,7 +88,7 @@ def order_and_noise(devices):
         shares = examples, noisy
         return shares if driver.axis is None else jax.lax.all_gather(shares, driver.axis, tiled=True)
 
-    return driver.compile(batch, driver.replicate(images))(driver.replicate(images))
+    return driver.compile(batch, driver.replicate(images)).call(driver.replicate(images))
 
 
 @pytest.mark.parametrize("devices", DRIVEN, ids=lambda devices: f"{devices.parallel}-{devices.count}")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Training, load_config
-from aejax.config import Data
+from aejax.config import Data, Hosts
 
 configs = st.builds(
     Config,
@@ -58,6 +58,25 @@ def test_a_value_out_of_range_is_refused_by_name(section, field, value):
     with pytest.raises(InputError, match=rf"{field} is .*must be") as refused:
         section(**{field: value})
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"coordinator": "somewhere"}, "HOST:PORT, auto or None"),
+        ({"coordinator": ":80", "count": 2, "index": 0}, "HOST:PORT"),
+        ({"coordinator": "here:80"}, "hosts.count is None"),
+        ({"coordinator": "here:80", "count": 2}, "hosts.index is None; it must be from 0 to 1"),
+        ({"coordinator": "here:80", "count": 2, "index": 2}, "hosts.index is 2; it must be from 0 to 1"),
+        ({"count": 2}, "hosts.count is 2; it must be left out"),
+        ({"coordinator": "auto", "index": 0}, "hosts.index is 0; it must be left out"),
+        ({"heartbeat_seconds": 0}, "hosts.heartbeat_seconds"),
+        ({"startup_seconds": -1}, "hosts.startup_seconds"),
+    ],
+)
+def test_hosts_that_cannot_be_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        Hosts(**fields)
 
 
 def test_noise_needs_a_corruption_that_can_use_it():

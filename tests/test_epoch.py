@@ -4,12 +4,12 @@ import numpy as np
 
 from aejax.batches import epoch_order, steps_per_epoch
 from aejax.devices import Driver
-from aejax.epoch import compile_programs, summarize
+from aejax.epoch import build_programs, summarize
 from aejax.step import Batch, build_steps
 
 
 def programs_of(config, dataset, state, steps):
-    return compile_programs(steps, config, Driver(config.devices, config.training.batch_size), state, dataset)
+    return build_programs(steps, config, Driver(config.devices, config.training.batch_size), state, dataset)
 
 
 def test_an_epoch_is_its_steps_one_after_another(small):
@@ -17,8 +17,9 @@ def test_an_epoch_is_its_steps_one_after_another(small):
     config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2, "coefficients.l1": 0.01})
     steps = build_steps(config, dataset.image_shape, steps_per_epoch(config.training, 80))
     programs = programs_of(config, dataset, steps.init(), steps)
-    after, terms = programs.train(steps.init(), 1)
-    state, one_by_one = steps.init(), []
+    second = steps.init()._replace(step=jnp.int32(5))  # 80 images in batches of 16: the second epoch
+    after, terms = programs.train(second, 5)
+    state, one_by_one = steps.init()._replace(step=jnp.int32(5)), []
     coefficients = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
     for examples in epoch_order(config.training, 80, jnp.int32(1)):
         batch = Batch(jnp.asarray(dataset.train)[examples], examples)
@@ -52,7 +53,23 @@ def test_the_state_is_donated_and_a_snapshot_outlives_it(small):
     state = jax.jit(steps.init)()
     programs = programs_of(config, dataset, state, steps)
     kept, before = programs.snapshot(state), jax.tree.map(np.array, state)
-    programs.train(state, 0)
+    programs.train(state, 5)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
     for ours, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(before), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_chunks_of_any_length_are_the_whole_bit_for_bit(small):
+    config, dataset = small
+    config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3})
+    steps = build_steps(config, dataset.image_shape)
+    programs = programs_of(config, dataset, steps.init(), steps)
+    whole, whole_terms = programs.train(steps.init(), 5)
+    state, parts = steps.init(), []
+    for count in (1, 3, 1):
+        state, terms = programs.train(state, count)
+        parts.append(terms)
+    for name, values in whole_terms.items():
+        assert np.array_equal(np.concatenate([terms[name] for terms in parts]), values)
+    for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(whole), strict=True):
         assert np.array_equal(ours, theirs)

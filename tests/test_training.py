@@ -1,15 +1,17 @@
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import time
+import types
 
 import jax
 import numpy as np
 import pytest
 
 import aejax
-from aejax import Config, Dataset, Diverged, InputError, fit, load
+from aejax import Config, Dataset, Diverged, InputError, Interrupted, fit, load, training
 
 
 def leaves(run):
@@ -18,6 +20,21 @@ def leaves(run):
 
 def without_clock(lines):
     return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def one_run(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    config, dataset = small
+    return folder, fit(config, folder, dataset=dataset, progress=False)
+
+
+@pytest.fixture
+def finished(one_run, tmp_path):
+    """A finished run of `small`, in a copy of its workdir."""
+    folder, run = one_run
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return run
 
 
 def test_it_learns_digits(digits):
@@ -31,8 +48,10 @@ def test_it_learns_digits(digits):
     assert totals == sorted(totals, reverse=True)
 
 
-@pytest.mark.parametrize("loss", ["bce", "mse"])
-@pytest.mark.parametrize("kind", ["none", "gaussian", "masking", "salt_and_pepper"])
+@pytest.mark.parametrize(
+    ("loss", "kind"),
+    [("mse", "none"), ("bce", "gaussian"), ("mse", "gaussian"), ("bce", "masking"), ("bce", "salt_and_pepper")],
+)
 def test_every_loss_and_corruption_trains(small, loss, kind):
     config, dataset = small
     config = config.replace(
@@ -49,9 +68,8 @@ def test_an_array_is_enough():
     assert run.summary["epochs"] == 2 and run.encode(images).shape == (60, 32)
 
 
-def test_what_a_run_leaves_behind(small, tmp_path):
-    config, dataset = small
-    run = fit(config, tmp_path, dataset=dataset, progress=False)
+def test_what_a_run_leaves_behind(small, tmp_path, finished):
+    config, run = small[0], finished
     described = json.loads((tmp_path / "config.json").read_text())
     assert Config.from_dict({name: described[name] for name in config.to_dict()}) == config
     assert set(described["versions"]) >= {"python", "jax", "flax", "orbax-checkpoint"} and described["device"]
@@ -67,9 +85,8 @@ def test_what_a_run_leaves_behind(small, tmp_path):
     assert list(tmp_path.glob("events.out.tfevents*"))
 
 
-def test_a_finished_run_is_loaded_and_not_trained_again(small, tmp_path, capsys):
-    config, dataset = small
-    first = fit(config, tmp_path, dataset=dataset, progress=False)
+def test_a_finished_run_is_loaded_and_not_trained_again(small, tmp_path, finished, capsys):
+    (config, dataset), first = small, finished
     before = (tmp_path / "metrics.jsonl").read_bytes()
     again = fit(config, tmp_path, dataset=dataset)
     assert "finished" in capsys.readouterr().out
@@ -77,9 +94,8 @@ def test_a_finished_run_is_loaded_and_not_trained_again(small, tmp_path, capsys)
     assert again.summary == first.summary and (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
-def test_a_workdir_of_another_run_is_refused(small, tmp_path):
+def test_a_workdir_of_another_run_is_refused(small, tmp_path, finished):
     config, dataset = small
-    fit(config, tmp_path, dataset=dataset, progress=False)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(InputError, match=r"training\.epochs: 4 here, 3 there"):
         fit(config.replace({"training.epochs": 4}), tmp_path, dataset=dataset, progress=False)
@@ -113,9 +129,8 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(small, tmp_path):
     assert without_clock(map(json.loads, metrics.read_text().splitlines())) == without_clock(whole.history)
 
 
-def test_records_that_lack_an_epoch_are_refused(small, tmp_path):
+def test_records_that_lack_an_epoch_are_refused(small, tmp_path, finished):
     config, dataset = small
-    fit(config, tmp_path, dataset=dataset, progress=False)
     (tmp_path / "summary.json").unlink()
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])
@@ -123,9 +138,8 @@ def test_records_that_lack_an_epoch_are_refused(small, tmp_path):
         fit(config, tmp_path, dataset=dataset, progress=False)
 
 
-def test_a_finished_run_without_its_checkpoints_is_refused(small, tmp_path):
+def test_a_finished_run_without_its_checkpoints_is_refused(small, tmp_path, finished):
     config, dataset = small
-    fit(config, tmp_path, dataset=dataset, progress=False)
     shutil.rmtree(tmp_path / "checkpoints")
     with pytest.raises(InputError, match="checkpoints are gone"):
         fit(config, tmp_path, dataset=dataset, progress=False)
@@ -158,7 +172,7 @@ def test_divergence_names_the_step_and_the_term():
 @pytest.mark.slow
 def test_signals_save_exit_75_and_the_same_command_goes_on(script, tmp_path):
     config = aejax.Config().replace(
-        {"training.epochs": 40, "training.passes": 10, "corruption.kind": "gaussian", "coefficients.noise": 0.4}
+        {"training.epochs": 8, "training.passes": 10, "corruption.kind": "gaussian", "coefficients.noise": 0.4}
     )
     (tmp_path / "config.py").write_text(
         f"from aejax import Config\ndef get_config():\n    return Config.from_dict({config.to_dict()!r})\n"
@@ -176,7 +190,7 @@ def test_signals_save_exit_75_and_the_same_command_goes_on(script, tmp_path):
         _, error = process.communicate(timeout=60)
         assert process.returncode == 75 and error.count("\n") == 1 and "run the same command to go on" in error
         done = metrics.read_text().count("\n")
-        assert done < 40 and not (tmp_path / "stopped" / "summary.json").exists()
+        assert done < 8 and not (tmp_path / "stopped" / "summary.json").exists()
     resumed = script("train.py", "config.py", "--workdir", "stopped")
     assert resumed.returncode == 0, resumed.stderr
     one, two = load(tmp_path / "whole"), load(tmp_path / "stopped")
@@ -184,18 +198,83 @@ def test_signals_save_exit_75_and_the_same_command_goes_on(script, tmp_path):
     assert without_clock(one.history) == without_clock(two.history)
 
 
-def test_damage_to_the_newest_checkpoint_costs_an_epoch_and_no_more(small, tmp_path):
-    config, dataset = small
-    whole = fit(config, tmp_path, dataset=dataset, progress=False)
+def flip(newest):
+    file = max((newest / "arrays").rglob("d/*"), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def cut(newest):
+    (newest / "arrays" / "_CHECKPOINT_METADATA").unlink()
+    (newest / "manifest.json").write_bytes(b"{}")
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+def test_damage_to_the_newest_checkpoint_costs_an_epoch_and_no_more(small, tmp_path, finished, damage):
+    (config, dataset), whole = small, finished
     newest = tmp_path / "checkpoints" / str(whole.summary["step"])
-    for file in newest.rglob("d/*"):
-        file.write_bytes(b"damaged")
-    (newest / "_CHECKPOINT_METADATA").unlink()
+    damage(newest)
+    assert load(tmp_path).state.step == 10  # who only reads goes back to the one before
     again = fit(config, tmp_path, dataset=dataset, progress=False)
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(again), strict=True))
     assert without_clock(again.history) == without_clock(whole.history)
     assert (tmp_path / "damaged" / newest.name).is_dir()
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(load(tmp_path)), strict=True))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(small, tmp_path, finished):
+    config, dataset = small
+    for checkpoint in (tmp_path / "checkpoints").iterdir():
+        flip(checkpoint)
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole|has no whole checkpoint"):
+        load(tmp_path)
+
+
+def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, monkeypatch):
+    config, dataset = small
+    config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2})
+    whole = fit(config, dataset=dataset, progress=False)
+
+    class TwoSteps(training.Pace):
+        steps = 2
+
+        def __init__(self, *_): ...
+
+        def measured(self, *_): ...
+
+    @contextlib.contextmanager
+    def stop_after_the_first_chunk():
+        yield types.SimpleNamespace(is_set=iter([False, True]).__next__)
+
+    monkeypatch.setattr(training, "Pace", TwoSteps)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(training, "stop_requests", stop_after_the_first_chunk)
+        for step in (2, 4, 5):  # an epoch has five
+            with pytest.raises(Interrupted, match=f"after step {step} of 15"):
+                fit(config, tmp_path, dataset=dataset, progress=False)
+            assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == step // 5
+    resumed = fit(config, tmp_path, dataset=dataset, progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(resumed), strict=True))
+    assert without_clock(resumed.history) == without_clock(whole.history)
+
+
+def test_a_state_that_a_finite_loss_hides_is_not_saved(small, tmp_path, monkeypatch):
+    config, dataset = small
+    real = training.build_programs
+
+    def spoiled(*arguments):
+        programs = real(*arguments)
+        return programs._replace(
+            snapshot=lambda state: programs.snapshot(state)._replace(params={"w": np.float32([np.nan])})
+        )
+
+    monkeypatch.setattr(training, "build_programs", spoiled)
+    with pytest.raises(Diverged, match=r"not finite after step 5: params\['w'\]"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
 
 def test_a_second_run_in_the_same_workdir_is_refused(small, tmp_path):
@@ -219,12 +298,10 @@ def test_a_second_run_in_the_same_workdir_is_refused(small, tmp_path):
         ("summary.json", "{", r"summary\.json is damaged"),
         ("metrics.jsonl", "5\n", "0 whole lines"),
         ("metrics.jsonl", "\0\udcff", "0 whole lines"),
-        ("checkpoints/15/metrics/metrics", "no json", "checkpoints"),
     ],
 )
-def test_damaged_records_are_named_in_one_line(small, tmp_path, name, content, message):
+def test_damaged_records_are_named_in_one_line(small, tmp_path, finished, name, content, message):
     config, dataset = small
-    fit(config, tmp_path, dataset=dataset, progress=False)
     (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=message) as refused:
         fit(config, tmp_path, dataset=dataset, progress=False)

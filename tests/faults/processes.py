@@ -1,0 +1,80 @@
+"""Runs in processes that can be killed; forked from one that has imported JAX, so that each starts at once."""
+
+import multiprocessing
+import os
+import socket
+from contextlib import contextmanager
+
+from aejax import Config, command_line, fit, training
+from aejax.chunks import Pace
+
+CONTEXT = multiprocessing.get_context("forkserver")
+_DIALECTS = ("mhlo", "stablehlo", "chlo", "sdy", "func", "hlo")  # JAX imports them at its first compilation
+CONTEXT.set_forkserver_preload(
+    ["aejax.training", "aejax.command_line", "tensorboardX", *(f"jaxlib.mlir.dialects.{name}" for name in _DIALECTS)]
+)
+
+
+class Short(Pace):
+    """Chunks of 13 steps, whatever they take."""
+
+    def __init__(self, steps_in_epoch, *_):
+        self.steps = min(13, steps_in_epoch)
+
+    def measured(self, *_):
+        pass
+
+
+@contextmanager
+def stop_at_once():
+    """As if a signal had come before the first chunk was done."""
+
+    class Requested:
+        calls = 0
+
+        def is_set(self):
+            self.calls += 1
+            return self.calls > 1
+
+    yield Requested()
+
+
+def train(config, workdir, dataset, log, stopped=False, short=True):
+    """Train in this process as a script does; everything printed goes to `log`."""
+    output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if short:
+        training.Pace, training.SAVE_EVERY = Short, 0.0
+    if stopped:
+        training.stop_requests = stop_at_once
+    command_line.run(lambda _: fit(Config.from_dict(config), workdir, dataset=dataset))
+
+
+def start(config, workdir, dataset, log, count=1, **how):
+    """Start the processes of a run."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        coordinator = f"localhost:{free.getsockname()[1]}"
+    processes = []
+    for index in range(count):
+        hosts = {"hosts.coordinator": coordinator, "hosts.count": count, "hosts.index": index} if count > 1 else {}
+        sections = config.to_dict()
+        for path, value in hosts.items():
+            sections["hosts"][path.partition(".")[2]] = value
+        process = CONTEXT.Process(
+            target=train, args=(sections, workdir, dataset, f"{log}.{index}"), kwargs=how, daemon=True
+        )
+        process.start()
+        processes.append(process)
+    return processes
+
+
+def finish(processes, seconds=120):
+    """Exit codes, once all have ended."""
+    for process in processes:
+        process.join(seconds)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes

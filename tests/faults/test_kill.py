@@ -1,0 +1,67 @@
+"""A run that is killed at random moments, again and again, ends with the result of one that never was."""
+
+import json
+import random
+import time
+
+import jax
+import numpy as np
+import pytest
+from processes import finish, start
+
+from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, load
+
+pytestmark = pytest.mark.slow
+
+CONFIG = Config(
+    model=Model((24,), 8),
+    corruption=Corruption("gaussian"),
+    coefficients=Coefficients(noise=0.4),
+    training=Training(epochs=12, batch_size=32, schedule="cosine"),
+)
+CLOCK = ("seconds", "images_per_second")
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    images = (np.random.default_rng(0).random((640 + 45, 12, 12, 1)) ** 4 * 255).astype(np.uint8)
+    return Dataset("random", images[:640], images[640:])
+
+
+def outcome(workdir):
+    """Every leaf of the final state, and metrics.jsonl without its clock."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    figures = [{name: value for name, value in json.loads(line).items() if name not in CLOCK} for line in lines]
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(load(workdir).state)], figures
+
+
+def state_of(path):
+    """What changes when a file is written again, as a run does with its records when it begins to train."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def test_kill_at_random_moments(dataset, tmp_path, long):
+    [code] = finish(start(CONFIG, tmp_path / "whole", dataset, tmp_path / "log"))
+    assert code == 0, (tmp_path / "log.0").read_text()
+    expected = outcome(tmp_path / "whole")
+    assert [line["epoch"] for line in expected[1]] == list(range(1, 13))
+
+    moments, kills, runs = random.Random(0), 0, 0
+    while kills < (200 if long else 30):
+        runs += 1
+        workdir, log = tmp_path / f"killed-{runs}", tmp_path / f"log-{runs}"
+        while not (workdir / "summary.json").exists():
+            before = state_of(workdir / "metrics.jsonl")
+            [process] = start(CONFIG, workdir, dataset, log)
+            begun = time.monotonic()
+            while process.is_alive() and state_of(workdir / "metrics.jsonl") == before:  # it writes soon
+                time.sleep(0.01)
+            process.join(moments.uniform(0.0, 2.5))
+            if process.is_alive():
+                process.kill()
+                kills += 1
+            process.join()
+            assert process.exitcode in (0, -9), (log.parent / f"{log.name}.0").read_text()
+            assert time.monotonic() - begun < 60
+        assert outcome(workdir) == expected
+    print(f"{kills} kills, {runs} runs")
