@@ -39,7 +39,7 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def _exit(code: int, message: object) -> None:
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
-    if "jax" in sys.modules and sys.modules["jax"].process_count() > 1:
+    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
         # A usual exit would wait for the other processes, which may be gone.
         sys.stdout.flush()
         os._exit(code)

@@ -103,14 +103,18 @@ def fit(
         epoch = _Epoch(restored.terms, restored.seconds)
         state, step = restored.state, newest or 0
         chunk_steps, chunk_seconds = 0, 0.0  # of the chunk before
-        free = saved = time.perf_counter()  # when the device was last seen to be free, and the last save begun
+        free = kept = time.perf_counter()  # when the device was last seen to be free, and a state last kept for saving
 
         def decide() -> tuple[int, bool, bool]:
+            nonlocal kept
             # Alike in every process: a program that only some of them call would wait for the others for ever.
-            own = [stop.is_set(), time.perf_counter() - saved, chunk_seconds]
+            own = [stop.is_set(), time.perf_counter() - kept, chunk_seconds]
             signalled, unsaved, longest = gather(own).max(axis=0)
             pace.measured(chunk_steps, longest)
-            return pace.steps, checkpoints is not None and unsaved > SAVE_EVERY, signalled > 0
+            keep = checkpoints is not None and unsaved > SAVE_EVERY
+            if keep:
+                kept = time.perf_counter()
+            return pace.steps, keep, signalled > 0
 
         for chunk in chunks(programs, state, steps_in_epoch, last_step, decide):
             terms = jax.device_get(chunk.terms)
@@ -126,7 +130,7 @@ def fit(
             if test is not None:
                 line = {"step": step, "epoch": step // steps_in_epoch, **epoch.figures(config.training.batch_size)}
                 line |= {"test": test, "code": code}
-                epoch = _Epoch({}, 0.0)
+                epoch, kept = _Epoch({}, 0.0), free
                 record.add(line)
                 shown.add(line)
             if chunk.state is not None:
@@ -135,7 +139,6 @@ def fit(
                     _require_finite_state(state, step)
                     test_total = None if test is None else test["total"]
                     checkpoints.save(state, test_total=test_total, terms=epoch.terms, seconds=epoch.seconds)
-                    saved = time.perf_counter()
         if step < last_step:
             raise Interrupted(
                 f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
