@@ -25,9 +25,12 @@ def long(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory):
-    """Nothing of the user's own prepared data is read or written; what one test compiled, the next one reuses."""
+    """Nothing of the user's own prepared data is read or written; what one test compiled, all others reuse."""
     folder = tmp_path_factory.mktemp("data")
     os.environ["AEJAX_DATA_DIR"] = str(folder)
+    workers = tmp_path_factory.getbasetemp()
+    workers = workers.parent if "PYTEST_XDIST_WORKER" in os.environ else workers
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workers / "compiled"))
     keep_compiled_programs()
     return folder
 

@@ -3,8 +3,10 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import types
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,6 +14,8 @@ import pytest
 
 import aejax
 from aejax import Config, Dataset, Diverged, InputError, Interrupted, fit, load, training
+
+TRAIN = Path(__file__).parents[1] / "experiments" / "train.py"
 
 
 def leaves(run):
@@ -170,17 +174,16 @@ def test_divergence_names_the_step_and_the_term():
 
 
 @pytest.mark.slow
-def test_signals_save_exit_75_and_the_same_command_goes_on(script, tmp_path):
+def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_path):
     config = aejax.Config().replace(
         {"training.epochs": 8, "training.passes": 10, "corruption.kind": "gaussian", "coefficients.noise": 0.4}
     )
     (tmp_path / "config.py").write_text(
         f"from aejax import Config\ndef get_config():\n    return Config.from_dict({config.to_dict()!r})\n"
     )
-    whole = script("train.py", "config.py", "--workdir", "whole")
-    assert whole.returncode == 0, whole.stderr
+    whole = fit(config, dataset=digits, progress=False)
     metrics = tmp_path / "stopped" / "metrics.jsonl"
-    command = [*whole.args[:-1], "stopped"]
+    command = [sys.executable, TRAIN, "config.py", "--workdir", "stopped"]
     done = 0
     for number in (signal.SIGTERM, signal.SIGINT):
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -193,9 +196,9 @@ def test_signals_save_exit_75_and_the_same_command_goes_on(script, tmp_path):
         assert done < 8 and not (tmp_path / "stopped" / "summary.json").exists()
     resumed = script("train.py", "config.py", "--workdir", "stopped")
     assert resumed.returncode == 0, resumed.stderr
-    one, two = load(tmp_path / "whole"), load(tmp_path / "stopped")
-    assert all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(two), strict=True))
-    assert without_clock(one.history) == without_clock(two.history)
+    same = load(tmp_path / "stopped")
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(same), strict=True))
+    assert without_clock(whole.history) == without_clock(same.history)
 
 
 def flip(newest):
