@@ -82,12 +82,10 @@ def chunks(
             state, terms = programs.train(state, count)
             step += count
             ends = step % steps_in_epoch == 0
-            launched = Chunk(
-                dispatched,
-                terms,
-                programs.snapshot(state) if ends or keep else None,
-                programs.evaluate(state.params) if ends else None,
-            )
+            kept = programs.snapshot(state) if ends or keep else None
+            # What is saved is evaluated, and not the state itself: jax 0.7.2 on one processor reads parameters that
+            # share memory with donated ones as they were in an earlier epoch.
+            launched = Chunk(dispatched, terms, kept, programs.evaluate(kept.params) if ends else None)
         elif under_way is not None and under_way.state is None:
             under_way = under_way._replace(state=state)  # no chunk after it has taken the memory of its state
         if under_way is not None:
