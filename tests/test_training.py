@@ -271,11 +271,11 @@ def test_a_state_that_a_finite_loss_hides_is_not_saved(small, tmp_path, monkeypa
     def spoiled(*arguments):
         programs = real(*arguments)
         return programs._replace(
-            snapshot=lambda state: programs.snapshot(state)._replace(params={"w": np.float32([np.nan])})
+            snapshot=lambda state: programs.snapshot(state)._replace(opt_state={"w": np.float32([np.nan])})
         )
 
     monkeypatch.setattr(training, "build_programs", spoiled)
-    with pytest.raises(Diverged, match=r"not finite after step 5: params\['w'\]"):
+    with pytest.raises(Diverged, match=r"not finite after step 5: opt_state\['w'\]"):
         fit(config, tmp_path, dataset=dataset, progress=False)
     assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
 
