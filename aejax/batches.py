@@ -14,9 +14,13 @@ def steps_per_epoch(training: Training, examples: int) -> int:
     return training.passes * (examples // training.batch_size)
 
 
-def epoch_order(training: Training, examples: int, epoch: jax.Array) -> jax.Array:
-    """The examples of every step of an epoch: int32[steps, batch_size], a fresh permutation per pass."""
-    key = jax.random.fold_in(stream(training.seed, "order"), epoch)
+def epoch_order(training: Training, examples: int, epoch: jax.Array, seed: int | None = None) -> jax.Array:
+    """The examples of every step of an epoch: int32[steps, batch_size], a fresh permutation per pass.
+
+    Args:
+        seed: of the order; None takes that of everything else.
+    """
+    key = jax.random.fold_in(stream(training.seed if seed is None else seed, "order"), epoch)
     kept = examples // training.batch_size * training.batch_size
     # Sorting 32 random bits per example takes half the time of jax.random.permutation, which sorts twice lest
     # two keys be equal; such a pair stands in the order of its indices, which no one will notice.

@@ -26,7 +26,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from aejax.config import AejaxError, InputError
-from aejax.devices import is_first
+from aejax.devices import abstract, is_first
 
 _MANIFEST = "manifest.json"
 
@@ -75,12 +75,12 @@ def best(manifests: list[Manifest]) -> int | None:
     return min(evaluated, key=lambda manifest: manifest.test_total).step if evaluated else None
 
 
-def restore(folder: Path, step: int, like: Any, sharding: jax.sharding.Sharding) -> Restored:
+def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
     """The checkpoint of a step, which is whole.
 
     Args:
         like: a state of the same structure, shapes and types (arrays, or their abstract values).
-        sharding: where each array of the state is to lie.
+        sharding: where each array of the state is to lie: one for all, or a tree of them, each for a branch.
 
     Raises:
         InputError: its structure, shapes or types are others: nothing is cast.
@@ -94,9 +94,8 @@ def restore(folder: Path, step: int, like: Any, sharding: jax.sharding.Sharding)
             f"the checkpoint {path} is of another model: {name} is {here.get(name, 'not there')} here, "
             f"{there.get(name, 'not there')} there"
         )
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), like)
     try:
-        state = ocp.load_checkpointables(path / "arrays", {"state": abstract})["state"]
+        state = ocp.load_checkpointables(path / "arrays", {"state": abstract(like, sharding)})["state"]
     except Exception as error:  # of many types; its coroutines are collected once it is gone
         failure = str(error).strip().split("\n")[0]
     else:

@@ -56,6 +56,15 @@ def keep_compiled_programs() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
+def spread_over_cores(most: int) -> None:
+    """Make each processor core a device, `most` of them: one small model leaves cores idle, many do not.
+
+    To be called before JAX starts; it changes nothing where there is an accelerator.
+    """
+    count = min(os.cpu_count() or 1, most)
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {os.environ.get('XLA_FLAGS', '')}"
+
+
 def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str) -> T:
     """Arguments of a dataclass by tyro; what tyro refuses becomes one line and exit code 2."""
     shown = io.StringIO()

@@ -6,66 +6,15 @@ Nothing here imports JAX, so that `--help` and a refused value answer at once.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import math
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from aejax.checks import AejaxError, InputError, Stopped, is_count, is_non_negative, is_seed, require, require_choices
+from aejax.model_config import Model
 
-class AejaxError(Exception):
-    """A failure that its message, one line, explains: what, where and what would do."""
-
-
-class InputError(AejaxError):
-    """What the user gave cannot be used."""
-
-
-class Stopped(AejaxError):
-    """The run ended before its end, through no fault of its own: the same call goes on from the last checkpoint."""
-
-
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise InputError(f"{name} is {value!r}; it must be {allowed}")
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_non_negative(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
-
-
-def _require_choices(section: object, prefix: str) -> None:
-    """Check every `Literal` field of a section against its choices."""
-    for name, hint in typing.get_type_hints(type(section)).items():
-        if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-            _require(
-                getattr(section, name) in choices,
-                f"{prefix}.{name}",
-                getattr(section, name),
-                "one of " + ", ".join(choices),
-            )
-
-
-# More units in one layer than any device has memory for: refused here, since XLA would hang on such an allocation.
-_WIDEST = 2**20
-
-
-def _is_width(value: object) -> bool:
-    return _is_count(value) and value <= _WIDEST
-
-
-def _require_widths(widths: object, name: str) -> None:
-    holds = isinstance(widths, tuple) and all(_is_width(width) for width in widths)
-    _require(holds, name, widths, f"a list of layer widths, each from 1 to {_WIDEST:,}")
+__all__ = ["AejaxError", "Config", "InputError", "Stopped"]
 
 
 @dataclass(frozen=True)
@@ -78,33 +27,19 @@ class Data:
     source_dir: str | None = None
     """folder with the original files of mnist or fashion_mnist, or with one such folder per dataset;
     the environment variable AEJAX_SOURCE_DIR where none is given"""
+    binarize: bool = False
+    """draw each pixel as 0 or 1 with its value as the probability, anew at every step; the target too"""
+    order_seed: int | None = None
+    """seed of the order of examples; None takes training.seed"""
+    placement: Literal["auto", "device", "stream"] = "auto"
+    """all images on the device, or streamed to it in blocks; auto takes the device where they and the state fit
+    in half of its free memory. The result does not depend on it"""
 
     def __post_init__(self) -> None:
-        _require(isinstance(self.name, str) and self.name != "", "data.name", self.name, "a dataset's name or a path")
-
-
-@dataclass(frozen=True)
-class Model:
-    """The architecture: number of layers and nodes per layer (`hidden`) and the code size."""
-
-    hidden: tuple[int, ...] = (128,)
-    """widths of the encoder's layers before the code; none makes it shallow"""
-    code_size: int = 32
-    """number of units of the code"""
-    decoder_hidden: tuple[int, ...] | None = None
-    """widths of the decoder's layers after the code; None mirrors the encoder"""
-    activation: Literal["relu", "elu", "gelu", "silu", "tanh", "identity"] = "relu"
-    """nonlinearity of every layer but the last, the code included"""
-
-    def __post_init__(self) -> None:
-        for name in ("hidden", "decoder_hidden"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        _require_choices(self, "model")
-        _require_widths(self.hidden, "model.hidden")
-        if self.decoder_hidden is not None:
-            _require_widths(self.decoder_hidden, "model.decoder_hidden")
-        _require(_is_width(self.code_size), "model.code_size", self.code_size, f"a whole number from 1 to {_WIDEST:,}")
+        require_choices(self, "data")
+        require(isinstance(self.name, str) and self.name != "", "data.name", self.name, "a dataset's name or a path")
+        holds = self.order_seed is None or is_seed(self.order_seed)
+        require(holds, "data.order_seed", self.order_seed, "a whole number from 0 to 2**32 - 1, or None")
 
 
 @dataclass(frozen=True)
@@ -113,9 +48,15 @@ class Loss:
 
     reconstruction: Literal["bce", "mse"] = "bce"
     """binary cross-entropy on logits, or mean squared error"""
+    pixels: Literal["mean", "sum"] = "mean"
+    """reduction of the reconstruction over pixels; a sum of bce is in nats per image, as an ELBO needs it"""
+    bound: Literal["elbo", "importance"] = "elbo"
+    """what a variational model maximises: the ELBO, or the importance-weighted bound of `model.samples` codes"""
+    sparsity: Literal["l1", "rate"] = "l1"
+    """penalty on the code: its L1 norm, or the divergence of each unit's mean from a target rate"""
 
     def __post_init__(self) -> None:
-        _require_choices(self, "loss")
+        require_choices(self, "loss")
 
 
 @dataclass(frozen=True)
@@ -126,7 +67,7 @@ class Corruption:
     """gaussian adds noise and clips to [0, 1]; masking sets pixels to 0; salt_and_pepper to 0 or 1"""
 
     def __post_init__(self) -> None:
-        _require_choices(self, "corruption")
+        require_choices(self, "corruption")
 
 
 @dataclass(frozen=True)
@@ -139,10 +80,20 @@ class Coefficients:
     """weight of the code's L1 norm (sum over units, mean over examples)"""
     noise: float = 0.0
     """standard deviation of gaussian corruption, or probability that a pixel is masked or replaced"""
+    beta: float = 1.0
+    """weight of a variational model's KL divergence, times its warm-up"""
+    free_bits: float = 0.0
+    """nats of KL divergence that each unit of a variational code has without paying more"""
+    rate_penalty: float = 0.0
+    """weight of the KL divergence of the rate from each unit's mean activation (sum over units)"""
+    rate: float = 0.05
+    """the target of that mean activation"""
+    penalty: float = 0.0
+    """weight of the penalties that a model of your own returns"""
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            _require(_is_non_negative(value), f"coefficients.{name}", value, "a finite number of at least 0")
+            require(is_non_negative(value), f"coefficients.{name}", value, "a finite number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -161,31 +112,34 @@ class Training:
     """of the learning rate after the warm-up: constant, or a cosine down to 0"""
     warmup_epochs: int = 0
     """epochs over which the learning rate rises linearly from 0"""
+    beta_warmup_epochs: int = 0
+    """epochs over which coefficients.beta rises linearly from 0"""
     optimizer: Literal["adam", "sgd"] = "adam"
     """Adam, or plain gradient descent"""
     clip_norm: float | None = None
     """largest global norm of the gradient; None does not clip"""
 
     def __post_init__(self) -> None:
-        _require_choices(self, "training")
+        require_choices(self, "training")
         for name in ("epochs", "passes", "batch_size"):
-            _require(
-                _is_count(getattr(self, name)), f"training.{name}", getattr(self, name), "a whole number of at least 1"
+            require(
+                is_count(getattr(self, name)), f"training.{name}", getattr(self, name), "a whole number of at least 1"
             )
-        _require(
-            isinstance(self.seed, int) and 0 <= self.seed < 2**32,
-            "training.seed",
-            self.seed,
-            "a whole number from 0 to 2**32 - 1",
-        )
-        _require(
+        require(is_seed(self.seed), "training.seed", self.seed, "a whole number from 0 to 2**32 - 1")
+        require(
             isinstance(self.warmup_epochs, int) and 0 <= self.warmup_epochs < self.epochs,
             "training.warmup_epochs",
             self.warmup_epochs,
             f"from 0 to {self.epochs - 1}, below training.epochs",
         )
-        _require(
-            self.clip_norm is None or (_is_non_negative(self.clip_norm) and self.clip_norm > 0),
+        require(
+            isinstance(self.beta_warmup_epochs, int) and self.beta_warmup_epochs >= 0,
+            "training.beta_warmup_epochs",
+            self.beta_warmup_epochs,
+            "a whole number of at least 0",
+        )
+        require(
+            self.clip_norm is None or (is_non_negative(self.clip_norm) and self.clip_norm > 0),
             "training.clip_norm",
             self.clip_norm,
             "above 0, or None",
@@ -202,10 +156,8 @@ class Devices:
     """number of devices; None takes all that there are"""
 
     def __post_init__(self) -> None:
-        _require_choices(self, "devices")
-        _require(
-            self.count is None or _is_count(self.count), "devices.count", self.count, "at least 1, or None for all"
-        )
+        require_choices(self, "devices")
+        require(self.count is None or is_count(self.count), "devices.count", self.count, "at least 1, or None for all")
 
 
 @dataclass(frozen=True)
@@ -226,18 +178,18 @@ class Hosts:
 
     def __post_init__(self) -> None:
         for name in ("heartbeat_seconds", "startup_seconds"):
-            _require(_is_count(getattr(self, name)), f"hosts.{name}", getattr(self, name), "a whole number above 0")
+            require(is_count(getattr(self, name)), f"hosts.{name}", getattr(self, name), "a whole number above 0")
         if self.coordinator in (None, "auto"):
             for name in ("count", "index"):
                 value = getattr(self, name)
-                _require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
+                require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
             return
         _, _, port = str(self.coordinator).rpartition(":")
         holds = port.isdecimal() and len(str(self.coordinator)) > len(port) + 1
-        _require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
-        _require(_is_count(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
+        require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
+        require(is_count(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
         holds = isinstance(self.index, int) and 0 <= self.index < self.count
-        _require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")
+        require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")
 
 
 @dataclass(frozen=True)
@@ -259,20 +211,49 @@ class Config:
     def __post_init__(self) -> None:
         for part in dataclasses.fields(self):
             value = getattr(self, part.name)
-            _require(isinstance(value, part.default_factory), part.name, value, f"a {part.default_factory.__name__}")
+            require(isinstance(value, part.default_factory), part.name, value, f"a {part.default_factory.__name__}")
         noise, kind = self.coefficients.noise, self.corruption.kind
-        _require(
+        require(
             kind != "none" or noise == 0,
             "coefficients.noise",
             noise,
             "0 while corruption.kind is none (or choose gaussian, masking, salt_and_pepper)",
         )
-        _require(
+        require(
             kind in ("none", "gaussian") or noise <= 1,
             "coefficients.noise",
             noise,
             f"a probability from 0 to 1 while corruption.kind is {kind}",
         )
+        self._require_kind()
+
+    def _require_kind(self) -> None:
+        """Refuse what the kind of model would ignore, or cannot be trained with."""
+        model, loss, weights = self.model, self.loss, self.coefficients
+        ours = f"while model.kind is {model.kind}"
+        if model.kind == "variational":
+            require(loss.pixels == "sum", "loss.pixels", loss.pixels, f"sum {ours}: the ELBO is in nats per image")
+        if model.kind == "plain":
+            for section, name, only in (
+                ("coefficients", "beta", 1.0),
+                ("coefficients", "free_bits", 0.0),
+                ("coefficients", "penalty", 0.0),
+                ("model", "samples", 1),
+                ("loss", "bound", "elbo"),
+                ("training", "beta_warmup_epochs", 0),
+            ):
+                value = getattr(getattr(self, section), name)
+                require(value == only, f"{section}.{name}", value, f"{only} {ours}")
+        if loss.bound == "importance":
+            require(weights.free_bits == 0, "coefficients.free_bits", weights.free_bits, "0 with loss.bound importance")
+        if loss.sparsity == "rate":
+            code = model.code_activation or model.activation
+            require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
+            require(0 < weights.rate < 1, "coefficients.rate", weights.rate, "between 0 and 1")
+            require(weights.l1 == 0, "coefficients.l1", weights.l1, "0 while loss.sparsity is rate")
+        else:
+            allowed = "0 while loss.sparsity is l1"
+            require(weights.rate_penalty == 0, "coefficients.rate_penalty", weights.rate_penalty, allowed)
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
         """A copy with some fields changed, each named by its path, as in `{"model.code_size": 16}`.
@@ -306,7 +287,7 @@ class Config:
     def differences(self, other: Config) -> list[str]:
         """The fields in which two configurations differ, as `name: here, there`.
 
-        `data.source_dir`, `devices` and `hosts` are left out: they do not change what is computed.
+        `data.source_dir`, `data.placement`, `devices` and `hosts` are left out: they do not change what is computed.
         """
         here, there = self.to_dict(), other.to_dict()
         return [
@@ -315,31 +296,5 @@ class Config:
             for name, value in fields.items()
             if value != there[section][name]
             and section not in ("devices", "hosts")
-            and (section, name) != ("data", "source_dir")
+            and (section, name) not in (("data", "source_dir"), ("data", "placement"))
         ]
-
-
-def load_config(path: str | Path) -> Config:
-    """The `Config` that the function `get_config` of a Python file returns.
-
-    Raises:
-        InputError: there is no such file, it fails, or it has no `get_config` that returns a `Config`.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"there is no config file {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None:
-        raise InputError(f"the config file {path} is not a Python file (.py)")
-    module: types.ModuleType = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        config = module.get_config() if hasattr(module, "get_config") else None
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:
-        reason = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(f"the config file {path} fails: {type(error).__name__}: {reason}") from error
-    if not isinstance(config, Config):
-        raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
-    return config

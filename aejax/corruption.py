@@ -1,4 +1,4 @@
-"""Corruptions of the input of a denoising autoencoder, one key per example."""
+"""What is drawn for each image, with a key of its own: corruptions of the input, and binarization."""
 
 from __future__ import annotations
 
@@ -42,3 +42,16 @@ def corrupt(kind: str, key: Key, examples: jax.Array, images: jax.Array, strengt
         return images
     flat = images.reshape(len(images), -1)  # a last axis of one channel would keep the compiler from vectorising
     return CORRUPTIONS[kind](streams.per_example(key, examples), flat, strength).reshape(images.shape)
+
+
+def binarize(key: Key, examples: jax.Array, images: jax.Array) -> jax.Array:
+    """Draw each pixel as 0 or 1, its value being the probability of 1 (Salakhutdinov and Murray 2008).
+
+    Args:
+        key: of this step; drawn anew at each, it is "dynamic" binarization (Burda et al. 2016).
+        examples: int32[B], as in `corrupt`.
+        images: float32[B, H, W, C] in [0, 1].
+    """
+    flat = images.reshape(len(images), -1)
+    draw = streams.uniform(streams.per_example(key, examples), flat.shape[1])
+    return (draw < flat).astype(jnp.float32).reshape(images.shape)

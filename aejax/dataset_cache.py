@@ -7,13 +7,13 @@ import logging
 import os
 import shutil
 import tempfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 
 from aejax.config import InputError
+from aejax.mapped import crc32
 
 _CHECKSUMS = "crc32.json"
 
@@ -23,10 +23,15 @@ def data_dir() -> Path:
     return Path(os.environ.get("AEJAX_DATA_DIR") or Path.home() / ".cache" / "aejax")
 
 
-def cached(name: str, prepare: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def cached(
+    name: str, prepare: Callable[[], dict[str, np.ndarray]], parts: Collection[str] = ("train",)
+) -> dict[str, np.ndarray]:
     """The arrays of dataset `name`, from the cache or else from `prepare()`, which is then cached.
 
     A cached array is mapped, not read: uint8 pixels go from the page cache to the device.
+
+    Args:
+        parts: what `prepare` gives at least; a cache that lacks one of them, as an older version left it, is damaged.
 
     Raises:
         InputError: the folder of prepared data cannot be written.
@@ -34,7 +39,7 @@ def cached(name: str, prepare: Callable[[], dict[str, np.ndarray]]) -> dict[str,
     folder = data_dir() / "arrays" / name.replace("/", "_").replace(":", "_")
     if folder.exists():
         try:
-            return _open(folder)
+            return _open(folder, parts)
         except (OSError, ValueError, KeyError) as error:
             logging.getLogger("aejax").warning(
                 "the prepared data in %s is damaged (%s); preparing it again", folder, error
@@ -45,9 +50,7 @@ def cached(name: str, prepare: Callable[[], dict[str, np.ndarray]]) -> dict[str,
     try:
         for key, array in arrays.items():
             np.save(partial / f"{key}.npy", np.ascontiguousarray(array))
-        (partial / _CHECKSUMS).write_text(
-            json.dumps({key: zlib.crc32(np.ascontiguousarray(array)) for key, array in arrays.items()})
-        )
+        (partial / _CHECKSUMS).write_text(json.dumps({key: crc32(array) for key, array in arrays.items()}))
         shutil.rmtree(folder, ignore_errors=True)
         try:
             partial.rename(folder)
@@ -56,16 +59,17 @@ def cached(name: str, prepare: Callable[[], dict[str, np.ndarray]]) -> dict[str,
                 raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return _open(folder)
+    return _open(folder, parts)
 
 
-def _open(folder: Path) -> dict[str, np.ndarray]:
+def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:
     checksums = json.loads((folder / _CHECKSUMS).read_text())
-    if not isinstance(checksums, dict) or "train" not in checksums:
-        raise ValueError(f"{_CHECKSUMS} lacks the training images")
+    missing = set(parts) - set(checksums if isinstance(checksums, dict) else ())
+    if missing:
+        raise ValueError(f"{_CHECKSUMS} lacks {', '.join(sorted(missing))}")
     arrays = {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in checksums}
     for key, array in arrays.items():
-        if zlib.crc32(array) != checksums[key]:
+        if crc32(array) != checksums[key]:
             raise ValueError(f"{key}.npy fails its checksum")
     return arrays
 

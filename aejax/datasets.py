@@ -9,15 +9,19 @@ import math
 import os
 import socket
 import threading
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from aejax import dataset_cache, image_files
 from aejax.config import Config, InputError
+from aejax.mapped import crc32, pieces
+from aejax.user_files import model_class
+
+_PARTS = ("train", "test", "train_labels", "test_labels")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Dataset:
 
     Attributes:
         name: what figures and reports call it.
-        train, test: uint8[N, H, W, C], or float32[N, H, W, C] where the user's own pixels are floats.
+        train, test: uint8[N, H, W, C], or float32[N, H, W, C] where the user's own pixels are floats; they may lie in
+            mapped files that are larger than memory.
         train_labels, test_labels: integer classes [N], where known; never used in training.
     """
 
@@ -57,7 +62,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Tells one content from another: sizes, types and a CRC-32 of the pixels."""
         return ", ".join(
-            f"{part} {images.dtype}{list(images.shape)} {zlib.crc32(np.ascontiguousarray(images)):08x}"
+            f"{part} {images.dtype}{list(images.shape)} {crc32(images):08x}"
             for part, images in (("train", self.train), ("test", self.test))
         )
 
@@ -86,6 +91,11 @@ class Dataset:
             return Dataset(name, train, test, train_labels, test_labels)
         if len(train) < 2:
             raise InputError(f"{name}: one image cannot be split into training and test images")
+        if 2 * train.nbytes > (free := psutil.virtual_memory().available):
+            raise InputError(
+                f"{name}: to set a fifth aside, {train.nbytes / 1e9:.1f} GB would be copied, and of memory "
+                f"{free / 1e9:.1f} GB are free; give a folder with train.npy and test.npy"
+            )
         order = np.random.default_rng(0).permutation(len(train))
         held_out, kept = np.split(order, [max(1, len(train) // 5)])
         label = (lambda part: None) if train_labels is None else (lambda part: np.asarray(train_labels)[part])
@@ -106,11 +116,7 @@ def as_images(array: np.ndarray, where: str = "images") -> np.ndarray:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
-        if not np.isfinite(array).all():
-            bad = np.argwhere(~np.isfinite(array))[0]
-            raise InputError(
-                f"{where}: the pixel at {bad.tolist()} is {array[tuple(bad)]}; remove or repair such images"
-            )
+        _require_finite(array, where)
     elif array.dtype != np.uint8:
         raise InputError(f"{where} are {array.dtype}; give uint8 from 0 to 255, or floats")
     if array.ndim == 2:
@@ -123,12 +129,23 @@ def as_images(array: np.ndarray, where: str = "images") -> np.ndarray:
     return array
 
 
+def _require_finite(array: np.ndarray, where: str) -> None:
+    first = 0
+    for piece in pieces(array):
+        if not np.isfinite(piece).all():
+            bad = np.argwhere(~np.isfinite(piece))[0]
+            place = [first + int(bad[0]), *bad[1:].tolist()]
+            raise InputError(f"{where}: the pixel at {place} is {piece[tuple(bad)]}; remove or repair such images")
+        first += len(piece)
+
+
 def load_dataset(name: str, source_dir: str | Path | None = None) -> Dataset:
     """Load images by name or path.
 
     Args:
         name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, another image dataset of
-            tensorflow-datasets, or the path of a `.npy` or `.npz` file or of a folder of images.
+            tensorflow-datasets, or the path of a `.npy` or `.npz` file or of a folder of images, or of
+            `train.npy` and `test.npy`, which are mapped and may be larger than memory.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is
             downloaded; the environment variable AEJAX_SOURCE_DIR where it is None.
 
@@ -138,9 +155,9 @@ def load_dataset(name: str, source_dir: str | Path | None = None) -> Dataset:
     if not isinstance(name, str) or not name.strip():
         raise InputError(f"the dataset is {name!r}; it must be a name or a path")
     if name == "digits":
-        return _from_parts(name, dataset_cache.cached(name, _digits))
+        return _from_parts(name, dataset_cache.cached(name, _digits, _PARTS))
     if name in ("mnist", "fashion_mnist"):
-        return _from_parts(name, dataset_cache.cached(name, lambda: _quietly(_mnist, name, source_dir)))
+        return _from_parts(name, dataset_cache.cached(name, lambda: _quietly(_mnist, name, source_dir), _PARTS))
     if image_files.is_path(name):
         return _from_parts(name, image_files.read(Path(name)))
     return _from_parts(name, dataset_cache.cached(name, lambda: _quietly(_tfds, name)))
@@ -162,16 +179,23 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         for field, value in (
             ("loss.reconstruction", config.loss.reconstruction),
             ("corruption.kind", config.corruption.kind),
+            ("data.binarize", config.data.binarize),
         )
-        if value not in ("mse", "none")
+        if value not in ("mse", "none", False)
     ]
     for part, images in (("training", dataset.train), ("test", dataset.test)):
-        if needs and images.dtype != np.uint8 and (images.min() < 0 or images.max() > 1):
+        if not needs or images.dtype == np.uint8:
+            continue
+        least, most = np.array([(piece.min(), piece.max()) for piece in pieces(images)]).T
+        if least.min() < 0 or most.max() > 1:
             raise InputError(
-                f"the {part} pixels of {dataset.name} lie in [{images.min():g}, {images.max():g}]; "
+                f"the {part} pixels of {dataset.name} lie in [{least.min():g}, {most.max():g}]; "
                 f"{' and '.join(needs)} needs [0, 1]: scale them, or use --loss.reconstruction mse "
                 "--corruption.kind none"
             )
+    config.model.code_shape(dataset.image_shape)
+    if ":" in config.model.kind:
+        model_class(config.model.kind)
 
 
 def _from_parts(name: str, parts: Mapping[str, np.ndarray]) -> Dataset:

@@ -1,13 +1,15 @@
 """The devices and processes of a run: how a program of one device runs on all of them.
 
-The state and the images are on every device; each device takes its share of the batch. A program is written
-once, for one device: it takes its `share` of the examples, and its means and sums over examples go over `axis`.
-With several processes, each runs the same calls on its own devices, and what must be decided alike is `gather`ed.
+The state and the images are on every device (of streamed images its share); each takes its share of the batch. A
+program is written once, for one device: it takes its `share` of the examples, and its means and sums over examples
+go over `axis`. With several processes, each runs the same calls on its own devices, and what must be decided alike
+is `gather`ed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,12 +17,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from aejax.config import AejaxError, Devices, Hosts, InputError, Stopped
 
-_AXIS = "devices"
+AXIS = "devices"
+"""the name of the mesh's axis"""
 
 
 class PeerLost(Stopped):
@@ -114,10 +118,20 @@ class Program(NamedTuple):
     Attributes:
         call: its arguments → its results.
         flops: floating-point operations, a loop's body counted once; 0 where the compiler does not tell.
+        memory: bytes on each device, arguments and results included; 0 where the compiler does not tell.
+        text: () → the operations it consists of (HLO); empty where the compiler does not tell.
     """
 
     call: Callable
     flops: float
+    memory: float
+    text: Callable[[], str]
+
+    @staticmethod
+    def of(lowered: jax.stages.Lowered) -> Program:
+        """Compile what JAX has lowered."""
+        compiled = lowered.compile(compiler_options=_compiler_options())
+        return Program(compiled, _flops(compiled), _memory(compiled), compiled.as_text)
 
 
 class Driver:
@@ -127,6 +141,8 @@ class Driver:
         devices: the devices in use, of all processes.
         axis: name of the axis for `lax.pmean` and `lax.psum`; None under `jit`, where the compiler sees whole arrays.
         replicated: the sharding of an array that is whole on every device.
+        state_sharding: that of a state, or of its branches.
+        by_example: the sharding of [steps, B, ...] with its share of every batch on each device.
 
     Raises:
         InputError: there are fewer devices than asked for, or they do not divide the batch.
@@ -149,17 +165,18 @@ class Driver:
                 f"training.batch_size is {batch_size}, which {count} devices do not divide; {sizes} would do"
             )
         self.devices = available[:count]
-        self.axis = None if config.parallel == "jit" else _AXIS
+        self.axis = None if config.parallel == "jit" else AXIS
         self._parallel = config.parallel
-        self._mesh = Mesh(np.array(self.devices), (_AXIS,), axis_types=(AxisType.Auto,))
-        self.replicated = NamedSharding(self._mesh, PartitionSpec())
+        self._mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
+        self.replicated = self.state_sharding = NamedSharding(self._mesh, PartitionSpec())
+        self.by_example = NamedSharding(self._mesh, PartitionSpec(None, AXIS))
         # Not compiled ahead: an older pmap returns arrays with a sharding of its own kind.
         self._copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self.replicated)
 
     def share(self, examples: jax.Array) -> jax.Array:
         """Within a program: the examples of this device, of those of all; under `jit` all, spread over the devices."""
         if self.axis is None:
-            return jax.lax.with_sharding_constraint(examples, NamedSharding(self._mesh, PartitionSpec(_AXIS)))
+            return jax.lax.with_sharding_constraint(examples, NamedSharding(self._mesh, PartitionSpec(AXIS)))
         size = len(examples) // len(self.devices)
         return jax.lax.dynamic_slice_in_dim(examples, jax.lax.axis_index(self.axis) * size, size)
 
@@ -170,39 +187,69 @@ class Driver:
             tree,
         )
 
+    def spread(self, shape: tuple[int, ...], read: Callable[[tuple[slice, ...]], np.ndarray]) -> Any:
+        """An array [steps, B, ...], on each device its share of every batch.
+
+        Args:
+            read: part of the array → its values; called for the shares of this process only.
+        """
+        if self._parallel != "pmap":
+            return jax.make_array_from_callback(shape, self.by_example, read)
+        shares = self.by_example.addressable_devices_indices_map(shape)
+        return np.stack([read(shares[device]) for device in self._mesh.local_devices])
+
+    def free_bytes(self) -> list[int]:
+        """Memory that is free on each device of this process; of a processor's, that of the machine in equal parts."""
+        devices = self._mesh.local_devices
+        stats = [device.memory_stats() for device in devices]
+        if None in stats:
+            return [psutil.virtual_memory().available // len(devices)]
+        return [each["bytes_limit"] - each["bytes_in_use"] for each in stats]
+
     def copy(self, tree: Any) -> Any:
-        """A copy, on the devices, that outlives the donation of the original."""
+        """A copy of a state, on the devices, that outlives the donation of the original."""
         return self._copy(tree)
 
-    def compile(self, program: Callable, *arguments: Any, donate: bool = False) -> Program:
-        """Compile a program for replicated arguments like these; its results are replicated too.
+    def compile(self, program: Callable, *arguments: Any, donate: bool = False, axes: Any = None) -> Program:
+        """Compile a program for arguments like these, replicated or spread; its results are replicated.
 
         Args:
             donate: let the first argument's memory be reused (not under `pmap`, which cannot for such arguments).
+            axes: (of the arguments, of the results) where the members of a sweep stand, as `jax.vmap` takes it; only
+                a `MemberDriver` looks at it.
         """
+        spread = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None) == self.by_example, arguments)
         if self._parallel == "pmap":
             # pmap wants at least one argument that differs by device; it is not used.
             mapped = jax.pmap(
                 lambda _, *arguments: program(*arguments),
-                axis_name=_AXIS,
-                in_axes=(0, *(None for _ in arguments)),
+                axis_name=AXIS,
+                in_axes=(0, *jax.tree.map(lambda is_spread: 0 if is_spread else None, spread)),
                 out_axes=None,
                 devices=self.devices,
             )
             ranks = np.arange(len(self._mesh.local_devices))
             if jax.process_count() > 1:
                 # Compiled ahead, it would not take the ranks of this process alone; its results know of no other.
-                return Program(lambda *arguments: self._of_all_processes(mapped(ranks, *arguments)), 0.0)
-            compiled = mapped.lower(ranks, *arguments).compile()
-            return Program(lambda *arguments: compiled(ranks, *arguments), _flops(compiled))
+                return Program(lambda *arguments: self._of_all_processes(mapped(ranks, *arguments)), 0.0, 0.0, str)
+            compiled = Program.of(mapped.lower(ranks, *jax.tree.map(self._stacked, arguments, spread)))
+            return compiled._replace(call=lambda *arguments: compiled.call(ranks, *arguments))
         if self._parallel == "shard_map":
             # check_vma=False: with it, gradients of replicated parameters would come out summed, not local.
+            specs = jax.tree.map(lambda is_spread: (self.by_example if is_spread else self.replicated).spec, spread)
             program = jax.shard_map(
-                program, mesh=self._mesh, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False
+                program, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
             )
         donated = (0,) if donate else ()
-        compiled = jax.jit(program, donate_argnums=donated, out_shardings=self.replicated).lower(*arguments).compile()
-        return Program(compiled, _flops(compiled))
+        lowered = jax.jit(program, donate_argnums=donated, out_shardings=self.replicated).lower(*arguments)
+        return Program.of(lowered)
+
+    def _stacked(self, leaf: Any, is_spread: bool) -> Any:
+        """The same leaf as pmap takes it: the shares of this process one above the other."""
+        if not is_spread:
+            return leaf
+        count = len(self._mesh.local_devices)
+        return jax.ShapeDtypeStruct((count, *self.by_example.shard_shape(leaf.shape)), leaf.dtype)
 
     def _of_all_processes(self, tree: Any) -> Any:
         """Arrays that are whole on every device of this process, as those of all processes."""
@@ -212,6 +259,36 @@ class Driver:
             ),
             tree,
         )
+
+
+def abstract(tree: Any, sharding: Any) -> Any:
+    """Shapes and types that lie so: one sharding for all, or a tree of them, each for a branch."""
+
+    def lying(where: Sharding, branch: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), branch)
+
+    return jax.tree.map(lying, sharding, tree)
+
+
+def _memory(compiled: Any) -> float:
+    found = compiled.memory_analysis()
+    if found is None:
+        return 0.0
+    sizes = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
+    return float(sizes - found.alias_size_in_bytes)
+
+
+@functools.cache
+def _compiler_options() -> dict[str, str]:
+    """On CPU: matrix products by Eigen, where XLA has another library for them that is slower at these sizes."""
+    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError:  # this version of XLA does not know it
+        return {}
+    return options
 
 
 def _flops(compiled: Any) -> float:

@@ -1,8 +1,9 @@
-"""A stretch of an epoch, and an evaluation, each as one compiled program with the data on the device."""
+"""A stretch of an epoch, and an evaluation, each as one compiled program (or, of streamed images, one per block)."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,7 +15,8 @@ from aejax.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.config import Config
 from aejax.datasets import Dataset
 from aejax.devices import Driver, Program
-from aejax.step import Batch, Coefficients, Steps, Terms, TrainState
+from aejax.placement import place
+from aejax.step import MEMBER_AXES, Batch, Steps, Terms, TrainState
 
 _EVALUATION_BATCH = 1000
 
@@ -25,39 +27,58 @@ class Programs(NamedTuple):
     Attributes:
         flops: steps → the floating-point operations of each of so many, for which it compiles `train`.
         train: (state, steps) → (state, terms), so many steps on within one epoch; the state is donated, each term is
-            float32[steps].
+            float32[steps], or of a sweep's members float32[steps, members].
         evaluate: params → sums over the test images, for `summarize`.
         snapshot: state → a copy, for use after the state itself has been donated.
+        memory: steps → bytes that these programs need on each device, one at a time, their arguments included.
+        text: steps → the operations that `train` consists of (HLO).
     """
 
     flops: Callable[[int], float]
     train: Callable[[TrainState, int], tuple[TrainState, Terms]]
     evaluate: Callable[[Any], dict[str, Any]]
     snapshot: Callable[[TrainState], TrainState]
+    memory: Callable[[int], float]
+    text: Callable[[int], str]
 
 
-def build_programs(steps: Steps, config: Config, driver: Driver, state: TrainState, dataset: Dataset) -> Programs:
-    """Put the images on the devices; the programs are for states like this one, which lies there."""
-    coefficients = {name: np.float32(value) for name, value in config.to_dict()["coefficients"].items()}
-    train_images, test_images, coefficients = driver.replicate((dataset.train, dataset.test, coefficients))
+def build_programs(
+    steps: Steps,
+    config: Config,
+    driver: Driver,
+    state: TrainState,
+    dataset: Dataset,
+    values: tuple[Any, ...] | None = None,
+) -> Programs:
+    """Place the images; the programs are for states like this one, which lies on the devices.
 
-    def train(count: int, state: TrainState, images: jax.Array, coefficients: Coefficients) -> tuple[TrainState, Terms]:
-        flat = images.reshape(len(images), -1)  # rows of one axis are gathered faster than images of three
+    Args:
+        values: what the steps take after the batch, for each member of a sweep; None takes the configuration's.
+    """
+    if values is None:
+        values = ({name: np.float32(value) for name, value in config.to_dict()["coefficients"].items()},)
+    values = driver.replicate(values)
+    in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
+    batch_size = -(-min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
+    batches = -(-examples // batch_size)
+    placed = place(config, driver, state, dataset)
+    order = functools.partial(epoch_order, config.training, len(dataset.train), seed=config.data.order_seed)
+    train_images = placed(driver, dataset.train, order, in_epoch)
+    test_images = placed(driver, dataset.test, lambda _: in_turn(examples, batch_size), batches)
 
-        def step(state: TrainState, examples: jax.Array) -> tuple[TrainState, Terms]:
-            examples = driver.share(examples)
-            return steps.train(state, Batch(flat[examples].reshape(-1, *images.shape[1:]), examples), coefficients)
+    def train(count: int, state: TrainState, images: Any, values: tuple[Any, ...]) -> tuple[TrainState, Terms]:
+        def step(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+            return steps.train(state, batch, *values)
 
-        in_epoch = steps_per_epoch(config.training, len(images))
-        order = epoch_order(config.training, len(images), state.step // in_epoch)
-        return jax.lax.scan(step, state, jax.lax.dynamic_slice_in_dim(order, state.step % in_epoch, count))
+        return train_images.scan(step, state, images, state.step, count)
 
-    def evaluate(params: Any, images: jax.Array, coefficients: Coefficients) -> dict[str, Any]:
-        def step(_: None, examples: jax.Array) -> tuple[None, dict[str, Any]]:
-            examples = driver.share(examples)
-            counts = examples < len(images)
-            kept = jnp.minimum(examples, len(images) - 1)
-            terms, codes = steps.evaluate(params, Batch(images[kept], kept), coefficients)
+    def evaluate(count: int, params: Any, images: Any, values: tuple[Any, ...]) -> dict[str, Any]:
+        def step(_: None, batch: Batch) -> tuple[None, dict[str, Any]]:
+            # Else the compiler would merge the gathering of resident images with what follows, and round otherwise.
+            batch = jax.lax.optimization_barrier(batch)
+            counts = batch.examples < examples
+            kept = Batch(batch.images, jnp.minimum(batch.examples, examples - 1))
+            terms, codes = steps.evaluate(params, kept, *values)
             codes = jnp.where(counts[:, None], codes, 0)
             return None, {
                 "terms": {name: jnp.where(counts, term, 0).sum() for name, term in terms.items()},
@@ -68,21 +89,65 @@ def build_programs(steps: Steps, config: Config, driver: Driver, state: TrainSta
                 },
             }
 
-        batch_size = -(-min(_EVALUATION_BATCH, len(images)) // len(driver.devices)) * len(driver.devices)
-        sums = jax.lax.scan(step, None, in_turn(len(images), batch_size))[1]
+        sums = test_images.scan(step, None, images, 0, count)[1]
         return sums if driver.axis is None else jax.lax.psum(sums, driver.axis)
 
     @functools.cache
     def compiled_train(count: int) -> Program:
-        return driver.compile(functools.partial(train, count), state, train_images, coefficients, donate=True)
+        program, axes = functools.partial(train, count), ((MEMBER_AXES, None, 0), (MEMBER_AXES, 1))
+        return driver.compile(program, state, train_images.like(count), values, donate=True, axes=axes)
 
-    compiled_evaluate = driver.compile(evaluate, state.params, test_images, coefficients)
-    return Programs(
-        lambda count: compiled_train(count).flops,
-        lambda state, count: compiled_train(count).call(state, train_images, coefficients),
-        lambda params: compiled_evaluate.call(params, test_images, coefficients),
-        driver.copy,
+    @functools.cache
+    def compiled_evaluate(count: int) -> Program:
+        program, axes = functools.partial(evaluate, count), ((0, None, 0), 1)
+        return driver.compile(program, state.params, test_images.like(count), values, axes=axes)
+
+    def flops(count: int) -> float:
+        return max(compiled_train(length).flops for length in train_images.lengths(count))
+
+    def memory(count: int) -> float:
+        programs = [compiled_train(length) for length in train_images.lengths(count)]
+        programs += [compiled_evaluate(length) for length in test_images.lengths(batches)]
+        return max(program.memory for program in programs)
+
+    def run_train(state: TrainState, count: int) -> tuple[TrainState, Terms]:
+        terms = []
+        for length, images in train_images.parts(state.step, count):
+            state, part = compiled_train(length).call(state, images, values)
+            terms.append(part)
+            _wait_for_all_but_two(terms)
+        train_images.reached(state.step)
+        return state, join(terms)
+
+    evaluations = itertools.count()
+
+    def run_evaluate(params: Any) -> dict[str, Any]:
+        sums = []
+        for length, images in test_images.parts(next(evaluations) * batches, batches):
+            sums.append(compiled_evaluate(length).call(params, images, values))
+            _wait_for_all_but_two(sums)
+        return join(sums)
+
+    concatenate = jax.jit(
+        lambda parts: jax.tree.map(lambda *each: jnp.concatenate(each), *parts), out_shardings=driver.replicated
     )
+
+    def join(parts: list[Any]) -> Any:
+        return parts[0] if len(parts) == 1 else concatenate(parts)
+
+    for length in test_images.lengths(batches):
+        compiled_evaluate(length)
+
+    def text(count: int) -> str:
+        return compiled_train(max(train_images.lengths(count))).text()
+
+    return Programs(flops, run_train, run_evaluate, driver.copy, memory, text)
+
+
+def _wait_for_all_but_two(parts: list[Any]) -> None:
+    """Of a long row of parts only two are under way: each has its images in memory."""
+    if len(parts) > 2:
+        jax.block_until_ready(parts[-3])
 
 
 def summarize(sums: dict[str, Any], examples: int, code_size: int) -> tuple[dict[str, float], dict[str, float]]:

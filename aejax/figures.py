@@ -5,8 +5,9 @@ Each function returns a matplotlib figure; `draw` writes them. Nothing here need
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from aejax.datasets import Dataset
 from aejax.run import Run
 
-_STYLE = {
+STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -71,7 +72,7 @@ def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
     low, high = min(0.0, float(first.min())), max(1.0, float(first.max()))
     count = max(len(images) for images in rows.values())
     ratio = float(np.clip(first.shape[1] / first.shape[2], 0.4, 2.5))  # of a cell: height to width
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(0.9 + 0.8 * count, 0.8 * len(rows) * ratio), layout="constrained")
         axes = figure.subplots(len(rows), count, squeeze=False)
         for line, (label, images) in zip(axes, rows.items(), strict=True):
@@ -90,7 +91,7 @@ def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
 
     The zeros have a panel of their own: in a common histogram their bar hides all others.
     """
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 2.8), layout="constrained")
         zeros, others = figure.subplots(1, 2, width_ratios=[1, 3.2])
         largest = max(float(np.quantile(np.abs(values), 0.999)) for values in codes.values())
@@ -123,7 +124,7 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
     columns = 8
     rows = -(-len(images) // columns)
     limit = float(np.quantile(np.abs(images), 0.97))  # border pixels, always black, keep or drift to large weights
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(0.8 * columns + 0.8, 0.8 * rows + 0.4), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat:
@@ -139,7 +140,7 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     """Total loss per epoch of one or several runs: training (mean over the epoch's steps) and test (after it)."""
     units = {"bce": "binary cross-entropy [nats per pixel]", "mse": "mean squared error per pixel"}
     kinds = sorted({run.config.loss.reconstruction for run in runs.values()})
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(5.6, 3.2), layout="constrained")
         axis = figure.subplots()
         for position, (label, run) in enumerate(runs.items()):
@@ -158,3 +159,31 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
         axis.set_xlim(left=0)
         figure.legend(loc="outside right center", fontsize=8)
     return figure
+
+
+def roofline(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Rows of the benchmark under the two measured bounds of the device (Williams et al. 2009)."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        intensity = np.array([row["flop_per_image"] / row["bytes_per_image"] for row in rows])
+        span = np.geomspace(intensity.min() / 4, max(64, 4 * intensity.max()), 100)
+        for dtype in dict.fromkeys(row["dtype"] for row in rows):
+            row = next(row for row in rows if row["dtype"] == dtype)
+            roof = np.minimum(row["matmul_rate"], span * row["bandwidth"])
+            axes.plot(span, roof / 1e9, color="0.5", linewidth=1)
+            axes.annotate(f"large matmul, {dtype}", (span[-1], roof[-1] / 1e9), ha="right", va="bottom", fontsize=7)
+        for model in dict.fromkeys(row["model"] for row in rows):
+            points = [
+                (row["flop_per_image"] / row["bytes_per_image"], row["flops_per_second"] / 1e9, row["batch"])
+                for row in rows
+                if row["model"] == model
+            ]
+            x, y, batches = zip(*points, strict=True)
+            axes.plot(x, y, "o", markersize=4, label=model)
+            for place in zip(x, y, batches, strict=True):
+                axes.annotate(place[2], place[:2], textcoords="offset points", xytext=(4, -2), fontsize=6)
+        axes.set(xscale="log", yscale="log", xlabel="FLOP per byte that XLA counts", ylabel="GFLOP/s")
+        axes.set_title("Train steps, by batch size, under the memory's and the matrix product's bound")
+        axes.legend(fontsize=7)
+        return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,13 +36,16 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
     """The arrays `train` and, where given, `test`, `train_labels`, `test_labels`.
 
     A `.npz` file names them so (or `x_train`, `x_test`, `y_train`, `y_test`) or holds one array.
-    A folder holds images, or the folders `train/` and `test/` that do.
+    A folder holds images, or the folders `train/` and `test/` that do, or the files `train.npy` and `test.npy`; what
+    is read from a `.npy` file is mapped.
 
     Raises:
         InputError: nothing is there, it cannot be read, it is empty, or its images are of several sizes.
     """
     path = path.expanduser()
     if path.is_dir():
+        if (path / "train.npy").is_file():
+            return {part: _load(path / f"{part}.npy") for part in _PARTS if (path / f"{part}.npy").is_file()}
         if (path / "train").is_dir():
             return {part: _read_folder(path / part) for part in ("train", "test") if (path / part).is_dir()}
         return {"train": _read_folder(path)}
@@ -49,11 +53,8 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
         raise InputError(f"there is no file or folder {path}")
     if path.suffix not in _ARRAY_ENDINGS:
         raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images")
-    try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"train": content} if path.suffix == ".npy" else {key: content[key] for key in content.files}
-    except Exception as error:  # damage shows as one of many types
-        raise InputError(f"{path} cannot be read as arrays: {error}") from error
+    content = _load(path)
+    arrays = {"train": content} if path.suffix == ".npy" else content
     if len(arrays) == 1 and not set(arrays) & {"test", "x_test"}:
         return {"train": next(iter(arrays.values()))}
     parts = {part: arrays[key] for part, keys in _PARTS.items() for key in keys if key in arrays}
@@ -62,6 +63,15 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
             f"{path} holds {', '.join(arrays) or 'nothing'}; it needs an array train (or x_train), or a single array"
         )
     return parts
+
+
+def _load(path: Path) -> Any:
+    """The array of a `.npy` file, mapped; or those of a `.npz` file by name."""
+    try:
+        content = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
+        return content if path.suffix == ".npy" else {key: content[key] for key in content.files}
+    except Exception as error:  # damage shows as one of many types
+        raise InputError(f"{path} cannot be read as arrays: {error}") from error
 
 
 def _read_folder(folder: Path) -> np.ndarray:

@@ -19,6 +19,7 @@ from aejax.config import Config, InputError
 from aejax.datasets import Dataset
 
 _SECTIONS = tuple(Config().to_dict())
+_SUMMARIES = (("train", "test", "code"), ("members",))  # of one model, and of a sweep's
 
 
 class Record:
@@ -27,18 +28,22 @@ class Record:
     Args:
         workdir: a new folder, or that of the same run.
         description: from `describe`.
+        members: number of lines per epoch.
         writes: False in all processes of a run but the first: they only read.
 
     Attributes:
-        lines: one dictionary per epoch, as in metrics.jsonl.
+        lines: one dictionary per epoch (of a sweep: per epoch and member), as in metrics.jsonl.
 
     Raises:
         InputError: the workdir cannot be written, or holds a run with another configuration or other images.
     """
 
-    def __init__(self, workdir: Path | None, description: dict[str, Any], *, writes: bool = True) -> None:
+    def __init__(
+        self, workdir: Path | None, description: dict[str, Any], *, members: int = 1, writes: bool = True
+    ) -> None:
         self.workdir = workdir
         self.lines: list[dict[str, Any]] = []
+        self._members = members
         self._writes = writes and workdir is not None
         self._events = self._lock = None
         if not self._writes:
@@ -73,7 +78,7 @@ class Record:
             InputError: metrics.jsonl lacks some of those epochs, though each was written before its checkpoint.
         """
         self.require_lines(epochs_done)
-        self.lines = self.lines[:epochs_done]
+        self.lines = self.lines[: epochs_done * self._members]
         if not self._writes:
             return
         write(self.workdir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
@@ -86,24 +91,26 @@ class Record:
 
     def require_lines(self, epochs: int) -> None:
         """Refuse records that lack some of the epochs that a checkpoint has behind it."""
-        if self.workdir is not None and len(self.lines) < epochs:
+        if self.workdir is not None and len(self.lines) < epochs * self._members:
             raise InputError(
                 f"{self.workdir / 'metrics.jsonl'} has {len(self.lines)} whole lines, but {epochs} epochs are "
                 "trained: it was changed since; put it back, or give another workdir"
             )
 
     def add(self, line: dict[str, Any]) -> None:
-        """Write the figures of one epoch."""
+        """Write the figures of one epoch, or of one member of a sweep in it."""
         self.lines.append(line)
         if not self._writes:
             return
         with open(self.workdir / "metrics.jsonl", "a") as file:
             file.write(json.dumps(line) + "\n")
         if self._events is not None:
+            of = f"{line['member']}/" if "member" in line else ""
             for group in ("train", "test", "code"):
                 for name, value in line[group].items():
-                    self._events.add_scalar(f"{group}/{name}", value, line["step"])
-            self._events.add_scalar("images_per_second", line["images_per_second"], line["step"])
+                    if value is not None:  # of a member of a sweep that diverged
+                        self._events.add_scalar(f"{of}{group}/{name}", value, line["step"])
+            self._events.add_scalar(f"{of}images_per_second", line["images_per_second"], line["step"])
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, the sign of a finished run."""
@@ -213,7 +220,7 @@ def read_summary(workdir: Path) -> dict[str, Any]:
         summary = json.loads(path.read_text(errors="replace"))
     except ValueError:
         summary = None
-    if not isinstance(summary, dict) or not {"step", "train", "test", "code"} <= set(summary):
+    if not isinstance(summary, dict) or not any({"step", *parts} <= set(summary) for parts in _SUMMARIES):
         raise InputError(f"{path} is damaged; remove it, and the run will write it again")
     return summary
 
@@ -245,6 +252,8 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> None:
             f"{workdir} holds a run on other images ({saved['dataset']['fingerprint']} there, "
             f"{description['dataset']['fingerprint']} here); give another workdir"
         )
+    if saved.get("members") != description.get("members"):
+        raise InputError(f"{workdir} holds a sweep of other members; give another workdir")
     before, now = saved["versions"]["jax"], description["versions"]["jax"]
     if before != now:
         logging.getLogger("aejax").warning(

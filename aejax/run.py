@@ -15,10 +15,12 @@ import numpy as np
 from aejax import record
 from aejax.checkpoint import Checkpoints, best, restore, whole
 from aejax.config import Config, InputError
-from aejax.corruption import corrupt
 from aejax.datasets import as_images
 from aejax.models import Autoencoder, ImageShape
-from aejax.step import Steps, TrainState, build_steps, test_corruption, unit_interval
+from aejax.step import Batch, Steps, TrainState, build_steps, inputs, test_keys, unit_interval
+from aejax.streams import normal, per_example, stream
+from aejax.user_files import model_class
+from aejax.variational import Variational
 
 _CHUNK = 1000
 
@@ -50,6 +52,11 @@ class Run:
         return tuple(self.description["dataset"]["image_shape"])
 
     @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+
+    @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
         return self._steps.merge(self.state.params)
@@ -60,22 +67,55 @@ class Run:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes float32[N, code_size] → images float32[N, H, W, C]: probabilities for BCE, as they are for MSE."""
-        codes = np.asarray(codes, np.float32)
-        if codes.ndim != 2 or codes.shape[1] != self.config.model.code_size or len(codes) == 0:
-            raise InputError(
-                f"codes have shape {list(codes.shape)}; this model takes [N, {self.config.model.code_size}]"
-            )
-        return self._in_chunks(self._decode, codes)
+        return self._in_chunks(self._decode, self._codes(codes))
+
+    def logits(self, codes: np.ndarray) -> np.ndarray:
+        """Codes float32[N, code_size] → what the decoder gives, float32[N, H, W, C]: for BCE before the sigmoid."""
+        return self._in_chunks(self._logits, self._codes(codes))
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] → their reconstructions float32[N, H, W, C]."""
         return self.decode(self.encode(images))
 
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """New images float32[count, H, W, C]: codes drawn from the prior of a variational model, decoded.
+
+        Raises:
+            InputError: the model has no prior, or the count is below 1.
+        """
+        if not issubclass(model_class(self.config.model.kind), Variational):
+            raise InputError(f"model.kind is {self.config.model.kind!r}; only a variational model can be sampled from")
+        if count < 1:
+            raise InputError(f"count is {count}; it must be at least 1")
+        keys = per_example(stream(seed, "sample"), jnp.arange(count))
+        return self.decode(normal(keys, self.config.model.code_size))
+
+    def interpolate(self, begin: np.ndarray, end: np.ndarray, count: int = 10) -> np.ndarray:
+        """Images [N, H, W, C] twice → float32[N, count, H, W, C], decoded along the line from code to code."""
+        first, last = self.encode(begin), self.encode(end)
+        if len(first) != len(last) or count < 2:
+            raise InputError(f"{len(first)} images, {len(last)} others and count {count}; give as many, and at least 2")
+        along = np.linspace(first, last, count, axis=1, dtype=np.float32)
+        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.image_shape)
+
+    def traverse(self, images: np.ndarray, unit: int, values: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] → float32[N, len(values), H, W, C], one unit of their code set to each of the values."""
+        codes, values = self.encode(images), np.asarray(values, np.float32)
+        if not 0 <= unit < codes.shape[1] or values.ndim != 1 or len(values) == 0:
+            raise InputError(f"unit is {unit}, values {values.tolist()}; give 0 to {codes.shape[1] - 1}, and a list")
+        varied = np.repeat(codes[:, None], len(values), axis=1)
+        varied[..., unit] = values
+        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self.image_shape)
+
     def corrupt(self, images: np.ndarray) -> np.ndarray:
-        """Images [N, H, W, C] → float32, corrupted as the test images are in evaluation."""
-        images = unit_interval(jnp.asarray(self._images(images)))
-        kind, strength = self.config.corruption.kind, jnp.float32(self.config.coefficients.noise)
-        return np.asarray(corrupt(kind, test_corruption(self.config), jnp.arange(len(images)), images, strength))
+        """Images [N, H, W, C] → float32, corrupted (and binarized) as the test images are in evaluation."""
+        return self.evaluation_inputs(images)[1]
+
+    def evaluation_inputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images [N, H, W, C] → (target, input of the model), both float32, as in the evaluation of test images."""
+        batch = Batch(jnp.asarray(self._images(images)), jnp.arange(len(images)))
+        noise = {"noise": jnp.float32(self.config.coefficients.noise)}
+        return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
     def save(self, folder: str | Path) -> None:
         """Write the run to a new folder, for `load`.
@@ -102,12 +142,16 @@ class Run:
 
     @functools.cached_property
     def _encode(self) -> Callable:
-        return jax.jit(lambda params, images: self._steps.merge(params).encoder(unit_interval(images)))
+        return jax.jit(lambda params, images: self._steps.merge(params).encode(unit_interval(images)))
 
     @functools.cached_property
     def _decode(self) -> Callable:
         edge = {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
-        return jax.jit(lambda params, codes: edge(self._steps.merge(params).decoder(codes)))
+        return jax.jit(lambda params, codes: edge(self._steps.merge(params).decode(codes)))
+
+    @functools.cached_property
+    def _logits(self) -> Callable:
+        return jax.jit(lambda params, codes: self._steps.merge(params).decode(codes))
 
     def _images(self, images: np.ndarray) -> np.ndarray:
         images = as_images(images)
@@ -116,6 +160,14 @@ class Run:
                 f"images have shape {list(images.shape)}; this model takes [N, {', '.join(map(str, self.image_shape))}]"
             )
         return images
+
+    def _codes(self, codes: np.ndarray) -> np.ndarray:
+        codes = np.asarray(codes, np.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.config.model.code_size or len(codes) == 0:
+            raise InputError(
+                f"codes have shape {list(codes.shape)}; this model takes [N, {self.config.model.code_size}]"
+            )
+        return codes
 
     def _in_chunks(self, function: Callable, rows: np.ndarray) -> np.ndarray:
         """Apply a compiled function to chunks of a fixed size, so that it compiles for few shapes."""
@@ -134,7 +186,11 @@ def load(workdir: str | Path, which: Literal["newest", "best"] = "newest") -> Ru
     if which not in ("newest", "best"):
         raise InputError(f"which is {which!r}; it must be newest or best")
     workdir = Path(workdir)
+    if (workdir / "sweep.json").exists():
+        raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
     description = record.read_description(workdir)
+    if "members" in description:
+        raise InputError(f"{workdir} holds a program of a sweep; load one of the sweep's members")
     image_shape = tuple(description["dataset"]["image_shape"])
     like = jax.eval_shape(build_steps(record.config_of(description), image_shape).init)
     folder = workdir / "checkpoints"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import threading
@@ -10,7 +11,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,9 +21,10 @@ from aejax.checkpoint import Checkpoints, Restored, restore
 from aejax.chunks import Pace, chunks
 from aejax.config import AejaxError, Config, InputError
 from aejax.datasets import Dataset, load_dataset, require_fit
-from aejax.devices import Driver, gather, is_first, join, local, peers, together
+from aejax.devices import gather, is_first, join, peers, together
 from aejax.epoch import build_programs, summarize
 from aejax.interrupt import Interrupted, stop_requests
+from aejax.members import One
 from aejax.record import Progress, Record, describe, read_summary
 from aejax.run import Run
 from aejax.step import TrainState, build_steps
@@ -58,6 +60,27 @@ def fit(
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
         PeerLost: another process of the run is gone.
     """
+    return Run(*train(One(), config, workdir, dataset, progress=progress))
+
+
+class Trained(NamedTuple):
+    """What `train` returns: the contents of config.json, the state, the lines of metrics.jsonl, summary.json."""
+
+    description: dict[str, Any]
+    state: TrainState
+    lines: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+
+def train(
+    models: One,
+    config: Config,
+    workdir: str | Path | None,
+    dataset: Dataset | np.ndarray | None,
+    *,
+    progress: bool,
+) -> Trained:
+    """The loop itself, for one model or for the members of a sweep (`aejax.members.Many`); see `fit`."""
     if dataset is None:
         dataset = load_dataset(config.data.name, config.data.source_dir)
     elif not isinstance(dataset, Dataset):
@@ -66,31 +89,35 @@ def fit(
     workdir = None if workdir is None else Path(workdir)
     join(config.hosts)
     with peers(), contextlib.ExitStack() as stack:
-        driver = Driver(config.devices, config.training.batch_size)
-        description = describe(config, dataset)
+        driver = models.driver(config)
+        description = {**describe(config, dataset), **models.description}
         with together():
             _require_same_everywhere(config, description)
-            record = Record(workdir, description, writes=is_first())
+            record = Record(workdir, description, members=len(models.names), writes=is_first())
         stack.callback(record.close)
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.axis)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
         newest = _newest(checkpoints)
+        init = functools.partial(models.init, steps)
         if newest is not None:
-            restored = restore(checkpoints.folder, newest, jax.eval_shape(steps.init), driver.replicated)
+            restored = restore(checkpoints.folder, newest, jax.eval_shape(init), driver.state_sharding)
         elif record.finished:
             raise InputError(f"{workdir} holds a finished run whose checkpoints are gone; give another workdir")
         else:
-            restored = Restored(jax.jit(steps.init, out_shardings=driver.replicated)(), {}, 0.0)
+            restored = Restored(jax.jit(init, out_shardings=driver.state_sharding)(), {}, 0.0)
         epochs_done = (newest or 0) // steps_in_epoch
         with together():
             record.require_lines(epochs_done)
         if newest == last_step and record.finished:
             if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to do", flush=True)
-            return Run(description, local(restored.state), record.lines, read_summary(workdir))
+            return Trained(description, models.local(restored.state), record.lines, read_summary(workdir))
         record.start(epochs_done)
+        models.resume(record.lines)
+        if restored.terms:
+            _check(models, restored.terms, None, newest or 0)
         stop = threading.Event()
         if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process
             stop = stack.enter_context(stop_requests())
@@ -98,7 +125,7 @@ def fit(
         shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
         stack.callback(shown.close)
 
-        programs = build_programs(steps, config, driver, restored.state, dataset)
+        programs = build_programs(steps, config, driver, restored.state, dataset, models.values)
         pace = Pace(steps_in_epoch, programs.flops, jax.process_count())
         epoch = _Epoch(restored.terms, restored.seconds)
         state, step = restored.state, newest or 0
@@ -120,25 +147,29 @@ def fit(
             terms = jax.device_get(chunk.terms)
             chunk_steps, chunk_seconds = len(terms["total"]), time.perf_counter() - max(chunk.dispatched, free)
             step += chunk_steps
-            test = code = None
+            tested = None
             if chunk.sums is not None:
-                test, code = summarize(jax.device_get(chunk.sums), len(dataset.test), config.model.code_size)
+                sums = models.each(jax.device_get(chunk.sums))
+                tested = [summarize(each, len(dataset.test), config.model.code_size) for each in sums]
             free = time.perf_counter()
-            _require_finite(terms, test, step)
+            _check(models, terms, tested, step)
             epoch.add(terms, chunk_seconds)
             shown.advance(chunk_steps)
-            if test is not None:
-                line = {"step": step, "epoch": step // steps_in_epoch, **epoch.figures(config.training.batch_size)}
-                line |= {"test": test, "code": code}
+            if tested is not None:
+                lines = []
+                for member, (trained, (test, code)) in enumerate(zip(models.each(epoch.terms), tested, strict=True)):
+                    line = {"step": step, "epoch": step // steps_in_epoch, **epoch.clock(config.training.batch_size)}
+                    line |= {"train": _means(trained), "test": test, "code": code}
+                    lines.append(models.line(member, line))
+                    record.add(lines[-1])
                 epoch, kept = _Epoch({}, 0.0), free
-                record.add(line)
-                shown.add(line)
+                shown.add(models.shown(lines))
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
-                    _require_finite_state(state, step)
-                    test_total = None if test is None else test["total"]
-                    checkpoints.save(state, test_total=test_total, terms=epoch.terms, seconds=epoch.seconds)
+                    if models.alone:
+                        _require_finite_state(state, step)
+                    checkpoints.save(state, test_total=_lowest(tested), terms=epoch.terms, seconds=epoch.seconds)
         if step < last_step:
             raise Interrupted(
                 f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
@@ -146,9 +177,10 @@ def fit(
             )
         if checkpoints is not None:
             checkpoints.wait()  # the summary is the sign of a finished run
-        summary = _summary(record.lines, config, dataset)
+        count = len(models.names)
+        summary = models.summary([_summary(record.lines[first::count], config, dataset) for first in range(count)])
         record.finish(summary)
-        return Run(description, local(state), record.lines, summary)
+        return Trained(description, models.local(state), record.lines, summary)
 
 
 class _Epoch:
@@ -165,13 +197,21 @@ class _Epoch:
         }
         self.seconds += seconds
 
-    def figures(self, batch_size: int) -> dict[str, Any]:
-        """The part of a line of metrics.jsonl that comes from training."""
-        return {
-            "seconds": self.seconds,
-            "images_per_second": len(self.terms["total"]) * batch_size / self.seconds,
-            "train": {name: float(np.mean(values, dtype=np.float64)) for name, values in self.terms.items()},
-        }
+    def clock(self, batch_size: int) -> dict[str, float]:
+        """The part of a line of metrics.jsonl that differs when it is trained again."""
+        images = len(self.terms["total"]) * batch_size
+        return {"seconds": self.seconds, "images_per_second": images / self.seconds}
+
+
+def _means(terms: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Over the steps of an epoch."""
+    return {name: float(np.mean(values, dtype=np.float64)) for name, values in terms.items()}
+
+
+def _lowest(tested: list[tuple[dict[str, float], Any]] | None) -> float | None:
+    """The lowest test loss among the members, of those that are finite."""
+    totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
+    return min(totals, default=None)
 
 
 def _newest(checkpoints: Checkpoints | None) -> int | None:
@@ -198,6 +238,15 @@ def _require_same_everywhere(config: Config, description: dict[str, Any]) -> Non
 
 
 _ADVICE = "try a smaller coefficients.learning_rate, or set training.clip_norm, in another workdir"
+
+
+def _check(models: One, terms: dict[str, np.ndarray], tested: list | None, step: int) -> None:
+    """Tell of each member whose loss is not finite in these steps, or in the evaluation after them."""
+    for member, own in enumerate(models.each(terms)):
+        try:
+            _require_finite(own, None if tested is None else tested[member][0], step)
+        except Diverged as failure:
+            models.diverged(member, failure)
 
 
 def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> None:
@@ -228,6 +277,7 @@ def _summary(lines: list[dict[str, Any]], config: Config, dataset: Dataset) -> d
     """The content of summary.json."""
     seconds = sum(line["seconds"] for line in lines)
     images = lines[-1]["step"] * config.training.batch_size
+    reconstruction = lines[-1]["test"]["reconstruction"]
     summary = {
         "step": lines[-1]["step"],
         "epochs": lines[-1]["epoch"],
@@ -237,6 +287,7 @@ def _summary(lines: list[dict[str, Any]], config: Config, dataset: Dataset) -> d
         "test": lines[-1]["test"],
         "code": lines[-1]["code"],
     }
-    if config.loss.reconstruction == "bce":
-        summary["test_nats_per_image"] = lines[-1]["test"]["reconstruction"] * math.prod(dataset.image_shape)
+    if config.loss.reconstruction == "bce" and reconstruction is not None:
+        pixels = math.prod(dataset.image_shape) if config.loss.pixels == "mean" else 1
+        summary["test_nats_per_image"] = reconstruction * pixels
     return summary

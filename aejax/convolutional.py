@@ -1,0 +1,174 @@
+"""A convolutional encoder and decoder for images of any size.
+
+Each of the encoder's convolutions (3x3, stride 2) halves height and width, rounded up; each of the decoder's
+doubles them by a convolution to four times the channels, which a 2x2 square of pixels is then made of (Shi et
+al. 2016), cut to the encoder's size at that place. Nothing is ever padded away, so odd sizes come out as they
+went in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+_SIDE = 3
+
+
+def convolve(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
+    """Float32[B, H, W, C] by [3, 3, C, F] → [B, ⌈H/stride⌉, ⌈W/stride⌉, F]; zeros beyond the borders."""
+    return (
+        _convolve_on_cpu(images, kernel, stride)
+        if jax.default_backend() == "cpu"
+        else _convolve(images, kernel, stride)
+    )
+
+
+def _convolve(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        images, kernel, (stride, stride), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _convolve_on_cpu(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The same by matrix products: XLA's own convolution on CPU takes ten times as long to train."""
+    batch, height, width, channels = images.shape
+    rows, columns = -(-height // stride), -(-width // stride)
+    shifts = [(i, j) for i in range(_SIDE) for j in range(_SIDE)]
+
+    def window(padded: jax.Array, i: int, j: int) -> jax.Array:
+        return padded[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
+
+    def pad(array: jax.Array) -> jax.Array:
+        return jnp.pad(array, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+    features = kernel.shape[3]
+    if stride == 1 and features < channels:  # multiply first, then add up what belongs together: less to copy
+        products = images.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+        products = pad(products.reshape(batch, height, width, -1))
+        return sum(window(products[..., n * features : (n + 1) * features], i, j) for n, (i, j) in enumerate(shifts))
+    padded = pad(images)
+    patches = jnp.concatenate([window(padded, i, j) for i, j in shifts], axis=-1)
+    products = patches.reshape(-1, _SIDE**2 * channels) @ kernel.reshape(-1, features)
+    return products.reshape(batch, rows, columns, features)
+
+
+class Convolution(nnx.Module):
+    """3x3, Glorot-uniform weights, zero biases."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs) -> None:
+        shape = (_SIDE, _SIDE, inputs, outputs)
+        self.kernel = nnx.Param(nnx.initializers.glorot_uniform()(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32))
+        self.stride = stride
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return convolve(images, self.kernel[...], self.stride) + self.bias[...]
+
+
+class Doubling(nnx.Module):
+    """Float32[B, ⌈H/2⌉, ⌈W/2⌉, inputs] → [B, H, W, outputs]."""
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int], *, rngs: nnx.Rngs) -> None:
+        self.convolution = Convolution(inputs, 4 * outputs, 1, rngs=rngs)
+        self.size = size
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        squares = self.convolution(images)
+        batch, rows, columns, channels = squares.shape
+        squares = squares.reshape(batch, rows, columns, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+        return squares.reshape(batch, 2 * rows, 2 * columns, -1)[:, : self.size[0], : self.size[1]]
+
+
+def halved(size: tuple[int, int], times: int) -> tuple[int, int]:
+    """(height, width) after some convolutions of stride 2."""
+    return -(-size[0] // 2**times), -(-size[1] // 2**times)
+
+
+class ConvolutionalEncoder(nnx.Module):
+    """Images float32[B, H, W, C] → float32[B, outputs], or where `spatial` [B, h · w · outputs].
+
+    The convolutions are followed by dense layers, or where `spatial` by one more convolution of stride 2.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        outputs: int,
+        spatial: bool,
+        activation: Callable,
+        last: Callable,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        layers, inputs = [], image_shape[2]
+        for width in channels:
+            layers += [Convolution(inputs, width, 2, rngs=rngs), activation]
+            inputs = width
+        if spatial:
+            layers += [Convolution(inputs, outputs, 2, rngs=rngs), last, _flatten]
+        else:
+            layers.append(_flatten)
+            inputs *= math.prod(halved(image_shape[:2], len(channels)))
+            for width in (*hidden, outputs):
+                layers += [_linear(inputs, width, rngs), activation]
+                inputs = width
+            layers[-1] = last
+        self.layers = nnx.Sequential(*layers)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.layers(images)
+
+
+class ConvolutionalDecoder(nnx.Module):
+    """Codes float32[B, code_size] → logits float32[B, H, W, C], the encoder's way back."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        channels: Sequence[int],
+        hidden: Sequence[int],
+        code_shape: tuple[int, ...],
+        activation: Callable,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        spatial = len(code_shape) == 3
+        steps = len(channels) + spatial
+        smallest = halved(image_shape[:2], steps)
+        layers, inputs = [], code_shape[-1]
+        if not spatial:
+            for width in (*hidden, math.prod(smallest) * channels[-1]):
+                layers += [_linear(inputs, width, rngs), activation]
+                inputs = width
+            inputs = channels[-1]
+        layers.append(_Reshape((*smallest, inputs)))
+        outputs = (*channels[::-1], image_shape[2])[not spatial :]
+        for step, width in zip(reversed(range(steps)), outputs, strict=True):
+            layers += [Doubling(inputs, width, halved(image_shape[:2], step), rngs=rngs), activation]
+            inputs = width
+        self.layers = nnx.Sequential(*layers[:-1])  # logits pass no activation
+
+    def __call__(self, codes: jax.Array) -> jax.Array:
+        return self.layers(codes)
+
+
+def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+
+
+def _flatten(rows: jax.Array) -> jax.Array:
+    return rows.reshape(len(rows), -1)
+
+
+class _Reshape(nnx.Module):
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def __call__(self, rows: jax.Array) -> jax.Array:
+        return rows.reshape(len(rows), *self.shape)

@@ -1,0 +1,193 @@
+"""Where images lie while a program works on them: all of them on the devices, or streamed there in blocks.
+
+Both serve the same examples at the same steps, so that the result does not depend on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from aejax.config import Config
+from aejax.datasets import Dataset
+from aejax.devices import Driver, gather
+from aejax.mapped import reader
+from aejax.step import Batch, TrainState
+
+BLOCK_BYTES = 2**24
+"""images in a block, unless a batch has more; about five blocks are in memory: read ahead, sent, in use"""
+
+Order = Callable[[Any], jax.Array]
+"""epoch → the examples of its steps, int32[steps, batch_size]; one past the end has the image of the last"""
+
+Step = Callable[[Any, Batch], tuple[Any, Any]]
+
+
+class Block(NamedTuple):
+    """What the devices get of a stream: a few steps."""
+
+    images: jax.Array
+    """[steps, B, H, W, C], on each device its share of every batch"""
+    examples: jax.Array
+    """int32[steps, B], on every device"""
+
+
+class Resident:
+    """All images on every device.
+
+    Args:
+        images: [N, H, W, C].
+        order: how they come.
+        in_epoch: number of steps of an epoch.
+    """
+
+    def __init__(self, driver: Driver, images: np.ndarray, order: Order, in_epoch: int) -> None:
+        self._driver, self._order, self._in_epoch = driver, order, in_epoch
+        self._images = driver.replicate(images)
+
+    def lengths(self, count: int) -> list[int]:
+        """How many steps the parts have in which `count` steps are computed, each length once."""
+        return [count]
+
+    def like(self, steps: int) -> Any:
+        """Describes to the compiler the data of a part of so many steps."""
+        return self._images
+
+    def parts(self, first: Any, count: int) -> Iterator[tuple[int, Any]]:
+        """(steps, data) of the parts, for `count` steps of one epoch from step `first` on."""
+        yield count, self._images
+
+    def reached(self, step: Any) -> None:
+        """Take the array that holds the step after those parts: its value need not be waited for."""
+
+    def scan(self, step: Step, carry: Any, data: Any, first: Any, count: int) -> tuple[Any, Any]:
+        """Within a program: `lax.scan` of a step over the batches of a part."""
+        flat = data.reshape(len(data), -1)  # rows of one axis are gathered faster than images of three
+
+        def with_batch(carry: Any, examples: jax.Array) -> tuple[Any, Any]:
+            examples = self._driver.share(examples)
+            images = flat.at[examples].get(mode="clip").reshape(-1, *data.shape[1:])
+            return step(carry, Batch(images, examples))
+
+        order = self._order(first // self._in_epoch)
+        return jax.lax.scan(with_batch, carry, jax.lax.dynamic_slice_in_dim(order, first % self._in_epoch, count))
+
+
+class Streamed:
+    """Blocks of images, read ahead in a thread and sent to the devices; each process reads its own share.
+
+    A block follows from a step and a number of steps, so that a run goes on anywhere. Arguments and methods are those
+    of `Resident`.
+    """
+
+    def __init__(self, driver: Driver, images: np.ndarray, order: Order, in_epoch: int) -> None:
+        self._driver, self._images, self._in_epoch = driver, images, in_epoch
+        self._rows = reader(images)
+        order = jax.jit(order)
+        self._batch = jax.eval_shape(order, np.int32(0)).shape[1]
+        # Two are needed at a time: one epoch's, and that of the next, which is read ahead.
+        self._order = functools.lru_cache(2)(lambda epoch: np.asarray(order(np.int32(epoch))))
+        most = max(1, BLOCK_BYTES // (self._batch * images[0].nbytes))
+        self._most = math.ceil(in_epoch / math.ceil(in_epoch / most))  # of one length, where that can be
+        self._count = 0
+        self._next = 0, None  # the step that follows, and the array that holds it
+        self._ahead = iter(())
+
+    def lengths(self, count: int) -> list[int]:
+        return sorted({steps for _, steps in spans(0, count, count, self._most)})
+
+    def like(self, steps: int) -> Block:
+        shape = (steps, self._batch)
+        return Block(
+            jax.ShapeDtypeStruct(shape + self._images.shape[1:], self._images.dtype, sharding=self._driver.by_example),
+            jax.ShapeDtypeStruct(shape, np.int32, sharding=self._driver.replicated),
+        )
+
+    def parts(self, first: Any, count: int) -> Iterator[tuple[int, Block]]:
+        number, array = self._next
+        first = number if first is array else int(first)
+        if first != number or count != min(self._count, self._in_epoch - first % self._in_epoch):
+            self._count = count
+            self._ahead = self._read_ahead(first)
+        for _, steps in spans(first, first + count, count, self._most):
+            yield steps, next(self._ahead)
+        self._next = first + count, None
+
+    def reached(self, step: Any) -> None:
+        self._next = self._next[0], step
+
+    def scan(self, step: Step, carry: Any, data: Block, first: Any, count: int) -> tuple[Any, Any]:
+        def with_batch(carry: Any, block: Block) -> tuple[Any, Any]:
+            return step(carry, Batch(block.images, self._driver.share(block.examples)))
+
+        return jax.lax.scan(with_batch, carry, data)
+
+    def _read_ahead(self, first: int) -> Iterator[Block]:
+        import grain  # takes a second, which resident images do without
+
+        blocks = Blocks(self._block, first, self._count, self._most, self._in_epoch)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        return iter(grain.MapDataset.source(blocks).to_iter_dataset(options))
+
+    def _block(self, first: int, steps: int) -> Block:
+        epoch, begin = divmod(first, self._in_epoch)
+        examples = self._order(epoch)[begin : begin + steps]
+
+        def read(index: tuple[slice, ...]) -> np.ndarray:
+            return self._rows(examples[index[:2]])
+
+        images = self._driver.spread((*examples.shape, *self._images.shape[1:]), read)
+        return Block(images, self._driver.replicate(examples))
+
+
+class Blocks:
+    """The blocks of a run from a step on, without end, as a random-access source for grain.
+
+    Args:
+        read: (first step, number of steps) → a block.
+        first: the step to begin with.
+        count: steps that are asked for at a time; fewer at the end of an epoch.
+        most: steps of a block; fewer at the end of those asked for.
+    """
+
+    def __init__(self, read: Callable[[int, int], Any], first: int, count: int, most: int, in_epoch: int) -> None:
+        self._read, self._in_epoch = read, in_epoch
+        self._following = (first // in_epoch + 1) * in_epoch
+        self._begun = spans(first, self._following, count, most)
+        self._epoch = spans(0, in_epoch, count, most)
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> Any:
+        if index < len(self._begun):
+            return self._read(*self._begun[index])
+        epochs, index = divmod(index - len(self._begun), len(self._epoch))
+        first, steps = self._epoch[index]
+        return self._read(self._following + epochs * self._in_epoch + first, steps)
+
+
+def spans(first: int, end: int, count: int, most: int) -> list[tuple[int, int]]:
+    """The steps from `first` up to `end`, `count` at a time, and those in blocks of `most`: (first, steps) of each."""
+    return [
+        (begin, min(most, asked + count - begin, end - begin))
+        for asked in range(first, end, count)
+        for begin in range(asked, min(asked + count, end), most)
+    ]
+
+
+def place(config: Config, driver: Driver, state: TrainState, dataset: Dataset) -> type[Resident] | type[Streamed]:
+    """What `data.placement` asks for; all processes agree."""
+    if config.data.placement != "auto":
+        return Resident if config.data.placement == "device" else Streamed
+    # The state twice: its snapshot is there with it.
+    own = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    needed = dataset.train.nbytes + dataset.test.nbytes + 2 * own
+    fits = all(2 * needed < free for free in driver.free_bytes())
+    return Resident if gather([fits]).all() else Streamed

@@ -1,0 +1,17 @@
+"""A convolutional autoencoder with a code of 7x7x32, as in keras-io.
+
+    uv run experiments/train.py configs/mnist/convolutional.py
+
+Takes about 4 minutes of two idle CPU cores.
+"""
+
+from aejax import Coefficients, Config, Data, Model, Training
+
+
+def get_config() -> Config:
+    return Config(
+        data=Data(name="mnist"),
+        model=Model(hidden=(), channels=(32,), spatial_code=True, code_size=7 * 7 * 32),
+        coefficients=Coefficients(learning_rate=3e-3),
+        training=Training(epochs=15, batch_size=128, schedule="cosine", warmup_epochs=1),
+    )
