@@ -14,9 +14,11 @@ _RESULTS = _ROOT / "experiments" / "results"
 
 def with_tables(readme: str) -> str:
     """The README with each table between its two markers."""
+    measured = json.loads((_RESULTS / "benchmark" / "benchmark.json").read_text())
     tables = {
         "article": article.comparison(json.loads((_RESULTS / "article_mnist" / "results.json").read_text())),
-        "benchmark": benchmark.table(json.loads((_RESULTS / "benchmark.json").read_text())["rows"]),
+        "benchmark": benchmark.table(measured["rows"]),
+        "beside": benchmark.beside_table(measured["rows"]),
     }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"

@@ -24,6 +24,8 @@ class Arguments:
     """the same as --data.source_dir"""
     dataset: str | None = None
     """the same as --data.name"""
+    profile: Path | None = None
+    """trace a few steps into this folder and print where their time goes, instead of training"""
     config: Annotated[aejax.Config, tyro.conf.arg(name="")] = field(default_factory=aejax.Config)
 
 
@@ -42,7 +44,12 @@ def main(given: list[str]) -> None:
     # First what can be refused, then JAX, which takes seconds to import.
     dataset = aejax.load_dataset(config.data.name, config.data.source_dir)
     aejax.require_fit(config, dataset)
-    command_line.require_workdir(workdir)
+    command_line.require_workdir(arguments.profile or workdir)
+    if arguments.profile is not None:
+        from aejax import profiling
+
+        print(f"{profiling.table(profiling.profile(config, dataset, arguments.profile))}\n\n{arguments.profile}")
+        return
     run = aejax.fit(config, workdir, dataset=dataset)
 
     from aejax import figures

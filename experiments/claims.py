@@ -1,0 +1,52 @@
+"""The article's claims as experiments: claims.py [--dataset NAME] [--seeds N] [--only 1 4]"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import aejax
+from aejax import command_line
+
+
+@dataclass(frozen=True)
+class Arguments:
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, or any dataset or path with labels that data.name of a configuration takes"""
+    source_dir: str | None = None
+    """folder with the original files of mnist and fashion_mnist"""
+    workdir: Path | None = None
+    """folder for claims.md, results.json, the figures and the runs (default: runs/claims/DATASET)"""
+    seeds: int = 2
+    """number of seeds, from 0"""
+    epochs: int = 5
+    """of every model; a dataset of less than 40,000 images passes several times per epoch"""
+    only: tuple[int, ...] = ()
+    """numbers of the claims to try, from 1 to 9; none tries all"""
+
+
+def main(given: list[str]) -> None:
+    arguments = command_line.parse(Arguments, given, Arguments(), program="claims.py")
+    for name in ("seeds", "epochs"):
+        if getattr(arguments, name) < 1:
+            raise aejax.InputError(f"{name} is {getattr(arguments, name)}; it must be at least 1")
+    if wrong := set(arguments.only) - set(range(1, 10)):
+        raise aejax.InputError(f"there is no claim {min(wrong)}; they are numbered from 1 to 9")
+    workdir = arguments.workdir or Path("runs", "claims", Path(arguments.dataset).resolve().stem)
+    dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
+    if dataset.train_labels is None or dataset.test_labels is None:
+        raise aejax.InputError(f"{dataset.name} has no labels, which claims 4 to 6 and 8 need")
+    command_line.require_workdir(workdir)
+
+    from aejax import claims  # imports JAX: after all that can be refused
+
+    study = claims.Study(dataset, arguments.seeds, workdir, arguments.epochs, lambda name: print(name, flush=True))
+    chosen = {n: claim for n, claim in claims.CLAIMS.items() if not arguments.only or n in arguments.only}
+    results = claims.write_page(study, chosen)
+    for number, claim in results["claims"].items():
+        print(f"\n{number}. {claim['claim']}\n{claim['found']}")
+    print(f"\n{workdir / 'claims.md'}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,51 @@
+"""Everything that can be said of one trained autoencoder: evaluate.py WORKDIR [--json PATH]"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import aejax
+from aejax import command_line
+
+
+@dataclass(frozen=True)
+class Arguments:
+    workdir: Annotated[Path, tyro.conf.Positional] = Path()
+    """folder of a run, as train.py leaves it"""
+    json: Path | None = None
+    """file for the figures (default: evaluation.json in WORKDIR)"""
+    dataset: str | None = None
+    """other images than those that the run was trained on: a name or path, as for train.py"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist"""
+    samples: int = 500
+    """codes drawn for each image to estimate the likelihood under a variational model; 0 leaves it out"""
+
+
+def main(given: list[str]) -> None:
+    arguments = command_line.parse(Arguments, given, Arguments(), program="evaluate.py WORKDIR")
+    if not (arguments.workdir / "config.json").is_file():
+        raise aejax.InputError(f"{arguments.workdir} holds no run; give the workdir of one, as train.py leaves it")
+
+    from aejax import evaluation, record
+
+    run = aejax.load(arguments.workdir)
+    data = run.config.data
+    dataset = aejax.load_dataset(arguments.dataset or data.name, arguments.source_dir or data.source_dir)
+    figures = aejax.evaluate(run, dataset, samples=arguments.samples)
+    path = arguments.json or arguments.workdir / "evaluation.json"
+    record.write(path, json.dumps(figures, indent=2) + "\n")
+    for name, value in figures.items():
+        if value is not None:
+            shown = f"{value:.4f}" if isinstance(value, float) else value
+            print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")
+    print(path)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

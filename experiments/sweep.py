@@ -1,0 +1,82 @@
+"""Train many autoencoders at once: sweep.py CONFIG --sweep.FIELD VALUE ... [--workdir DIR] [--FIELD VALUE ...]
+
+    sweep.py configs/mnist/sparse.py --sweep.seed 0:8 --sweep.l1 0 1e-5 1e-4 3.2e-4 1e-3
+
+Each --sweep.FIELD is an axis of the grid: a field of the configuration (its last name will do where it is unique)
+and its values; 0:8 stands for 0 to 7, 128,64 for two widths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import aejax
+from aejax import command_line
+from aejax.grid import field_path, grid, parse_values
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """--sweep.FIELD VALUE ... is an axis of the grid: a field of the configuration (its last name will do where it is
+    unique) and its values; 0:8 stands for 0 to 7, 128,64 for two widths.
+    """
+
+    workdir: Path | None = None
+    """folder for the members, the table and the figure, where a sweep goes on that is there already;
+    runs/sweeps/mnist/sparse for configs/mnist/sparse.py where none is given"""
+    source_dir: str | None = None
+    """the same as --data.source_dir"""
+    dataset: str | None = None
+    """the same as --data.name"""
+    config: Annotated[aejax.Config, tyro.conf.arg(name="")] = field(default_factory=aejax.Config)
+
+
+def main(given: list[str]) -> None:
+    file = None if not given or given[0].startswith("-") else Path(given[0])
+    if file is None and not {"-h", "--help"} & set(given):
+        command_line.usage_error("the config file comes first, as in sweep.py configs/digits.py --sweep.seed 0:8")
+    config = aejax.Config() if file is None else aejax.load_config(file)
+    axes, rest = swept(given[file is not None :])
+    arguments = command_line.parse(Arguments, rest, Arguments(config=config), program="sweep.py CONFIG")
+    shortcuts = {"data.source_dir": arguments.source_dir, "data.name": arguments.dataset}
+    config = arguments.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+    workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
+
+    # First what can be refused, then JAX, which takes seconds to import.
+    planned = grid(config, axes)
+    dataset = aejax.load_dataset(config.data.name, config.data.source_dir)
+    for member in planned.members.values():
+        aejax.require_fit(member, dataset)
+    command_line.require_workdir(workdir)
+    command_line.spread_over_cores(max(map(len, planned.programs)))
+    found = aejax.sweep(config, axes, workdir, dataset=dataset)
+
+    from aejax import comparison
+
+    print(f"\n{comparison.table(found.results)}\n\n{comparison.best(found.results)}\n{workdir / 'report.md'}")
+
+
+def swept(given: list[str]) -> tuple[dict[str, list], list[str]]:
+    """The axes among the arguments, and the other arguments."""
+    axes: dict[str, list[str]] = {}
+    rest: list[str] = []
+    into = rest
+    for argument in given:
+        if argument.startswith("--sweep."):
+            name, _, value = argument.removeprefix("--sweep.").partition("=")
+            path = field_path(name)
+            if path in axes:
+                command_line.usage_error(f"--sweep.{name} stands there twice")
+            into = axes[path] = [value] if value else []
+        else:
+            into = rest if argument.startswith("--") or argument == "-h" else into
+            into.append(argument)
+    return {path: parse_values(path, values) for path, values in axes.items()}, rest
+
+
+if __name__ == "__main__":
+    command_line.run(main)
