@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,16 @@ from aejax.command_line import keep_compiled_programs
 
 ROOT = Path(__file__).parents[1]
 
+# What one test compiles all others reuse, in the other workers and in processes of their own too. Here, before any test
+# module imports JAX, which reads these variables then and never again; the workers inherit them.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="aejax-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+keep_compiled_programs()
+
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="the fault tests in their long form")
+    parser.addoption("--long", action="store_true", help="the fault tests in their long form, and all nine claims")
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +33,9 @@ def long(request):
 
 @pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory):
-    """Nothing of the user's own prepared data is read or written; what one test compiled, all others reuse."""
+    """Nothing of the user's own prepared data is read or written."""
     folder = tmp_path_factory.mktemp("data")
     os.environ["AEJAX_DATA_DIR"] = str(folder)
-    workers = tmp_path_factory.getbasetemp()
-    workers = workers.parent if "PYTEST_XDIST_WORKER" in os.environ else workers
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(workers / "compiled"))
-    keep_compiled_programs()
     return folder
 
 

@@ -1,4 +1,5 @@
 import gzip
+import shutil
 import socket
 import sys
 
@@ -156,6 +157,15 @@ def test_a_damaged_cache_is_noticed_and_prepared_again(data_dir, damage, caplog)
         path.unlink()
     assert np.array_equal(cached(f"cache-{damage}", prepare)["train"], first) and len(calls) == 2
     assert str(path.parent) in caplog.text
+
+
+def test_a_cache_without_labels_is_prepared_again(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path))
+    whole = load_dataset("digits")
+    shutil.rmtree(tmp_path / "arrays" / "digits")
+    cached("digits", lambda: {"train": whole.train, "test": whole.test})
+    assert np.array_equal(load_dataset("digits").test_labels, whole.test_labels)
+    assert "lacks test_labels, train_labels" in caplog.text
 
 
 def test_without_network_and_data_the_way_out_is_named(monkeypatch, tmp_path):

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -7,18 +8,41 @@ import pytest
 from flax import nnx
 
 from aejax import Config, Model
-from aejax.models import build
+from aejax.models import build, largest
+
+MODELS = {
+    "dense": Model(),
+    "shallow": Model(hidden=(), code_size=3),
+    "given decoder": Model((20, 10), 5, (7,), "tanh"),
+    "tied": Model((20, 10), 5, tied=True),
+    "top k": Model((), 50, top_k=3),
+    "overcomplete": Model((), 4000),
+    "convolutional": Model((10,), 6, channels=(4, 5, 3)),
+    "convolutional, no hidden": Model((), 6, channels=(4,)),
+    "spatial": Model((), 49 * 64 * 5, channels=(3,), spatial_code=True),  # 49, 4, 64 or 40 positions
+}
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (32, 32, 3), (31, 17, 3)])
-@pytest.mark.parametrize("model", [Model(), Model(hidden=(), code_size=3), Model((20, 10), 5, (7,), "tanh")])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_output_shape_is_input_shape_and_the_halves_work_apart(shape, model):
-    autoencoder = build(Config(model=model), shape, nnx.Rngs(0))
+    # As one program, and one that is compiled soon rather than well: shapes do not depend on how well.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def parts(key, images):
+        autoencoder = build(Config(model=model), shape, nnx.Rngs(key))
+        output = autoencoder(images)
+        halves = autoencoder.encoder(images), autoencoder.decoder(output.codes)
+        return output, autoencoder.encode(images), autoencoder.decode(output.codes), *halves
+
     images = jnp.ones((2, *shape)) / 2
-    logits, codes = autoencoder(images)
-    assert logits.shape == images.shape and codes.shape == (2, model.code_size)
-    assert np.array_equal(autoencoder.encoder(images), codes)
-    assert np.array_equal(autoencoder.decoder(codes), logits)
+    output, codes, logits, encoder_alone, decoder_alone = parts(jax.random.key(0), images)
+    assert output.logits.shape == images.shape and output.codes.shape == (2, model.code_size)
+    assert output.penalties == {} and output.posterior is None
+    assert np.array_equal(codes, output.codes)
+    assert np.array_equal(logits, output.logits)
+    if model.top_k is None:
+        assert np.array_equal(encoder_alone, output.codes)
+    assert np.array_equal(decoder_alone, output.logits)
 
 
 def kernels(module):
@@ -49,3 +73,23 @@ def test_codes_pass_the_activation():
     assert relu.min() == 0 and relu.max() > 0
     linear = build(Config(model=Model(activation="identity")), (8, 8, 1), nnx.Rngs(0)).encoder(images)
     assert linear.min() < 0
+
+
+def test_tied_weights_are_one_parameter_used_both_ways():
+    autoencoder = build(Config(model=Model((20, 10), 5, tied=True, activation="tanh")), (4, 4, 1), nnx.Rngs(0))
+    shapes = sorted(leaf.shape for leaf in jax.tree.leaves(nnx.state(autoencoder, nnx.Param)))
+    assert shapes == [(5,), (10,), (10,), (10, 5), (16,), (16, 20), (20,), (20,), (20, 10)]
+    codes = jax.random.normal(jax.random.key(0), (3, 5))
+    first, second, third = kernels(autoencoder.encoder)
+    expected = jnp.tanh(jnp.tanh(codes @ third.T) @ second.T) @ first.T  # fresh biases are 0
+    assert np.allclose(autoencoder.decode(codes).reshape(3, -1), expected, atol=1e-6)
+
+
+def test_the_largest_units_stay_as_they_are():
+    codes = jax.random.normal(jax.random.key(0), (40, 30))
+    kept = np.asarray(largest(codes, 7))
+    assert ((kept != 0).sum(axis=1) == 7).all()
+    assert np.array_equal(kept[kept != 0], np.asarray(codes)[kept != 0])
+    smallest_kept = np.where(kept == 0, np.inf, np.abs(kept)).min(axis=1)
+    assert (np.where(kept == 0, np.abs(codes), 0).max(axis=1) < smallest_kept).all()
+    assert np.array_equal(largest(codes, 30), codes)

@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from aejax import InputError, fit, load
+from aejax import Config, InputError, fit, load
 
 
 @pytest.fixture
@@ -20,8 +20,9 @@ def test_encode_decode_reconstruct(run, small):
     assert np.array_equal(images, run.reconstruct(dataset.test))
     as_floats = run.encode(dataset.test.astype(np.float32)[..., 0] / 255)
     assert np.allclose(codes, as_floats, atol=1e-6)
-    logits, again = run.autoencoder(dataset.test / np.float32(255))
-    assert np.allclose(again, codes, atol=1e-6) and np.allclose(1 / (1 + np.exp(-logits)), images, atol=1e-6)
+    output = run.autoencoder(dataset.test / np.float32(255))
+    assert np.allclose(output.codes, codes, atol=1e-6)
+    assert np.allclose(1 / (1 + np.exp(-output.logits)), images, atol=1e-6)
 
 
 def test_the_summary_is_about_the_model_that_is_returned(run, small):
@@ -91,3 +92,46 @@ def test_corrupted_images_are_those_of_the_evaluation(small):
     run = fit(config, dataset=dataset, progress=False)
     codes = run.encode(run.corrupt(dataset.test))
     assert np.isclose(run.summary["code"]["mean"], codes.mean(), rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def variational():
+    images = np.random.default_rng(0).random((60, 6, 5)).astype(np.float32)
+    config = Config().replace({"model.kind": "variational", "loss.pixels": "sum", "model.code_size": 3})
+    return fit(config.replace({"training.epochs": 1}), dataset=images, progress=False), images
+
+
+def test_samples_are_new_images_and_follow_from_the_seed(variational):
+    run, _ = variational
+    images = run.sample(5)
+    assert images.shape == (5, 6, 5, 1) and images.min() >= 0 and images.max() <= 1
+    assert np.array_equal(run.sample(5), images) and np.allclose(run.sample(9)[:5], images, atol=1e-6)
+    assert not np.allclose(run.sample(5, seed=1), images) and len(np.unique(images, axis=0)) == 5
+
+
+def test_lines_through_the_code(variational):
+    run, images = variational
+    between = run.interpolate(images[:4], images[4:8], 3)
+    assert between.shape == (4, 3, 6, 5, 1)
+    assert np.allclose(between[:, 0], run.reconstruct(images[:4]), atol=1e-6)
+    assert np.allclose(between[:, 2], run.reconstruct(images[4:8]), atol=1e-6)
+    middle = (run.encode(images[:4]) + run.encode(images[4:8])) / 2
+    assert np.allclose(between[:, 1], run.decode(middle), atol=1e-6)
+    codes = run.encode(images[:2])
+    along = run.traverse(images[:2], 1, [codes[0, 1], 5.0])
+    assert along.shape == (2, 2, 6, 5, 1) and np.allclose(along[0, 0], run.reconstruct(images[:1])[0], atol=1e-6)
+    codes[:, 1] = 5
+    assert np.allclose(along[:, 1], run.decode(codes), atol=1e-6)
+
+
+def test_what_cannot_be_drawn_is_refused(run, variational):
+    with pytest.raises(InputError, match="only a variational model"):
+        run.sample(3)
+    drawn, images = variational
+    for call, message in (
+        (lambda: drawn.sample(0), "count is 0"),
+        (lambda: drawn.interpolate(images[:2], images[:3]), "2 images, 3 others"),
+        (lambda: drawn.traverse(images[:2], 3, [0.0]), "unit is 3"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
