@@ -40,17 +40,26 @@ def draw(figures: Mapping[str, Callable[[], Figure]], folder: Path) -> None:
 
 
 def draw_run(run: Run, dataset: Dataset, folder: Path) -> None:
-    """The figures of one model: reconstructions (or denoised images), codes, weights, losses."""
+    """The figures of one model: reconstructions (or denoised images), codes, weights, losses.
+
+    Of a variational one also samples, the way from one code to another, and what single units of the code do. A model
+    of the user's own whose encoder begins otherwise than ours has no figure of weights.
+    """
     first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
-    draw(
-        {
-            first: lambda: reconstructions(run, dataset.test),
-            "codes": lambda: code_histogram({"code": run.encode(run.corrupt(dataset.test))}),
-            "weights": lambda: first_layer_weights(run),
-            "losses": lambda: loss_curves({"": run}),
-        },
-        folder,
-    )
+    drawn = {
+        first: lambda: reconstructions(run, dataset.test),
+        "codes": lambda: code_histogram({"code": run.encode(run.corrupt(dataset.test))}),
+        "losses": lambda: loss_curves({"": run}),
+    }
+    if _first_kernel(run) is not None:
+        drawn["weights"] = lambda: first_layer_weights(run)
+    if run.is_variational:
+        drawn |= {
+            "samples": lambda: samples(run),
+            "interpolations": lambda: interpolations(run, dataset.test),
+            "traversals": lambda: traversals(run, dataset.test),
+        }
+    draw(drawn, folder)
 
 
 def reconstructions(run: Run, images: np.ndarray) -> Figure:
@@ -60,6 +69,27 @@ def reconstructions(run: Run, images: np.ndarray) -> Figure:
         return image_rows({"original": images, "reconstructed": run.reconstruct(images)})
     noisy = run.corrupt(images)
     return image_rows({"original": images, "corrupted": noisy, "denoised": run.reconstruct(noisy)})
+
+
+def samples(run: Run) -> Figure:
+    """Thirty new images from the prior of a variational model."""
+    drawn = run.sample(3 * _COLUMNS)
+    rows = range(0, len(drawn), _COLUMNS)
+    return image_rows({f"{row + 1} to {row + _COLUMNS}": drawn[row : row + _COLUMNS] for row in rows})
+
+
+def interpolations(run: Run, images: np.ndarray) -> Figure:
+    """From the code of one image to that of another in even steps, for four pairs of the first eight images."""
+    pairs = min(4, len(images) // 2)
+    between = run.interpolate(images[:pairs], images[pairs : 2 * pairs], _COLUMNS)
+    return image_rows({f"pair {number}": row for number, row in enumerate(between, start=1)})
+
+
+def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
+    """The first image with one unit of its code moved from -3 to 3, for the units that vary most over the images."""
+    varying = np.argsort(-run.encode(images).var(axis=0))[:units]
+    values = np.linspace(-3, 3, _COLUMNS)
+    return image_rows({f"unit {unit}": run.traverse(images[:1], unit, values)[0] for unit in varying})
 
 
 def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
@@ -118,9 +148,10 @@ def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
 
 
 def first_layer_weights(run: Run, units: int = 32) -> Figure:
-    """The weights from the pixels to each of the encoder's first units, as images."""
-    kernel = np.asarray(run.autoencoder.encoder.layers.layers[0].kernel[...])
-    images = kernel.T[:units].reshape(-1, *run.image_shape).mean(axis=-1)
+    """The weights from the pixels to each of the encoder's first units, or its first convolution's kernels, as images."""
+    kernel = _first_kernel(run)
+    seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window, or the whole image
+    images = kernel.reshape(*seen, -1)[..., :units].mean(axis=2).transpose(2, 0, 1)
     columns = 8
     rows = -(-len(images) // columns)
     limit = float(np.quantile(np.abs(images), 0.97))  # border pixels, always black, keep or drift to large weights
@@ -132,14 +163,22 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
         for axis, image in zip(axes.flat, images, strict=False):
             shown = axis.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
         figure.colorbar(shown, ax=axes, label="weight", shrink=0.8, extend="both")
-        figure.suptitle(f"first layer: {len(images)} of {kernel.shape[1]} units", fontsize=10)
+        figure.suptitle(f"first layer: {len(images)} of {kernel.shape[-1]} units", fontsize=10)
     return figure
+
+
+def _first_kernel(run: Run) -> np.ndarray | None:
+    layers = getattr(getattr(run.autoencoder.encoder, "layers", None), "layers", [None])
+    kernel = getattr(layers[0], "kernel", None)
+    return None if kernel is None else np.asarray(kernel[...])
 
 
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
     """Total loss per epoch of one or several runs: training (mean over the epoch's steps) and test (after it)."""
-    units = {"bce": "binary cross-entropy [nats per pixel]", "mse": "mean squared error per pixel"}
-    kinds = sorted({run.config.loss.reconstruction for run in runs.values()})
+    units = {"bce": "binary cross-entropy [nats per {}]", "mse": "squared error per {}"}
+    per = {"mean": "pixel", "sum": "image"}
+    losses = [run.config.loss for run in runs.values()]
+    kinds = sorted({units[loss.reconstruction].format(per[loss.pixels]) for loss in losses})
     with rc_context(STYLE):
         figure = Figure(figsize=(5.6, 3.2), layout="constrained")
         axis = figure.subplots()
@@ -154,7 +193,7 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
                 axis.plot([], [], color=f"C{position}", label=label)
         for part, style in (("train", "-"), ("test", ":")):
             axis.plot([], [], style, color="0.4", label=part)
-        axis.set(xlabel="epoch", ylabel="total loss\n" + " / ".join(units[kind] for kind in kinds))
+        axis.set(xlabel="epoch", ylabel="total loss\n" + " / ".join(kinds))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlim(left=0)
         figure.legend(loc="outside right center", fontsize=8)

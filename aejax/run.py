@@ -57,6 +57,11 @@ class Run:
         return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
 
     @property
+    def is_variational(self) -> bool:
+        """Whether the code is drawn from a distribution, and there is a prior to sample from."""
+        return issubclass(model_class(self.config.model.kind), Variational)
+
+    @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
         return self._steps.merge(self.state.params)
@@ -83,7 +88,7 @@ class Run:
         Raises:
             InputError: the model has no prior, or the count is below 1.
         """
-        if not issubclass(model_class(self.config.model.kind), Variational):
+        if not self.is_variational:
             raise InputError(f"model.kind is {self.config.model.kind!r}; only a variational model can be sampled from")
         if count < 1:
             raise InputError(f"count is {count}; it must be at least 1")

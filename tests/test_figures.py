@@ -5,14 +5,24 @@ from PIL import Image
 from aejax import figures, fit
 
 
-@pytest.mark.parametrize("kind", ["none", "gaussian"])
-def test_the_figures_of_a_run(small, tmp_path, kind):
+@pytest.mark.parametrize(
+    ("changes", "own"),
+    [
+        ({}, {"reconstructions"}),
+        ({"corruption.kind": "gaussian", "coefficients.noise": 0.2}, {"denoised"}),
+        ({"model.channels": [3]}, {"reconstructions"}),
+        (
+            {"model.kind": "variational", "loss.pixels": "sum"},
+            {"reconstructions", "samples", "interpolations", "traversals"},
+        ),
+    ],
+    ids=["plain", "denoising", "convolutional", "variational"],
+)
+def test_the_figures_of_a_run(small, tmp_path, changes, own):
     config, dataset = small
-    config = config.replace({"corruption.kind": kind, "coefficients.noise": 0.2 * (kind != "none")})
-    run = fit(config, dataset=dataset, progress=False)
+    run = fit(config.replace({"training.epochs": 1, **changes}), dataset=dataset, progress=False)
     figures.draw_run(run, dataset, tmp_path)
-    first = "reconstructions" if kind == "none" else "denoised"
-    assert {path.name for path in tmp_path.iterdir()} == {f"{n}.png" for n in (first, "codes", "weights", "losses")}
+    assert {path.stem for path in tmp_path.iterdir()} == own | {"codes", "weights", "losses"}
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert min(image.size) > 100 and len(np.unique(np.asarray(image))) > 10
