@@ -87,14 +87,14 @@ def measure(
     members: Sequence[int] = (),
     placements: Sequence[str] = ("device",),
     repeats: int = 5,
-    peers: Mapping[str, list[str]] | None = None,
+    peers: Mapping[str, Mapping[str, list[str]]] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Time each model at each batch size; yield a row for each.
 
     Args:
         drivers, members, placements: other drivers, numbers of models trained as one program, and places of the
             images to time in turn with the first driver, one model, and the first place.
-        peers: command of each program (`aejax.peers`) to be timed in turn with the models that it can train.
+        peers: kind of model (`aejax.peers.comparable`) → name → command of each program to be timed in turn with it.
 
     Yields:
         model, batch, dtype; compile_seconds, steps (of a stretch), ms_per_step, images_per_second and its std over the
@@ -132,7 +132,7 @@ def _row(
     members: Sequence[int],
     placements: Sequence[str],
     repeats: int,
-    peers: Mapping[str, list[str]],
+    peers: Mapping[str, Mapping[str, list[str]]],
     bandwidth: float,
 ) -> dict[str, Any]:
     cost, by_hand = floors.step_cost(config, dataset.image_shape), floors.flops_per_image(config, dataset.image_shape)
@@ -144,7 +144,7 @@ def _row(
     if config.corruption.kind != "none":
         clean = {"corruption.kind": "none", "coefficients.noise": 0.0}
         ours["without noise"] = Contender(config.replace(clean), dataset)
-    with started(peers if comparable(config) else {}, config, dataset.train) as running:
+    with started(peers.get(comparable(config), {}), config, dataset.train) as running:
         epoch = len(dataset.train) // config.training.batch_size * config.training.batch_size
         timed: dict[str, Callable[[], float]] = {
             "matmul": lambda: floors.matmul_rate(config.model.dtype),

@@ -148,7 +148,7 @@ def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
 
 
 def first_layer_weights(run: Run, units: int = 32) -> Figure:
-    """The weights from the pixels to each of the encoder's first units, or its first convolution's kernels, as images."""
+    """The weights from the pixels to each of the first units, or the kernels of the first convolution, as images."""
     kernel = _first_kernel(run)
     seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window, or the whole image
     images = kernel.reshape(*seen, -1)[..., :units].mean(axis=2).transpose(2, 0, 1)

@@ -93,11 +93,20 @@ def started(commands: Mapping[str, list[str]], config: Config, images: np.ndarra
         yield running
 
 
-def comparable(config: Config) -> bool:
-    """Whether the peers can train it: a dense model with nothing but the cross-entropy of clean images."""
-    model = config.model
-    plain = model.kind == "plain" and not (model.channels or model.spatial_code or model.tied or model.top_k)
-    relu = model.activation == "relu" and model.code_activation is None and model.decoder_hidden is None
-    clean = config.corruption.kind == "none" and config.coefficients.l1 == 0 and not config.data.binarize
-    loss = (config.loss.reconstruction, config.loss.pixels, config.loss.sparsity) == ("bce", "mean", "l1")
-    return plain and relu and clean and loss and config.training.optimizer == "adam" and model.dtype == "float32"
+def comparable(config: Config) -> str | None:
+    """What the peers know this model as: "plain" or "variational"; None where they cannot train it.
+
+    They know dense models with rectified layers in float32, trained by Adam on the cross-entropy of clean images, or of
+    binarized ones on the ELBO.
+    """
+    model, weights = config.model, config.coefficients
+    dense = not (model.channels or model.spatial_code or model.tied or model.top_k) and model.decoder_hidden is None
+    relu = model.activation == "relu" and model.code_activation is None and model.dtype == "float32"
+    loss = config.loss.reconstruction == "bce" and config.loss.sparsity == "l1" and weights.l1 == 0
+    optimizer = config.training.optimizer == "adam" and config.training.clip_norm is None
+    if not (dense and relu and loss and optimizer and config.corruption.kind == "none"):
+        return None
+    if model.kind == "variational":
+        elbo = config.loss.bound == "elbo" and model.samples == 1 and (weights.beta, weights.free_bits) == (1, 0)
+        return "variational" if elbo and config.data.binarize and config.loss.pixels == "sum" else None
+    return "plain" if model.kind == "plain" and not config.data.binarize and config.loss.pixels == "mean" else None

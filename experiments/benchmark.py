@@ -14,10 +14,13 @@ from aejax import command_line
 
 _ROOT = Path(__file__).parents[1]
 _PEERS = {
-    "Keras fit": ["keras_fit.py"],
-    "PyTorch": ["pytorch.py"],
-    "PyTorch compiled": ["pytorch.py", "compile"],
-    "Flax loop": ["flax_loop.py"],
+    "plain": {
+        "Keras fit": ["keras_fit.py"],
+        "PyTorch": ["pytorch.py"],
+        "PyTorch compiled": ["pytorch.py", "compile"],
+        "Flax loop": ["flax_loop.py"],
+    },
+    "variational": {"Flax's example": ["flax_vae.py"]},
 }
 _LISTS = ("--models", "--batches", "--dtypes", "--drivers", "--sweep", "--placements")
 
@@ -76,7 +79,9 @@ def main(given: list[str]) -> None:
     from aejax.record import describe_machine, write
 
     python = arguments.peers_python
-    peers = {} if python is None else {name: _command(python, *parts) for name, parts in _PEERS.items()}
+    peers = {} if python is None else {
+        kind: {name: _command(python, *parts) for name, parts in programs.items()} for kind, programs in _PEERS.items()
+    }  # fmt: skip
     rows = []
     for row in benchmark.measure(
         configs,

@@ -39,7 +39,7 @@ def row(small, tmp_path_factory):
         members=[2],
         placements=["device", "stream"],
         repeats=1,
-        peers={"fast": [sys.executable, str(script)]},
+        peers={"plain": {"fast": [sys.executable, str(script)]}},
     )
     return {row["model"]: row for row in rows}
 
@@ -61,8 +61,11 @@ def test_a_row_has_what_was_timed_in_turn_with_it(row):
 
 def test_only_what_a_peer_can_train_is_compared(small):
     config, _ = small
-    assert peers.comparable(config) and not peers.comparable(config.replace({"coefficients.l1": 0.1}))
-    assert not peers.comparable(config.replace({"model.dtype": "bfloat16"}))
+    assert peers.comparable(config) == "plain"
+    for field, value in (("coefficients.l1", 0.1), ("model.dtype", "bfloat16"), ("data.binarize", True)):
+        assert peers.comparable(config.replace({field: value})) is None
+    vae = load_config("configs/mnist/vae_flax.py")
+    assert peers.comparable(vae) == "variational" and peers.comparable(vae.replace({"loss.pixels": "mean"})) is None
 
 
 def test_a_peer_that_fails_is_named_in_one_line(small):

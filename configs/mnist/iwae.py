@@ -1,4 +1,4 @@
-"""The variational autoencoder of vae.py, trained on the importance-weighted bound of 20 samples (Burda et al. 2016).
+"""The variational autoencoder of vae.py, trained on the importance-weighted bound of 50 samples (Burda et al. 2016).
 
     uv run experiments/train.py configs/mnist/iwae.py
 
@@ -12,4 +12,4 @@ from aejax import Config, load_config
 
 def get_config() -> Config:
     vae = load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"loss.bound": "importance", "model.samples": 20, "training.epochs": 50})
+    return vae.replace({"loss.bound": "importance", "model.samples": 50, "training.epochs": 60})
