@@ -108,5 +108,5 @@ def comparable(config: Config) -> str | None:
         return None
     if model.kind == "variational":
         elbo = config.loss.bound == "elbo" and model.samples == 1 and (weights.beta, weights.free_bits) == (1, 0)
-        return "variational" if elbo and config.data.binarize and config.loss.pixels == "sum" else None
+        return "variational" if elbo and config.data.binarize else None
     return "plain" if model.kind == "plain" and not config.data.binarize and config.loss.pixels == "mean" else None
