@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
-from aejax import article, benchmark, command_line
+from aejax import article, benchmark, beyond, command_line
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
@@ -14,16 +15,22 @@ _RESULTS = _ROOT / "experiments" / "results"
 
 def with_tables(readme: str) -> str:
     """The README with each table between its two markers."""
-    measured = json.loads((_RESULTS / "benchmark" / "benchmark.json").read_text())
+    measured = [json.loads(path.read_text()) for path in sorted(_RESULTS.glob("benchmark*/benchmark.json"))]
+    rows = [row for each in measured for row in each["rows"]]
     tables = {
-        "article": article.comparison(json.loads((_RESULTS / "article_mnist" / "results.json").read_text())),
-        "benchmark": benchmark.table(measured["rows"]),
-        "beside": benchmark.beside_table(measured["rows"]),
+        "article": article.comparison(_read("article_mnist")),
+        "beyond": beyond.table(_read("beyond_mnist")),
+        "benchmark": benchmark.table(rows),
+        "beside": benchmark.beside_table(rows),
     }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         readme = re.sub(f"{begin}.*?{end}", lambda _, b=begin, t=table, e=end: f"{b}{t}\n{e}", readme, flags=re.DOTALL)
     return readme
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((_RESULTS / name / "results.json").read_text())
 
 
 def main(given: list[str]) -> None:

@@ -1,9 +1,11 @@
 """Fixtures: prepared data in a folder of its own, real MNIST where its files are at hand."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,32 @@ def small():
         training=Training(epochs=3, batch_size=16),
     )
     return config, Dataset("small", images[:80], images[80:])
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """A context in which every run stops after so many steps, or at the end of its epoch, and is saved."""
+    from aejax import training
+
+    @contextlib.contextmanager
+    def stopping(count):
+        class Pace(training.Pace):
+            steps = count
+
+            def __init__(self, *_): ...
+
+            def measured(self, *_): ...
+
+        @contextlib.contextmanager
+        def after_the_first_chunk():
+            yield types.SimpleNamespace(is_set=iter([False, True]).__next__)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "Pace", Pace)
+            patch.setattr(training, "stop_requests", after_the_first_chunk)
+            yield
+
+    return stopping
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Streamed images give what resident ones give, bit for bit, and need no memory that grows with them."""
 
-import contextlib
 import subprocess
 import sys
-import types
 import zlib
 from pathlib import Path
 
@@ -11,8 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from aejax import InputError, Interrupted, fit, mapped, placement, training
-from aejax.chunks import Pace
+from aejax import InputError, Interrupted, fit, mapped, placement
 from aejax.devices import Driver
 from aejax.placement import Blocks, Resident, Streamed, place, spans
 
@@ -42,25 +39,12 @@ def test_the_result_does_not_depend_on_the_placement(small, blocks_of_three_step
     require_same(streamed, resident)
 
 
-def test_a_streamed_run_goes_on_within_an_epoch(small, blocks_of_three_steps, tmp_path, monkeypatch):
+def test_a_streamed_run_goes_on_within_an_epoch(small, blocks_of_three_steps, tmp_path, stop_after):
     config, dataset = small
     config = config.replace(NOISY)
     whole = fit(config.replace({"data.placement": "device"}), dataset=dataset, progress=False)
 
-    class FourSteps(Pace):
-        steps = 4
-
-        def __init__(self, *_): ...
-
-        def measured(self, *_): ...
-
-    @contextlib.contextmanager
-    def stop_after_the_first_chunk():
-        yield types.SimpleNamespace(is_set=iter([False, True]).__next__)
-
-    monkeypatch.setattr(training, "Pace", FourSteps)
-    with monkeypatch.context() as stopping:
-        stopping.setattr(training, "stop_requests", stop_after_the_first_chunk)
+    with stop_after(4):
         for kind, step in (("stream", 4), ("device", 8), ("stream", 10)):
             with pytest.raises(Interrupted, match=f"after step {step} of 20"):
                 fit(config.replace({"data.placement": kind}), tmp_path, dataset=dataset, progress=False)

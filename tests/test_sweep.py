@@ -1,7 +1,5 @@
-import contextlib
 import json
 import logging
-import types
 
 import jax
 import numpy as np
@@ -119,23 +117,10 @@ def test_a_finished_sweep_is_not_trained_again_and_another_one_is_refused(swept,
         load(folder)
 
 
-def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, monkeypatch):
+def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, stop_after):
     config, dataset = noisy
 
-    class TwoSteps(training.Pace):
-        steps = 2
-
-        def __init__(self, *_): ...
-
-        def measured(self, *_): ...
-
-    @contextlib.contextmanager
-    def stop_after_the_first_chunk():
-        yield types.SimpleNamespace(is_set=iter([False, True]).__next__)
-
-    monkeypatch.setattr(training, "Pace", TwoSteps)
-    with monkeypatch.context() as stopping:
-        stopping.setattr(training, "stop_requests", stop_after_the_first_chunk)
+    with stop_after(2):
         for step in (2, 4, 5):
             with pytest.raises(Interrupted, match=f"after step {step} of 15"):
                 sweep(config, AXES, tmp_path, dataset=dataset, progress=False)

@@ -1,11 +1,9 @@
-import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import jax
@@ -236,25 +234,12 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(small, tmp_path, fin
         load(tmp_path)
 
 
-def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, monkeypatch):
+def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_after):
     config, dataset = small
     config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2})
     whole = fit(config, dataset=dataset, progress=False)
 
-    class TwoSteps(training.Pace):
-        steps = 2
-
-        def __init__(self, *_): ...
-
-        def measured(self, *_): ...
-
-    @contextlib.contextmanager
-    def stop_after_the_first_chunk():
-        yield types.SimpleNamespace(is_set=iter([False, True]).__next__)
-
-    monkeypatch.setattr(training, "Pace", TwoSteps)
-    with monkeypatch.context() as stopping:
-        stopping.setattr(training, "stop_requests", stop_after_the_first_chunk)
+    with stop_after(2):
         for step in (2, 4, 5):  # an epoch has five
             with pytest.raises(Interrupted, match=f"after step {step} of 15"):
                 fit(config, tmp_path, dataset=dataset, progress=False)
