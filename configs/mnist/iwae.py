@@ -12,4 +12,4 @@ from aejax import Config, load_config
 
 def get_config() -> Config:
     vae = load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"loss.bound": "importance", "model.samples": 50, "training.epochs": 60})
+    return vae.replace({"loss.bound": "importance", "model.samples": 50})

@@ -13,6 +13,6 @@ def get_config() -> Config:
         data=Data(name="mnist", binarize=True),
         model=Model(kind="variational", hidden=(200, 200), code_size=50),
         loss=Loss(pixels="sum"),
-        coefficients=Coefficients(learning_rate=2e-3),
-        training=Training(epochs=150, batch_size=128, schedule="cosine", warmup_epochs=1, beta_warmup_epochs=10),
+        coefficients=Coefficients(learning_rate=1e-3),
+        training=Training(epochs=70, batch_size=32, schedule="cosine", warmup_epochs=1, beta_warmup_epochs=10),
     )
