@@ -69,14 +69,12 @@ def _batch(
     model = nnx.merge(graphdef, state)
     mean, log_variance = model.moments(images)
     keys = per_example(stream(seed, "importance"), examples)
-    flat = images.reshape(len(images), 1, -1)
 
     def step(sums: tuple[jax.Array, ...], index: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
         drawn = normal(jax.vmap(jax.random.fold_in, (0, None))(keys, index), chunk * mean.shape[1])
         codes = mean[:, None] + jnp.exp(log_variance / 2)[:, None] * drawn.reshape(len(mean), chunk, -1)
-        logits = model.decode(codes.reshape(-1, codes.shape[2])).reshape(len(mean), chunk, -1)
-        pairs = jax.vmap(losses.binary_cross_entropy, (1, None), out_axes=1)(logits, flat[:, 0])
-        reconstruction = flat.shape[2] * pairs
+        logits = model.decode(codes.reshape(-1, codes.shape[2])).reshape(len(mean), chunk, *images.shape[1:])
+        reconstruction = images[0].size * losses.binary_cross_entropy(logits, images[:, None])
         log_weights = -reconstruction - losses.log_density_ratio(Posterior(mean, log_variance, codes))
         counts = index * chunk + jnp.arange(chunk) < samples  # the last chunk may reach past the end
         log_weights = jnp.where(counts, log_weights, -jnp.inf)

@@ -32,7 +32,7 @@ def loss_terms(
     if output.posterior is None:
         terms = {"reconstruction": pixels * reconstruction(output.logits, clean)}
     else:
-        each = jax.vmap(reconstruction, (1, None), out_axes=1)(output.logits, clean)
+        each = reconstruction(output.logits, clean[:, None])
         terms = variational_terms(config.bound, pixels * each, output.posterior, coefficients)
     if config.sparsity == "l1":
         terms["l1"] = coefficients["l1"] * l1(output.codes)
@@ -74,15 +74,15 @@ def log_density_ratio(posterior: Posterior) -> jax.Array:
 
 
 def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Nats, mean over pixels: float32[B, H, W, C] twice → float32[B]."""
+    """Nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
     nats = _cross_entropy(_flat(logits), _flat(images))
     # A matrix product, since XLA on CPU takes the logarithms within a sum one by one.
-    return nats @ jnp.full(nats.shape[1], 1 / nats.shape[1], nats.dtype)
+    return nats @ jnp.full(nats.shape[-1], 1 / nats.shape[-1], nats.dtype)
 
 
 def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Mean over pixels of the squared difference, no sigmoid: float32[B, H, W, C] twice → float32[B]."""
-    return jnp.square(_flat(logits) - _flat(images)).mean(axis=1)
+    """Mean over pixels of the squared difference, no sigmoid: float32[..., H, W, C] twice → float32[...]."""
+    return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
 
 
 def l1(codes: jax.Array) -> jax.Array:
@@ -108,7 +108,7 @@ RECONSTRUCTIONS = {"bce": binary_cross_entropy, "mse": mean_squared_error}
 
 
 def _flat(images: jax.Array) -> jax.Array:
-    return images.reshape(len(images), -1)
+    return images.reshape(*images.shape[:-3], -1)
 
 
 @jax.custom_vjp

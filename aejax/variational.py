@@ -31,7 +31,7 @@ class Variational(Autoencoder):
         if keys is not None:
             noise = streams.normal(keys, self.samples * mean.shape[1]).reshape(len(mean), self.samples, -1)
             samples = samples + jnp.exp(log_variance / 2)[:, None] * noise
-        logits = self.decode(samples.reshape(-1, mean.shape[1]))
+        logits = self.decode(samples.reshape(-1, mean.shape[1]).astype(mean.dtype))  # the noise is float32
         logits = logits.reshape(*samples.shape[:2], *logits.shape[1:])
         return Output(logits, mean, posterior=Posterior(mean, log_variance, samples))
 
