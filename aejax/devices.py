@@ -279,16 +279,27 @@ def _memory(compiled: Any) -> float:
 
 
 @functools.cache
-def _compiler_options() -> dict[str, str]:
-    """On CPU: matrix products by Eigen, where XLA has another library for them that is slower at these sizes."""
-    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+def _compiler_options() -> dict[str, Any]:
+    """On CPU, of these options those that this version of XLA knows.
+
+    Matrix products by Eigen, where XLA has another library for them that is slower at these sizes; and vectors as wide
+    as the processor has them, where XLA would take half of 512 bits.
+    """
     if jax.default_backend() != "cpu":
         return {}
+    wanted = {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
+        "xla_cpu_prefer_vector_width": 512,
+    }
+    return {name: value for name, value in wanted.items() if _is_known({name: value})}
+
+
+def _is_known(options: dict[str, Any]) -> bool:
     try:
         jax.jit(lambda: 0).lower().compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError:  # this version of XLA does not know it
-        return {}
-    return options
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def _flops(compiled: Any) -> float:
