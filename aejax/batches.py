@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
 from aejax.config import Training
-from aejax.streams import stream
+from aejax.streams import Key, stream
 
 
 def steps_per_epoch(training: Training, examples: int) -> int:
@@ -22,10 +24,22 @@ def epoch_order(training: Training, examples: int, epoch: jax.Array, seed: int |
     """
     key = jax.random.fold_in(stream(training.seed if seed is None else seed, "order"), epoch)
     kept = examples // training.batch_size * training.batch_size
-    # Sorting 32 random bits per example takes half the time of jax.random.permutation, which sorts twice lest
-    # two keys be equal; such a pair stands in the order of its indices, which no one will notice.
-    passes = jnp.argsort(jax.random.bits(key, (training.passes, examples)), axis=1)[:, :kept]
-    return passes.reshape(-1, training.batch_size).astype(jnp.int32)
+    passes = jax.vmap(permutation, (0, None))(jax.random.split(key, training.passes), examples)[:, :kept]
+    return passes.reshape(-1, training.batch_size)
+
+
+def permutation(key: Key, count: int) -> jax.Array:
+    """A random order of `count` things: int32[count].
+
+    Things are sorted by 32 random bits each; two that have the same (few will) keep the order of their indices. The
+    bits come in parts, the lower ones first, each beside the place where a thing stands: numbers are sorted five times
+    as fast as pairs, which on a processor would take 5 % of an epoch.
+    """
+    place_bits = (count - 1).bit_length()
+    places = order = jnp.arange(count, dtype=jnp.uint32)
+    for random in jax.random.bits(key, (math.ceil(32 / (32 - place_bits)), count)):
+        order = order[jnp.sort(random << place_bits | places) & (2**place_bits - 1)]
+    return order.astype(jnp.int32)
 
 
 def in_turn(examples: int, batch_size: int) -> jax.Array:

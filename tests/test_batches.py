@@ -1,8 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+from scipy import stats
 
 from aejax import Training
-from aejax.batches import epoch_order, in_turn, steps_per_epoch
+from aejax.batches import epoch_order, in_turn, permutation, steps_per_epoch
 
 
 def test_an_epoch_is_full_batches_of_permutations():
@@ -28,3 +31,21 @@ def test_in_turn_covers_every_example_once():
     order = np.asarray(in_turn(23, 10))
     assert order.shape == (3, 10) and list(order.ravel()[:23]) == list(range(23))
     assert (order.ravel()[23:] >= 23).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 2**16, 2**16 + 1, 300_000])
+def test_a_permutation_has_everything_once(count):
+    assert np.array_equal(np.sort(permutation(jax.random.key(0), count)), np.arange(count))
+
+
+def test_all_orders_are_as_likely():
+    orders = jax.vmap(permutation, (0, None))(jax.random.split(jax.random.key(0), 24_000), 4)
+    counts = np.unique(np.asarray(orders), axis=0, return_counts=True)[1]
+    assert len(counts) == 24 and stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_no_bit_of_a_place_shows_where_a_thing_was():
+    count = 2**13
+    moved = np.asarray(permutation(jax.random.key(0), count)) ^ np.arange(count)
+    ones = (moved[:, None] >> np.arange(13) & 1).sum(axis=0)
+    assert stats.chisquare(np.stack([ones, count - ones]), axis=0).pvalue.min() > 1e-4
