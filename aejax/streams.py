@@ -6,6 +6,7 @@ depends on the layout of a batch or the number of devices.
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import jax
@@ -26,23 +27,44 @@ def per_example(key: Key, examples: jax.Array) -> Key:
 
 
 def uniform(keys: Key, size: int) -> jax.Array:
-    """Independent numbers in [0, 1), one row per key: keys [B] → float32[B, size].
+    """Independent numbers in [0, 1), one row per key: keys [B] → float32[B, size]."""
+    return _unit_interval(_blocks(keys, size)[0])
+
+
+def normal(keys: Key, size: int) -> jax.Array:
+    """Independent standard normal numbers, one row per key: keys [B] → float32[B, size] (Box and Muller 1958).
+
+    Of the pair that the method gives only the cosine's number is taken: all of it is then one loop for the compiler,
+    which takes two thirds of the time of an inverse error function.
+    """
+    radius, angle = _blocks(keys, size)
+    return jnp.sqrt(-2 * jnp.log(1 - _unit_interval(radius))) * _cosine(angle)
+
+
+def _unit_interval(bits: jax.Array) -> jax.Array:
+    """23 of 32 random bits as the mantissa of a number in [1, 2), less 1."""
+    return jax.lax.bitcast_convert_type(bits >> 9 | np.uint32(0x3F800000), jnp.float32) - 1
+
+
+def _cosine(bits: jax.Array) -> jax.Array:
+    """Of an angle all around the circle, to 1e-7; XLA's own, good for any angle, takes twenty times as long on CPU."""
+    half_turns = bits.astype(jnp.int32).astype(jnp.float32) * np.float32(2**-31)  # from -1 to 1
+    x = np.float32(np.pi) * (np.float32(0.5) - jnp.abs(half_turns))  # whose sine it is: Taylor's series, |x| ≤ π / 2
+    series = jnp.zeros_like(x)
+    for n in reversed(range(6)):
+        series = series * (x * x) + np.float32((-1) ** n / math.factorial(2 * n + 1))
+    return x * series
+
+
+def _blocks(keys: Key, size: int) -> tuple[jax.Array, jax.Array]:
+    """64 random bits for each number, in two halves: keys [B] → uint32[B, size] twice.
 
     The generator is Threefry-2x32 with 20 rounds, as everywhere in JAX (Salmon et al. 2011). It is written
     out here since JAX compiles its own as a loop on CPU, which took a quarter of a denoising step.
     """
-    half = -(-size // 2)
-    counter = jnp.arange(half, dtype=jnp.uint32)[None]
     first, second = jax.random.key_data(keys).T[..., None]
-    bits = jnp.concatenate(threefry_2x32(first, second, counter, counter + np.uint32(half)), axis=1)[:, :size]
-    # 23 random bits as the mantissa of a number in [1, 2)
-    return jax.lax.bitcast_convert_type(bits >> 9 | np.uint32(0x3F800000), jnp.float32) - 1
-
-
-def normal(keys: Key, size: int) -> jax.Array:
-    """Independent standard normal numbers, one row per key: keys [B] → float32[B, size]."""
-    symmetric = 2 * uniform(keys, size) - np.float32(1 - 2**-24)  # in (-1, 1): ±1 would give ±infinity
-    return np.float32(np.sqrt(2)) * jax.lax.erf_inv(symmetric)
+    counter = jnp.arange(size, dtype=jnp.uint32)[None]
+    return threefry_2x32(first, second, counter, jnp.zeros_like(counter))
 
 
 def threefry_2x32(key_0: jax.Array, key_1: jax.Array, x_0: jax.Array, x_1: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.random import threefry_2x32
+from scipy import stats
 
 from aejax import streams
 
@@ -23,8 +24,18 @@ def test_uniform_and_normal_have_their_moments():
     assert bool(jnp.isfinite(normal).all())
     moments = [float((normal**power).mean()) for power in (1, 2, 3, 4)]
     assert np.allclose(moments, [0, 1, 0, 3], atol=0.03)
+    assert stats.kstest(np.ravel(normal[:200]), "norm").pvalue > 1e-3
+    assert 4.5 < float(jnp.abs(normal).max()) < 5.7  # of a million; the radius has 23 bits, which end there
+    assert abs(np.corrcoef(np.asarray(normal[:, :-1]).ravel(), np.asarray(normal[:, 1:]).ravel())[0, 1]) < 5e-3
     rows = np.corrcoef(np.asarray(normal[:20]))
     assert np.abs(rows - np.eye(20)).max() < 0.25
+
+
+def test_the_cosine_is_one():
+    bits = np.random.default_rng(0).integers(0, 2**32, 10_000, dtype=np.uint32)
+    bits[:3] = 0, 2**31, 2**32 - 1
+    angle = bits.astype(np.int32) * (np.pi / 2**31)
+    assert np.allclose(streams._cosine(jnp.asarray(bits)), np.cos(angle), atol=2e-7)
 
 
 def test_streams_differ_by_seed_name_and_example():

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from aejax import Config, InputError, Model, Training, fit, load
+from aejax import Config, InputError, Model, Training, fit, load, load_config
+from aejax.measures import code_measures
 
 VARIATIONAL = {"model.kind": "variational", "loss.pixels": "sum"}
 VARIETIES = {
@@ -54,6 +55,21 @@ def test_sparse_codes_are_sparse(small):
         rate = VARIETIES["rate"] | {"coefficients.rate_penalty": weight, "training.epochs": 20}
         means.append(fit(config.replace(rate), dataset=dataset, progress=False).summary["code"]["mean"])
     assert abs(means[1] - 0.05) < 0.03 < abs(means[0] - 0.05)
+
+
+def test_what_the_readme_says_against_dead_units_helps(digits):
+    config = load_config("configs/digits.py").replace(
+        {"coefficients.learning_rate": 1e-2, "training.epochs": 4, "training.passes": 5}
+    )
+    dead = {}
+    for name, remedy in (
+        ("none", {}),
+        ("warm-up", {"training.warmup_epochs": 2}),
+        ("slope", {"model.code_activation": "elu"}),
+    ):
+        runs = (fit(config.replace(remedy | {"training.seed": s}), dataset=digits, progress=False) for s in (0, 1))
+        dead[name] = sum(code_measures(run.encode(digits.test))["dead_units"] for run in runs)
+    assert dead["slope"] == 0 < dead["warm-up"] < dead["none"]
 
 
 @pytest.mark.parametrize(
