@@ -26,8 +26,8 @@ from aejax.members import Many, One
 from aejax.peers import comparable, started
 from aejax.step import build_steps
 
-_FEWEST = 20
-"""steps of a timed stretch of a sweep, whose members make each step longer"""
+_MANY = 8
+"""models of a sweep from which on a timed stretch is a part of an epoch, so that it takes no longer than for so many"""
 
 
 class Contender:
@@ -42,7 +42,7 @@ class Contender:
     def __init__(self, config: Config, dataset: Dataset, members: int = 1) -> None:
         self.config, self.members = config, members
         in_epoch = steps_per_epoch(config.training, len(dataset.train))
-        self.steps = max(min(_FEWEST, in_epoch), in_epoch // members)
+        self.steps = max(1, in_epoch * _MANY // max(_MANY, members))
         seeds = config.training.seed + np.arange(members)
         changed = {"data.order_seed": config.training.seed}
         self._models = (
@@ -113,8 +113,7 @@ def measure(
                         "model.dtype": dtype,
                         "devices.parallel": drivers[0],
                         "data.placement": placements[0],
-                        # The cores of a processor are one device, but to a sweep.
-                        "devices.count": 1 if jax.default_backend() == "cpu" else None,
+                        "devices.count": _devices(),
                     }
                 )
                 yield {
@@ -186,6 +185,11 @@ def _row(
     }
 
 
+def _devices() -> int | None:
+    """Of one model: all, but the cores of a processor, which are several only to a sweep, are one."""
+    return 1 if jax.default_backend() == "cpu" else None
+
+
 def in_turn(timed: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
     """Each contender's rates, one after another in every round; the first round warms up and does not count."""
     rounds = [{name: rate() for name, rate in timed.items()} for _ in range(repeats + 1)]
@@ -198,6 +202,7 @@ def scaling(config: Config, dataset: Dataset, repeats: int = 5) -> list[dict[str
     Returns:
         rows of varied, value, ms_per_step, seconds_per_epoch, flop_per_image; all timed in turn.
     """
+    config = config.replace({"devices.count": _devices()})
     sizes = [len(dataset.train) // part for part in (4, 2, 1)]
     contenders = {
         ("examples", size): Contender(config, Dataset(dataset.name, dataset.train[:size], dataset.test))

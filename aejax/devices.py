@@ -210,19 +210,26 @@ class Driver:
         """A copy of a state, on the devices, that outlives the donation of the original."""
         return self._copy(tree)
 
-    def compile(self, program: Callable, *arguments: Any, donate: bool = False, axes: Any = None) -> Program:
+    def compile(
+        self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: Any = None
+    ) -> Program:
         """Compile a program for arguments like these, replicated or spread; its results are replicated.
 
         Args:
+            shared: the arguments → the program's last one, which is the same for all members of a sweep.
             donate: let the first argument's memory be reused (not under `pmap`, which cannot for such arguments).
             axes: (of the arguments, of the results) where the members of a sweep stand, as `jax.vmap` takes it; only
                 a `MemberDriver` looks at it.
         """
+
+        def whole(*arguments: Any) -> Any:
+            return program(*arguments, shared(*arguments))
+
         spread = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None) == self.by_example, arguments)
         if self._parallel == "pmap":
             # pmap wants at least one argument that differs by device; it is not used.
             mapped = jax.pmap(
-                lambda _, *arguments: program(*arguments),
+                lambda _, *arguments: whole(*arguments),
                 axis_name=AXIS,
                 in_axes=(0, *jax.tree.map(lambda is_spread: 0 if is_spread else None, spread)),
                 out_axes=None,
@@ -237,11 +244,9 @@ class Driver:
         if self._parallel == "shard_map":
             # check_vma=False: with it, gradients of replicated parameters would come out summed, not local.
             specs = jax.tree.map(lambda is_spread: (self.by_example if is_spread else self.replicated).spec, spread)
-            program = jax.shard_map(
-                program, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
-            )
+            whole = jax.shard_map(whole, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
         donated = (0,) if donate else ()
-        lowered = jax.jit(program, donate_argnums=donated, out_shardings=self.replicated).lower(*arguments)
+        lowered = jax.jit(whole, donate_argnums=donated, out_shardings=self.replicated).lower(*arguments)
         return Program.of(lowered)
 
     def _stacked(self, leaf: Any, is_spread: bool) -> Any:

@@ -66,13 +66,13 @@ def build_programs(
     train_images = placed(driver, dataset.train, order, in_epoch)
     test_images = placed(driver, dataset.test, lambda _: in_turn(examples, batch_size), batches)
 
-    def train(count: int, state: TrainState, images: Any, values: tuple[Any, ...]) -> tuple[TrainState, Terms]:
+    def train(state: TrainState, images: Any, values: tuple[Any, ...], order: Any) -> tuple[TrainState, Terms]:
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
             return steps.train(state, batch, *values)
 
-        return train_images.scan(step, state, images, state.step, count)
+        return train_images.scan(step, state, images, order)
 
-    def evaluate(count: int, params: Any, images: Any, values: tuple[Any, ...]) -> dict[str, Any]:
+    def evaluate(params: Any, images: Any, values: tuple[Any, ...], order: Any) -> dict[str, Any]:
         def step(_: None, batch: Batch) -> tuple[None, dict[str, Any]]:
             # Else the compiler would merge the gathering of resident images with what follows, and round otherwise.
             batch = jax.lax.optimization_barrier(batch)
@@ -89,18 +89,20 @@ def build_programs(
                 },
             }
 
-        sums = test_images.scan(step, None, images, 0, count)[1]
+        sums = test_images.scan(step, None, images, order)[1]
         return sums if driver.axis is None else jax.lax.psum(sums, driver.axis)
 
     @functools.cache
     def compiled_train(count: int) -> Program:
-        program, axes = functools.partial(train, count), ((MEMBER_AXES, None, 0), (MEMBER_AXES, 1))
-        return driver.compile(program, state, train_images.like(count), values, donate=True, axes=axes)
+        arguments, axes = (state, train_images.like(count), values), ((MEMBER_AXES, None, 0), (MEMBER_AXES, 1))
+        return driver.compile(
+            train, *arguments, donate=True, axes=axes, shared=lambda state, *_: train_images.order(state.step, count)
+        )
 
     @functools.cache
     def compiled_evaluate(count: int) -> Program:
-        program, axes = functools.partial(evaluate, count), ((0, None, 0), 1)
-        return driver.compile(program, state.params, test_images.like(count), values, axes=axes)
+        arguments, axes = (state.params, test_images.like(count), values), ((0, None, 0), 1)
+        return driver.compile(evaluate, *arguments, axes=axes, shared=lambda *_: test_images.order(0, count))
 
     def flops(count: int) -> float:
         return max(compiled_train(length).flops for length in train_images.lengths(count))

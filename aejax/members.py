@@ -176,8 +176,10 @@ class MemberDriver(Driver):
     def share(self, examples: jax.Array) -> jax.Array:
         return examples
 
-    def compile(self, program: Callable, *arguments: Any, donate: bool = False, axes: tuple[Any, Any]) -> Program:
-        inputs, outputs = axes
+    def compile(
+        self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: tuple[Any, Any]
+    ) -> Program:
+        inputs, outputs = (*axes[0], None), axes[1]
         # A processor core gains nothing from many members at a time, whose states leave its cache.
         in_turn = self.devices[0].platform in IN_TURN
         each = -(-self._members // len(self.devices))  # on every device
@@ -190,7 +192,7 @@ class MemberDriver(Driver):
         )
 
         def evenly(*arguments: Any) -> Any:
-            results = mapped(*_each_axis(self._pad, inputs, arguments))
+            results = mapped(*_each_axis(self._pad, inputs, (*arguments, shared(*arguments))))
             return _each_axis(self._cut, outputs, results)
 
         compiled = jax.jit(

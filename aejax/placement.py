@@ -66,7 +66,11 @@ class Resident:
     def reached(self, step: Any) -> None:
         """Take the array that holds the step after those parts: its value need not be waited for."""
 
-    def scan(self, step: Step, carry: Any, data: Any, first: Any, count: int) -> tuple[Any, Any]:
+    def order(self, first: Any, count: int) -> Any:
+        """Within a program: what `scan` needs to know of the order of `count` steps from step `first` on."""
+        return jax.lax.dynamic_slice_in_dim(self._order(first // self._in_epoch), first % self._in_epoch, count)
+
+    def scan(self, step: Step, carry: Any, data: Any, order: Any) -> tuple[Any, Any]:
         """Within a program: `lax.scan` of a step over the batches of a part."""
         flat = data.reshape(len(data), -1)  # rows of one axis are gathered faster than images of three
 
@@ -75,8 +79,7 @@ class Resident:
             images = flat.at[examples].get(mode="clip").reshape(-1, *data.shape[1:])
             return step(carry, Batch(images, examples))
 
-        order = self._order(first // self._in_epoch)
-        return jax.lax.scan(with_batch, carry, jax.lax.dynamic_slice_in_dim(order, first % self._in_epoch, count))
+        return jax.lax.scan(with_batch, carry, order)
 
 
 class Streamed:
@@ -122,7 +125,10 @@ class Streamed:
     def reached(self, step: Any) -> None:
         self._next = self._next[0], step
 
-    def scan(self, step: Step, carry: Any, data: Block, first: Any, count: int) -> tuple[Any, Any]:
+    def order(self, first: Any, count: int) -> None:
+        return None  # a block says which examples it has
+
+    def scan(self, step: Step, carry: Any, data: Block, order: None) -> tuple[Any, Any]:
         def with_batch(carry: Any, block: Block) -> tuple[Any, Any]:
             return step(carry, Batch(block.images, self._driver.share(block.examples)))
 

@@ -114,7 +114,7 @@ def build_steps(
             return means["total"], means
 
         gradients, terms = jax.grad(loss, has_aux=True)(state.params)
-        if axis is not None:
+        if axis is not None and jax.lax.psum(1, axis) > 1:
             # One exchange and not one for each array: on CPU each makes the devices wait for each other.
             flat, apart = ravel_pytree((gradients, terms))
             gradients, terms = apart(jax.lax.pmean(flat, axis))

@@ -82,13 +82,14 @@ def order_and_noise(devices):
     driver = Driver(devices, 32)
     images = jnp.full((640, 28, 28, 1), 0.5)
 
-    def batch(images):
-        examples = driver.share(epoch_order(SGD, 640, jnp.int32(3))[7])
+    def batch(images, order):
+        examples = driver.share(order)
         noisy = corrupt("gaussian", stream(0, "corruption"), examples, images[examples], jnp.float32(0.4))
         shares = examples, noisy
         return shares if driver.axis is None else jax.lax.all_gather(shares, driver.axis, tiled=True)
 
-    return driver.compile(batch, driver.replicate(images)).call(driver.replicate(images))
+    images = driver.replicate(images)
+    return driver.compile(batch, images, shared=lambda _: epoch_order(SGD, 640, jnp.int32(3))[7]).call(images)
 
 
 @pytest.mark.parametrize("devices", DRIVEN, ids=lambda devices: f"{devices.parallel}-{devices.count}")
