@@ -58,14 +58,15 @@ class Contender:
         self._programs.flops(self.steps)  # compiles training
         self.compile_seconds = time.perf_counter() - begin
         self.devices = len(driver.devices)
-        self._left = self._in_epoch = in_epoch
+        self._step, self._in_epoch = 0, in_epoch
 
     def seconds(self) -> float:
         """Train for a stretch."""
-        if self._left < self.steps:  # the rest of this epoch is too short
-            self._state = self._state._replace(step=jax.device_put(np.int32(0), self._state.step.sharding))
-            self._left = self._in_epoch
-        self._left -= self.steps
+        rest = self._in_epoch - self._step % self._in_epoch
+        if rest < self.steps:  # too short: on to the next epoch
+            self._step += rest
+            self._state = self._state._replace(step=jax.device_put(np.int32(self._step), self._state.step.sharding))
+        self._step += self.steps
         begin = time.perf_counter()
         self._state, terms = self._programs.train(self._state, self.steps)
         jax.block_until_ready((self._state, terms))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config
@@ -129,10 +130,16 @@ class Streamed:
         return None  # a block says which examples it has
 
     def scan(self, step: Step, carry: Any, data: Block, order: None) -> tuple[Any, Any]:
-        def with_batch(carry: Any, block: Block) -> tuple[Any, Any]:
-            return step(carry, Batch(block.images, self._driver.share(block.examples)))
+        steps, *shape = data.images.shape
+        flat = data.images.reshape(steps, shape[0], -1)
 
-        return jax.lax.scan(with_batch, carry, data)
+        def with_batch(carry: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
+            index, examples = batch
+            # Gathered as above: a slice would be read again, byte by byte, by each operation on the images.
+            images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
+            return step(carry, Batch(images, self._driver.share(examples)))
+
+        return jax.lax.scan(with_batch, carry, (jnp.arange(steps), data.examples))
 
     def _read_ahead(self, first: int) -> Iterator[Block]:
         import grain  # takes a second, which resident images do without
