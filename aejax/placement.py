@@ -39,6 +39,24 @@ class Block(NamedTuple):
     """int32[steps, B], on every device"""
 
 
+_UNROLLED = 2
+"""steps in a turn of the compiled loop: the turns take 1 to 14 % of the time of a small step on a processor"""
+
+
+def _scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, batches: Any) -> tuple[Any, Any]:
+    """`lax.scan`, in which each step is rounded as it would be alone, wherever it stands in a turn of the loop."""
+
+    def apart(carry: Any, batch: Any) -> tuple[Any, Any]:
+        return jax.lax.optimization_barrier(step(*jax.lax.optimization_barrier((carry, batch))))
+
+    return jax.lax.scan(apart, carry, batches, unroll=_UNROLLED)
+
+
+def steps_in_text(count: int) -> int:
+    """How many steps the compiled program of so many consists of, as the compiler counts: a turn, and what is left."""
+    return count if count < _UNROLLED else _UNROLLED + count % _UNROLLED
+
+
 class Resident:
     """All images on every device.
 
@@ -80,7 +98,7 @@ class Resident:
             images = flat.at[examples].get(mode="clip").reshape(-1, *data.shape[1:])
             return step(carry, Batch(images, examples))
 
-        return jax.lax.scan(with_batch, carry, order)
+        return _scan(with_batch, carry, order)
 
 
 class Streamed:
@@ -139,7 +157,7 @@ class Streamed:
             images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
             return step(carry, Batch(images, self._driver.share(examples)))
 
-        return jax.lax.scan(with_batch, carry, (jnp.arange(steps), data.examples))
+        return _scan(with_batch, carry, (jnp.arange(steps), data.examples))
 
     def _read_ahead(self, first: int) -> Iterator[Block]:
         import grain  # takes a second, which resident images do without
