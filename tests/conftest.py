@@ -41,6 +41,13 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def same_random_numbers(request):
+    """From the `RANDOM` of a test's module, whichever tests the process ran before."""
+    if hasattr(request.module, "RANDOM"):
+        request.module.RANDOM = np.random.default_rng(0)
+
+
 @pytest.fixture(scope="session")
 def digits(data_dir):
     return load_dataset("digits")

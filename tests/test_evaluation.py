@@ -21,8 +21,9 @@ RANDOM = np.random.default_rng(0)
 @pytest.fixture(scope="module")
 def pictures():
     """Two classes of 8x8 images, told apart by which half is bright."""
-    labels = RANDOM.integers(0, 2, 120)
-    images = RANDOM.random((120, 8, 8, 1)) * 0.4
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 2, 120)
+    images = random.random((120, 8, 8, 1)) * 0.4
     images[labels == 1, :, :4] += 0.6
     images[labels == 0, :, 4:] += 0.6
     images = np.round(255 * images).astype(np.uint8)
