@@ -223,6 +223,6 @@ def roofline(rows: Sequence[Mapping[str, Any]]) -> Figure:
             for place in zip(x, y, batches, strict=True):
                 axes.annotate(place[2], place[:2], textcoords="offset points", xytext=(4, -2), fontsize=6)
         axes.set(xscale="log", yscale="log", xlabel="FLOP per byte that XLA counts", ylabel="GFLOP/s")
-        axes.set_title("Train steps, by batch size, under the memory's and the matrix product's bound")
+        axes.set_title("Train steps, by batch size: those above the memory's bound work from the caches")
         axes.legend(fontsize=7)
         return figure

@@ -15,13 +15,12 @@ _RESULTS = _ROOT / "experiments" / "results"
 
 def with_tables(readme: str) -> str:
     """The README with each table between its two markers."""
-    measured = [json.loads(path.read_text()) for path in sorted(_RESULTS.glob("benchmark*/benchmark.json"))]
-    rows = [row for each in measured for row in each["rows"]]
+    peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
     tables = {
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
-        "benchmark": benchmark.table(rows),
-        "beside": benchmark.beside_table(rows),
+        "benchmark": benchmark.table(peers),
+        "beside": benchmark.beside_table(_read("benchmark", "benchmark.json")["rows"]),
     }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
@@ -29,8 +28,8 @@ def with_tables(readme: str) -> str:
     return readme
 
 
-def _read(name: str) -> dict[str, Any]:
-    return json.loads((_RESULTS / name / "results.json").read_text())
+def _read(folder: str, name: str = "results.json") -> dict[str, Any]:
+    return json.loads((_RESULTS / folder / name).read_text())
 
 
 def main(given: list[str]) -> None:

@@ -2,7 +2,7 @@
 
     uv run experiments/train.py configs/mnist/convolutional.py
 
-Takes about 4 minutes of two idle CPU cores.
+Takes about a minute and a half of two CPU cores; test BCE 0.0602 (keras-io: 0.0622 after 50 epochs).
 """
 
 from aejax import Coefficients, Config, Data, Model, Training

@@ -2,7 +2,7 @@
 
     uv run experiments/train.py configs/mnist/iwae.py
 
-Takes about 14 minutes of two idle CPU cores.
+Takes about 15 minutes of two CPU cores; negative log-likelihood 87.9 nats (500 samples).
 """
 
 from pathlib import Path

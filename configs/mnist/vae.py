@@ -2,7 +2,7 @@
 
     uv run experiments/train.py configs/mnist/vae.py
 
-Takes about 4 minutes of two idle CPU cores.
+Takes about a minute and a half of two CPU cores; negative log-likelihood 89.8 nats (500 samples).
 """
 
 from aejax import Coefficients, Config, Data, Loss, Model, Training
