@@ -281,14 +281,16 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What was timed in turn with each row, peers apart, as a ratio to it."""
-    lines = ["| model | batch | beside it | images/s | times the row's |", "|---|---|---|---|---|"]
-    for row in rows:
-        for name, each in row["beside"].items():
-            if "peer" not in each:
-                rate = f"{each['images_per_second']:,.0f}"
-                lines.append(f"| {row['model']} | {row['batch']} | {name} | {rate} | {each['ratio']:.2f} |")
-    return "\n".join(lines) if len(lines) > 2 else ""
+    """What was timed in turn with each row, peers apart: its rate, and theirs as multiples of it."""
+    beside = [{name: each for name, each in row["beside"].items() if "peer" not in each} for row in rows]
+    names = list(dict.fromkeys(name for each in beside for name in each))
+    if not names:
+        return ""
+    lines = [f"| model | batch | images/s | {' | '.join(names)} |", "|---|---|---|" + "---|" * len(names)]
+    for row, each in zip(rows, beside, strict=True):
+        ratios = [f"{each[name]['ratio']:.2f}" if name in each else "-" for name in names]
+        lines.append(f"| {row['model']} | {row['batch']} | {row['images_per_second']:,.0f} | {' | '.join(ratios)} |")
+    return "\n".join(lines)
 
 
 def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -13,7 +13,6 @@ from aejax.config import InputError
 from aejax.datasets import Dataset, as_images, load_dataset
 from aejax.likelihood import likelihood
 from aejax.run import Run, load
-from aejax.variational import Variational
 
 FIELDS = {
     "dataset": "name of the images",
@@ -146,10 +145,9 @@ def _quantised(run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray
 
 
 def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
-    model = run.autoencoder
-    if not isinstance(model, Variational) or run.config.loss.reconstruction != "bce" or samples == 0:
+    if not run.is_variational or run.config.loss.reconstruction != "bce" or samples == 0:
         return {}
-    found = likelihood(model, images, samples)
+    found = likelihood(run.autoencoder, images, samples)
     count = len(images)
     return {
         "elbo": -float((found.reconstruction + found.kl).mean()),

@@ -52,7 +52,7 @@ def _scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, batches: Any)
     return jax.lax.scan(apart, carry, batches, unroll=_UNROLLED)
 
 
-def steps_in_text(count: int) -> int:
+def steps_compiled(count: int) -> int:
     """How many steps the compiled program of so many consists of, as the compiler counts: a turn, and what is left."""
     return count if count < _UNROLLED else _UNROLLED + count % _UNROLLED
 

@@ -55,7 +55,12 @@ def test_a_row_has_what_was_timed_in_turn_with_it(row):
     assert json.loads(json.dumps(row)) == row
     rows = list(row.values())
     assert benchmark.table(rows).count("\n") == 3 and "fast 80,000,000,000" in benchmark.table(rows)
-    assert benchmark.beside_table(rows).count("\n") == 1 + 7
+    head, _, clean, noisy = benchmark.beside_table(rows).splitlines()
+    assert head == "| model | batch | images/s | pmap | 2 models | stream | without noise |"
+    ratios = {name: f"{each['ratio']:.2f}" for name, each in row["noisy"]["beside"].items()}
+    assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
+    assert clean.endswith(" | - |") and "fast" not in head
+    assert benchmark.beside_table([row["clean"] | {"beside": {}}]) == ""
     assert roofline(rows).axes[0].get_xlabel()
 
 

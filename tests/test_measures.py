@@ -26,7 +26,7 @@ def test_there_is_no_ssim_of_images_below_its_window():
 
 
 def test_the_effective_rank_is_the_number_of_equal_directions():
-    basis = np.linalg.qr(RANDOM.normal(size=(200, 5)) - 0)[0]
+    basis = np.linalg.qr(RANDOM.normal(size=(200, 5)))[0]
     basis -= basis.mean(axis=0)
     basis = np.linalg.svd(basis, full_matrices=False)[0]
     assert measures.effective_rank(basis[:, :3] @ RANDOM.normal(size=(3, 3))) <= 3

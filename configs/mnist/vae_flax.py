@@ -2,8 +2,8 @@
 
     uv run experiments/train.py configs/mnist/vae_flax.py
 
-Takes about half a minute of two idle CPU cores; test -ELBO 102.4 nats (Flax's example: about 104), negative
-log-likelihood 97.2 (500 samples).
+Takes about 11 s of training on two CPU cores; test -ELBO 102.1 nats (Flax's example: about 104), negative
+log-likelihood 97.1 (500 samples).
 """
 
 from aejax import Config, Data, Loss, Model, Training
