@@ -6,6 +6,7 @@ ratios mean more than the rates.
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 
 from aejax import floors
 from aejax.batches import steps_per_epoch
-from aejax.config import Config
+from aejax.config import Config, InputError
 from aejax.datasets import Dataset, load_dataset
 from aejax.devices import Driver
 from aejax.epoch import build_programs
@@ -234,19 +235,25 @@ def scaling(config: Config, dataset: Dataset, repeats: int = 5) -> list[dict[str
     ]
 
 
-def cold_start(config_file: str, repeats: int = 5) -> list[float]:
+def cold_start(config: Config, repeats: int = 5) -> list[float]:
     """Seconds from the imports of JAX, Flax, Optax and Orbax to the end of the first step, each in a new process.
 
     One process before them fills the caches of images and of compiled programs.
+
+    Raises:
+        InputError: the first step fails.
     """
     program = (
-        "import time, jax, optax, flax.nnx; from orbax.checkpoint import v1; begin = time.perf_counter(); "
-        "from aejax import benchmark, load_config; "
-        f"benchmark.first_step(load_config({config_file!r})); print(time.perf_counter() - begin)"
+        "import json, sys, time, jax, optax, flax.nnx; from orbax.checkpoint import v1; begin = time.perf_counter(); "
+        "from aejax import Config, benchmark; "
+        "benchmark.first_step(Config.from_dict(json.loads(sys.argv[1]))); print(time.perf_counter() - begin)"
     )
+    command = [sys.executable, "-c", program, json.dumps(config.replace({"devices.count": _devices()}).to_dict())]
     seconds = []
     for _ in range(repeats + 1):
-        finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+        if finished.returncode:
+            raise InputError(f"the cold start fails: {(finished.stderr.strip() or 'no message').splitlines()[-1]}")
         seconds.append(float(finished.stdout))
     return seconds[1:]
 

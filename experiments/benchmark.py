@@ -71,6 +71,9 @@ def main(given: list[str]) -> None:
     for config in configs.values():
         for batch in arguments.batches:
             aejax.require_fit(config.replace({"training.batch_size": batch}), dataset)
+    path = arguments.workdir / "benchmark.json"
+    if path.exists():
+        raise aejax.InputError(f"{path} is there already; give another --workdir, or remove it")
     command_line.require_workdir(arguments.workdir)
     if arguments.sweep:
         command_line.spread_over_cores(max(arguments.sweep))
@@ -106,14 +109,15 @@ def main(given: list[str]) -> None:
     if arguments.scaling:
         content["scaling"] = benchmark.scaling(next(iter(configs.values())), dataset, arguments.repeats)
     if arguments.cold_start:
-        first = _ROOT / "configs" / "mnist" / f"{arguments.models[0]}.py"
-        content["cold_start_seconds"] = benchmark.cold_start(str(first), arguments.repeats)
+        own = {"data.name": arguments.dataset, "data.source_dir": arguments.source_dir}
+        first = next(iter(configs.values())).replace(own)
+        content["cold_start_seconds"] = benchmark.cold_start(first, arguments.repeats)
         print(f"cold start: {min(content['cold_start_seconds']):.2f} s after the imports, at best")
-    write(arguments.workdir / "benchmark.json", json.dumps(content, indent=2) + "\n")
+    write(path, json.dumps(content, indent=2) + "\n")
     figures.roofline(rows).savefig(arguments.workdir / "roofline.png")
     tables = [benchmark.table(rows), benchmark.beside_table(rows), benchmark.scaling_table(content.get("scaling", []))]
     print("\n" + "\n\n".join(table for table in tables if table))
-    print(f"\n{arguments.workdir / 'benchmark.json'}")
+    print(f"\n{path}")
 
 
 def _without_commas(given: list[str]) -> list[str]:

@@ -103,3 +103,21 @@ def test_bfloat16_changes_the_layers_and_not_what_is_kept(small):
     losses = [float(after[name][1]["total"]) for name in after]
     assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 1e-2
     assert Model().dtype == "float32"
+
+
+@pytest.mark.slow
+def test_the_script_measures_what_should_be_linear_and_the_start_and_overwrites_nothing(script, tmp_path):
+    command = ("benchmark.py", "--models", "shallow", "--batches", 256, "--repeats", 1, "--scaling", "--cold-start")
+    done = script(*command, "--workdir", "out")
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert {row["varied"] for row in content["scaling"]} == {"examples", "batch", "code", "epoch"}
+    assert all(row["ms_per_step"] > 0 for row in content["scaling"]) and content["cold_start_seconds"][0] > 0
+    assert (tmp_path / "out" / "roofline.png").stat().st_size > 1000 and content["command"].endswith("out")
+    again = script(*command, "--workdir", "out")
+    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is there already" in again.stderr
+
+
+def test_a_start_that_fails_says_why(small):
+    with pytest.raises(InputError, match=r"the cold start fails: .*there is no .*nowhere"):
+        benchmark.cold_start(small[0].replace({"data.name": "./nowhere.npy"}), 1)
