@@ -9,15 +9,33 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
-from aejax.config import AejaxError, InputError, Stopped
+from aejax.config import AejaxError, Config, InputError, Stopped
 from aejax.dataset_cache import data_dir
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ConfigArguments:
+    """What the scripts share that take a config file: a shorter name for two fields, and the name of each field."""
+
+    source_dir: str | None = None
+    """the same as --data.source_dir"""
+    dataset: str | None = None
+    """the same as --data.name"""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+    def configured(self) -> Config:
+        """The configuration that all of them make."""
+        shortcuts = {"data.source_dir": self.source_dir, "data.name": self.dataset}
+        return self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+
 
 FAILED, WRONG_USAGE, STOPPED = 1, 2, 75
 
@@ -81,6 +99,15 @@ def usage_error(message: str) -> None:
     """Print one line and exit with 2."""
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     sys.exit(WRONG_USAGE)
+
+
+def config_file(given: Sequence[str], example: str) -> Path | None:
+    """The config file, which comes first among the arguments; None where help is asked for instead."""
+    if given and not given[0].startswith("-"):
+        return Path(given[0])
+    if not {"-h", "--help"} & set(given):
+        usage_error(f"the config file comes first, as in {example}")
+    return None
 
 
 def default_workdir(config_file: Path) -> Path:

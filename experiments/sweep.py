@@ -8,11 +8,8 @@ and its values; 0:8 stands for 0 to 7, 128,64 for two widths.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 import aejax
 from aejax import command_line
@@ -20,7 +17,7 @@ from aejax.grid import field_path, grid, parse_values
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(command_line.ConfigArguments):
     """--sweep.FIELD VALUE ... is an axis of the grid: a field of the configuration (its last name will do where it is
     unique) and its values; 0:8 stands for 0 to 7, 128,64 for two widths.
     """
@@ -28,22 +25,14 @@ class Arguments:
     workdir: Path | None = None
     """folder for the members, the table and the figure, where a sweep goes on that is there already;
     runs/sweeps/mnist/sparse for configs/mnist/sparse.py where none is given"""
-    source_dir: str | None = None
-    """the same as --data.source_dir"""
-    dataset: str | None = None
-    """the same as --data.name"""
-    config: Annotated[aejax.Config, tyro.conf.arg(name="")] = field(default_factory=aejax.Config)
 
 
 def main(given: list[str]) -> None:
-    file = None if not given or given[0].startswith("-") else Path(given[0])
-    if file is None and not {"-h", "--help"} & set(given):
-        command_line.usage_error("the config file comes first, as in sweep.py configs/digits.py --sweep.seed 0:8")
+    file = command_line.config_file(given, "sweep.py configs/digits.py --sweep.seed 0:8")
     config = aejax.Config() if file is None else aejax.load_config(file)
     axes, rest = swept(given[file is not None :])
     arguments = command_line.parse(Arguments, rest, Arguments(config=config), program="sweep.py CONFIG")
-    shortcuts = {"data.source_dir": arguments.source_dir, "data.name": arguments.dataset}
-    config = arguments.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+    config = arguments.configured()
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
 
     # First what can be refused, then JAX, which takes seconds to import.

@@ -5,40 +5,29 @@ The config file comes first; every field of the configuration can be given anoth
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 import aejax
 from aejax import command_line
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(command_line.ConfigArguments):
     workdir: Path | None = None
     """folder for records and checkpoints, where a run goes on that is there already; runs/mnist/deep for
     configs/mnist/deep.py where none is given"""
-    source_dir: str | None = None
-    """the same as --data.source_dir"""
-    dataset: str | None = None
-    """the same as --data.name"""
     profile: Path | None = None
     """trace a few steps into this folder and print where their time goes, instead of training"""
-    config: Annotated[aejax.Config, tyro.conf.arg(name="")] = field(default_factory=aejax.Config)
 
 
 def main(given: list[str]) -> None:
-    file = None if not given or given[0].startswith("-") else Path(given[0])
-    if file is None and not {"-h", "--help"} & set(given):
-        command_line.usage_error("the config file comes first, as in train.py configs/digits.py --training.epochs 5")
+    file = command_line.config_file(given, "train.py configs/digits.py --training.epochs 5")
     config = aejax.Config() if file is None else aejax.load_config(file)
     arguments = command_line.parse(
         Arguments, given[file is not None :], Arguments(config=config), program="train.py CONFIG"
     )
-    shortcuts = {"data.source_dir": arguments.source_dir, "data.name": arguments.dataset}
-    config = arguments.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+    config = arguments.configured()
     workdir = arguments.workdir or command_line.default_workdir(file)
 
     # First what can be refused, then JAX, which takes seconds to import.
