@@ -15,7 +15,7 @@ from aejax.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.config import Config
 from aejax.datasets import Dataset
 from aejax.devices import Driver, Program
-from aejax.placement import place, steps_compiled
+from aejax.placement import place
 from aejax.step import MEMBER_AXES, Batch, Steps, Terms, TrainState
 
 _EVALUATION_BATCH = 1000
@@ -105,7 +105,7 @@ def build_programs(
         return driver.compile(evaluate, *arguments, axes=axes, shared=lambda *_: test_images.order(0, count))
 
     def flops(count: int) -> float:
-        return max(compiled_train(length).flops / steps_compiled(length) for length in train_images.lengths(count))
+        return max(compiled_train(length).flops for length in train_images.lengths(count))
 
     def memory(count: int) -> float:
         programs = [compiled_train(length) for length in train_images.lengths(count)]

@@ -32,8 +32,6 @@ _MATMUL = re.compile(r"^(dot|convolution)$|gemm|matmul")
 class Operation:
     """An operation of the compiled program, over all steps that were traced.
 
-    The program has two steps in a turn of its loop, so that an operation of a step is there twice.
-
     Attributes:
         name: as in the trace.
         kind: its opcode; matmul for a matrix product or convolution, alone or fused with others.

@@ -77,6 +77,12 @@ def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name,
     require_same(run, on_one_device[name])
 
 
+@pytest.mark.parametrize("parallel", ["jit", "pmap", "shard_map"])
+def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_device, parallel):
+    config = on(MODELS["denoising"], Devices(parallel, 8)).replace({"data.placement": "stream"})
+    require_same(fit(config, dataset=dataset, progress=False), on_one_device["denoising"])
+
+
 def order_and_noise(devices):
     """The examples of one step and what the model sees of them."""
     driver = Driver(devices, 32)

@@ -1,7 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from aejax import Dataset
 from aejax.batches import epoch_order, steps_per_epoch
 from aejax.devices import Driver
 from aejax.epoch import build_programs, summarize
@@ -59,10 +61,21 @@ def test_the_state_is_donated_and_a_snapshot_outlives_it(small):
         assert np.array_equal(ours, theirs)
 
 
-def test_chunks_of_any_length_are_the_whole_bit_for_bit(small):
+SPATIAL = {"model.hidden": (), "model.channels": (32,), "model.spatial_code": True, "model.code_size": 7 * 7 * 32}
+
+
+@pytest.mark.parametrize("changes", [{}, SPATIAL], ids=["dense", "convolutional"])
+@pytest.mark.parametrize("placement", ["device", "stream"])
+def test_chunks_of_any_length_are_the_whole_bit_for_bit(small, changes, placement):
     config, dataset = small
-    config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3})
-    steps = build_steps(config, dataset.image_shape)
+    if changes:  # of the usual size: the compiler's choices depend on it
+        random = np.random.default_rng(0)
+        images = (random.random((653, 28, 28, 1)) ** 4 * 255).astype(np.uint8)
+        dataset = Dataset("random", images[:640], images[640:])
+        config = config.replace({"training.batch_size": 128})
+    noisy = {"corruption.kind": "gaussian", "coefficients.noise": 0.3, "data.placement": placement}
+    config = config.replace(noisy | changes)
+    steps = build_steps(config, dataset.image_shape, 5)
     programs = programs_of(config, dataset, steps.init(), steps)
     whole, whole_terms = programs.train(steps.init(), 5)
     state, parts = steps.init(), []
