@@ -2,6 +2,7 @@ import gzip
 import shutil
 import socket
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -183,7 +184,11 @@ def test_without_network_and_data_the_way_out_is_named(monkeypatch, tmp_path):
 
 
 def test_a_host_that_never_answers_is_given_up(monkeypatch):
-    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: __import__("time").sleep(60))
+    def at_last(*_, **__):
+        time.sleep(60)
+        raise OSError("at last")
+
+    monkeypatch.setattr(socket, "create_connection", at_last)
     with pytest.raises(InputError, match="does not answer"):
         datasets._require_network("https://example.org/file", "it", seconds=0.1)
 
