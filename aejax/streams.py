@@ -38,12 +38,31 @@ def normal(keys: Key, size: int) -> jax.Array:
     which takes two thirds of the time of an inverse error function.
     """
     radius, angle = _blocks(keys, size)
-    return jnp.sqrt(-2 * jnp.log(1 - _unit_interval(radius))) * _cosine(angle)
+    return jnp.sqrt(-2 * _logarithm(1 - _unit_interval(radius))) * _cosine(angle)
 
 
 def _unit_interval(bits: jax.Array) -> jax.Array:
     """23 of 32 random bits as the mantissa of a number in [1, 2), less 1."""
     return jax.lax.bitcast_convert_type(bits >> 9 | np.uint32(0x3F800000), jnp.float32) - 1
+
+
+def _logarithm(x: jax.Array) -> jax.Array:
+    """Natural, of normal positive numbers, to 2e-7 of its value; XLA's own, good for any, takes four times as long."""
+    lowest = np.float32(0.5**0.5).view(np.int32)
+    bits = jax.lax.bitcast_convert_type(x, jnp.int32) - lowest
+    exponent = (bits >> 23).astype(jnp.float32)
+    excess = jax.lax.bitcast_convert_type((bits & 0x7FFFFF) + lowest, jnp.float32) - 1  # from √½ - 1 to √2 - 1
+    series = jnp.zeros_like(x)
+    for coefficient in reversed(_LOG1P_OVER_X):
+        series = series * excess + coefficient
+    return exponent * np.float32(np.log(2)) + excess * series
+
+
+_LOG1P_OVER_X = (
+    np.polynomial.Chebyshev.interpolate(lambda x: np.log1p(x) / x, 8, domain=(0.5**0.5 - 1, 2**0.5 - 1))
+    .convert(kind=np.polynomial.Polynomial)
+    .coef.astype(np.float32)
+)
 
 
 def _cosine(bits: jax.Array) -> jax.Array:

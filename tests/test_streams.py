@@ -38,6 +38,12 @@ def test_the_cosine_is_one():
     assert np.allclose(streams._cosine(jnp.asarray(bits)), np.cos(angle), atol=2e-7)
 
 
+def test_the_logarithm_is_one():
+    numbers = 1 - np.arange(2**23, dtype=np.float32) / np.float32(2**23)  # all that the radius is made from
+    expected = np.log(np.float64(numbers))
+    assert np.allclose(jax.jit(streams._logarithm)(numbers), expected, rtol=2e-7, atol=0)
+
+
 def test_streams_differ_by_seed_name_and_example():
     drawn = {
         float(streams.uniform(streams.per_example(streams.stream(seed, name), jnp.array([example])), 1)[0, 0])
