@@ -128,9 +128,9 @@ class Program(NamedTuple):
     text: Callable[[], str]
 
     @staticmethod
-    def of(lowered: jax.stages.Lowered) -> Program:
-        """Compile what JAX has lowered."""
-        compiled = lowered.compile(compiler_options=_compiler_options())
+    def of(lowered: jax.stages.Lowered, *, on_one_core: bool = False) -> Program:
+        """Compile what JAX has lowered; for a processor, so that each device is one core and shares nothing."""
+        compiled = lowered.compile(compiler_options=_compiler_options(on_one_core))
         return Program(compiled, _flops(compiled), _memory(compiled), compiled.as_text)
 
 
@@ -284,11 +284,11 @@ def _memory(compiled: Any) -> float:
 
 
 @functools.cache
-def _compiler_options() -> dict[str, Any]:
+def _compiler_options(on_one_core: bool) -> dict[str, Any]:
     """On CPU, of these options those that this version of XLA knows.
 
-    Matrix products by Eigen, where XLA has another library for them that is slower at these sizes; and vectors as wide
-    as the processor has them, where XLA would take half of 512 bits.
+    Matrix products by Eigen, where XLA has another library for them that is slower at these sizes; vectors as wide
+    as the processor has them, where XLA would take half of 512 bits; and on one core, no operation cut in parts.
     """
     if jax.default_backend() != "cpu":
         return {}
@@ -296,6 +296,8 @@ def _compiler_options() -> dict[str, Any]:
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
         "xla_cpu_prefer_vector_width": 512,
     }
+    if on_one_core:
+        wanted |= {"xla_cpu_multi_thread_eigen": False, "xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
     return {name: value for name, value in wanted.items() if _is_known({name: value})}
 
 

@@ -200,7 +200,7 @@ class MemberDriver(Driver):
             donate_argnums=(0,) if donate else (),
             out_shardings=jax.tree.map(self._sharding, outputs, is_leaf=_is_axis),
         )
-        program = Program.of(compiled.lower(*arguments))
+        program = Program.of(compiled.lower(*arguments), on_one_core=in_turn and len(self.devices) > 1)
         return program._replace(flops=program.flops * (each if in_turn else 1))
 
     def _sharding(self, axis: int | None) -> NamedSharding:

@@ -67,8 +67,8 @@ _LOG1P_OVER_X = (
 
 def _cosine(bits: jax.Array) -> jax.Array:
     """Of an angle all around the circle, to 1e-7; XLA's own, good for any angle, takes twenty times as long on CPU."""
-    half_turns = bits.astype(jnp.int32).astype(jnp.float32) * np.float32(2**-31)  # from -1 to 1
-    x = np.float32(np.pi) * (np.float32(0.5) - jnp.abs(half_turns))  # whose sine it is: Taylor's series, |x| ≤ π / 2
+    angle = jnp.abs(bits.astype(jnp.int32).astype(jnp.float32)) * np.float32(np.pi * 2**-31)  # from 0 to π
+    x = np.float32(np.pi / 2) - angle  # whose sine it is: Taylor's series, |x| ≤ π / 2
     series = jnp.zeros_like(x)
     for n in reversed(range(6)):
         series = series * (x * x) + np.float32((-1) ** n / math.factorial(2 * n + 1))
@@ -94,5 +94,5 @@ def threefry_2x32(key_0: jax.Array, key_1: jax.Array, x_0: jax.Array, x_1: jax.A
         for rotation in ((13, 15, 26, 6), (17, 29, 16, 24))[group % 2]:
             x_0 = x_0 + x_1
             x_1 = (x_1 << rotation | x_1 >> (32 - rotation)) ^ x_0
-        x_0, x_1 = x_0 + keys[(group + 1) % 3], x_1 + keys[(group + 2) % 3] + np.uint32(group + 1)
+        x_0, x_1 = x_0 + keys[(group + 1) % 3], x_1 + (keys[(group + 2) % 3] + np.uint32(group + 1))
     return x_0, x_1
