@@ -2,7 +2,7 @@
 
     uv run experiments/train.py configs/mnist/convolutional_denoising.py
 
-Test BCE 0.0802 (keras-io: 0.0839 after 100 epochs).
+Takes about 7 minutes of two CPU cores; test BCE 0.080 (keras-io: 0.0839 after 100 epochs).
 With the third level a unit of the code sees 15x15 pixels and not only 7x7, whose strokes the noise hides.
 """
 
