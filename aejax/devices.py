@@ -129,7 +129,7 @@ class Program(NamedTuple):
 
     @staticmethod
     def of(lowered: jax.stages.Lowered, *, on_one_core: bool = False) -> Program:
-        """Compile what JAX has lowered; for a processor, so that each device is one core and shares nothing."""
+        """Compile what JAX has lowered; `on_one_core` keeps a device that is a core from using the others."""
         compiled = lowered.compile(compiler_options=_compiler_options(on_one_core))
         return Program(compiled, _flops(compiled), _memory(compiled), compiled.as_text)
 
