@@ -12,7 +12,7 @@ import importlib
 from typing import Any
 
 # Loaded on first use: a refused configuration or `--help` does not wait four seconds for JAX.
-_HOMES = {
+_ROOMS = {
     "AejaxError": "config",
     "Config": "config",
     "Data": "config",
@@ -22,30 +22,30 @@ _HOMES = {
     "Coefficients": "config",
     "Training": "config",
     "InputError": "config",
-    "load_config": "user_files",
-    "Dataset": "datasets",
-    "load_dataset": "datasets",
-    "require_fit": "datasets",
+    "load_config": "config",
+    "Dataset": "data",
+    "load_dataset": "data",
+    "require_fit": "data",
     "Autoencoder": "models",
     "Encoder": "models",
     "Decoder": "models",
     "Output": "models",
-    "Variational": "variational",
+    "Variational": "models",
     "Posterior": "models",
-    "fit": "training",
-    "sweep": "sweeping",
-    "Sweep": "sweeping",
-    "Run": "run",
-    "load": "run",
+    "fit": "evaluation",
+    "sweep": "sweeps",
+    "Sweep": "sweeps",
+    "Run": "evaluation",
+    "load": "evaluation",
     "evaluate": "evaluation",
     "Diverged": "training",
-    "Interrupted": "interrupt",
-    "PeerLost": "devices",
+    "Interrupted": "training",
+    "PeerLost": "training",
 }
-__all__ = sorted(_HOMES)
+__all__ = sorted(_ROOMS)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _ROOMS:
         raise AttributeError(f"module 'aejax' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"aejax.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"aejax.{_ROOMS[name]}"), name)

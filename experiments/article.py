@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax import command_line
+from aejax.config import command_line
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 _MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
@@ -35,7 +35,7 @@ def main(given: list[str]) -> None:
         aejax.require_fit(config, dataset)
     command_line.require_workdir(workdir)
 
-    from aejax import article  # imports JAX: after all that can be refused
+    from article import article  # imports JAX: after all that can be refused
 
     results = article.reproduce(configs, dataset, workdir, seeds=arguments.seeds)
     print(f"\n{article.comparison(results)}\n\n{results['seconds']:.0f} s; {workdir / 'report.md'}")

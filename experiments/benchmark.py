@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import aejax
-from aejax import command_line
+from aejax.config import command_line
 
 _ROOT = Path(__file__).parents[1]
 _PEERS = {
@@ -78,8 +78,8 @@ def main(given: list[str]) -> None:
     if arguments.sweep:
         command_line.spread_over_cores(max(arguments.sweep))
 
-    from aejax import benchmark, figures
-    from aejax.record import describe_machine, write
+    from aejax.performance import benchmark, roofline
+    from aejax.training.record import describe_machine, write
 
     python = arguments.peers_python
     peers = {} if python is None else {
@@ -114,7 +114,7 @@ def main(given: list[str]) -> None:
         content["cold_start_seconds"] = benchmark.cold_start(first, arguments.repeats)
         print(f"cold start: {min(content['cold_start_seconds']):.2f} s after the imports, at best")
     write(path, json.dumps(content, indent=2) + "\n")
-    figures.roofline(rows).savefig(arguments.workdir / "roofline.png")
+    roofline.figure(rows).savefig(arguments.workdir / "roofline.png")
     tables = [benchmark.table(rows), benchmark.beside_table(rows), benchmark.scaling_table(content.get("scaling", []))]
     print("\n" + "\n\n".join(table for table in tables if table))
     print(f"\n{path}")

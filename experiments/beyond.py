@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax import command_line
+from aejax.config import command_line
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 
@@ -35,7 +35,7 @@ def main(given: list[str]) -> None:
         aejax.require_fit(config, dataset)
     command_line.require_workdir(workdir)
 
-    from aejax import beyond  # imports JAX: after all that can be refused
+    from article import beyond  # imports JAX: after all that can be refused
 
     results = beyond.measure(configs, dataset, workdir, shlex.join(["experiments/beyond.py", *given]))
     print(f"\n{beyond.table(results)}\n\n{workdir / 'results.json'}")

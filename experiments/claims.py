@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax import command_line
+from aejax.config import command_line
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{dataset.name} has no labels, which claims 4 to 6 and 8 need")
     command_line.require_workdir(workdir)
 
-    from aejax import claims  # imports JAX: after all that can be refused
+    import claims  # imports JAX: after all that can be refused
 
     study = claims.Study(dataset, arguments.seeds, workdir, arguments.epochs, lambda name: print(name, flush=True))
     chosen = {n: claim for n, claim in claims.CLAIMS.items() if not arguments.only or n in arguments.only}

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 import aejax
-from aejax import command_line
+from aejax.config import command_line
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ def main(given: list[str]) -> None:
     if not (arguments.workdir / "config.json").is_file():
         raise aejax.InputError(f"{arguments.workdir} holds no run; give the workdir of one, as train.py leaves it")
 
-    from aejax import evaluation, record
+    from aejax.evaluation import evaluation
+    from aejax.training import record
 
     run = aejax.load(arguments.workdir)
     data = run.config.data

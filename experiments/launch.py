@@ -8,9 +8,8 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from aejax import command_line
-from aejax.config import InputError
-from aejax.launch import launch
+from aejax.config import InputError, command_line
+from aejax.config.launch import launch
 
 
 @dataclass(frozen=True)

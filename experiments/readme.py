@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aejax import article, benchmark, beyond, command_line
+from aejax.config import command_line
+from aejax.performance import benchmark
+from article import article, beyond
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"

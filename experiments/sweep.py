@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax import command_line
-from aejax.grid import field_path, grid, parse_values
+from aejax.config import command_line
+from aejax.config.grid import field_path, grid, parse_values
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def main(given: list[str]) -> None:
     command_line.spread_over_cores(max(map(len, planned.programs)))
     found = aejax.sweep(config, axes, workdir, dataset=dataset)
 
-    from aejax import comparison
+    from aejax.sweeps import comparison
 
     print(f"\n{comparison.table(found.results)}\n\n{comparison.best(found.results)}\n{workdir / 'report.md'}")
 

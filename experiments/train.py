@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax import command_line
+from aejax.config import command_line
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ def main(given: list[str]) -> None:
     aejax.require_fit(config, dataset)
     command_line.require_workdir(arguments.profile or workdir)
     if arguments.profile is not None:
-        from aejax import profiling
+        from aejax.performance import profile
 
-        print(f"{profiling.table(profiling.profile(config, dataset, arguments.profile))}\n\n{arguments.profile}")
+        print(f"{profile.table(profile.profile(config, dataset, arguments.profile))}\n\n{arguments.profile}")
         return
     run = aejax.fit(config, workdir, dataset=dataset)
 
-    from aejax import figures
-    from aejax.devices import is_first
+    from aejax.evaluation import figures
+    from aejax.training import is_first
 
     if not is_first():
         return

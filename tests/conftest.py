@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aejax import Coefficients, Config, Dataset, Model, Training, load_dataset
-from aejax.command_line import keep_compiled_programs
+from aejax.config.command_line import keep_compiled_programs
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,11 +80,11 @@ def small():
 @pytest.fixture
 def stop_after(monkeypatch):
     """A context in which every run stops after so many steps, or at the end of its epoch, and is saved."""
-    from aejax import training
+    from aejax.training import loop
 
     @contextlib.contextmanager
     def stopping(count):
-        class Pace(training.Pace):
+        class Pace(loop.Pace):
             steps = count
 
             def __init__(self, *_): ...
@@ -96,8 +96,8 @@ def stop_after(monkeypatch):
             yield types.SimpleNamespace(is_set=iter([False, True]).__next__)
 
         with monkeypatch.context() as patch:
-            patch.setattr(training, "Pace", Pace)
-            patch.setattr(training, "stop_requests", after_the_first_chunk)
+            patch.setattr(loop, "Pace", Pace)
+            patch.setattr(loop, "stop_requests", after_the_first_chunk)
             yield
 
     return stopping

@@ -5,13 +5,20 @@ import os
 import socket
 from contextlib import contextmanager
 
-from aejax import Config, command_line, fit, training
-from aejax.chunks import Pace
+from aejax import Config, fit
+from aejax.config import command_line
+from aejax.training import loop
+from aejax.training.chunks import Pace
 
 CONTEXT = multiprocessing.get_context("forkserver")
 _DIALECTS = ("mhlo", "stablehlo", "chlo", "sdy", "func", "hlo")  # JAX imports them at its first compilation
 CONTEXT.set_forkserver_preload(
-    ["aejax.training", "aejax.command_line", "tensorboardX", *(f"jaxlib.mlir.dialects.{name}" for name in _DIALECTS)]
+    [
+        "aejax.evaluation",
+        "aejax.config.command_line",
+        "tensorboardX",
+        *(f"jaxlib.mlir.dialects.{name}" for name in _DIALECTS),
+    ]
 )
 
 
@@ -45,9 +52,9 @@ def train(config, workdir, dataset, log, stopped=False, short=True):
     os.dup2(output, 1)
     os.dup2(output, 2)
     if short:
-        training.Pace, training.SAVE_EVERY = Short, 0.0
+        loop.Pace, loop.SAVE_EVERY = Short, 0.0
     if stopped:
-        training.stop_requests = stop_at_once
+        loop.stop_requests = stop_at_once
     command_line.run(lambda _: fit(Config.from_dict(config), workdir, dataset=dataset))
 
 

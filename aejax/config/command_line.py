@@ -1,0 +1,120 @@
+"""What every experiment script shares: typed arguments, one line per failure, exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from aejax.config.config import AejaxError, Config, InputError, Stopped
+from aejax.config.environment import keep_compiled_programs
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ConfigArguments:
+    """What the scripts share that take a config file: a shorter name for two fields, and the name of each field."""
+
+    source_dir: str | None = None
+    """the same as --data.source_dir"""
+    dataset: str | None = None
+    """the same as --data.name"""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+    def configured(self) -> Config:
+        """The configuration that all of them make."""
+        shortcuts = {"data.source_dir": self.source_dir, "data.name": self.dataset}
+        return self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+
+
+FAILED, WRONG_USAGE, STOPPED = 1, 2, 75
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and worth a restart."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with its traceback, what it raises as well
+    keep_compiled_programs()
+    try:
+        main(sys.argv[1:])
+    except Stopped as error:
+        _exit(STOPPED, error)
+    except (AejaxError, OSError) as error:  # an OSError: a full disk, a file where a folder should be
+        _exit(FAILED, error)
+    except KeyboardInterrupt:
+        _exit(130, "stopped")
+
+
+def _exit(code: int, message: object) -> None:
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
+        # A usual exit would wait for the other processes, which may be gone.
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str) -> T:
+    """Arguments of a dataclass by tyro; what tyro refuses becomes one line and exit code 2."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            return tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
+    except SystemExit as stop:
+        if stop.code == 0:  # --help
+            raise
+        usage_error(f"{_one_line(shown.getvalue())}; see --help")
+
+
+def usage_error(message: str) -> None:
+    """Print one line and exit with 2."""
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    sys.exit(WRONG_USAGE)
+
+
+def config_file(given: Sequence[str], example: str) -> Path | None:
+    """The config file, which comes first among the arguments; None where help is asked for instead."""
+    if given and not given[0].startswith("-"):
+        return Path(given[0])
+    if not {"-h", "--help"} & set(given):
+        usage_error(f"the config file comes first, as in {example}")
+    return None
+
+
+def default_workdir(config_file: Path) -> Path:
+    """runs/mnist/deep for configs/mnist/deep.py."""
+    parts = config_file.with_suffix("").parts
+    return Path("runs", *(parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]))
+
+
+def require_workdir(workdir: Path) -> None:
+    """Refuse a workdir that cannot be written, before anything slow begins."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        partial = workdir / ".writable"
+        partial.touch()
+        partial.unlink(missing_ok=True)  # another process of the run may be as far
+    except OSError as error:
+        raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
+
+
+def _one_line(boxed: str) -> str:
+    """The message within one of tyro's boxes, with its suggestion if there is one."""
+    lines = [re.sub(r"^[│╭╰]\s*|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()[1:-1]]
+    sections = " ".join("|" if re.fullmatch("─+", line) else line for line in lines).split("|")
+    kept = [
+        section.strip()
+        for section in sections
+        if not section.strip().startswith(("For full helptext", "Argument helptext"))
+    ]
+    return re.sub(r"\s+", " ", "; ".join(kept)) or boxed.strip()

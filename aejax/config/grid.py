@@ -1,0 +1,148 @@
+"""The grid of a sweep: axes of values for fields of the configuration, and the members that they make.
+
+Nothing here imports JAX.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aejax.config.checks import InputError
+from aejax.config.config import Config
+
+SEED = "training.seed"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What `grid` makes.
+
+    Attributes:
+        axes: the values of each swept field, by its path.
+        settings: of each member by its name, the value of each swept field.
+        members: the configuration of each, by its name.
+        programs: the names of the members that differ in values only, so that one program trains them; in order.
+    """
+
+    axes: dict[str, list[Any]]
+    settings: dict[str, dict[str, Any]]
+    members: dict[str, Config]
+    programs: list[list[str]]
+
+
+def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
+    """Every combination of the values of some fields, on top of a configuration.
+
+    The order of examples is the same for all members: that of `data.order_seed`, or of the configuration's seed.
+
+    Args:
+        axes: field → its values; a field by its path, as "coefficients.l1", or by its last name where that is unique.
+
+    Raises:
+        InputError: a field is unknown, a value is not allowed or stands twice, or an axis is empty.
+    """
+    if config.data.order_seed is None:
+        config = config.replace({"data.order_seed": config.training.seed})
+    paths: dict[str, list[Any]] = {}
+    for field, values in axes.items():
+        path = field_path(field)
+        plain = [_plain(path, value) for value in values]
+        if not plain or path in paths:
+            raise InputError(f"{path} is swept over {'nothing' if not plain else 'twice'}; give it values, once")
+        if len({json.dumps(value) for value in plain}) < len(plain):
+            raise InputError(f"{path} is swept over {plain}; each value may stand there once")
+        paths[path] = plain
+    if not paths:
+        raise InputError("nothing is swept; name a field and its values, such as training.seed: range(8)")
+    labels = {path: _label(path, paths) for path in paths}
+    settings, members, programs = {}, {}, {}
+    for values in itertools.product(*paths.values()):
+        setting = dict(zip(paths, values, strict=True))
+        name = "_".join(f"{labels[path]}-{_text(value)}" for path, value in setting.items())
+        if name in members:
+            raise InputError(f"two members of the sweep would have the name {name}; give fewer values")
+        settings[name], members[name] = setting, config.replace(setting)
+        programs.setdefault(json.dumps(_compiled_in(members[name])), []).append(name)
+    return Grid(paths, settings, members, list(programs.values()))
+
+
+def field_path(field: str) -> str:
+    """The path of a field, which may be named by its last part.
+
+    Raises:
+        InputError: there is no such field, it is in several sections, or it is not one to sweep.
+    """
+    known = [f"{section}.{name}" for section, fields in Config().to_dict().items() for name in fields]
+    found = [path for path in known if field in (path, path.partition(".")[2])]
+    if len(found) != 1:
+        raise InputError(
+            f"there is no field {field!r} in the configuration" if not found
+            else f"{field!r} could be {' or '.join(found)}; give its path"
+        )  # fmt: skip
+    if found[0].startswith(("devices.", "hosts.")) or found[0] == "data.source_dir":
+        raise InputError(f"{found[0]} does not change what is computed; sweep another field")
+    if found[0] == "data.name":
+        raise InputError("data.name cannot be swept; start one sweep for each dataset")
+    return found[0]
+
+
+def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
+    """The values of a field as they stand on a command line: `0:8` is range(8), `128,64` a list of widths."""
+    default = getattr(getattr(Config(), path.partition(".")[0]), path.partition(".")[2])
+    lists = isinstance(default, tuple) or path == "model.decoder_hidden"
+    values: list[Any] = []
+    for text in texts:
+        if re.fullmatch(r"\d+:\d+(:[1-9]\d*)?", text):
+            values += range(*map(int, text.split(":")))
+        elif lists:
+            values.append(None if text == "None" else [_scalar(part) for part in text.split(",") if part])
+        else:
+            values.append(_scalar(text))
+    return values
+
+
+def _scalar(text: str) -> Any:
+    if text in ("None", "True", "False"):
+        return {"None": None, "True": True, "False": False}[text]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _plain(path: str, value: Any) -> Any:
+    """A value as JSON has it; NumPy's numbers become Python's, a coefficient a float."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, tuple):
+        value = list(value)
+    if path.startswith("coefficients.") and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return value
+
+
+def _label(path: str, paths: Iterable[str]) -> str:
+    name = path.partition(".")[2]
+    return name if sum(other.partition(".")[2] == name for other in paths) == 1 else path
+
+
+def _text(value: Any) -> str:
+    """A value as a part of a folder's name."""
+    if isinstance(value, list):
+        text = "x".join(map(str, value)) or "none"
+    else:
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return re.sub(r"[^\w.+-]", "-", text)
+
+
+def _compiled_in(config: Config) -> dict[str, Any]:
+    """The part of a configuration that does not enter the program as values."""
+    fixed = config.to_dict()
+    del fixed["coefficients"], fixed["training"]["seed"]
+    return fixed

@@ -1,0 +1,89 @@
+"""The section `model` of the configuration: which autoencoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aejax.config.checks import WIDEST, is_count, is_width, require, require_choices, require_widths
+
+_Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """The architecture: number of layers and nodes per layer (`hidden`) and the code size."""
+
+    hidden: tuple[int, ...] = (128,)
+    """widths of the encoder's layers before the code; none makes it shallow"""
+    code_size: int = 32
+    """number of units of the code"""
+    decoder_hidden: tuple[int, ...] | None = None
+    """widths of the decoder's layers after the code; None mirrors the encoder"""
+    activation: _Activation = "relu"
+    """nonlinearity of every layer but the last, the code included"""
+    kind: str = "plain"
+    """plain, variational, or a class of your own that extends `aejax.Autoencoder`: FILE.py:CLASS or MODULE:CLASS"""
+    code_activation: _Activation | None = None
+    """nonlinearity of the code; None takes `activation` (a variational code has none)"""
+    channels: tuple[int, ...] = ()
+    """widths of 3x3 convolutions of stride 2 before the dense layers, mirrored in the decoder; none makes it dense"""
+    spatial_code: bool = False
+    """make the code by one more such convolution and not by dense layers: [h, w, code_size / (h w)], flattened"""
+    tied: bool = False
+    """the decoder's weights are the encoder's, transposed (dense layers only)"""
+    top_k: int | None = None
+    """keep only the so many largest units of each code; None keeps all"""
+    samples: int = 1
+    """codes that a variational model draws for each image in training"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """type in which the layers compute; parameters, optimizer and loss are float32 in any case"""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "decoder_hidden", "channels"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        require_choices(self, "model")
+        require_widths(self.hidden, "model.hidden")
+        if self.decoder_hidden is not None:
+            require_widths(self.decoder_hidden, "model.decoder_hidden")
+        require(is_width(self.code_size), "model.code_size", self.code_size, f"a whole number from 1 to {WIDEST:,}")
+        require_widths(self.channels, "model.channels")
+        choices = "plain, variational, FILE.py:CLASS or MODULE:CLASS"
+        own = isinstance(self.kind, str) and all(self.kind.rpartition(":"))
+        require(own or self.kind in ("plain", "variational"), "model.kind", self.kind, choices)
+        require(is_count(self.samples), "model.samples", self.samples, "a whole number of at least 1")
+        if self.top_k is not None:
+            holds = is_count(self.top_k) and self.top_k <= self.code_size
+            require(holds, "model.top_k", self.top_k, f"from 1 to {self.code_size}, the code size, or None")
+        if self.spatial_code:
+            require(self.hidden == (), "model.hidden", self.hidden, "empty while model.spatial_code is set")
+        if self.tied:
+            dense = self.channels == () and not self.spatial_code
+            require(
+                dense and self.decoder_hidden is None, "model.tied", True, "False for any but mirrored dense layers"
+            )
+            require(self.kind != "variational", "model.tied", True, "False while model.kind is variational")
+        if self.kind == "variational":
+            require(self.top_k is None, "model.top_k", self.top_k, "None while model.kind is variational")
+            holds = self.code_activation in (None, "identity")
+            require(holds, "model.code_activation", self.code_activation, "None while model.kind is variational")
+
+    def code_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """[code_size], or [h, w, channels] of a spatial code.
+
+        Raises:
+            InputError: a spatial code of this size does not fit these images.
+        """
+        if not self.spatial_code:
+            return (self.code_size,)
+        halvings = len(self.channels) + 1
+        height, width = (-(-side // 2**halvings) for side in image_shape[:2])
+        require(
+            self.code_size % (height * width) == 0,
+            "model.code_size",
+            self.code_size,
+            f"a multiple of {height * width}, since {halvings} convolutions of stride 2 make {height}x{width} of "
+            f"{image_shape[0]}x{image_shape[1]} images",
+        )
+        return height, width, self.code_size // (height * width)

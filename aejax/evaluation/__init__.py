@@ -1,0 +1,15 @@
+"""A trained model and what it is worth.
+
+run.py           Run, by training it (fit) or reading it (load): encode, decode, reconstruct, sample
+evaluation.py    evaluate: one model → one dictionary of figures
+measures.py      of reconstructions and codes
+classes.py       what a representation knows of the classes
+likelihood.py    importance sampling under a variational model
+figures.py       what is drawn of a run
+"""
+
+from aejax.evaluation.evaluation import FIELDS, cross_entropy, evaluate
+from aejax.evaluation.likelihood import likelihood
+from aejax.evaluation.run import Run, fit, load
+
+__all__ = ["FIELDS", "Run", "cross_entropy", "evaluate", "fit", "likelihood", "load"]

@@ -1,0 +1,167 @@
+"""One trained model → one flat dictionary of figures, ready for JSON."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.config import InputError
+from aejax.data import Dataset, as_images, load_dataset
+from aejax.evaluation import classes, measures
+from aejax.evaluation.likelihood import likelihood
+from aejax.evaluation.run import Run, load
+from aejax.models import losses
+
+FIELDS = {
+    "dataset": "name of the images",
+    "test_images": "how many images all this is measured on",
+    "step": "training steps of the model",
+    "parameters": "numbers that were trained",
+    "code_size": "units of the code",
+    "bce": "binary cross-entropy between test images and reconstructions [nats per pixel]",
+    "nats": "the same, summed over the pixels [nats per image]",
+    "mse": "mean squared error per pixel, pixels from 0 to 1",
+    "psnr": "peak signal-to-noise ratio, mean over images [dB]; a perfect image counts as 100",
+    "ssim": "structural similarity, mean over images, windows of 7x7 (smaller for images below 14 pixels)",
+    "code_mean": "of the code's values over test images and units",
+    "code_variance": "of the same",
+    "code_fraction_zero": "share of them that are exactly 0",
+    "code_l0": "units that are not 0, mean over images",
+    "dead_units": "units whose value is the same for every test image",
+    "effective_rank": "exp of the entropy of the normalised singular values of the centred codes",
+    "probe_code": "test accuracy of a linear classifier on the code, learnt from the first 10,000 training images",
+    "probe_pixels": "the same from the pixels",
+    "probe_pca": "the same from as many principal components as the code has units (at most as there are pixels)",
+    "knn_code": "test accuracy of the 5 nearest of those training images, by the code",
+    "knn_pixels": "the same by the pixels",
+    "knn_pca": "the same by the principal components",
+    "bits_8": "bits per image of a code of 8 bits per unit",
+    "bits_entropy": "the same after an ideal entropy coder of each unit by itself",
+    "psnr_8": "peak signal-to-noise ratio of the images decoded from that code [dB]",
+    "elbo": "evidence lower bound [nats per image], the reconstruction averaged over the samples",
+    "kl": "divergence of the code's distribution from the prior [nats per image]",
+    "active_units": "units whose mean varies by more than 0.01 over the test images (Burda et al. 2016)",
+    "nll": "negative log-likelihood by importance sampling [nats per image]",
+    "nll_standard_error": "of its mean over the test images, taken as a sample of all images",
+    "nll_sampling_error": "the part of that which is due to the number of samples",
+    "samples": "codes drawn for each image to estimate it",
+}
+"""every figure of an evaluation and its meaning, in the order in which they come"""
+
+
+def evaluate(run: Run | str | Path, dataset: Dataset | None = None, *, samples: int = 500) -> dict[str, Any]:
+    """Measure a trained model on its test images.
+
+    Reconstructions and the values of the code are those of the evaluation in training: of binarized images where
+    the model was trained on them, of corrupted ones, against the clean image, where it was trained to denoise. A
+    variational model's code is the mean. Classes are predicted from the code of the images as they are.
+
+    Args:
+        run: a run, or the workdir of one.
+        dataset: the images; None loads those that the run was trained on.
+        samples: codes drawn for each image to estimate the likelihood under a variational model; 0 leaves it out.
+
+    Returns:
+        all of `FIELDS`; None where one does not apply: cross-entropy and likelihood where the loss is squared error,
+        the likelihood where the model is not variational, accuracies where there are no classes.
+
+    Raises:
+        InputError: there is no run, or the images do not fit the model.
+    """
+    run = run if isinstance(run, Run) else load(run)
+    if samples < 0:
+        raise InputError(f"samples is {samples}; it must be at least 0")
+    if dataset is None:
+        dataset = load_dataset(run.config.data.name, run.config.data.source_dir)
+    images, seen = run.evaluation_inputs(dataset.test)
+    codes = run.encode(seen)
+    figures: dict[str, Any] = {
+        "dataset": dataset.name,
+        "test_images": len(images),
+        "step": int(run.state.step),
+        "parameters": run.parameters,
+        "code_size": codes.shape[1],
+        **_reconstruction(run, codes, images),
+        **measures.code_measures(codes),
+        **_classes(run, dataset),
+        **_quantised(run, dataset, codes, images),
+        **_variational(run, images, samples),
+    }
+    return {name: figures.get(name) for name in FIELDS}
+
+
+def _reconstruction(run: Run, codes: np.ndarray, images: np.ndarray) -> dict[str, Any]:
+    reconstructed = run.decode(codes)
+    shown = np.clip(reconstructed, 0, 1)  # beyond that only where the loss is squared error
+    similarity = measures.ssim(images, shown)
+    figures = {
+        "mse": float(np.square(images.astype(np.float64) - reconstructed).mean()),
+        "psnr": float(measures.psnr(images, shown).mean()),
+        "ssim": None if similarity is None else float(similarity.mean()),
+    }
+    if run.config.loss.reconstruction == "bce":
+        figures["bce"] = cross_entropy(run, codes, images)
+        figures["nats"] = figures["bce"] * math.prod(images.shape[1:])
+    return figures
+
+
+def cross_entropy(run: Run, codes: np.ndarray, images: np.ndarray) -> float:
+    """Nats per pixel between images float32[N, H, W, C] in [0, 1] and what the model decodes from the codes."""
+    each = losses.binary_cross_entropy(run.logits(codes), images)
+    return float(np.asarray(each, np.float64).mean())
+
+
+def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
+    if dataset.train_labels is None or dataset.test_labels is None:
+        return {}
+    train, labels = dataset.train[: classes.IMAGES], np.asarray(dataset.train_labels[: classes.IMAGES])
+    if len(np.unique(labels)) < 2:
+        return {}
+    pixels = [_flat(part) for part in (train, dataset.test)]
+    codes = [run.encode(part) for part in (train, dataset.test)]
+    figures = {}
+    for name, (known, asked) in {
+        "code": codes,
+        "pixels": pixels,
+        "pca": classes.pca(*pixels, codes[0].shape[1]),
+    }.items():
+        figures[f"probe_{name}"] = classes.linear_probe(known, labels, asked, dataset.test_labels)
+        figures[f"knn_{name}"] = classes.knn(known, labels, asked, dataset.test_labels)
+    return figures
+
+
+def _quantised(run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray) -> dict[str, Any]:
+    known = run.encode(run.evaluation_inputs(dataset.train[: classes.IMAGES])[1])
+    low, high = known.min(axis=0), known.max(axis=0)
+    levels = measures.quantise(codes, low, high)
+    decoded = run.decode(measures.dequantise(levels, low, high))
+    return {
+        "bits_8": 8 * codes.shape[1],
+        "bits_entropy": measures.entropy_bits(levels),
+        "psnr_8": float(measures.psnr(images, np.clip(decoded, 0, 1)).mean()),
+    }
+
+
+def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
+    if not run.is_variational or run.config.loss.reconstruction != "bce" or samples == 0:
+        return {}
+    found = likelihood(run.autoencoder, images, samples)
+    count = len(images)
+    return {
+        "elbo": -float((found.reconstruction + found.kl).mean()),
+        "kl": float(found.kl.mean()),
+        "active_units": int((found.means.var(axis=0) > 0.01).sum()),
+        "nll": float(found.nll.mean()),
+        "nll_standard_error": float(found.nll.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
+        "nll_sampling_error": float(math.sqrt(found.sampling_variance.sum()) / count),
+        "samples": samples,
+    }
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    images = as_images(images)
+    pixels = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
+    return pixels.reshape(len(images), -1)

@@ -1,0 +1,246 @@
+"""A trained autoencoder, by training it (`fit`) or reading it (`load`): encode, decode, reconstruct, save, load."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.config import Config, InputError, model_class
+from aejax.data import Dataset, as_images
+from aejax.models import Autoencoder, ImageShape, Variational
+from aejax.models.randomness import normal, per_example, stream
+from aejax.training import (
+    Batch,
+    Checkpoints,
+    Single,
+    Steps,
+    TrainState,
+    best,
+    build_steps,
+    inputs,
+    record,
+    restore,
+    test_keys,
+    train,
+    unit_interval,
+    whole,
+)
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `fit` and `load` return.
+
+    Attributes:
+        description: the content of config.json.
+        state: step, parameters and optimizer state.
+        history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
+        summary: the last figures of a finished run; empty for any state before its end.
+    """
+
+    description: dict[str, Any]
+    state: TrainState
+    history: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """The configuration that was trained."""
+        return record.config_of(self.description)
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """(height, width, channels)"""
+        return tuple(self.description["dataset"]["image_shape"])
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+
+    @property
+    def is_variational(self) -> bool:
+        """Whether the code is drawn from a distribution, and there is a prior to sample from."""
+        return issubclass(model_class(self.config.model.kind), Variational)
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """The Flax module with its trained parameters."""
+        return self._steps.merge(self.state.params)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C], uint8 or floats in [0, 1] → codes float32[N, code_size]."""
+        return self._in_chunks(self._encode, self._images(images))
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Codes float32[N, code_size] → images float32[N, H, W, C]: probabilities for BCE, as they are for MSE."""
+        return self._in_chunks(self._decode, self._codes(codes))
+
+    def logits(self, codes: np.ndarray) -> np.ndarray:
+        """Codes float32[N, code_size] → what the decoder gives, float32[N, H, W, C]: for BCE before the sigmoid."""
+        return self._in_chunks(self._logits, self._codes(codes))
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] → their reconstructions float32[N, H, W, C]."""
+        return self.decode(self.encode(images))
+
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """New images float32[count, H, W, C]: codes drawn from the prior of a variational model, decoded.
+
+        Raises:
+            InputError: the model has no prior, or the count is below 1.
+        """
+        if not self.is_variational:
+            raise InputError(f"model.kind is {self.config.model.kind!r}; only a variational model can be sampled from")
+        if count < 1:
+            raise InputError(f"count is {count}; it must be at least 1")
+        keys = per_example(stream(seed, "sample"), jnp.arange(count))
+        return self.decode(normal(keys, self.config.model.code_size))
+
+    def interpolate(self, begin: np.ndarray, end: np.ndarray, count: int = 10) -> np.ndarray:
+        """Images [N, H, W, C] twice → float32[N, count, H, W, C], decoded along the line from code to code."""
+        first, last = self.encode(begin), self.encode(end)
+        if len(first) != len(last) or count < 2:
+            raise InputError(f"{len(first)} images, {len(last)} others and count {count}; give as many, and at least 2")
+        along = np.linspace(first, last, count, axis=1, dtype=np.float32)
+        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.image_shape)
+
+    def traverse(self, images: np.ndarray, unit: int, values: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] → float32[N, len(values), H, W, C], one unit of their code set to each of the values."""
+        codes, values = self.encode(images), np.asarray(values, np.float32)
+        if not 0 <= unit < codes.shape[1] or values.ndim != 1 or len(values) == 0:
+            raise InputError(f"unit is {unit}, values {values.tolist()}; give 0 to {codes.shape[1] - 1}, and a list")
+        varied = np.repeat(codes[:, None], len(values), axis=1)
+        varied[..., unit] = values
+        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self.image_shape)
+
+    def corrupt(self, images: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] → float32, corrupted (and binarized) as the test images are in evaluation."""
+        return self.evaluation_inputs(images)[1]
+
+    def evaluation_inputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images [N, H, W, C] → (target, input of the model), both float32, as in the evaluation of test images."""
+        batch = Batch(jnp.asarray(self._images(images)), jnp.arange(len(images)))
+        noise = {"noise": jnp.float32(self.config.coefficients.noise)}
+        return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the run to a new folder, for `load`.
+
+        Raises:
+            InputError: the folder holds a run already, or cannot be written.
+        """
+        folder = Path(folder)
+        if (folder / "config.json").exists():
+            raise InputError(f"{folder} holds a run already; give another folder")
+        written = record.Record(folder, self.description)
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"])
+        written.start(0)
+        for line in self.history:
+            written.add(line)
+        if self.summary:
+            written.finish(self.summary)
+        written.close()
+
+    @functools.cached_property
+    def _steps(self) -> Steps:
+        return build_steps(self.config, self.image_shape)
+
+    @functools.cached_property
+    def _encode(self) -> Callable:
+        return jax.jit(lambda params, images: self._steps.merge(params).encode(unit_interval(images)))
+
+    @functools.cached_property
+    def _decode(self) -> Callable:
+        edge = {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
+        return jax.jit(lambda params, codes: edge(self._steps.merge(params).decode(codes)))
+
+    @functools.cached_property
+    def _logits(self) -> Callable:
+        return jax.jit(lambda params, codes: self._steps.merge(params).decode(codes))
+
+    def _images(self, images: np.ndarray) -> np.ndarray:
+        images = as_images(images)
+        if images.shape[1:] != self.image_shape:
+            raise InputError(
+                f"images have shape {list(images.shape)}; this model takes [N, {', '.join(map(str, self.image_shape))}]"
+            )
+        return images
+
+    def _codes(self, codes: np.ndarray) -> np.ndarray:
+        codes = np.asarray(codes, np.float32)
+        if codes.ndim != 2 or codes.shape[1] != self.config.model.code_size or len(codes) == 0:
+            raise InputError(
+                f"codes have shape {list(codes.shape)}; this model takes [N, {self.config.model.code_size}]"
+            )
+        return codes
+
+    def _in_chunks(self, function: Callable, rows: np.ndarray) -> np.ndarray:
+        """Apply a compiled function to chunks of a fixed size, so that it compiles for few shapes."""
+        chunk = min(_CHUNK, len(rows))
+        padded = np.concatenate([rows, np.zeros((-len(rows) % chunk, *rows.shape[1:]), rows.dtype)])
+        parts = [function(self.state.params, padded[start : start + chunk]) for start in range(0, len(rows), chunk)]
+        return np.concatenate(jax.device_get(parts))[: len(rows)]
+
+
+def fit(
+    config: Config,
+    workdir: str | Path | None = None,
+    *,
+    dataset: Dataset | np.ndarray | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train an autoencoder, or go on with the run in `workdir`.
+
+    Args:
+        config: what to train.
+        workdir: folder for records and checkpoints; None keeps everything in memory. A finished run is
+            loaded, not trained again.
+        dataset: the images, or an array of them (a fifth is set aside as test images); None loads
+            `config.data`.
+        progress: show a bar, or in a pipe one line per epoch.
+
+    Raises:
+        InputError: the images do not fit the configuration, or the workdir cannot be used.
+        Diverged: the loss is not finite any more.
+        Interrupted: a signal stopped the run after it was saved (only with a workdir).
+        PeerLost: another process of the run is gone.
+    """
+    return Run(*train(Single(), config, workdir, dataset, progress=progress))
+
+
+def load(workdir: str | Path, which: Literal["newest", "best"] = "newest") -> Run:
+    """The run in a workdir up to its newest checkpoint, or up to the one with the lowest test loss.
+
+    Raises:
+        InputError: there is no run, or its checkpoint is damaged.
+    """
+    if which not in ("newest", "best"):
+        raise InputError(f"which is {which!r}; it must be newest or best")
+    workdir = Path(workdir)
+    if (workdir / "sweep.json").exists():
+        raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
+    description = record.read_description(workdir)
+    if "members" in description:
+        raise InputError(f"{workdir} holds a program of a sweep; load one of the sweep's members")
+    image_shape = tuple(description["dataset"]["image_shape"])
+    like = jax.eval_shape(build_steps(record.config_of(description), image_shape).init)
+    folder = workdir / "checkpoints"
+    found = whole(folder)
+    step = best(found) if which == "best" else max((manifest.step for manifest in found), default=None)
+    if step is None:
+        raise InputError(f"{folder} has no whole checkpoint{' of the end of an epoch' if found else ''}")
+    state = restore(folder, step, like, jax.sharding.SingleDeviceSharding(jax.devices()[0])).state
+    lines = [line for line in record.read_lines(workdir) if line["step"] <= int(state.step)]
+    summary = record.read_summary(workdir)
+    return Run(description, state, lines, summary if summary.get("step") == int(state.step) else {})

@@ -1,0 +1,57 @@
+"""What is drawn for each image, with a key of its own: corruptions of the input, and binarization."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from aejax.models import randomness
+from aejax.models.randomness import Key
+
+
+def gaussian(keys: Key, pixels: jax.Array, strength: jax.Array) -> jax.Array:
+    """Add normal noise of standard deviation `strength` and clip to [0, 1]."""
+    return jnp.clip(pixels + strength * randomness.normal(keys, pixels.shape[1]), 0, 1)
+
+
+def masking(keys: Key, pixels: jax.Array, strength: jax.Array) -> jax.Array:
+    """Set each pixel to 0 with probability `strength` (Vincent et al. 2010)."""
+    return jnp.where(randomness.uniform(keys, pixels.shape[1]) < strength, 0, pixels)
+
+
+def salt_and_pepper(keys: Key, pixels: jax.Array, strength: jax.Array) -> jax.Array:
+    """Set each pixel to 0 or 1, evenly, with probability `strength` (Vincent et al. 2010)."""
+    draw = randomness.uniform(keys, pixels.shape[1])
+    return jnp.where(draw < strength / 2, 0, jnp.where(draw < strength, 1, pixels))
+
+
+CORRUPTIONS = {"gaussian": gaussian, "masking": masking, "salt_and_pepper": salt_and_pepper}
+
+
+def corrupt(kind: str, key: Key, examples: jax.Array, images: jax.Array, strength: jax.Array) -> jax.Array:
+    """Corrupt a batch.
+
+    Args:
+        kind: a name in `CORRUPTIONS`, each a function of keys [B] and pixels float32[B, D]; or "none".
+        key: of this step.
+        examples: int32[B], the index of each image in its dataset; with `key` it determines the noise.
+        images: float32[B, H, W, C] in [0, 1].
+        strength: standard deviation or probability, a scalar.
+    """
+    if kind == "none":
+        return images
+    flat = images.reshape(len(images), -1)  # a last axis of one channel would keep the compiler from vectorising
+    return CORRUPTIONS[kind](randomness.per_example(key, examples), flat, strength).reshape(images.shape)
+
+
+def binarize(key: Key, examples: jax.Array, images: jax.Array) -> jax.Array:
+    """Draw each pixel as 0 or 1, its value being the probability of 1 (Salakhutdinov and Murray 2008).
+
+    Args:
+        key: of this step; drawn anew at each, it is "dynamic" binarization (Burda et al. 2016).
+        examples: int32[B], as in `corrupt`.
+        images: float32[B, H, W, C] in [0, 1].
+    """
+    flat = images.reshape(len(images), -1)
+    draw = randomness.uniform(randomness.per_example(key, examples), flat.shape[1])
+    return (draw < flat).astype(jnp.float32).reshape(images.shape)

@@ -1,0 +1,140 @@
+"""The loss: named terms that add up to the total.
+
+A term is float32[B], one value per example, and is recorded as it enters the total: weight included.
+The loss is the mean over examples of their sum. To add a term, write it and name it in `loss_terms`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from aejax.config import Loss
+from aejax.models.autoencoder import Output, Posterior
+
+
+def loss_terms(
+    config: Loss, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], axis: str | None = None
+) -> dict[str, jax.Array]:
+    """Every term of the loss, per example.
+
+    Args:
+        clean: float32[B, H, W, C], the target.
+        output: what the model made of the (possibly corrupted) input.
+        coefficients: the weights, by name.
+        axis: the name of the axis of devices over which a batch is spread.
+    """
+    pixels = clean[0].size if config.pixels == "sum" else 1
+    reconstruction = RECONSTRUCTIONS[config.reconstruction]
+    if output.posterior is None:
+        terms = {"reconstruction": pixels * reconstruction(output.logits, clean)}
+    else:
+        each = reconstruction(output.logits, clean[:, None])
+        terms = variational_terms(config.bound, pixels * each, output.posterior, coefficients)
+    if config.sparsity == "l1":
+        terms["l1"] = coefficients["l1"] * l1(output.codes)
+    else:
+        divergence = rate_divergence(output.codes, coefficients["rate"], axis)
+        terms["rate"] = coefficients["rate_penalty"] * jnp.broadcast_to(divergence, (len(clean),))
+    return terms | {name: coefficients["penalty"] * penalty for name, penalty in output.penalties.items()}
+
+
+def variational_terms(
+    bound: str, reconstruction: jax.Array, posterior: Posterior, coefficients: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """The negative ELBO, or the negative importance-weighted bound, as terms of nats per image.
+
+    Args:
+        bound: "elbo", with the KL divergence in closed form; or "importance" (Burda et al. 2016), whose terms are
+            the reconstruction, the KL divergence as estimated from the samples, and what the bound gains on both.
+        reconstruction: float32[B, K], the negative log-likelihood of each image under each sample of its code.
+    """
+    beta = coefficients["beta"]
+    if bound == "elbo":
+        per_unit = jnp.maximum(normal_kl(posterior.mean, posterior.log_variance), coefficients["free_bits"])
+        return {"reconstruction": reconstruction.mean(axis=1), "kl": beta * per_unit.sum(axis=1)}
+    kl = beta * log_density_ratio(posterior)
+    terms = {"reconstruction": reconstruction.mean(axis=1), "kl": kl.mean(axis=1)}
+    whole = math.log(kl.shape[1]) - jax.nn.logsumexp(-reconstruction - kl, axis=1)
+    return terms | {"importance": whole - terms["reconstruction"] - terms["kl"]}
+
+
+def normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL divergence from N(mean, variance) to N(0, 1) in nats, elementwise (Kingma and Welling 2014, appendix B)."""
+    return (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance) / 2
+
+
+def log_density_ratio(posterior: Posterior) -> jax.Array:
+    """Natural logarithm of q(z | image) / p(z) of each sample in nats, a sum over units: float32[B, K]."""
+    deviation = jnp.square(posterior.samples - posterior.mean[:, None]) * jnp.exp(-posterior.log_variance)[:, None]
+    return ((jnp.square(posterior.samples) - deviation - posterior.log_variance[:, None]) / 2).sum(axis=2)
+
+
+def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
+    """Nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
+    return _cross_entropy(_flat(logits), _flat(images))
+
+
+def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
+    """Mean over pixels of the squared difference, no sigmoid: float32[..., H, W, C] twice → float32[...]."""
+    return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
+
+
+def l1(codes: jax.Array) -> jax.Array:
+    """L1 norm of the code, a sum over units: float32[B, code_size] → float32[B]."""
+    return jnp.abs(codes).sum(axis=1)
+
+
+def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) -> jax.Array:
+    """KL divergence of a target rate from the mean activation of each unit, a sum over units: a scalar (Ng 2011).
+
+    Args:
+        codes: float32[B, code_size] in (0, 1). The mean is over the batch, on all the devices of `axis`.
+        rate: in (0, 1).
+    """
+    mean = codes.mean(axis=0)
+    if axis is not None:
+        mean = jax.lax.pmean(mean, axis)
+    mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
+    return (rate * jnp.log(rate / mean) + (1 - rate) * jnp.log((1 - rate) / (1 - mean))).sum()
+
+
+_PIXELS_PER_LOGARITHM = 7
+"""at most; of the 784 pixels of MNIST it leaves 112 logarithms, whole vectors on a processor"""
+
+RECONSTRUCTIONS = {"bce": binary_cross_entropy, "mse": mean_squared_error}
+
+
+def _flat(images: jax.Array) -> jax.Array:
+    return images.reshape(*images.shape[:-3], -1)
+
+
+@jax.custom_vjp
+def _cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
+    """softplus(logits) - images · logits, its mean over the last axis; no gradient with respect to the images."""
+    return _cross_entropy_forward(logits, images)[0]
+
+
+def _cross_entropy_forward(logits: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # One exponential serves the value and its gradient, sigmoid(logits) - images. The sum of log(1 + e) over a few
+    # pixels is one logarithm of their product, which is at most 2 to the power of their number.
+    e = jnp.exp(-jnp.abs(logits))
+    pixels = logits.shape[-1]
+    few = max(number for number in range(1, _PIXELS_PER_LOGARITHM + 1) if pixels % number == 0)
+    factors = jnp.split(1 + e, few, axis=-1)
+    others = jnp.split(jnp.maximum(logits, 0) - images * logits, few, axis=-1)
+    nats = jnp.log(functools.reduce(jnp.multiply, factors)) + functools.reduce(jnp.add, others)
+    # A matrix product, since XLA on CPU takes the logarithms within a sum one by one.
+    mean = nats @ jnp.full(nats.shape[-1], 1 / pixels, nats.dtype)
+    return mean, jnp.where(logits >= 0, 1, e) / (1 + e) - images
+
+
+def _cross_entropy_backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None]:
+    return cotangent[..., None] / gradient.shape[-1] * gradient, None
+
+
+_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)

@@ -1,0 +1,198 @@
+"""One model, or the many of a sweep: their values, states and figures, so that one loop trains both.
+
+The members of a sweep differ in values (seed, coefficients) and share their batches. In a state of many, every array
+but the step has a first axis of members; in what a program returns of them, it is the second.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from aejax.config import AejaxError, Config, InputError
+from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, Steps, TrainState
+
+IN_TURN = ("cpu",)
+"""kinds of devices each of which trains its members one after another within the program, not all at every step"""
+
+
+class Members(Single):
+    """The members of a sweep. One that diverges is reported, and the others go on.
+
+    Args:
+        members: the configuration of each by its name; they differ in `training.seed` and `coefficients` only, and
+            have one `data.order_seed`.
+
+    Attributes:
+        failures: why a member diverged, by its name.
+    """
+
+    alone = False
+
+    def __init__(self, members: Mapping[str, Config]) -> None:
+        self.names = tuple(members)
+        configs = list(members.values())
+        self.description = {
+            "members": {
+                name: {"seed": config.training.seed, **config.to_dict()["coefficients"]}
+                for name, config in members.items()
+            }
+        }
+        coefficients = [config.to_dict()["coefficients"] for config in configs]
+        self.values = (
+            {name: np.float32([each[name] for each in coefficients]) for name in coefficients[0]},
+            np.uint32([config.training.seed for config in configs]),
+        )
+        self.failures: dict[str, str] = {}
+
+    def driver(self, config: Config) -> Driver:
+        return MemberDriver(config, len(self.names))
+
+    def init(self, steps: Steps) -> TrainState:
+        return jax.vmap(steps.init, out_axes=MEMBER_AXES)(self.values[1])
+
+    def each(self, figures: Any) -> list[Any]:
+        return [jax.tree.map(lambda array: array[:, member], figures) for member in range(len(self.names))]  # noqa: B023
+
+    def local(self, state: TrainState) -> TrainState:
+        return jax.device_get(state)
+
+    def resume(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        self.failures = {line["member"]: line["diverged"] for line in lines if "diverged" in line}
+
+    def diverged(self, member: int, failure: AejaxError) -> None:
+        name = self.names[member]
+        if name in self.failures:
+            return
+        self.failures[name] = str(failure)
+        logging.getLogger("aejax").warning("%s diverged, the others go on: %s", name, failure)
+
+    def line(self, member: int, line: dict[str, Any]) -> dict[str, Any]:
+        name = self.names[member]
+        line = {"member": name} | line
+        if name not in self.failures:
+            return line
+        # What is not finite has no place in JSON.
+        finite = {
+            group: {key: value if math.isfinite(value) else None for key, value in line[group].items()}
+            for group in ("train", "test", "code")
+        }
+        return line | finite | {"diverged": self.failures[name]}
+
+    def shown(self, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        well = [line for line in lines if "diverged" not in line] or [
+            {part: {"total": math.nan} for part in ("train", "test")}
+        ]
+        mean = {part: {"total": float(np.mean([line[part]["total"] for line in well]))} for part in ("train", "test")}
+        return lines[0] | mean | {"images_per_second": len(lines) * lines[0]["images_per_second"]}
+
+    def summary(self, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        first = summaries[0]
+        return {
+            **{name: first[name] for name in ("step", "epochs", "seconds")},
+            "model_images_per_second": len(summaries) * first["images_per_second"],
+            "members": {
+                name: summary | ({"diverged": self.failures[name]} if name in self.failures else {})
+                for name, summary in zip(self.names, summaries, strict=True)
+            },
+        }
+
+
+class MemberDriver(Driver):
+    """Devices that share the members of a sweep; each computes every batch, for its own members.
+
+    Where they do not share them evenly, the last member is computed several times, and stays one in the state.
+    """
+
+    def __init__(self, config: Config, members: int) -> None:
+        if jax.process_count() > 1:
+            raise InputError("hosts.coordinator is set; a sweep runs in one process: start one on each host, by seeds")
+        super().__init__(config.devices, 0)
+        self.axis, self.by_example, self._parallel = None, self.replicated, "jit"
+        self._members = members
+        self._padding = -members % len(self.devices)
+        self.state_sharding = jax.tree.map(self._sharding, MEMBER_AXES, is_leaf=_is_axis)
+        self._copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self.state_sharding)
+
+    def share(self, examples: jax.Array) -> jax.Array:
+        return examples
+
+    def compile(
+        self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: tuple[Any, Any]
+    ) -> Program:
+        inputs, outputs = (*axes[0], None), axes[1]
+        # A processor core gains nothing from many members at a time, whose states leave its cache.
+        in_turn = self.devices[0].platform in IN_TURN
+        each = -(-self._members // len(self.devices))  # on every device
+        mapped = jax.shard_map(
+            _in_turn(program, each, inputs, outputs) if in_turn else jax.vmap(program, inputs, outputs),
+            mesh=self._mesh,
+            in_specs=jax.tree.map(_spec, inputs, is_leaf=_is_axis),
+            out_specs=jax.tree.map(_spec, outputs, is_leaf=_is_axis),
+            check_vma=False,  # no device needs what another computes
+        )
+
+        def evenly(*arguments: Any) -> Any:
+            results = mapped(*_each_axis(self._pad, inputs, (*arguments, shared(*arguments))))
+            return _each_axis(self._cut, outputs, results)
+
+        compiled = jax.jit(
+            evenly,
+            donate_argnums=(0,) if donate else (),
+            out_shardings=jax.tree.map(self._sharding, outputs, is_leaf=_is_axis),
+        )
+        program = Program.of(compiled.lower(*arguments), on_one_core=in_turn and len(self.devices) > 1)
+        return program._replace(flops=program.flops * (each if in_turn else 1))
+
+    def _sharding(self, axis: int | None) -> NamedSharding:
+        spread = axis == 0 and not self._padding
+        return NamedSharding(self._mesh, _spec(axis) if spread else PartitionSpec())
+
+    def _pad(self, axis: int | None, array: jax.Array) -> jax.Array:
+        if axis is None or not self._padding:
+            return array
+        return jnp.pad(array, [(0, self._padding if i == axis else 0) for i in range(array.ndim)], mode="edge")
+
+    def _cut(self, axis: int | None, array: jax.Array) -> jax.Array:
+        if axis is None or not self._padding:
+            return array
+        return jax.lax.slice_in_dim(array, 0, array.shape[axis] - self._padding, axis=axis)
+
+
+def _in_turn(program: Callable, members: int, inputs: Any, outputs: Any) -> Callable:
+    """`jax.vmap` as a loop."""
+
+    def mapped(*arguments: Any) -> Any:
+        def one(member: jax.Array) -> Any:
+            own = _each_axis(lambda axis, array: array if axis is None else array[member], inputs, arguments)
+            # Else a chunk of one step would be compiled together with this loop, and round otherwise.
+            return jax.lax.optimization_barrier(program(*jax.lax.optimization_barrier(own)))
+
+        results = jax.lax.map(one, jnp.arange(members))
+        return _each_axis(
+            lambda axis, array: array[0] if axis is None else jnp.moveaxis(array, 0, axis), outputs, results
+        )
+
+    return mapped
+
+
+def _spec(axis: int | None) -> PartitionSpec:
+    return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS)
+
+
+def _is_axis(node: Any) -> bool:
+    return node is None or isinstance(node, int)
+
+
+def _each_axis(function: Callable, axes: Any, tree: Any) -> Any:
+    """Apply a function to each array and the axis that its branch has in `axes`."""
+    return jax.tree.map(
+        lambda axis, branch: jax.tree.map(lambda array: function(axis, array), branch), axes, tree, is_leaf=_is_axis
+    )

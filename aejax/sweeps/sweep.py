@@ -1,0 +1,196 @@
+"""Members models in one program: `sweep(config, axes, workdir)`.
+
+workdir/
+  sweep.json      the configuration, the axes, and which members are trained together
+  programs/0/     of each program: config.json, metrics.jsonl (a line per epoch and member), checkpoints, summary
+  members/NAME/   of each member: a run like any other, for `aejax.load`
+  results.json  report.md  figures/
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aejax.config import Config, InputError
+from aejax.config.grid import Grid, grid
+from aejax.data import Dataset, load_dataset, require_fit
+from aejax.evaluation import Run
+from aejax.sweeps import comparison
+from aejax.sweeps.members import Members
+from aejax.training import Diverged, Trained, abstract, build_programs, build_steps, record, steps_per_epoch, train
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What `sweep` returns.
+
+    Attributes:
+        runs: the members that did not diverge, by name.
+        results: the content of results.json; its `best` names the best member and says by which figure.
+    """
+
+    runs: dict[str, Run]
+    results: dict[str, Any]
+
+    @property
+    def best(self) -> Run:
+        """The best member."""
+        return self.runs[self.results["best"]["member"]]
+
+
+def sweep(
+    config: Config,
+    axes: Mapping[str, Iterable[Any]],
+    workdir: str | Path | None = None,
+    *,
+    dataset: Dataset | np.ndarray | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Train every combination of some fields' values, or go on with the sweep in `workdir`.
+
+    Members that differ in seed and coefficients only are one program and share its devices and its batches; other
+    fields, and members that do not fit in memory together, make several programs, run one after another.
+
+    Args:
+        config: what the members have in common.
+        axes: field → its values, as in `{"training.seed": range(8), "coefficients.l1": [0, 1e-4]}`.
+        workdir: folder for everything; None keeps it in memory.
+        dataset, progress: as in `aejax.fit`.
+
+    Raises:
+        InputError: an axis, the images or the workdir cannot be used.
+        Diverged: every member diverged (one that does not is enough).
+        Interrupted: a signal stopped the sweep after it was saved (only with a workdir).
+    """
+    planned = grid(config, axes)
+    if dataset is None:
+        dataset = load_dataset(config.data.name, config.data.source_dir)
+    elif not isinstance(dataset, Dataset):
+        dataset = Dataset.from_arrays(dataset)
+    for names in planned.programs:
+        require_fit(planned.members[names[0]], dataset)
+    workdir = None if workdir is None else Path(workdir)
+    programs = _programs(planned, config, dataset, workdir, progress)
+    runs: dict[str, Run] = {}
+    rows: list[dict[str, Any]] = []
+    for number, names in enumerate(programs):
+        if progress and len(programs) > 1:
+            print(f"program {number + 1} of {len(programs)}: {len(names)} members, {names[0]} first", flush=True)
+        members = {name: planned.members[name] for name in names}
+        folder = None if workdir is None else workdir / "programs" / str(number)
+        trained = train(Members(members), members[names[0]], folder, dataset, progress=progress)
+        for index, (name, member) in enumerate(members.items()):
+            row = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
+            run = _member(trained, index, name, member)
+            if "diverged" not in row and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state)):
+                row["diverged"] = f"the state is not finite after step {int(run.state.step)}"
+            rows.append(row)
+            if "diverged" not in row:
+                runs[name] = run
+                if workdir is not None:
+                    _write_member(run, workdir / "members" / name)
+    order = {name: place for place, name in enumerate(planned.members)}
+    results = comparison.results(planned.axes, sorted(rows, key=lambda row: order[row["member"]]))
+    if workdir is not None:
+        comparison.write(results, config, workdir)
+    if not runs:
+        raise Diverged(f"every member diverged; {rows[0]['member']}: {rows[0]['diverged']}")
+    return Sweep(runs, results)
+
+
+def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
+    """One member of a program as an ordinary run."""
+    state = trained.state
+    params, opt_state = jax.tree.map(lambda array: np.asarray(array[index]), (state.params, state.opt_state))
+    description = {key: value for key, value in trained.description.items() if key != "members"} | config.to_dict()
+    lines = [
+        {key: value for key, value in line.items() if key != "member"}
+        for line in trained.lines
+        if line["member"] == name
+    ]
+    return Run(description, state._replace(params=params, opt_state=opt_state), lines, trained.summary["members"][name])
+
+
+def _write_member(run: Run, folder: Path) -> None:
+    if not (folder / "summary.json").exists():  # which is written last
+        shutil.rmtree(folder, ignore_errors=True)
+        run.save(folder)
+
+
+def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
+    """The members that are trained together, by name; as they were in a sweep that goes on."""
+    own = {"config": config.to_dict(), "axes": planned.axes}
+    path = None if workdir is None else workdir / "sweep.json"
+    if path is not None and path.exists():
+        try:
+            found = json.loads(path.read_text())
+            saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}); remove {workdir}, or give another workdir") from error
+        differences = config.differences(saved[0])
+        differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
+        if differences:
+            raise InputError(
+                f"{workdir} holds another sweep ({'; '.join(differences)}); give another workdir, or remove this one"
+            )
+        return saved[2]
+    if path is not None and (workdir / "config.json").exists():
+        raise InputError(f"{workdir} holds a run, not a sweep; give another workdir")
+    if progress and len(planned.programs) > 1:
+        print(f"the axes change what is compiled: {len(planned.programs)} programs, one after another", flush=True)
+    programs = []
+    for names in planned.programs:
+        most = fitting(planned.members[names[0]], dataset, len(names))
+        if most < len(names) and progress:
+            print(f"{len(names)} members do not fit in memory together: at most {most} at a time", flush=True)
+        parts = -(-len(names) // most)
+        programs += [names[len(names) * part // parts : len(names) * (part + 1) // parts] for part in range(parts)]
+    if path is not None:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            record.write(path, json.dumps(own | {"programs": programs}, indent=2) + "\n")
+        except OSError as error:
+            raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
+    return programs
+
+
+_SHARE = 0.8
+"""of the free memory, that a sweep may take"""
+
+_PLENTY = 30, 120_000
+"""times a member's state, and bytes for each pixel of an image: no dense model needs as much"""
+
+
+def fitting(config: Config, dataset: Dataset, members: int) -> int:
+    """How many members fit in memory together, at most so many as there are.
+
+    Where that is in doubt, it is estimated from what the compiler says of the programs for one and for two members on
+    each device: what the second adds, the others add too.
+    """
+    steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
+    needs = []
+    for each in (1, 2):
+        devices = len(Members({"": config}).driver(config).devices)
+        many = Members({str(member): config for member in range(each * devices)})
+        driver = many.driver(config)
+        steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.axis)
+        state = abstract(jax.eval_shape(functools.partial(many.init, steps)), driver.state_sharding)
+        own = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / devices
+        room = _SHARE * min(driver.free_bytes())
+        plenty = _PLENTY[0] * own + _PLENTY[1] * math.prod(dataset.image_shape)
+        if members / devices * plenty < room:
+            return members
+        programs = build_programs(steps, config, driver, state, dataset, many.values)
+        needs.append(programs.memory(steps_in_epoch) + 2 * own)  # a state to be saved, and one that is being saved
+    one, two = needs
+    return max(1, min(members, devices * int((room - (2 * one - two)) / max(1.0, two - one))))

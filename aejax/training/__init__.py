@@ -1,0 +1,50 @@
+"""From a configuration and images to a trained state.
+
+loop.py          the one loop
+step.py          the one train step and evaluation step, pure
+epoch.py         a part of an epoch, or an evaluation, as one compiled program
+batches.py       which examples come when
+placement.py     images on the device, or streamed to it
+devices.py       devices and hosts: jit, pmap, shard_map
+single.py        the model of an ordinary run, as the loop takes it
+chunks.py        how long a compiled call is, so that a stop or a save is never far
+checkpoint.py  record.py  interrupt.py   what a run leaves behind; signals
+"""
+
+from aejax.training.batches import steps_per_epoch
+from aejax.training.checkpoint import Checkpoints, best, restore, whole
+from aejax.training.devices import AXIS, Driver, PeerLost, Program, abstract, is_first, local
+from aejax.training.epoch import build_programs
+from aejax.training.interrupt import Interrupted
+from aejax.training.loop import Diverged, Trained, train
+from aejax.training.single import Single
+from aejax.training.step import MEMBER_AXES, Batch, Steps, TrainState, build_steps, inputs, test_keys, unit_interval
+
+__all__ = [
+    "AXIS",
+    "MEMBER_AXES",
+    "Batch",
+    "Checkpoints",
+    "Diverged",
+    "Driver",
+    "Interrupted",
+    "PeerLost",
+    "Program",
+    "Single",
+    "Steps",
+    "TrainState",
+    "Trained",
+    "abstract",
+    "best",
+    "build_programs",
+    "build_steps",
+    "inputs",
+    "is_first",
+    "local",
+    "restore",
+    "steps_per_epoch",
+    "test_keys",
+    "train",
+    "unit_interval",
+    "whole",
+]

@@ -1,0 +1,266 @@
+"""The one loop, of `aejax.fit` and `aejax.sweep`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from aejax.config import AejaxError, Config, InputError
+from aejax.data import Dataset, load_dataset, require_fit
+from aejax.training.batches import steps_per_epoch
+from aejax.training.checkpoint import Checkpoints, Restored, restore
+from aejax.training.chunks import Pace, chunks
+from aejax.training.devices import gather, is_first, join, peers, together
+from aejax.training.epoch import build_programs, summarize
+from aejax.training.interrupt import Interrupted, stop_requests
+from aejax.training.record import Progress, Record, describe, read_summary
+from aejax.training.single import Single
+from aejax.training.step import TrainState, build_steps
+
+SAVE_EVERY = 60.0
+"""seconds between the checkpoints within a long epoch"""
+
+
+class Diverged(AejaxError):
+    """The loss is not finite any more; the last checkpoint is from before."""
+
+
+class Trained(NamedTuple):
+    """What `train` returns: the contents of config.json, the state, the lines of metrics.jsonl, summary.json."""
+
+    description: dict[str, Any]
+    state: TrainState
+    lines: list[dict[str, Any]]
+    summary: dict[str, Any]
+
+
+def train(
+    models: Single,
+    config: Config,
+    workdir: str | Path | None,
+    dataset: Dataset | np.ndarray | None,
+    *,
+    progress: bool,
+) -> Trained:
+    """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `fit`."""
+    if dataset is None:
+        dataset = load_dataset(config.data.name, config.data.source_dir)
+    elif not isinstance(dataset, Dataset):
+        dataset = Dataset.from_arrays(dataset)
+    require_fit(config, dataset)
+    workdir = None if workdir is None else Path(workdir)
+    join(config.hosts)
+    with peers(), contextlib.ExitStack() as stack:
+        driver = models.driver(config)
+        description = {**describe(config, dataset), **models.description}
+        with together():
+            _require_same_everywhere(config, description)
+            record = Record(workdir, description, members=len(models.names), writes=is_first())
+        stack.callback(record.close)
+        steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
+        last_step = config.training.epochs * steps_in_epoch
+        steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.axis)
+        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
+        newest = _newest(checkpoints)
+        init = functools.partial(models.init, steps)
+        if newest is not None:
+            restored = restore(checkpoints.folder, newest, jax.eval_shape(init), driver.state_sharding)
+        elif record.finished:
+            raise InputError(f"{workdir} holds a finished run whose checkpoints are gone; give another workdir")
+        else:
+            restored = Restored(jax.jit(init, out_shardings=driver.state_sharding)(), {}, 0.0)
+        epochs_done = (newest or 0) // steps_in_epoch
+        with together():
+            record.require_lines(epochs_done)
+        if newest == last_step and record.finished:
+            if progress and is_first():
+                print(f"{workdir} holds this run, finished: nothing to do", flush=True)
+            return Trained(description, models.local(restored.state), record.lines, read_summary(workdir))
+        record.start(epochs_done)
+        models.resume(record.lines)
+        if restored.terms:
+            _check(models, restored.terms, None, newest or 0)
+        stop = threading.Event()
+        if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process
+            stop = stack.enter_context(stop_requests())
+            stack.enter_context(checkpoints)
+        shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
+        stack.callback(shown.close)
+
+        programs = build_programs(steps, config, driver, restored.state, dataset, models.values)
+        pace = Pace(steps_in_epoch, programs.flops, jax.process_count())
+        epoch = _Epoch(restored.terms, restored.seconds)
+        state, step = restored.state, newest or 0
+        chunk_steps, chunk_seconds = 0, 0.0  # of the chunk before
+        free = kept = time.perf_counter()  # when the device was last seen to be free, and a state last kept for saving
+
+        def decide() -> tuple[int, bool, bool]:
+            nonlocal kept
+            # Alike in every process: a program that only some of them call would wait for the others for ever.
+            own = [stop.is_set(), time.perf_counter() - kept, chunk_seconds]
+            signalled, unsaved, longest = gather(own).max(axis=0)
+            pace.measured(chunk_steps, longest)
+            keep = checkpoints is not None and unsaved > SAVE_EVERY
+            if keep:
+                kept = time.perf_counter()
+            return pace.steps, keep, signalled > 0
+
+        for chunk in chunks(programs, state, steps_in_epoch, last_step, decide):
+            terms = jax.device_get(chunk.terms)
+            chunk_steps, chunk_seconds = len(terms["total"]), time.perf_counter() - max(chunk.dispatched, free)
+            step += chunk_steps
+            tested = None
+            if chunk.sums is not None:
+                sums = models.each(jax.device_get(chunk.sums))
+                tested = [summarize(each, len(dataset.test), config.model.code_size) for each in sums]
+            free = time.perf_counter()
+            _check(models, terms, tested, step)
+            epoch.add(terms, chunk_seconds)
+            shown.advance(chunk_steps)
+            if tested is not None:
+                lines = []
+                for member, (trained, (test, code)) in enumerate(zip(models.each(epoch.terms), tested, strict=True)):
+                    line = {"step": step, "epoch": step // steps_in_epoch, **epoch.clock(config.training.batch_size)}
+                    line |= {"train": _means(trained), "test": test, "code": code}
+                    lines.append(models.line(member, line))
+                    record.add(lines[-1])
+                epoch, kept = _Epoch({}, 0.0), free
+                shown.add(models.shown(lines))
+            if chunk.state is not None:
+                state = chunk.state
+                if checkpoints is not None:
+                    if models.alone:
+                        _require_finite_state(state, step)
+                    checkpoints.save(state, test_total=_lowest(tested), terms=epoch.terms, seconds=epoch.seconds)
+        if step < last_step:
+            raise Interrupted(
+                f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
+                "go on"
+            )
+        if checkpoints is not None:
+            checkpoints.wait()  # the summary is the sign of a finished run
+        count = len(models.names)
+        summary = models.summary([_summary(record.lines[first::count], config, dataset) for first in range(count)])
+        record.finish(summary)
+        return Trained(description, models.local(state), record.lines, summary)
+
+
+class _Epoch:
+    """The epoch under way: the terms of its steps so far, and the seconds spent on them."""
+
+    def __init__(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
+        self.terms = dict(terms)
+        self.seconds = seconds
+
+    def add(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
+        """Those of one more chunk."""
+        self.terms = {
+            name: np.concatenate([self.terms.get(name, values[:0]), values]) for name, values in terms.items()
+        }
+        self.seconds += seconds
+
+    def clock(self, batch_size: int) -> dict[str, float]:
+        """The part of a line of metrics.jsonl that differs when it is trained again."""
+        images = len(self.terms["total"]) * batch_size
+        return {"seconds": self.seconds, "images_per_second": images / self.seconds}
+
+
+def _means(terms: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Over the steps of an epoch."""
+    return {name: float(np.mean(values, dtype=np.float64)) for name, values in terms.items()}
+
+
+def _lowest(tested: list[tuple[dict[str, float], Any]] | None) -> float | None:
+    """The lowest test loss among the members, of those that are finite."""
+    totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
+    return min(totals, default=None)
+
+
+def _newest(checkpoints: Checkpoints | None) -> int | None:
+    """The step of the newest checkpoint, on which all processes agree; None where there is none."""
+    newest = None
+    with together():
+        if checkpoints is not None and is_first():
+            newest = checkpoints.recover()
+    newest = int(gather([-1 if newest is None else newest])[0, 0])
+    return None if newest < 0 else newest
+
+
+def _require_same_everywhere(config: Config, description: dict[str, Any]) -> None:
+    """Refuse processes that were given different runs, which would wait for each other or mix two results."""
+    shared = {name: section for name, section in config.to_dict().items() if name != "hosts"}
+    shared["data"]["source_dir"] = None
+    digest = zlib.crc32(json.dumps([shared, description["dataset"], description["versions"]]).encode()) >> 1
+    digests = gather([digest])[:, 0]
+    if (other := digests != digests[0]).any():
+        raise InputError(
+            f"process {int(other.argmax())} has another configuration, other images or other versions than process 0; "
+            "give all the same command"
+        )
+
+
+_ADVICE = "try a smaller coefficients.learning_rate, or set training.clip_norm, in another workdir"
+
+
+def _check(models: Single, terms: dict[str, np.ndarray], tested: list | None, step: int) -> None:
+    """Tell of each member whose loss is not finite in these steps, or in the evaluation after them."""
+    for member, own in enumerate(models.each(terms)):
+        try:
+            _require_finite(own, None if tested is None else tested[member][0], step)
+        except Diverged as failure:
+            models.diverged(member, failure)
+
+
+def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> None:
+    """Stop at the first step whose loss is not finite, naming the term."""
+    bad = ~np.isfinite(terms["total"])
+    names = [name for name in terms if name != "total"]
+    if bad.any():
+        first = int(bad.argmax())
+        term = next((name for name in names if not np.isfinite(terms[name][first])), "total")
+        raise Diverged(
+            f"the loss is not finite at step {step - len(bad) + first + 1}: the term {term} is "
+            f"{terms[term][first]}; {_ADVICE}"
+        )
+    if test is not None and not np.isfinite(test["total"]):
+        term = next((name for name in names if not np.isfinite(test[name])), "total")
+        raise Diverged(f"the test loss is not finite after step {step}: the term {term} is {test[term]}; {_ADVICE}")
+
+
+def _require_finite_state(state: TrainState, step: int) -> None:
+    """Keep a state out of the checkpoints that a step with a finite loss has spoiled."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        if not np.isfinite(leaf).all():
+            name = jax.tree_util.keystr(path)
+            raise Diverged(f"the state is not finite after step {step}: {name.lstrip('.')}; {_ADVICE}")
+
+
+def _summary(lines: list[dict[str, Any]], config: Config, dataset: Dataset) -> dict[str, Any]:
+    """The content of summary.json."""
+    seconds = sum(line["seconds"] for line in lines)
+    images = lines[-1]["step"] * config.training.batch_size
+    reconstruction = lines[-1]["test"]["reconstruction"]
+    summary = {
+        "step": lines[-1]["step"],
+        "epochs": lines[-1]["epoch"],
+        "seconds": seconds,
+        "images_per_second": images / seconds,
+        "train": lines[-1]["train"],
+        "test": lines[-1]["test"],
+        "code": lines[-1]["code"],
+    }
+    if config.loss.reconstruction == "bce" and reconstruction is not None:
+        pixels = math.prod(dataset.image_shape) if config.loss.pixels == "mean" else 1
+        summary["test_nats_per_image"] = reconstruction * pixels
+    return summary

@@ -1,0 +1,232 @@
+"""Where images lie while a program works on them: all of them on the devices, or streamed there in blocks.
+
+Both serve the same examples at the same steps, so that the result does not depend on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.config import Config
+from aejax.data import Dataset
+from aejax.data.mapped import reader
+from aejax.training.devices import Driver, gather
+from aejax.training.step import Batch, TrainState
+
+BLOCK_BYTES = 2**24
+"""images in a block, unless a batch has more; about five blocks are in memory: read ahead, sent, in use"""
+
+Order = Callable[[Any], jax.Array]
+"""epoch → the examples of its steps, int32[steps, batch_size]; one past the end has the image of the last"""
+
+Step = Callable[[Any, Batch], tuple[Any, Any]]
+
+
+class Block(NamedTuple):
+    """What the devices get of a stream: a few steps."""
+
+    images: jax.Array
+    """[steps, B, H, W, C], on each device its share of every batch"""
+    examples: jax.Array
+    """int32[steps, B], on every device"""
+
+
+def _scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, batches: Any) -> tuple[Any, Any]:
+    """`lax.scan`, compiled as a loop of which the compiler knows neither the length nor the batch of any turn.
+
+    Else it would take a loop of one turn apart, and round otherwise: where training is cut must not show in its result.
+    """
+
+    def batch(index: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, index, keepdims=False), several)
+
+    def turn(index: jax.Array, done: tuple[Any, Any]) -> tuple[Any, Any]:
+        carry, result = step(done[0], batch(index))
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=index, axis=0)
+        return carry, jax.tree.map(put, done[1], result)
+
+    count = len(jax.tree.leaves(batches)[0])
+    several = jax.tree.map(_several, batches)
+    one = jax.eval_shape(step, carry, batch(0))[1]
+    results = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), one)
+    return jax.lax.fori_loop(0, jax.lax.optimization_barrier(count), turn, (carry, results))
+
+
+def _several(rows: jax.Array) -> jax.Array:
+    """The same rows; one of them twice, so that the compiler cannot tell which is taken."""
+    return jax.lax.optimization_barrier(jnp.concatenate([rows, rows])) if len(rows) == 1 else rows
+
+
+class Resident:
+    """All images on every device.
+
+    Args:
+        images: [N, H, W, C].
+        order: how they come.
+        in_epoch: number of steps of an epoch.
+    """
+
+    def __init__(self, driver: Driver, images: np.ndarray, order: Order, in_epoch: int) -> None:
+        self._driver, self._order, self._in_epoch = driver, order, in_epoch
+        self._images = driver.replicate(images)
+
+    def lengths(self, count: int) -> list[int]:
+        """How many steps the parts have in which `count` steps are computed, each length once."""
+        return [count]
+
+    def like(self, steps: int) -> Any:
+        """Describes to the compiler the data of a part of so many steps."""
+        return self._images
+
+    def parts(self, first: Any, count: int) -> Iterator[tuple[int, Any]]:
+        """(steps, data) of the parts, for `count` steps of one epoch from step `first` on."""
+        yield count, self._images
+
+    def reached(self, step: Any) -> None:
+        """Take the array that holds the step after those parts: its value need not be waited for."""
+
+    def order(self, first: Any, count: int) -> Any:
+        """Within a program: what `scan` needs to know of the order of `count` steps from step `first` on."""
+        return jax.lax.dynamic_slice_in_dim(self._order(first // self._in_epoch), first % self._in_epoch, count)
+
+    def scan(self, step: Step, carry: Any, data: Any, order: Any) -> tuple[Any, Any]:
+        """Within a program: `lax.scan` of a step over the batches of a part."""
+        flat = data.reshape(len(data), -1)  # rows of one axis are gathered faster than images of three
+
+        def with_batch(carry: Any, examples: jax.Array) -> tuple[Any, Any]:
+            examples = self._driver.share(examples)
+            images = flat.at[examples].get(mode="clip").reshape(-1, *data.shape[1:])
+            return step(carry, Batch(images, examples))
+
+        return _scan(with_batch, carry, order)
+
+
+class Streamed:
+    """Blocks of images, read ahead in a thread and sent to the devices; each process reads its own share.
+
+    A block follows from a step and a number of steps, so that a run goes on anywhere. Arguments and methods are those
+    of `Resident`.
+    """
+
+    def __init__(self, driver: Driver, images: np.ndarray, order: Order, in_epoch: int) -> None:
+        self._driver, self._images, self._in_epoch = driver, images, in_epoch
+        self._rows = reader(images)
+        order = jax.jit(order)
+        self._batch = jax.eval_shape(order, np.int32(0)).shape[1]
+        # Two are needed at a time: one epoch's, and that of the next, which is read ahead.
+        self._order = functools.lru_cache(2)(lambda epoch: np.asarray(order(np.int32(epoch))))
+        most = max(1, BLOCK_BYTES // (self._batch * images[0].nbytes))
+        self._most = math.ceil(in_epoch / math.ceil(in_epoch / most))  # of one length, where that can be
+        self._count = 0
+        self._next = 0, None  # the step that follows, and the array that holds it
+        self._ahead = iter(())
+
+    def lengths(self, count: int) -> list[int]:
+        return sorted({steps for _, steps in spans(0, count, count, self._most)})
+
+    def like(self, steps: int) -> Block:
+        shape = (steps, self._batch)
+        return Block(
+            jax.ShapeDtypeStruct(shape + self._images.shape[1:], self._images.dtype, sharding=self._driver.by_example),
+            jax.ShapeDtypeStruct(shape, np.int32, sharding=self._driver.replicated),
+        )
+
+    def parts(self, first: Any, count: int) -> Iterator[tuple[int, Block]]:
+        number, array = self._next
+        first = number if first is array else int(first)
+        if first != number or count != min(self._count, self._in_epoch - first % self._in_epoch):
+            self._count = count
+            self._ahead = self._read_ahead(first)
+        for _, steps in spans(first, first + count, count, self._most):
+            yield steps, next(self._ahead)
+        self._next = first + count, None
+
+    def reached(self, step: Any) -> None:
+        self._next = self._next[0], step
+
+    def order(self, first: Any, count: int) -> None:
+        return None  # a block says which examples it has
+
+    def scan(self, step: Step, carry: Any, data: Block, order: None) -> tuple[Any, Any]:
+        steps, *shape = data.images.shape
+        flat = _several(data.images.reshape(steps, shape[0], -1))
+
+        def with_batch(carry: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
+            index, examples = batch
+            # Gathered as above: a slice would be read again, byte by byte, by each operation on the images.
+            images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
+            return step(carry, Batch(images, self._driver.share(examples)))
+
+        return _scan(with_batch, carry, (jnp.arange(steps), data.examples))
+
+    def _read_ahead(self, first: int) -> Iterator[Block]:
+        import grain  # takes a second, which resident images do without
+
+        blocks = Blocks(self._block, first, self._count, self._most, self._in_epoch)
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        return iter(grain.MapDataset.source(blocks).to_iter_dataset(options))
+
+    def _block(self, first: int, steps: int) -> Block:
+        epoch, begin = divmod(first, self._in_epoch)
+        examples = self._order(epoch)[begin : begin + steps]
+
+        def read(index: tuple[slice, ...]) -> np.ndarray:
+            return self._rows(examples[index[:2]])
+
+        images = self._driver.spread((*examples.shape, *self._images.shape[1:]), read)
+        return Block(images, self._driver.replicate(examples))
+
+
+class Blocks:
+    """The blocks of a run from a step on, without end, as a random-access source for grain.
+
+    Args:
+        read: (first step, number of steps) → a block.
+        first: the step to begin with.
+        count: steps that are asked for at a time; fewer at the end of an epoch.
+        most: steps of a block; fewer at the end of those asked for.
+    """
+
+    def __init__(self, read: Callable[[int, int], Any], first: int, count: int, most: int, in_epoch: int) -> None:
+        self._read, self._in_epoch = read, in_epoch
+        self._following = (first // in_epoch + 1) * in_epoch
+        self._begun = spans(first, self._following, count, most)
+        self._epoch = spans(0, in_epoch, count, most)
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, index: int) -> Any:
+        if index < len(self._begun):
+            return self._read(*self._begun[index])
+        epochs, index = divmod(index - len(self._begun), len(self._epoch))
+        first, steps = self._epoch[index]
+        return self._read(self._following + epochs * self._in_epoch + first, steps)
+
+
+def spans(first: int, end: int, count: int, most: int) -> list[tuple[int, int]]:
+    """The steps from `first` up to `end`, `count` at a time, and those in blocks of `most`: (first, steps) of each."""
+    return [
+        (begin, min(most, asked + count - begin, end - begin))
+        for asked in range(first, end, count)
+        for begin in range(asked, min(asked + count, end), most)
+    ]
+
+
+def place(config: Config, driver: Driver, state: TrainState, dataset: Dataset) -> type[Resident] | type[Streamed]:
+    """What `data.placement` asks for; all processes agree."""
+    if config.data.placement != "auto":
+        return Resident if config.data.placement == "device" else Streamed
+    # The state twice: its snapshot is there with it.
+    own = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    needed = dataset.train.nbytes + dataset.test.nbytes + 2 * own
+    fits = all(2 * needed < free for free in driver.free_bytes())
+    return Resident if gather([fits]).all() else Streamed

@@ -1,0 +1,60 @@
+"""The model of an ordinary run, as the loop takes it; `aejax.sweeps` has another for many models in one program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aejax.config import AejaxError, Config
+from aejax.training.devices import Driver, local
+from aejax.training.step import Steps, TrainState
+
+
+class Single:
+    """The model of an ordinary run.
+
+    Attributes:
+        names: of the members; None where there is but one.
+        description: what config.json says of them.
+        alone: whether a failure ends the run; else it is noted, and the other members go on.
+        values: what `Steps.train` and `Steps.evaluate` take after the batch; None takes the configuration's.
+    """
+
+    names: Sequence[str | None] = (None,)
+    alone = True
+    description: Mapping[str, Any] = {}
+    values: tuple[Any, ...] | None = None
+
+    def driver(self, config: Config) -> Driver:
+        return Driver(config.devices, config.training.batch_size)
+
+    def init(self, steps: Steps) -> TrainState:
+        """A fresh state; to be traced."""
+        return steps.init()
+
+    def each(self, figures: Any) -> list[Any]:
+        """What a program returned of the members, for each of them."""
+        return [figures]
+
+    def local(self, state: TrainState) -> TrainState:
+        """On one device of this process, for use apart from the other processes."""
+        return local(state)
+
+    def resume(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Take note of the lines of metrics.jsonl so far."""
+
+    def diverged(self, member: int, failure: AejaxError) -> None:
+        """Take note that a member's loss is not finite."""
+        raise failure
+
+    def line(self, member: int, line: dict[str, Any]) -> dict[str, Any]:
+        """A member's line of metrics.jsonl."""
+        return line
+
+    def shown(self, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The lines of an epoch as one, for the progress bar."""
+        return lines[0]
+
+    def summary(self, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """The content of summary.json."""
+        return summaries[0]

@@ -1,0 +1,74 @@
+"""The models beyond the article, each evaluated whole, beside what others report of theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aejax.config import Config
+from aejax.data import Dataset
+from aejax.evaluation import evaluate, fit
+from aejax.training.record import describe_machine, write
+
+
+class Reported(NamedTuple):
+    """A figure to set ours beside: of an evaluation (`aejax.evaluation.FIELDS`), by others or by ourselves."""
+
+    model: str
+    figure: str
+    meaning: str
+    others: str
+    """with fields of the same evaluation in braces"""
+
+
+REPORTED = (
+    Reported("convolutional", "bce", "test BCE", "0.0622, 50 epochs (keras-io)"),
+    Reported("convolutional_denoising", "bce", "test BCE, σ = 0.4", "0.0839, 100 epochs (keras-io)"),
+    Reported("vae_flax", "elbo", "test ELBO [nats]", "about -104 (Flax's example)"),
+    Reported("vae", "nll", "test NLL [nats]", "89.78 (pythae), 86.76 (Burda et al.)"),
+    Reported("iwae", "nll", "test NLL [nats]", "86.82 (pythae), 84.78 (Burda et al.)"),
+    Reported("deep", "probe_code", "linear probe on the code of 32", "{probe_pca:.4f} (PCA of 32)"),
+    Reported("deep", "knn_code", "nearest neighbours by the code of 32", "{knn_pca:.4f} (PCA of 32)"),
+)
+"""sources: the keras-io examples; the benchmark of pythae (binary MNIST, 200 samples); Burda et al. 2016, table 1"""
+
+
+def measure(configs: Mapping[str, Config], dataset: Dataset, workdir: Path, command: str) -> dict[str, Any]:
+    """Train and evaluate each configuration; write results.json.
+
+    Every run has a folder of its own, `workdir/<model>`: called again, what is finished is not trained again.
+
+    Args:
+        command: that this is called by, for the record.
+
+    Returns:
+        the content of results.json: the command, the machine, and of each model epochs, seconds and evaluation.
+    """
+    results: dict[str, Any] = {"command": command, "dataset": dataset.name, **describe_machine(), "models": {}}
+    for model, config in configs.items():
+        print(model, flush=True)
+        run = fit(config.replace({"data.name": dataset.name}), workdir / model, dataset=dataset)
+        results["models"][model] = {
+            "epochs": run.summary["epochs"],
+            "seconds": run.summary["seconds"],
+            "evaluation": evaluate(run, dataset),
+        }
+        write(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """The figures of `REPORTED` that were measured, as a Markdown table."""
+    lines = ["| model | figure | others | aejax | epochs | minutes |", "|---|---|---|---|---|---|"]
+    for reported in REPORTED:
+        found = results["models"].get(reported.model)
+        value = None if found is None else found["evaluation"][reported.figure]
+        if value is not None:
+            others = reported.others.format(**found["evaluation"])
+            lines.append(
+                f"| {reported.model} | {reported.meaning} | {others} | {value:.{2 if abs(value) > 10 else 4}f} | "
+                f"{found['epochs']} | {found['seconds'] / 60:.1f} |"
+            )
+    return "\n".join(lines)

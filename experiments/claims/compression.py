@@ -1,0 +1,153 @@
+"""Claim 2: autoencoders are lossy, and JPEG is the better compressor of photographs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from aejax.data import Dataset
+from aejax.evaluation import Run
+from aejax.evaluation.classes import IMAGES
+from aejax.evaluation.measures import dequantise, entropy_bits, psnr, quantise
+from claims import images, plots
+from claims.study import Result, Study, Table, mean, unit
+
+_SIZES = (4, 16, 64)
+_BITS = (2, 3, 4, 6, 8)
+_QUALITIES = (2, 5, 10, 20, 35, 50, 70, 85, 95)
+_RATES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+_FILES = 200
+"""test images that are written as JPEG and PNG"""
+
+Curve = list[tuple[float, float]]
+"""(bits per pixel, PSNR in dB)"""
+
+
+def rate_distortion(study: Study) -> Result:
+    """Bits per pixel and PSNR of quantised codes, of JPEG and of PNG, for the images and for a photograph."""
+    curves: dict[str, dict[str, list[Curve]]] = {}
+    png: dict[str, tuple[float, float]] = {}
+    for kind in (study.dataset, images.photograph_patches(study.dataset.image_shape)):
+        coders: dict[str, list[Curve]] = {}
+        for size in _SIZES:
+            changes = {"model.code_size": size, "model.code_activation": "identity", "loss.reconstruction": "mse"}
+            runs = study.train(f"rate {kind.name} {size}", changes, kind)
+            coders[f"code of {size}"] = [quantised_codes(run, kind) for run in runs]
+        whole, scan = jpeg(kind.test[:_FILES])
+        curves[kind.name] = coders | {"JPEG, file": [whole] * study.seeds, "JPEG, data only": [scan] * study.seeds}
+        png[kind.name] = lossless(kind.test[:_FILES])
+    table: Table = {}
+    for kind, coders in curves.items():
+        codes = [[curve for name, curve in each.items() if name.startswith("code")] for each in _per_seed(coders)]
+        for rate in _RATES:
+            table[f"{kind}, {rate} bits per pixel"] = {
+                "autoencoder [dB]": [best(at_one, rate) for at_one in codes],
+                "JPEG, data only [dB]": [best([curve], rate) for curve in coders["JPEG, data only"]],
+                "JPEG, file [dB]": [best([curve], rate) for curve in coders["JPEG, file"]],
+            }
+        table[f"{kind}, PNG (lossless), bits per pixel"] = {
+            "PNG, data only": [png[kind][1]] * study.seeds,
+            "PNG, file": [png[kind][0]] * study.seeds,
+        }
+    found = " ".join(_sentence(kind, table) for kind in curves)
+
+    def figure() -> Figure:
+        drawn, axes = plots.panels(len(curves), width=4.2, height=3.4)
+        for axis, (kind, coders) in zip(axes, curves.items(), strict=True):
+            for name, per_seed in coders.items():
+                axis.plot(*zip(*per_seed[0], strict=True), "o-" if name.startswith("code") else "s--", ms=3, label=name)
+            axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only")
+            axis.set(title=kind, xlabel="bits per pixel", ylabel="PSNR [dB]", xscale="log")
+        axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        return drawn
+
+    return Result(
+        "Autoencoders are lossy, and JPEG compresses photographs better",
+        f"Deep autoencoders with codes of {', '.join(map(str, _SIZES))} units, trained on squared error; every unit "
+        f"quantised to {', '.join(map(str, _BITS))} bits and counted by its entropy, the best of all at each rate. "
+        "JPEG and PNG (Pillow) of each image, counted with and without headers and tables; the weights of the "
+        "autoencoder are not counted.",
+        found,
+        table,
+        figure,
+    )
+
+
+def _per_seed(coders: Mapping[str, list[Curve]]) -> list[dict[str, Curve]]:
+    return [{name: curves[seed] for name, curves in coders.items()} for seed in range(len(next(iter(coders.values()))))]
+
+
+def _sentence(kind: str, table: Table) -> str:
+    wins = {"autoencoder": [], "JPEG": []}
+    for rate in _RATES:
+        row = table[f"{kind}, {rate} bits per pixel"]
+        ours, theirs = mean(row["autoencoder [dB]"]), mean(row["JPEG, data only [dB]"])
+        if not np.isnan(ours):
+            wins["JPEG" if theirs > ours else "autoencoder"].append(f"{rate:g}")
+    said = [f"{name} at {', '.join(rates)}" for name, rates in wins.items() if rates]
+    return f"On {kind}, headers left out, the better one at so many bits per pixel: {'; '.join(said)}."
+
+
+def quantised_codes(run: Run, kind: Dataset) -> Curve:
+    """The rates and distortions of a model's code at several numbers of bits per unit."""
+    known, codes = run.encode(kind.train[:IMAGES]), run.encode(kind.test)
+    low, high = known.min(axis=0), known.max(axis=0)
+    pixels = unit(kind.test)
+    curve = []
+    for bits in _BITS:
+        levels = quantise(codes, low, high, bits)
+        decoded = np.clip(run.decode(dequantise(levels, low, high, bits)), 0, 1)
+        curve.append((entropy_bits(levels) / pixels[0].size, float(psnr(pixels, decoded).mean())))
+    return sorted(curve)
+
+
+def best(curves: list[Curve], rate: float) -> float | None:
+    """The highest PSNR at `rate`, each curve interpolated linearly; None where none reaches so low.
+
+    A coder that needs less than `rate` at its best may be used there too.
+    """
+    found = []
+    for curve in curves:
+        rates, distortions = np.array(curve).T
+        if rates[0] <= rate:
+            found.append(float(np.interp(rate, rates, np.maximum.accumulate(distortions))))
+    return max(found, default=None)
+
+
+def jpeg(pictures: np.ndarray) -> tuple[Curve, Curve]:
+    """The curve of JPEG by quality, of whole files, and of their entropy-coded data only."""
+    whole, scan = [], []
+    for quality in _QUALITIES:
+        sizes, data, decoded = [], [], []
+        for picture in pictures:
+            content = _encoded(picture, "JPEG", quality=quality, optimize=True)
+            sizes.append(len(content))
+            begin = content.rindex(b"\xff\xda")  # start of scan: the length of its header, then the data
+            data.append(len(content) - begin - 2 - int.from_bytes(content[begin + 2 : begin + 4]) - 2)
+            decoded.append(np.asarray(Image.open(io.BytesIO(content))).reshape(picture.shape))
+        quality_db = float(psnr(unit(pictures), unit(np.stack(decoded))).mean())
+        pixels = pictures[0].size
+        whole.append((8 * np.mean(sizes) / pixels, quality_db))
+        scan.append((8 * np.mean(data) / pixels, quality_db))
+    return sorted(whole), sorted(scan)
+
+
+def lossless(pictures: np.ndarray) -> tuple[float, float]:
+    """Bits per pixel of PNG: of whole files, and of their compressed data only."""
+    sizes, data = [], []
+    for picture in pictures:
+        content = _encoded(picture, "PNG", optimize=True)
+        begin = content.index(b"IDAT")
+        sizes.append(len(content))
+        data.append(int.from_bytes(content[begin - 4 : begin]))
+    return 8 * np.mean(sizes) / pictures[0].size, 8 * np.mean(data) / pictures[0].size
+
+
+def _encoded(picture: np.ndarray, form: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture if picture.shape[2] == 3 else picture[..., 0]).save(file, form, **options)
+    return file.getvalue()

@@ -1,0 +1,115 @@
+"""Claims 1 and 3: an autoencoder knows the data it was trained on, and works because data has structure."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from aejax.evaluation.figures import image_rows
+from claims import images, plots
+from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds, psnr_of, unit
+
+
+def data_specific(study: Study) -> Result:
+    """Train on each of several kinds of images, test on all."""
+    shape = study.dataset.image_shape
+    clothes = images.fashion(shape)
+    if clothes is None:
+        study.report("left out: Fashion-MNIST, which is of another size or not to be had")
+    kinds = [study.dataset, *([] if clothes is None else [clothes]), images.photograph_patches(shape)]
+    trained = {kind.name: study.train(f"domain {kind.name}", dataset=kind) for kind in kinds}
+    table: Table = {}
+    for source, runs in trained.items():
+        table[f"trained on {source}"] = {
+            f"{figure} on {kind.name}": [measure(run, kind.test) for run in runs]
+            for figure, measure in (("BCE", bce_of), ("PSNR", psnr_of))
+            for kind in kinds
+        }
+    own = study.dataset.name
+    others = [kind.name for kind in kinds[1:]]
+
+    def psnr(source: str, target: str) -> float:
+        return mean(table[f"trained on {source}"][f"PSNR on {target}"])
+
+    lost = ", ".join(
+        f"{psnr(other, other) - psnr(own, other):.1f} dB on {other} "
+        f"({psnr(own, other):.1f} against {psnr(other, other):.1f} of the model trained there)"
+        for other in others
+    )
+    worst = min(psnr(source, target) - psnr(target, target) for source in trained for target in trained)
+    holds = all(
+        psnr(source, target) <= psnr(target, target) for source in trained for target in trained if source != target
+    )
+    found = (
+        f"The model of {own} loses {lost}. "
+        + ("On every kind of images the model trained on it is best" if holds else "Not every model is best at home")
+        + f"; the largest loss away from home is {-worst:.1f} dB."
+    )
+
+    def figure() -> Figure:
+        return image_rows(_side_by_side(kinds, {source: runs[0] for source, runs in trained.items()}))
+
+    return Result(
+        "Autoencoders are data-specific",
+        f"The deep autoencoder trained on each of {', '.join(trained)}, tested on all of them.",
+        found,
+        table,
+        figure,
+    )
+
+
+def _side_by_side(kinds: list, runs: dict) -> dict[str, np.ndarray]:
+    picked = {kind.name: kind.test[:4] for kind in kinds}
+    rows = {"original": np.concatenate([unit(part) for part in picked.values()])}
+    for source, run in runs.items():
+        rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked.values()])
+    return rows
+
+
+def structure(study: Study) -> Result:
+    """The same undercomplete model on images without any structure, against the mean image."""
+    pixels = math.prod(study.dataset.image_shape)
+    size = max(4, pixels // 24)
+    noise = images.random_pixels(study.dataset.image_shape, len(study.dataset.train))
+    table: Table = {}
+    for kind in (study.dataset, noise):
+        middle = np.clip(unit(kind.train).mean(axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
+        tested = unit(kind.test).astype(np.float64)
+        constant = -(tested * np.log(middle) + (1 - tested) * np.log1p(-middle)).mean()
+        clipped = np.clip(tested, 1e-12, 1 - 1e-12)
+        floor = -(tested * np.log(clipped) + (1 - tested) * np.log1p(-clipped)).mean()
+        runs = study.train(f"structure {kind.name}", {"model.code_size": size}, kind)
+        table[kind.name] = {
+            **over_seeds(runs, test_BCE=lambda run, kind=kind: bce_of(run, kind.test)),
+            "BCE of the mean image": [constant] * study.seeds,
+            "lowest possible BCE": [floor] * study.seeds,
+        }
+        explained = [(constant - value) / (constant - floor) for value in table[kind.name]["test BCE"]]
+        table[kind.name]["share of it explained"] = explained
+    shares = [mean(row["share of it explained"]) for row in table.values()]
+    beats = "does not beat" if shares[1] <= 0 else "beats"
+    found = (
+        f"On {study.dataset.name} the model removes {shares[0]:.0%} of the loss that the mean image leaves above the "
+        f"lowest possible one; on random pixels it {beats} the mean image ({shares[1]:+.1%}, "
+        f"{margin(table['random']['test BCE'], table['random']['BCE of the mean image'])}; the code has "
+        f"{size / pixels:.1%} as many numbers as the image, and could copy so many pixels)."
+    )
+
+    def figure() -> Figure:
+        drawn, axes = plots.panels(1, width=6)
+        plots.bars(axes[0], table, "share of it explained", "{:.1%}")
+        axes[0].set(xlabel="share of the mean image's excess loss that the model removes")
+        axes[0].axvline(0, color="0.3", linewidth=0.8)
+        return drawn
+
+    return Result(
+        "An undercomplete autoencoder works because data has structure",
+        f"The deep autoencoder with a code of {size}, trained on the images and on as many images of uniform random "
+        "pixels; the mean training image as a constant guess; and the entropy of the grey values, below which no guess "
+        "can come.",
+        found,
+        table,
+        figure,
+    )

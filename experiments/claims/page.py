@@ -1,0 +1,89 @@
+"""The page of results: each claim with its finding, its numbers and its figure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from matplotlib import rc_context
+
+from aejax.evaluation import figures
+from aejax.training.record import describe_machine, write
+from claims.study import Result, Study, mean, std
+
+
+def write_page(study: Study, claims: Mapping[int, Callable[[Study], Result]]) -> dict[str, Any]:
+    """Try each claim; write claims.md, results.json and a figure for each below the study's workdir.
+
+    Returns:
+        the content of results.json.
+    """
+    folder = study.workdir / "figures"
+    results: dict[str, Any] = {
+        "dataset": study.dataset.name,
+        "seeds": study.seeds,
+        "epochs": study.epochs,
+        **describe_machine(),
+        "claims": {},
+    }
+    for number, claim in claims.items():
+        study.report(f"claim {number}")
+        result = claim(study)
+        path = folder / f"claim_{number}.png"
+        path.unlink(missing_ok=True)  # of another choice of seeds or epochs, perhaps
+        with rc_context(figures.STYLE):
+            figures.draw({path.stem: result.figure}, folder)
+        results["claims"][str(number)] = {
+            "claim": result.claim,
+            "method": result.method,
+            "found": result.found,
+            "table": {
+                row: {
+                    column: {
+                        "mean": None if math.isnan(mean(values)) else mean(values),
+                        "std": std(values),
+                        "runs": values,
+                    }
+                    for column, values in columns.items()
+                }
+                for row, columns in result.table.items()
+            },
+        }
+        write(study.workdir / "results.json", json.dumps(results, indent=1) + "\n")
+        write(study.workdir / "claims.md", page(results))
+    return results
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """The content of claims.md, from that of results.json."""
+    seeds = results["seeds"]
+    spread = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    parts = [
+        f"# The article's claims, tried\n\nDataset: {results['dataset']}; {spread}; {results['epochs']} epochs at "
+        f"batches of 64. BCE in nats per pixel, PSNR in dB. {results['device']}, {versions}."
+    ]
+    for number, claim in results["claims"].items():
+        parts.append(
+            f"## {number}. {claim['claim']}\n\n{claim['found']}\n\n{claim['method']}\n\n{_markdown(claim['table'])}\n\n"
+            f"![{claim['claim']}](figures/claim_{number}.png)"
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    columns = list(dict.fromkeys(column for row in table.values() for column in row))
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for row, cells in table.items():
+        lines.append(f"| {row} | {' | '.join(_cell(cells.get(column)) for column in columns)} |")
+    return "\n".join(lines)
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["mean"] is None:
+        return "-"
+    value, spread = figure["mean"], figure["std"]
+    digits = 0 if abs(value) >= 1000 else 2 if abs(value) >= 10 else 3 if abs(value) >= 1 else 4
+    return f"{value:,.{digits}f}" + ("" if not spread else f" ± {spread:.{digits}f}")

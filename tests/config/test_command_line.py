@@ -1,0 +1,111 @@
+"""What a user meets at the terminal: one clear line, the right exit code, nothing half-written."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CONFIG = Path(__file__).parents[2] / "configs" / "digits.py"
+
+
+@pytest.fixture
+def refused(script, tmp_path):
+    """Run a script that must refuse; returns its line."""
+
+    def run(*arguments, code=1, name="train.py", **environment):
+        before = set(tmp_path.rglob("*"))
+        finished = script(name, *arguments, **environment)
+        assert finished.returncode == code, finished.stderr
+        assert finished.stderr.count("\n") == 1 and "Traceback" not in finished.stderr, finished.stderr
+        assert finished.stdout == ""
+        assert set(tmp_path.rglob("*")) == before
+        return finished.stderr
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "config file comes first"),
+        (["--workdir", "x"], "config file comes first"),
+        ([CONFIG, "--model.cod_size", "3"], "--model.code_size"),
+        ([CONFIG, "--model.code_size", "three"], "--model.code_size"),
+        ([CONFIG, "--loss.reconstruction", "mae"], "bce"),
+        ([CONFIG, "extra"], "extra"),
+    ],
+)
+def test_wrong_usage(refused, arguments, message):
+    assert message in refused(*arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.py"], "there is no config file missing.py"),
+        ([CONFIG, "--model.code_size", "0"], "model.code_size is 0"),
+        ([CONFIG, "--model.hidden", "0"], "model.hidden"),
+        ([CONFIG, "--corruption.kind", "gaussian", "--coefficients.noise", "-1"], "coefficients.noise is -1"),
+        ([CONFIG, "--training.batch_size", "5000"], "at most 1437"),
+        ([CONFIG, "--dataset", "no_such_images"], "no dataset 'no_such_images'"),
+        ([CONFIG, "--dataset", "missing.npy"], "missing.npy"),
+        ([CONFIG, "--dataset", "."], "holds no images"),
+    ],
+)
+def test_bad_input(refused, digits, arguments, message):
+    assert message in refused(*arguments)
+
+
+def test_bad_pixels(refused, tmp_path):
+    images = np.ones((50, 4, 4))
+    np.save(tmp_path / "wide.npy", images * 2)
+    assert "needs [0, 1]" in refused(CONFIG, "--dataset", "wide.npy")
+    images[3, 2, 1] = np.nan
+    np.save(tmp_path / "nan.npy", images)
+    assert "[3, 2, 1] is nan" in refused(CONFIG, "--dataset", "nan.npy")
+
+
+def test_a_workdir_that_cannot_be_written(refused, digits, tmp_path):
+    (tmp_path / "file").touch()
+    assert "cannot be written" in refused(CONFIG, "--workdir", tmp_path / "file" / "run")
+
+
+def test_a_data_dir_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / "file").touch()
+    assert "AEJAX_DATA_DIR" in refused(CONFIG, AEJAX_DATA_DIR=str(tmp_path / "file" / "data"))
+
+
+def test_source_files_that_are_missing(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "data" / "arrays").mkdir(parents=True)
+    line = refused(CONFIG, "--dataset", "mnist", "--source-dir", "empty", AEJAX_DATA_DIR=str(tmp_path / "data"))
+    assert "--source-dir" in line and "is missing" in line
+
+
+def test_the_article_refuses_like_train(refused):
+    assert "seeds is 0" in refused("--seeds", "0", name="article.py")
+    assert "--sedes" in refused("--sedes", "1", name="article.py", code=2)
+
+
+def test_help_lists_every_field(script):
+    from aejax import Config
+
+    shown = script("train.py", "--help").stdout
+    for section, fields in Config().to_dict().items():
+        for name in fields:
+            assert re.search(rf"--{section}\.{name}[ ,]", shown), name  # a switch is followed by its opposite
+
+
+@pytest.mark.slow
+def test_train_and_go_on(script, tmp_path):
+    given = ("train.py", CONFIG, "--workdir", "run", "--training.epochs", 2, "--coefficients.l1", "1e-4")
+    first = script(*given)
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    assert lines[0].startswith("epoch 1/2  train 0.") and lines[1].startswith("epoch 2/2") and "run" in lines[-1]
+    assert {path.name for path in (tmp_path / "run" / "figures").iterdir()} == {
+        f"{name}.png" for name in ("reconstructions", "codes", "weights", "losses")
+    }
+    again = script(*given)
+    assert again.returncode == 0 and "nothing to do" in again.stdout

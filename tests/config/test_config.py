@@ -1,0 +1,124 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Training, load_config
+from aejax.config.config import Data, Hosts
+
+configs = st.builds(
+    Config,
+    model=st.builds(
+        Model,
+        hidden=st.lists(st.integers(1, 2000), max_size=4).map(tuple),
+        code_size=st.integers(1, 5000),
+        decoder_hidden=st.none() | st.lists(st.integers(1, 2000), max_size=3).map(tuple),
+        activation=st.sampled_from(["relu", "tanh", "identity"]),
+    ),
+    loss=st.builds(Loss, reconstruction=st.sampled_from(["bce", "mse"])),
+    corruption=st.builds(Corruption, kind=st.sampled_from(["gaussian", "masking", "salt_and_pepper"])),
+    coefficients=st.builds(Coefficients, learning_rate=st.floats(0, 1), l1=st.floats(0, 10), noise=st.floats(0, 1)),
+    training=st.builds(Training, epochs=st.integers(1, 99), seed=st.integers(0, 2**32 - 1)),
+)
+
+
+@given(configs)
+def test_json_and_back(config):
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        (Model, "code_size", 0),
+        (Model, "code_size", 2.5),
+        (Model, "code_size", 10**11),
+        (Model, "hidden", (128, 0)),
+        (Model, "hidden", 128),
+        (Model, "decoder_hidden", (-1,)),
+        (Model, "activation", "sine"),
+        (Loss, "reconstruction", "mae"),
+        (Corruption, "kind", "blur"),
+        (Coefficients, "noise", -0.1),
+        (Coefficients, "l1", float("nan")),
+        (Coefficients, "learning_rate", float("inf")),
+        (Training, "epochs", 0),
+        (Training, "batch_size", 0),
+        (Training, "passes", 0),
+        (Training, "seed", -1),
+        (Training, "clip_norm", 0.0),
+        (Training, "warmup_epochs", 10),
+        (Training, "schedule", "step"),
+        (Data, "name", ""),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(section, field, value):
+    with pytest.raises(InputError, match=rf"{field} is .*must be") as refused:
+        section(**{field: value})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"coordinator": "somewhere"}, "HOST:PORT, auto or None"),
+        ({"coordinator": ":80", "count": 2, "index": 0}, "HOST:PORT"),
+        ({"coordinator": "here:80"}, "hosts.count is None"),
+        ({"coordinator": "here:80", "count": 2}, "hosts.index is None; it must be from 0 to 1"),
+        ({"coordinator": "here:80", "count": 2, "index": 2}, "hosts.index is 2; it must be from 0 to 1"),
+        ({"count": 2}, "hosts.count is 2; it must be left out"),
+        ({"coordinator": "auto", "index": 0}, "hosts.index is 0; it must be left out"),
+        ({"heartbeat_seconds": 0}, "hosts.heartbeat_seconds"),
+        ({"startup_seconds": -1}, "hosts.startup_seconds"),
+    ],
+)
+def test_hosts_that_cannot_be_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        Hosts(**fields)
+
+
+def test_noise_needs_a_corruption_that_can_use_it():
+    with pytest.raises(InputError, match=r"corruption\.kind"):
+        Config(coefficients=Coefficients(noise=0.4))
+    with pytest.raises(InputError, match="probability"):
+        Config(corruption=Corruption("masking"), coefficients=Coefficients(noise=1.1))
+    assert Config(corruption=Corruption("gaussian"), coefficients=Coefficients(noise=1.1)).coefficients.noise == 1.1
+
+
+def test_replace_changes_one_field_and_checks_it():
+    config = Config().replace({"model.hidden": [64, 32], "training.epochs": 7})
+    assert config == dataclasses.replace(Config(), model=Model(hidden=(64, 32)), training=Training(epochs=7))
+    for unknown in ("model.size", "modle.hidden", "epochs"):
+        with pytest.raises(InputError, match=unknown):
+            Config().replace({unknown: 1})
+    with pytest.raises(InputError, match="code_size"):
+        Config().replace({"model.code_size": 0})
+    with pytest.raises(InputError, match=r"model\.size"):
+        Config.from_dict({"model": {"size": 1}})
+
+
+def test_differences_name_the_fields_and_leave_out_where_files_lie():
+    config = Config()
+    other = config.replace({"model.code_size": 8, "data.source_dir": "/somewhere"})
+    assert config.differences(other) == ["model.code_size: 32 here, 8 there"]
+    assert config.differences(config) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no config file"),
+        ("x = 1", "needs a function get_config"),
+        ("get_config = lambda: {}", "needs a function get_config"),
+        ("1 / 0", "fails: ZeroDivisionError"),
+        ("from aejax import Model\nget_config = lambda: Model(code_size=0)", "code_size is 0"),
+    ],
+)
+def test_a_config_file_that_cannot_be_used(tmp_path, content, message):
+    path = tmp_path / "config.py"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_config(path)

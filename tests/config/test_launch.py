@@ -1,0 +1,92 @@
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+LAUNCH = Path(__file__).parents[2] / "experiments" / "launch.py"
+
+# Stands for a run of several processes: says which it is and ends as `codes` tells for its index, this time.
+PROCESS = """
+import os, pathlib, signal, sys, time
+index = int(sys.argv[sys.argv.index("--hosts.index") + 1])
+attempts = pathlib.Path(f"attempts-{index}")
+attempt = len(attempts.read_text()) if attempts.exists() else 0
+attempts.write_text("x" * (attempt + 1))
+print("attempt", attempt, *sys.argv[-6:], flush=True)
+code = CODES[min(attempt, len(CODES) - 1)][index]
+if code == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if code == "waits":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    time.sleep(60)
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def launched(script, tmp_path):
+    def run(codes, restarts=0):
+        (tmp_path / "process.py").write_text(f"CODES = {codes!r}\n{PROCESS}")
+        return script("launch.py", "--count", 2, "--restarts", restarts, "--", "process.py")
+
+    return run
+
+
+def test_every_line_has_its_process_and_every_process_its_place(launched):
+    run = launched([[0, 0]])
+    assert run.returncode == 0 and run.stderr == ""
+    first, second = sorted(run.stdout.splitlines())
+    for index, line in ((0, first), (1, second)):
+        assert line.startswith(f"[{index}] attempt 0 --hosts.coordinator localhost:")
+        assert line.endswith(f"--hosts.count 2 --hosts.index {index}")
+
+
+@pytest.mark.parametrize("code", [75, "killed", 134])
+def test_all_are_started_again_after_a_stop_or_a_death(launched, code):
+    run = launched([[75, code], [0, 0]], restarts=3)
+    assert run.returncode == 0 and run.stdout.count("attempt 1") == 2
+    assert "again (1 of at most 3 times)" in run.stderr
+
+
+def test_the_restarts_are_counted(launched):
+    run = launched([[0, 75]], restarts=2)
+    assert run.returncode == 75 and run.stdout.count("[1] attempt") == 3
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_refusal_is_not_repeated(launched, code):
+    run = launched([[75, code]], restarts=3)
+    assert run.returncode == code and run.stdout.count("[1] attempt") == 1
+
+
+def test_a_signal_is_passed_on_and_nothing_is_started_again(launched, tmp_path):
+    (tmp_path / "process.py").write_text(f"CODES = [['waits', 'waits']]\n{PROCESS}")
+    command = [sys.executable, LAUNCH, "--count", "2", "--restarts", "9", "--", "process.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    both = [process.stdout.readline() for _ in range(2)]
+    assert all("attempt 0" in line for line in both)
+    time.sleep(0.2)  # the handler comes after the line
+    process.send_signal(signal.SIGINT)
+    killer = threading.Timer(30, process.kill)
+    killer.start()
+    output, _ = process.communicate()
+    killer.cancel()
+    assert process.returncode == 75 and "attempt 1" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--count", "2"], 2, "the command comes after --"),
+        (["--cuont", "2", "--", "x.py"], 2, "--cuont"),
+        (["--count", "0", "--", "x.py"], 1, "count is 0"),
+        (["--", "no-such-command"], 1, "no-such-command cannot be started"),
+    ],
+)
+def test_wrong_usage_is_one_line(script, arguments, code, message):
+    run = script("launch.py", *arguments)
+    assert run.returncode == code and message in run.stderr and run.stderr.count("\n") == 1

@@ -1,0 +1,233 @@
+import gzip
+import shutil
+import socket
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aejax import Config, Dataset, InputError, load_dataset, require_fit
+from aejax.data import datasets
+from aejax.data.cache import cached
+from aejax.data.datasets import as_images
+
+
+def test_digits_are_split_once_and_for_all(digits):
+    assert digits.train.shape == (1437, 8, 8, 1) and digits.test.shape == (360, 8, 8, 1)
+    assert digits.train.dtype == np.uint8 and digits.train.max() == 255
+    for labels, count in ((digits.train_labels, 1437), (digits.test_labels, 360)):
+        shares = np.bincount(labels, minlength=10) / count
+        assert np.abs(shares - 0.1).max() < 0.005  # stratified: each class keeps its share
+    assert digits.fingerprint == load_dataset("digits").fingerprint
+    both = np.concatenate([digits.train, digits.test]).reshape(1797, -1)
+    assert len(np.unique(both, axis=0)) == 1797  # none stands in both
+
+
+@pytest.mark.parametrize(
+    ("array", "shape", "dtype"),
+    [
+        (np.zeros((5, 784), np.uint8), (5, 28, 28, 1), np.uint8),
+        (np.zeros((5, 7)), (5, 1, 7, 1), np.float32),
+        (np.zeros((5, 4, 6), np.float16), (5, 4, 6, 1), np.float32),
+        (np.zeros((5, 4, 6, 3), np.uint8), (5, 4, 6, 3), np.uint8),
+        (np.ones((5, 4, 6), bool), (5, 4, 6, 1), np.uint8),
+    ],
+)
+def test_arrays_become_images(array, shape, dtype):
+    images = as_images(array)
+    assert images.shape == shape and images.dtype == dtype
+    assert array.dtype != bool or (images == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.full((2, 3, 3), np.nan), "pixel at .* is nan"),
+        (np.full((2, 3, 3), np.inf), "pixel at .* is inf"),
+        (np.zeros((2, 3, 3), np.int64), "int64; give uint8"),
+        (np.zeros((0, 3, 3)), "shape"),
+        (np.zeros(3), "shape"),
+        (np.array(["a"]), "give uint8"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused(array, message):
+    with pytest.raises(InputError, match=message):
+        as_images(array)
+
+
+def test_a_single_array_is_split_by_a_fixed_permutation():
+    images = np.arange(50, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    one, two = Dataset.from_arrays(images, train_labels=np.arange(50)), Dataset.from_arrays(images)
+    assert len(one.test) == 10 and one.fingerprint == two.fingerprint
+    assert sorted([*one.train[:, 0, 0, 0], *one.test[:, 0, 0, 0]]) == list(range(50))
+    assert (one.train_labels == one.train[:, 0, 0, 0]).all() and (one.test_labels == one.test[:, 0, 0, 0]).all()
+    with pytest.raises(InputError, match="one image"):
+        Dataset.from_arrays(images[:1])
+    with pytest.raises(InputError, match="one size"):
+        Dataset.from_arrays(images, np.zeros((3, 4, 4), np.uint8))
+    with pytest.raises(InputError, match="one type"):
+        Dataset.from_arrays(images, np.zeros((3, 2, 2)))
+    with pytest.raises(InputError, match=r"labels of shape \[3\] for 50 images"):
+        Dataset.from_arrays(images, train_labels=np.arange(3))
+
+
+def test_array_files(tmp_path):
+    images = np.random.default_rng(0).random((20, 4, 4)).astype(np.float32)
+    np.save(tmp_path / "images.npy", images)
+    assert len(load_dataset(str(tmp_path / "images.npy")).train) == 16
+    np.savez(tmp_path / "keras.npz", x_train=images, x_test=images[:3], y_train=np.arange(20), y_test=np.arange(3))
+    named = load_dataset(str(tmp_path / "keras.npz"))
+    assert np.array_equal(named.train[..., 0], images) and len(named.test) == 3 and named.test_labels[2] == 2
+    np.savez(tmp_path / "other.npz", a=images, b=images)
+    with pytest.raises(InputError, match="needs an array train"):
+        load_dataset(str(tmp_path / "other.npz"))
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "images.npy").read_bytes()[:500])
+    with pytest.raises(InputError, match="cannot be read as arrays"):
+        load_dataset(str(tmp_path / "torn.npy"))
+    with pytest.raises(InputError, match="no file or folder"):
+        load_dataset(str(tmp_path / "missing.npy"))
+
+
+def test_image_folders(tmp_path):
+    with pytest.raises(InputError, match="holds no images"):
+        load_dataset(str(tmp_path))
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{index}.png")
+    grey = load_dataset(str(tmp_path))
+    assert grey.train.shape == (5, 5, 4, 1)
+    assert sorted(map(tuple, np.concatenate([grey.train, grey.test]).reshape(6, -1))) == sorted(
+        map(tuple, pixels.reshape(6, -1))
+    )
+    Image.new("RGB", (4, 5)).save(tmp_path / "7.png")
+    assert load_dataset(str(tmp_path)).image_shape == (5, 4, 3)
+    Image.new("L", (9, 9)).save(tmp_path / "8.png")
+    with pytest.raises(InputError, match=r"8\.png is 9x9 .* of one size"):
+        load_dataset(str(tmp_path))
+    (tmp_path / "8.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"8\.png cannot be read"):
+        load_dataset(str(tmp_path))
+
+
+def test_sixteen_bits_are_refused_not_clipped(tmp_path):
+    Image.fromarray(np.full((4, 4), 5000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match=r"deep\.png .* 8 bits"):
+        load_dataset(str(tmp_path))
+
+
+def test_folders_for_training_and_test(tmp_path):
+    for part, count in (("train", 3), ("test", 2)):
+        (tmp_path / part).mkdir()
+        for index in range(count):
+            Image.new("L", (4, 4), index).save(tmp_path / part / f"{index}.png")
+    dataset = load_dataset(str(tmp_path))
+    assert (len(dataset.train), len(dataset.test)) == (3, 2)
+
+
+def test_pixels_must_suit_the_loss_and_the_corruption():
+    wide = Dataset.from_arrays(np.linspace(-1, 2, 400).reshape(100, 2, 2))
+    with pytest.raises(InputError, match=r"loss.reconstruction bce needs \[0, 1\]"):
+        require_fit(Config(), wide)
+    squared = Config().replace({"loss.reconstruction": "mse"})
+    require_fit(squared, wide)
+    with pytest.raises(InputError, match=r"corruption\.kind gaussian needs"):
+        require_fit(squared.replace({"corruption.kind": "gaussian"}), wide)
+    with pytest.raises(InputError, match="batch_size is 81; it must be at most 80"):
+        require_fit(squared.replace({"training.batch_size": 81}), wide)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "removed"])
+def test_a_damaged_cache_is_noticed_and_prepared_again(data_dir, damage, caplog):
+    calls = []
+
+    def prepare():
+        calls.append(1)
+        return {"train": np.arange(1000, dtype=np.uint8).reshape(10, 10, 10)}
+
+    first = np.array(cached(f"cache-{damage}", prepare)["train"])
+    assert np.array_equal(cached(f"cache-{damage}", prepare)["train"], first) and len(calls) == 1
+    path = data_dir / "arrays" / f"cache-{damage}" / "train.npy"
+    content = bytearray(path.read_bytes())
+    if damage == "flipped":
+        content[700] ^= 1
+        path.write_bytes(content)
+    elif damage == "truncated":
+        path.write_bytes(content[:700])
+    else:
+        path.unlink()
+    assert np.array_equal(cached(f"cache-{damage}", prepare)["train"], first) and len(calls) == 2
+    assert str(path.parent) in caplog.text
+
+
+def test_a_cache_without_labels_is_prepared_again(monkeypatch, tmp_path, caplog):
+    monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path))
+    whole = load_dataset("digits")
+    shutil.rmtree(tmp_path / "arrays" / "digits")
+    cached("digits", lambda: {"train": whole.train, "test": whole.test})
+    assert np.array_equal(load_dataset("digits").test_labels, whole.test_labels)
+    assert "lacks test_labels, train_labels" in caplog.text
+
+
+def test_without_network_and_data_the_way_out_is_named(monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path))
+    monkeypatch.delenv("AEJAX_SOURCE_DIR", raising=False)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    with pytest.raises(InputError, match=r"--source-dir.*digits"):
+        load_dataset("mnist")
+    with pytest.raises(InputError, match="digits"):
+        load_dataset("cifar10")
+    assert not list((tmp_path / "arrays").glob("*"))
+
+
+def test_a_host_that_never_answers_is_given_up(monkeypatch):
+    def at_last(*_, **__):
+        time.sleep(60)
+        raise OSError("at last")
+
+    monkeypatch.setattr(socket, "create_connection", at_last)
+    with pytest.raises(InputError, match="does not answer"):
+        datasets._require_network("https://example.org/file", "it", seconds=0.1)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(InputError, match="there is no dataset 'no_such_images'"):
+        load_dataset("no_such_images")
+
+
+def test_source_files_are_looked_at_before_anything_is_written(monkeypatch, tmp_path, mnist_files):
+    monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path / "data"))
+    source = tmp_path / "source" / "mnist"
+    source.mkdir(parents=True)
+    for file in mnist_files.glob("*.gz"):
+        (source / file.name).write_bytes(file.read_bytes())
+    labels = source / "t10k-labels-idx1-ubyte.gz"
+    content = labels.read_bytes()
+    labels.write_bytes(content[:-1])
+    with pytest.raises(InputError, match=r"t10k-labels.*4,541 bytes instead of 4,542"):
+        load_dataset("mnist", tmp_path / "source")
+    labels.write_bytes(gzip.compress(b"")[:10] + content[10:-1] + b"\0")
+    with pytest.raises(InputError, match=r"t10k-labels.*checksum"):
+        load_dataset("mnist", tmp_path / "source")
+    labels.unlink()
+    with pytest.raises(InputError, match=r"t10k-labels.* is missing"):
+        load_dataset("mnist", tmp_path / "source")
+    assert not list((tmp_path / "data" / "arrays").glob("*"))
+    assert not list((tmp_path / "data" / "tfds").rglob("*.array_record*"))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("mnist")
+def test_mnist_through_tensorflow_datasets_without_tensorflow(mnist_files):
+    mnist = load_dataset("mnist", mnist_files)
+    assert mnist.train.shape == (60000, 28, 28, 1) and mnist.test.shape == (10000, 28, 28, 1)
+    pixels = gzip.decompress((mnist_files / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    assert np.array_equal(mnist.test, np.frombuffer(pixels, np.uint8).reshape(10000, 28, 28, 1))
+    labels = gzip.decompress((mnist_files / "train-labels-idx1-ubyte.gz").read_bytes())[8:]
+    assert np.array_equal(mnist.train_labels, np.frombuffer(labels, np.uint8))
+    assert "tensorflow" not in sys.modules
+    assert isinstance(load_dataset("mnist").train.base, np.memmap)  # now from the cache, without the files

@@ -1,0 +1,44 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aejax import Dataset, fit, load_config, load_dataset
+from article import article
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "mnist"
+MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
+KEYS = {"train_total", "test_total", "test_reconstruction", "code_mean", "code_variance", "seconds"}
+
+
+@pytest.mark.slow
+def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(article, "_MNIST_TRAINING_IMAGES", 1)  # one pass over a few images, so that it takes seconds
+    images = np.random.default_rng(0).random((200, 4, 4)).astype(np.float32)
+    configs = {model: load_config(CONFIGS / f"{model}.py") for model in MODELS}
+    results = article.reproduce(configs, Dataset.from_arrays(images), tmp_path, seeds=2)
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert tuple(results["models"]) == MODELS
+    for model, epochs in zip(MODELS, (3, 5, 10, 20, 20), strict=True):
+        figures = results["models"][model]
+        assert set(figures) > KEYS and set(figures["runs"]) > KEYS
+        assert len(figures["train_total"]) == epochs
+        assert len(figures["runs"]["train_total"]) == 2 and len(figures["runs"]["train_total"][0]) == epochs
+        assert figures["test_total"] == pytest.approx(sum(figures["runs"]["test_total"]) / 2)
+    report = (tmp_path / "report.md").read_text()
+    for printed in article.PRINTED:
+        assert f"| {printed.value:.4g} |" in report
+    for name in ("deep", "shallow", "denoising", "codes", "weights_standard", "weights_sparse", "losses"):
+        assert (tmp_path / "figures" / f"{name}.png").exists() and f"figures/{name}.png" in report
+    capsys.readouterr()
+    again = article.reproduce(configs, Dataset.from_arrays(images), tmp_path, seeds=2)
+    assert capsys.readouterr().out.count("nothing to do") == 10 and again["models"] == results["models"]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("mnist")  # prepared once
+def test_one_seed_of_the_deep_model_on_mnist_is_the_article_s(mnist_files, tmp_path):
+    config = load_config(CONFIGS / "deep.py")
+    run = fit(config, dataset=load_dataset("mnist", mnist_files), progress=False)
+    assert run.history[-1]["train"]["total"] <= 0.0960

@@ -1,0 +1,36 @@
+"""The models beyond the article: what their table is made of."""
+
+import json
+
+import pytest
+
+from aejax import evaluate, load
+from article import beyond
+
+
+def test_each_model_is_trained_evaluated_and_set_beside_what_others_report(small, tmp_path):
+    config, dataset = small
+    vae = config.replace({"model.kind": "variational", "loss.pixels": "sum", "training.epochs": 1})
+    results = beyond.measure({"vae": vae, "own": config}, dataset, tmp_path, "the command")
+    assert json.loads((tmp_path / "results.json").read_text()) == results and results["command"] == "the command"
+    found = results["models"]["vae"]
+    assert found["evaluation"] == evaluate(load(tmp_path / "vae"), dataset) and found["epochs"] == 1
+    row = beyond.table(results).splitlines()[2]
+    assert row.startswith("| vae | test NLL [nats] | 89.78 (pythae)")
+    assert f"| {found['evaluation']['nll']:.2f} | 1 | 0.0 |" in row
+    assert beyond.table(results).count("\n") == 2  # nobody else reports of our own model
+
+
+def test_a_figure_of_our_own_may_stand_beside_ours():
+    evaluation = {"probe_code": 0.875, "probe_pca": 0.8125, "knn_code": 0.5, "knn_pca": 0.25}
+    results = {"models": {"deep": {"epochs": 3, "seconds": 90.0, "evaluation": evaluation}}}
+    assert "| 0.8125 (PCA of 32) | 0.8750 | 3 | 1.5 |" in beyond.table(results)
+
+
+@pytest.mark.slow
+def test_the_script(script, tmp_path):
+    done = script("beyond.py", "--models", "vae_flax", "--dataset", "digits", "--workdir", "beyond")
+    assert done.returncode == 0, done.stderr
+    assert "| vae_flax | test ELBO [nats] | about -104 (Flax's example) |" in done.stdout
+    missing = script("beyond.py", "--models", "none")
+    assert missing.returncode == 1 and missing.stderr.count("\n") == 1 and "none.py" in missing.stderr

@@ -1,0 +1,57 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from scipy.stats import entropy
+
+from aejax import Loss
+from aejax.models import losses
+from aejax.models.autoencoder import Output
+
+RANDOM = np.random.default_rng(0)
+LOGITS = jnp.asarray(RANDOM.normal(0, 4, (5, 3, 4, 2)), jnp.float32)
+IMAGES = jnp.asarray(RANDOM.random((5, 3, 4, 2)), jnp.float32)
+
+
+def test_cross_entropy_agrees_with_optax_in_value_and_gradient():
+    def reference(logits):
+        return optax.sigmoid_binary_cross_entropy(logits, IMAGES).mean(axis=(1, 2, 3))
+
+    assert np.allclose(losses.binary_cross_entropy(LOGITS, IMAGES), reference(LOGITS), rtol=2e-6)
+    ours = jax.grad(lambda logits: losses.binary_cross_entropy(logits, IMAGES).sum())(LOGITS)
+    assert np.allclose(ours, jax.grad(lambda logits: reference(logits).sum())(LOGITS), atol=1e-8, rtol=2e-6)
+
+
+def test_cross_entropy_where_the_answer_is_known():
+    zeros = jnp.zeros((2, 3, 4, 1))
+    assert np.allclose(losses.binary_cross_entropy(zeros, zeros), np.log(2))
+    far = jnp.full((1, 2, 2, 1), 1e4)
+    assert losses.binary_cross_entropy(far, jnp.ones_like(far)) == 0
+    assert losses.binary_cross_entropy(far, jnp.zeros_like(far)) == 1e4
+    slope = jax.grad(lambda logits: losses.binary_cross_entropy(logits, jnp.zeros_like(far)).sum())
+    assert np.allclose(slope(far), 1 / 4) and np.allclose(slope(-far), 0)
+
+
+def test_squared_error_is_a_mean_over_pixels():
+    assert np.allclose(losses.mean_squared_error(LOGITS, LOGITS + 3), 9, rtol=1e-5)
+
+
+def test_terms_are_per_example_and_weighted():
+    codes = jnp.array([[1.0, -2.0], [0.0, 0.5]])
+    output = Output(LOGITS[:2], codes, {"own": jnp.array([1.0, 3.0])})
+    weights = {"l1": jnp.float32(0.1), "penalty": jnp.float32(2)}
+    terms = losses.loss_terms(Loss("mse"), IMAGES[:2], output, weights)
+    assert np.allclose(terms["l1"], [0.3, 0.05]) and np.allclose(terms["own"], [2, 6])
+    assert terms["reconstruction"].shape == (2,)
+    summed = losses.loss_terms(Loss("mse", pixels="sum"), IMAGES[:2], output, weights)
+    assert np.allclose(summed["reconstruction"], 24 * terms["reconstruction"])
+
+
+def test_the_rate_divergence_is_that_of_bernoulli_distributions():
+    codes = jnp.asarray(RANDOM.random((50, 6)), jnp.float32)
+    mean = np.asarray(codes, np.float64).mean(axis=0)
+    expected = sum(entropy([0.1, 0.9], [p, 1 - p]) for p in mean)
+    assert np.isclose(losses.rate_divergence(codes, jnp.float32(0.1)), expected, rtol=1e-5)
+    at_the_rate = jnp.full((4, 3), 0.1)
+    assert abs(losses.rate_divergence(at_the_rate, jnp.float32(0.1))) < 1e-6
+    assert np.isfinite(losses.rate_divergence(jnp.zeros((4, 3)), jnp.float32(0.1)))

@@ -1,0 +1,95 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from aejax import Config, Model
+from aejax.models.autoencoder import build, largest
+
+MODELS = {
+    "dense": Model(),
+    "shallow": Model(hidden=(), code_size=3),
+    "given decoder": Model((20, 10), 5, (7,), "tanh"),
+    "tied": Model((20, 10), 5, tied=True),
+    "top k": Model((), 50, top_k=3),
+    "overcomplete": Model((), 4000),
+    "convolutional": Model((10,), 6, channels=(4, 5, 3)),
+    "convolutional, no hidden": Model((), 6, channels=(4,)),
+    "spatial": Model((), 49 * 64 * 5, channels=(3,), spatial_code=True),  # 49, 4, 64 or 40 positions
+}
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (32, 32, 3), (31, 17, 3)])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_output_shape_is_input_shape_and_the_halves_work_apart(shape, model):
+    # As one program, and one that is compiled soon rather than well: shapes do not depend on how well.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def parts(key, images):
+        autoencoder = build(Config(model=model), shape, nnx.Rngs(key))
+        output = autoencoder(images)
+        halves = autoencoder.encoder(images), autoencoder.decoder(output.codes)
+        return output, autoencoder.encode(images), autoencoder.decode(output.codes), *halves
+
+    images = jnp.ones((2, *shape)) / 2
+    output, codes, logits, encoder_alone, decoder_alone = parts(jax.random.key(0), images)
+    assert output.logits.shape == images.shape and output.codes.shape == (2, model.code_size)
+    assert output.penalties == {} and output.posterior is None
+    assert np.array_equal(codes, output.codes)
+    assert np.array_equal(logits, output.logits)
+    if model.top_k is None:
+        assert np.array_equal(encoder_alone, output.codes)
+    assert np.array_equal(decoder_alone, output.logits)
+
+
+def kernels(module):
+    return [layer.kernel[...] for layer in module.layers.layers if isinstance(layer, nnx.Linear)]
+
+
+def test_the_decoder_mirrors_the_encoder_unless_its_layers_are_given():
+    mirrored = build(Config(model=Model((20, 10), 5)), (4, 4, 1), nnx.Rngs(0))
+    assert [kernel.shape for kernel in kernels(mirrored.encoder)] == [(16, 20), (20, 10), (10, 5)]
+    assert [kernel.shape for kernel in kernels(mirrored.decoder)] == [(5, 10), (10, 20), (20, 16)]
+    given = build(Config(model=Model((20, 10), 5, (7,))), (4, 4, 1), nnx.Rngs(0))
+    assert [kernel.shape for kernel in kernels(given.decoder)] == [(5, 7), (7, 16)]
+
+
+def test_glorot_uniform_weights_and_zero_biases():
+    autoencoder = build(Config(), (28, 28, 1), nnx.Rngs(0))
+    for kernel in kernels(autoencoder.encoder) + kernels(autoencoder.decoder):
+        limit = math.sqrt(6 / sum(kernel.shape))
+        assert 0.95 * limit < jnp.abs(kernel).max() <= limit
+        assert np.isclose(kernel.std(), limit / math.sqrt(3), rtol=0.05)
+    biases = [leaf for leaf in jax.tree.leaves(nnx.state(autoencoder, nnx.Param)) if leaf.ndim == 1]
+    assert len(biases) == 4 and all((bias == 0).all() for bias in biases)
+
+
+def test_codes_pass_the_activation():
+    images = jax.random.uniform(jax.random.key(0), (50, 8, 8, 1))
+    relu = build(Config(model=Model(activation="relu")), (8, 8, 1), nnx.Rngs(0)).encoder(images)
+    assert relu.min() == 0 and relu.max() > 0
+    linear = build(Config(model=Model(activation="identity")), (8, 8, 1), nnx.Rngs(0)).encoder(images)
+    assert linear.min() < 0
+
+
+def test_tied_weights_are_one_parameter_used_both_ways():
+    autoencoder = build(Config(model=Model((20, 10), 5, tied=True, activation="tanh")), (4, 4, 1), nnx.Rngs(0))
+    shapes = sorted(leaf.shape for leaf in jax.tree.leaves(nnx.state(autoencoder, nnx.Param)))
+    assert shapes == [(5,), (10,), (10,), (10, 5), (16,), (16, 20), (20,), (20,), (20, 10)]
+    codes = jax.random.normal(jax.random.key(0), (3, 5))
+    first, second, third = kernels(autoencoder.encoder)
+    expected = jnp.tanh(jnp.tanh(codes @ third.T) @ second.T) @ first.T  # fresh biases are 0
+    assert np.allclose(autoencoder.decode(codes).reshape(3, -1), expected, atol=1e-6)
+
+
+def test_the_largest_units_stay_as_they_are():
+    codes = jax.random.normal(jax.random.key(0), (40, 30))
+    kept = np.asarray(largest(codes, 7))
+    assert ((kept != 0).sum(axis=1) == 7).all()
+    assert np.array_equal(kept[kept != 0], np.asarray(codes)[kept != 0])
+    smallest_kept = np.where(kept == 0, np.inf, np.abs(kept)).min(axis=1)
+    assert (np.where(kept == 0, np.abs(codes), 0).max(axis=1) < smallest_kept).all()
+    assert np.array_equal(largest(codes, 30), codes)

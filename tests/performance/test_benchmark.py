@@ -1,0 +1,125 @@
+import json
+import sys
+
+import pytest
+
+from aejax import InputError, Model, load_config
+from aejax.performance import benchmark, peers
+from aejax.performance import roofline as floors
+from aejax.performance.roofline import figure as roofline
+
+PEER = """
+import json, sys
+task = json.load(open(sys.argv[-1]))
+print(json.dumps({"name": "fast", "batch": task["batch"]}), flush=True)
+for _ in sys.stdin:
+    print(1e-9, flush=True)
+"""
+
+
+def test_the_operations_counted_by_hand_are_those_of_reference_and_compiler(small):
+    config, dataset = small
+    assert floors.flops_per_image(load_config("configs/mnist/deep.py"), (28, 28, 1)) == 1_052_672
+    wide = config.replace({"model.hidden": [256, 64], "training.batch_size": 64})
+    by_hand, cost = floors.flops_per_image(wide, (28, 28, 1)), floors.step_cost(wide, (28, 28, 1))
+    assert by_hand < cost.flops < 1.1 * by_hand  # the compiler counts also what is not a matrix product
+    assert cost.memory > 3 * 4 * (2 * 28 * 28 * 256)  # parameters and the two moments of Adam
+    assert floors.flops_per_image(config.replace({"model.channels": [4]}), dataset.image_shape) is None
+
+
+@pytest.fixture(scope="module")
+def row(small, tmp_path_factory):
+    script = tmp_path_factory.mktemp("peer") / "peer.py"
+    script.write_text(PEER)
+    config, dataset = small
+    noisy = {"corruption.kind": "gaussian", "coefficients.noise": 0.1}
+    rows = benchmark.measure(
+        {"clean": config, "noisy": config.replace(noisy)},
+        dataset,
+        batches=[16],
+        drivers=["jit", "pmap"],
+        members=[2],
+        placements=["device", "stream"],
+        repeats=1,
+        peers={"plain": {"fast": [sys.executable, str(script)]}},
+    )
+    return {row["model"]: row for row in rows}
+
+
+@pytest.mark.slow
+def test_a_row_has_what_was_timed_in_turn_with_it(row):
+    assert set(row["clean"]["beside"]) == {"pmap", "2 models", "stream", "fast"}
+    assert set(row["noisy"]["beside"]) == {"pmap", "2 models", "stream", "without noise"}  # no peer has noise
+    peer = row["clean"]["beside"]["fast"]
+    assert peer["peer"] == {"name": "fast", "batch": 16}
+    assert peer["images_per_second"] == pytest.approx(80 / 1e-9) and peer["ratio"] < 1e-3  # the peer is the faster one
+    assert 0 < row["clean"]["share_of_matmul"] < 1 and row["clean"]["steps"] == 5
+    assert json.loads(json.dumps(row)) == row
+    rows = list(row.values())
+    assert benchmark.table(rows).count("\n") == 3 and "fast 80,000,000,000" in benchmark.table(rows)
+    head, _, clean, noisy = benchmark.beside_table(rows).splitlines()
+    assert head == "| model | batch | images/s | pmap | 2 models | stream | without noise |"
+    ratios = {name: f"{each['ratio']:.2f}" for name, each in row["noisy"]["beside"].items()}
+    assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
+    assert clean.endswith(" | - |") and "fast" not in head
+    assert benchmark.beside_table([row["clean"] | {"beside": {}}]) == ""
+    assert roofline(rows).axes[0].get_xlabel()
+
+
+def test_only_what_a_peer_can_train_is_compared(small):
+    config, _ = small
+    assert peers.comparable(config) == "plain"
+    for field, value in (("coefficients.l1", 0.1), ("model.dtype", "bfloat16"), ("data.binarize", True)):
+        assert peers.comparable(config.replace({field: value})) is None
+    vae = load_config("configs/mnist/vae_flax.py")
+    assert peers.comparable(vae) == "variational" and peers.comparable(vae.replace({"coefficients.beta": 2.0})) is None
+
+
+def test_a_peer_that_fails_is_named_in_one_line(small):
+    config, dataset = small
+    fails = {"broken": [sys.executable, "-c", "raise SystemExit('no keras here')"]}
+    with (
+        pytest.raises(InputError, match="fails: no keras here") as refused,
+        peers.started(fails, config, dataset.train),
+    ):
+        pass
+    assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match="cannot be started"), peers.started({"x": ["/"]}, config, dataset.train):
+        pass
+
+
+def test_bfloat16_changes_the_layers_and_not_what_is_kept(small):
+    import jax
+    import jax.numpy as jnp
+
+    from aejax.training.step import Batch, build_steps
+
+    config, dataset = small
+    low = config.replace({"model.dtype": "bfloat16"})
+    weights = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+    batch, after = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16)), {}
+    for name, given in (("float32", config), ("bfloat16", low)):
+        steps = build_steps(given, dataset.image_shape)
+        after[name] = jax.jit(lambda state, steps=steps: steps.train(state, batch, weights))(jax.jit(steps.init)())
+    assert {leaf.dtype for leaf in jax.tree.leaves(after["bfloat16"])} == {jnp.dtype("float32"), jnp.dtype("int32")}
+    losses = [float(after[name][1]["total"]) for name in after]
+    assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 1e-2
+    assert Model().dtype == "float32"
+
+
+@pytest.mark.slow
+def test_the_script_measures_what_should_be_linear_and_the_start_and_overwrites_nothing(script, tmp_path):
+    command = ("benchmark.py", "--models", "shallow", "--batches", 256, "--repeats", 1, "--scaling", "--cold-start")
+    done = script(*command, "--workdir", "out")
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert {row["varied"] for row in content["scaling"]} == {"examples", "batch", "code", "epoch"}
+    assert all(row["ms_per_step"] > 0 for row in content["scaling"]) and content["cold_start_seconds"][0] > 0
+    assert (tmp_path / "out" / "roofline.png").stat().st_size > 1000 and content["command"].endswith("out")
+    again = script(*command, "--workdir", "out")
+    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is there already" in again.stderr
+
+
+def test_a_start_that_fails_says_why(small):
+    with pytest.raises(InputError, match=r"the cold start fails: .*there is no .*nowhere"):
+        benchmark.cold_start(small[0].replace({"data.name": "./nowhere.npy"}), 1)

@@ -1,0 +1,254 @@
+import json
+import logging
+
+import jax
+import numpy as np
+import pytest
+
+from aejax import Config, Diverged, InputError, Interrupted, fit, load, sweep
+from aejax.config.grid import field_path, grid, parse_values
+from aejax.sweeps import comparison, members
+from aejax.sweeps.sweep import fitting
+from aejax.training import loop
+
+AXES = {"training.seed": range(2), "coefficients.l1": [0.0, 0.1]}
+NAMES = ["seed-0_l1-0", "seed-0_l1-0.1", "seed-1_l1-0", "seed-1_l1-0.1"]
+
+
+def leaves(run):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
+
+
+def same(run, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(run), leaves(other), strict=True))
+
+
+def without_clock(lines):
+    return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def noisy(small):
+    config, dataset = small
+    return config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3}), dataset
+
+
+@pytest.fixture(scope="module")
+def swept(noisy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "run"
+    config, dataset = noisy
+    return folder, sweep(config, AXES, folder, dataset=dataset, progress=False)
+
+
+@pytest.fixture(scope="module")
+def alone(noisy):
+    """Each member trained by itself."""
+    config, dataset = noisy
+    configs = grid(config, AXES).members
+    return {name: fit(member, dataset=dataset, progress=False) for name, member in configs.items()}
+
+
+def require_equal(runs, alone):
+    for name, run in runs.items():
+        assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(leaves(run), leaves(alone[name]), strict=True))
+        for line, expected in zip(run.history, alone[name].history, strict=True):
+            for part in ("train", "test", "code"):
+                assert line[part].keys() == expected[part].keys()
+                assert all(np.isclose(line[part][key], expected[part][key], rtol=1e-5, atol=1e-7) for key in line[part])
+
+
+def test_a_member_equals_its_solo_run(swept, alone):
+    runs = swept[1].runs
+    assert list(runs) == NAMES
+    require_equal(runs, alone)
+    assert not np.allclose(leaves(runs[NAMES[0]])[1], leaves(runs[NAMES[2]])[1], atol=1e-2)
+
+
+def test_so_it_does_where_all_members_take_each_step_together(noisy, alone, monkeypatch):
+    config, dataset = noisy
+    monkeypatch.setattr(members, "IN_TURN", ())
+    require_equal(sweep(config, AXES, dataset=dataset, progress=False).runs, alone)
+
+
+def test_a_sweep_leaves_a_table_and_each_member_as_a_run(swept):
+    folder, found = swept
+    results = json.loads((folder / "results.json").read_text())
+    assert results == found.results and [row["member"] for row in results["members"]] == NAMES
+    losses = {row["member"]: row["test"]["reconstruction"] for row in results["members"]}
+    assert results["best"] == {
+        "member": min(losses, key=losses.get),
+        "by": "test reconstruction",
+        "value": min(losses.values()),
+    }
+    assert results["groups"][1]["setting"] == {"coefficients.l1": 0.1}
+    figure = results["groups"][1]["figures"]["test reconstruction"]
+    values = [losses["seed-0_l1-0.1"], losses["seed-1_l1-0.1"]]
+    assert np.isclose(figure["mean"], np.mean(values)) and np.isclose(figure["std"], np.std(values, ddof=1))
+    assert (
+        "| 0.1 | 2 | " in comparison.table(results) and comparison.table(results) in (folder / "report.md").read_text()
+    )
+    assert (folder / "figures" / "sweep.png").stat().st_size > 0
+    for name, run in found.runs.items():
+        member = load(folder / "members" / name)
+        assert same(member, run) and member.history == run.history and member.summary == run.summary
+        assert member.config == run.config == grid(small_config(found), AXES).members[name]
+    lines = [json.loads(line) for line in (folder / "programs" / "0" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["member"]) for line in lines] == [
+        (epoch, name) for epoch in (1, 2, 3) for name in NAMES
+    ]
+
+
+def small_config(found):
+    return found.runs[NAMES[0]].config
+
+
+def test_a_finished_sweep_is_not_trained_again_and_another_one_is_refused(swept, noisy, monkeypatch):
+    (folder, first), (config, dataset) = swept, noisy
+    monkeypatch.setattr(loop, "build_programs", None)
+    again = sweep(config, AXES, folder, dataset=dataset, progress=False)
+    assert again.results == first.results and all(same(again.runs[name], first.runs[name]) for name in NAMES)
+    for axes, change, message in (
+        (AXES | {"training.seed": range(3)}, {}, r"holds another sweep \(axes: "),
+        (AXES, {"training.epochs": 4}, r"holds another sweep \(training.epochs: 4 here, 3 there"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sweep(config.replace(change), axes, folder, dataset=dataset, progress=False)
+    with pytest.raises(InputError, match="of a sweep"):
+        load(folder / "programs" / "0")
+    with pytest.raises(InputError, match="holds a sweep"):
+        load(folder)
+
+
+def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, stop_after):
+    config, dataset = noisy
+
+    with stop_after(2):
+        for step in (2, 4, 5):
+            with pytest.raises(Interrupted, match=f"after step {step} of 15"):
+                sweep(config, AXES, tmp_path, dataset=dataset, progress=False)
+    resumed = sweep(config, AXES, tmp_path, dataset=dataset, progress=False)
+    for name, run in swept[1].runs.items():
+        assert same(run, resumed.runs[name])
+        assert without_clock(run.history) == without_clock(resumed.runs[name].history)
+
+
+def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_path, caplog):
+    config, dataset = small
+    config = config.replace({"loss.reconstruction": "mse"})
+    with caplog.at_level(logging.WARNING):
+        found = sweep(config, {"learning_rate": [1e-2, 1e18]}, tmp_path, dataset=dataset, progress=False)
+    assert "learning_rate-1e+18 diverged, the others go on: the loss is not finite at step" in caplog.text
+    well, bad = found.results["members"]
+    assert "the loss is not finite at step" in bad["diverged"] and "diverged" not in well
+    assert list(found.runs) == ["learning_rate-0.01"] == [path.name for path in (tmp_path / "members").iterdir()]
+    assert found.results["groups"][1]["diverged"] == 1 and "1 (1 diverged)" in (tmp_path / "report.md").read_text()
+    solo = fit(config.replace({"data.order_seed": 0}), dataset=dataset, progress=False)
+    require_equal(found.runs, {"learning_rate-0.01": solo})
+    json.loads((tmp_path / "programs" / "0" / "metrics.jsonl").read_text().splitlines()[-1], parse_constant=pytest.fail)
+    with pytest.raises(Diverged, match="every member diverged; learning_rate-1e"):
+        sweep(config, {"learning_rate": [1e18, 1e19]}, dataset=dataset, progress=False)
+
+
+def test_fields_that_are_compiled_in_make_programs_of_their_own(small, tmp_path, capsys):
+    config, dataset = small
+    config = config.replace({"training.epochs": 1})
+    found = sweep(config, {"seed": [0, 1], "code_size": [3, 4]}, tmp_path, dataset=dataset)
+    assert "2 programs, one after another" in capsys.readouterr().out
+    assert [run.encode(dataset.test).shape[1] for run in found.runs.values()] == [3, 4, 3, 4] or list(found.runs) == [
+        "seed-0_code_size-3", "seed-1_code_size-3", "seed-0_code_size-4", "seed-1_code_size-4",
+    ]  # fmt: skip
+    assert [row["member"] for row in found.results["members"]] == list(
+        grid(config, {"seed": [0, 1], "code_size": [3, 4]}).members
+    )
+
+
+def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, swept, tmp_path, capsys, monkeypatch):
+    config, dataset = noisy
+    assert fitting(config, dataset, 1000) == 1000
+    monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [0])
+    assert fitting(config, dataset, 4) == 1
+    monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [2**20])
+    assert 3 < fitting(config, dataset, 1000) < 100  # a member's state is 10 kB
+    monkeypatch.setattr("aejax.sweeps.sweep.fitting", lambda *_: 3)
+    found = sweep(config, AXES, tmp_path, dataset=dataset)
+    assert "4 members do not fit in memory together: at most 3 at a time" in capsys.readouterr().out
+    assert json.loads((tmp_path / "sweep.json").read_text())["programs"] == [NAMES[:2], NAMES[2:]]
+    require_equal(found.runs, swept[1].runs)
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({}, "nothing is swept"),
+        ({"sigma": [1]}, "no field 'sigma'"),
+        ({"kind": ["gaussian"]}, "'kind' could be model.kind or corruption.kind"),
+        ({"l1": []}, "swept over nothing"),
+        ({"l1": [0, 0.0]}, "each value may stand there once"),
+        ({"l1": [1], "coefficients.l1": [2]}, "coefficients.l1 is swept over twice"),
+        ({"l1": [-1]}, "coefficients.l1 is -1.0; it must be"),
+        ({"noise": [0.1]}, "coefficients.noise is 0.1; it must be 0 while corruption.kind is none"),
+        ({"devices.count": [1, 2]}, "does not change what is computed"),
+        ({"data.name": ["mnist"]}, "one sweep for each dataset"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(axes, message):
+    with pytest.raises(InputError, match=message):
+        grid(Config(), axes)
+
+
+def test_members_share_the_order_of_examples_and_programs_what_is_compiled():
+    made = grid(
+        Config().replace({"training.seed": 7}), {"seed": [1, 2], "l1": np.array([0, 1e-4]), "hidden": [(), (8, 4)]}
+    )
+    assert {member.data.order_seed for member in made.members.values()} == {7}
+    assert [len(names) for names in made.programs] == [4, 4]
+    for names in made.programs:
+        assert len({made.members[name].model.hidden for name in names}) == 1
+    assert "seed-2_l1-0.0001_hidden-8x4" in made.members
+
+
+def test_values_on_a_command_line():
+    assert parse_values("training.seed", ["0:3", "7"]) == [0, 1, 2, 7]
+    assert parse_values("coefficients.l1", ["0", "1e-5"]) == [0, 1e-5]
+    assert parse_values("model.hidden", ["128,64", "", "32"]) == [[128, 64], [], [32]]
+    assert parse_values("corruption.kind", ["none", "masking"]) == ["none", "masking"]
+    assert parse_values("training.clip_norm", ["None", "1"]) == [None, 1]
+    assert field_path("l1") == field_path("coefficients.l1") == "coefficients.l1"
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"training.seed": [0, 1]},
+        {"model.hidden": [[], [8]], "training.seed": [0]},
+        {"coefficients.l1": [0.0, 1e-3, 1.0]},
+    ],
+)
+def test_the_figure_takes_any_field(swept, axes):
+    row = swept[1].results["members"][0]
+    path, values = next(iter(axes.items()))
+    rows = [row | {name: each[0] for name, each in axes.items()} | {path: value} for value in values]
+    panels = comparison.figure(comparison.results(axes, rows), Config()).axes
+    assert len(panels) == 4 and panels[0].get_xlabel() == path.partition(".")[2]
+    assert (panels[0].get_xscale() == "symlog") == (path == "coefficients.l1")
+
+
+@pytest.mark.slow
+def test_the_script_sweeps_and_refuses(script, tmp_path):
+    config = Config().replace({"training.epochs": 1})
+    (tmp_path / "config.py").write_text(
+        f"from aejax import Config\ndef get_config():\n    return Config.from_dict({config.to_dict()!r})\n"
+    )
+    command = "sweep.py", "config.py", "--sweep.seed", "0:3", "--sweep.l1", "0", "1e-3", "--workdir", "swept"
+    done = script(*command, "--training.batch_size", 64)
+    assert done.returncode == 0, done.stderr
+    assert "| 0.001 | 3 | " in done.stdout and "best: seed-" in done.stdout
+    assert len(list((tmp_path / "swept" / "members").iterdir())) == 6
+    other = script(*command)
+    assert (
+        other.returncode == 1
+        and other.stderr.count("\n") == 1
+        and "training.batch_size: 32 here, 64 there" in other.stderr
+    )
+    wrong = script("sweep.py", "config.py", "--sweep.sigma", "1", "--workdir", "none")
+    assert wrong.returncode == 1 and "no field 'sigma'" in wrong.stderr and not (tmp_path / "none").exists()

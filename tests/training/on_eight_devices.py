@@ -1,0 +1,137 @@
+"""What must hold on several devices; `test_devices.py` runs this file in a process with eight virtual ones.
+
+With plain gradient descent: Adam would hide gradients that are too large by a factor.
+"""
+
+import contextlib
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax import Coefficients, Config, Corruption, Dataset, InputError, Interrupted, Model, Training, fit
+from aejax.config.config import Devices
+from aejax.models.corruption import corrupt
+from aejax.models.randomness import stream
+from aejax.training import loop
+from aejax.training.batches import epoch_order
+from aejax.training.devices import Driver
+
+DRIVEN = [Devices(parallel, count) for parallel in ("jit", "pmap", "shard_map") for count in (1, 2, 4, 8)]
+SGD = Training(epochs=1, batch_size=32, optimizer="sgd")
+MODELS = {  # 20 steps each
+    "denoising": Config(
+        model=Model((128,), 32),
+        corruption=Corruption("gaussian"),
+        coefficients=Coefficients(learning_rate=0.5, noise=0.4),
+        training=SGD,
+    ),
+    "sparse": Config(model=Model((), 32), coefficients=Coefficients(learning_rate=0.5, l1=3.2e-4), training=SGD),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    random = np.random.default_rng(0)
+    images = (random.random((640 + 45, 28, 28, 1)) ** 4 * 255).astype(np.uint8)
+    return Dataset("random", images[:640], images[640:])
+
+
+@pytest.fixture(scope="module")
+def on_one_device(dataset):
+    return {
+        name: fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False)
+        for name, config in MODELS.items()
+    }
+
+
+def on(config, devices):
+    return config.replace({"devices.parallel": devices.parallel, "devices.count": devices.count})
+
+
+def vector(run):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(run.state.params)]).astype(np.float64)
+
+
+def require_same(run, other):
+    distance = np.linalg.norm(vector(run) - vector(other)) / np.linalg.norm(vector(other))
+    assert distance < 1e-6
+    for line, expected in zip(run.history, other.history, strict=True):
+        for group in ("train", "test", "code"):
+            for name, value in expected[group].items():
+                assert np.isclose(line[group][name], value, rtol=1e-5), (group, name)
+
+
+def test_there_are_eight_devices_and_training_moves_the_parameters(on_one_device, dataset):
+    assert len(jax.devices()) == 8
+    for name, config in MODELS.items():
+        still = fit(config.replace({"coefficients.learning_rate": 0.0}), dataset=dataset, progress=False)
+        assert np.linalg.norm(vector(on_one_device[name]) - vector(still)) > 0.01 * np.linalg.norm(vector(still))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("devices", DRIVEN, ids=lambda devices: f"{devices.parallel}-{devices.count}")
+def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name, devices):
+    run = fit(on(MODELS[name], devices), dataset=dataset, progress=False)
+    require_same(run, on_one_device[name])
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap", "shard_map"])
+def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_device, parallel):
+    config = on(MODELS["denoising"], Devices(parallel, 8)).replace({"data.placement": "stream"})
+    require_same(fit(config, dataset=dataset, progress=False), on_one_device["denoising"])
+
+
+def order_and_noise(devices):
+    """The examples of one step and what the model sees of them."""
+    driver = Driver(devices, 32)
+    images = jnp.full((640, 28, 28, 1), 0.5)
+
+    def batch(images, order):
+        examples = driver.share(order)
+        noisy = corrupt("gaussian", stream(0, "corruption"), examples, images[examples], jnp.float32(0.4))
+        shares = examples, noisy
+        return shares if driver.axis is None else jax.lax.all_gather(shares, driver.axis, tiled=True)
+
+    images = driver.replicate(images)
+    return driver.compile(batch, images, shared=lambda _: epoch_order(SGD, 640, jnp.int32(3))[7]).call(images)
+
+
+@pytest.mark.parametrize("devices", DRIVEN, ids=lambda devices: f"{devices.parallel}-{devices.count}")
+def test_order_and_noise_are_the_same_bit_for_bit(devices):
+    examples, noisy = order_and_noise(devices)
+    expected_examples, expected_noisy = order_and_noise(Devices("jit", 1))
+    assert noisy.std() > 0.2
+    assert np.array_equal(examples, expected_examples) and np.array_equal(noisy, expected_noisy)
+
+
+def test_a_run_goes_on_with_another_number_of_devices(dataset, tmp_path, monkeypatch):
+    config = MODELS["denoising"].replace({"training.epochs": 3})
+    whole = fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False)
+
+    @contextlib.contextmanager
+    def at_once():
+        yield types.SimpleNamespace(is_set=iter([False, True]).__next__)  # after the first epoch
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(loop, "stop_requests", at_once)
+        for devices in (Devices("jit", 8), Devices("pmap", 1)):
+            with pytest.raises(Interrupted):
+                fit(on(config, devices), tmp_path, dataset=dataset, progress=False)
+    run = fit(on(config, Devices("shard_map", 4)), tmp_path, dataset=dataset, progress=False)
+    require_same(run, whole)
+
+
+@pytest.mark.parametrize(
+    ("devices", "batch_size", "message"),
+    [
+        (Devices(count=8), 36, r"training.batch_size is 36, which 8 devices do not divide; 32 or 40 would do"),
+        (Devices(), 7, "training.batch_size is 7, which 8 devices do not divide; 8 would do"),
+        (Devices(count=9), 36, "devices.count is 9; there are 8 devices"),
+    ],
+)
+def test_what_the_devices_cannot_do_is_refused_with_the_numbers(devices, batch_size, message):
+    with pytest.raises(InputError, match=message):
+        Driver(devices, batch_size)

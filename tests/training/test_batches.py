@@ -1,0 +1,51 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from aejax import Training
+from aejax.training.batches import epoch_order, in_turn, permutation, steps_per_epoch
+
+
+def test_an_epoch_is_full_batches_of_permutations():
+    training = Training(batch_size=7, passes=3)
+    order = np.asarray(epoch_order(training, 40, jnp.int32(0)))
+    assert order.shape == (steps_per_epoch(training, 40), 7) == (15, 7)
+    for one_pass in order.reshape(3, 35):
+        assert len(set(one_pass)) == 35 and set(one_pass) <= set(range(40))
+    assert not np.array_equal(order[:5], order[5:10])
+
+
+def test_the_order_depends_on_seed_and_epoch_only():
+    orders = {
+        np.asarray(epoch_order(Training(batch_size=8, seed=seed), 64, jnp.int32(epoch))).tobytes()
+        for seed in (0, 1)
+        for epoch in range(3)
+        for _ in range(2)
+    }
+    assert len(orders) == 6
+
+
+def test_in_turn_covers_every_example_once():
+    order = np.asarray(in_turn(23, 10))
+    assert order.shape == (3, 10) and list(order.ravel()[:23]) == list(range(23))
+    assert (order.ravel()[23:] >= 23).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 2**16, 2**16 + 1, 300_000])
+def test_a_permutation_has_everything_once(count):
+    assert np.array_equal(np.sort(permutation(jax.random.key(0), count)), np.arange(count))
+
+
+def test_all_orders_are_as_likely():
+    orders = jax.vmap(permutation, (0, None))(jax.random.split(jax.random.key(0), 24_000), 4)
+    counts = np.unique(np.asarray(orders), axis=0, return_counts=True)[1]
+    assert len(counts) == 24 and stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_no_bit_of_a_place_shows_where_a_thing_was():
+    count = 2**13
+    moved = np.asarray(permutation(jax.random.key(0), count)) ^ np.arange(count)
+    ones = (moved[:, None] >> np.arange(13) & 1).sum(axis=0)
+    assert stats.chisquare(np.stack([ones, count - ones]), axis=0).pvalue.min() > 1e-4

@@ -1,0 +1,86 @@
+from typing import NamedTuple
+
+import pytest
+
+from aejax.training.chunks import Pace, chunks
+
+
+class State(NamedTuple):
+    step: int
+    params: None = None
+
+
+class Programs(NamedTuple):
+    """Programs that only count."""
+
+    flops = staticmethod(lambda count: 1.0)
+    train = staticmethod(lambda state, count: (State(state.step + count), {"total": [state.step + 1] * count}))
+    evaluate = staticmethod(lambda params: {})
+    snapshot = staticmethod(lambda state: state)
+
+
+def run(lengths, state=0, keep=(), stop_before=99):
+    """Chunks of an epoch of 10 steps, two epochs; returns their steps, kept states and evaluations."""
+    calls = iter(range(100))
+
+    def decide():
+        call = next(calls)
+        return lengths[min(call, len(lengths) - 1)], call in keep, call >= stop_before
+
+    return [
+        (len(chunk.terms["total"]), chunk.state and chunk.state.step, chunk.sums is not None)
+        for chunk in chunks(Programs(), State(state), 10, 20, decide)
+    ]
+
+
+def test_chunks_end_where_epochs_end():
+    assert run([10]) == [(10, 10, True), (10, 20, True)]
+    assert run([4, 4, 7]) == [(4, None, False), (4, None, False), (2, 10, True), (7, None, False), (3, 20, True)]
+    assert run([10], state=13) == [(7, 20, True)]
+    assert run([10], state=20) == []
+
+
+def test_a_stop_keeps_the_state_of_the_chunk_in_flight():
+    assert run([4], stop_before=1) == [(4, 4, False)]
+    assert run([4], stop_before=3) == [(4, None, False), (4, None, False), (2, 10, True)]
+    assert run([4], stop_before=0) == []
+
+
+def test_a_state_is_kept_where_it_was_asked_for():
+    assert run([4], keep={1}) == [
+        (4, None, False),
+        (4, 8, False),
+        (2, 10, True),
+        (4, None, False),
+        (4, None, False),
+        (2, 20, True),
+    ]
+
+
+def test_the_next_chunk_is_on_the_device_before_one_is_looked_at():
+    decided = []
+    following = chunks(Programs(), State(0), 10, 20, lambda: (decided.append(0) or 4, False, False))
+    next(following)
+    assert len(decided) == 2
+
+
+def test_a_long_epoch_is_cut_and_a_short_one_is_not():
+    assert Pace(1000, lambda count: 2e7).steps == 1000  # a second in all
+    assert Pace(1000, lambda count: 2e9).steps == 50
+    assert Pace(1000, lambda count: 2e12).steps == 1
+    assert Pace(1000, lambda count: 0).steps == 1000  # the compiler does not tell
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(30.0, 100), (10.0, 300), (2.0, 1000), (0.2, 1000)])
+def test_a_chunk_of_another_duration_than_estimated_is_corrected(seconds, steps):
+    pace = Pace(1000, lambda count: 0)
+    pace.measured(1000, seconds)
+    assert pace.steps == steps
+
+
+def test_a_chunk_that_is_too_short_grows_and_a_rest_tells_nothing():
+    pace = Pace(1000, lambda count: 2e9)
+    pace.measured(7, 0.001)
+    assert pace.steps == 50
+    pace.measured(50, 0.1)
+    assert pace.steps == 1000

@@ -1,0 +1,88 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax import Dataset
+from aejax.training.batches import epoch_order, steps_per_epoch
+from aejax.training.devices import Driver
+from aejax.training.epoch import build_programs, summarize
+from aejax.training.step import Batch, build_steps
+
+
+def programs_of(config, dataset, state, steps):
+    return build_programs(steps, config, Driver(config.devices, config.training.batch_size), state, dataset)
+
+
+def test_an_epoch_is_its_steps_one_after_another(small):
+    config, dataset = small
+    config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2, "coefficients.l1": 0.01})
+    steps = build_steps(config, dataset.image_shape, steps_per_epoch(config.training, 80))
+    programs = programs_of(config, dataset, steps.init(), steps)
+    second = steps.init()._replace(step=jnp.int32(5))  # 80 images in batches of 16: the second epoch
+    after, terms = programs.train(second, 5)
+    state, one_by_one = steps.init()._replace(step=jnp.int32(5)), []
+    coefficients = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+    for examples in epoch_order(config.training, 80, jnp.int32(1)):
+        batch = Batch(jnp.asarray(dataset.train)[examples], examples)
+        state, step_terms = jax.jit(steps.train)(state, batch, coefficients)
+        one_by_one.append(float(step_terms["total"]))
+    assert np.allclose(terms["total"], one_by_one, rtol=1e-5)
+    for ours, theirs in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+        assert np.allclose(ours, theirs, atol=1e-5)
+
+
+def test_evaluation_counts_every_example_once(small, monkeypatch):
+    config, dataset = small  # 23 test images
+    config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3, "coefficients.l1": 0.1})
+    steps = build_steps(config, dataset.image_shape)
+    state = steps.init()
+    coefficients = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+    terms, codes = steps.evaluate(state.params, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
+    for batch in (5, 23, 1000):
+        monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", batch)
+        programs = programs_of(config, dataset, state, steps)
+        test, code = summarize(programs.evaluate(state.params), 23, config.model.code_size)
+        assert all(np.isclose(test[name], terms[name].mean(), rtol=1e-5) for name in terms)
+        assert np.isclose(code["mean"], codes.mean(), rtol=1e-5)
+        assert np.isclose(code["variance"], codes.var(), rtol=1e-4)
+        assert np.isclose(code["fraction_zero"], (codes == 0).mean())
+
+
+def test_the_state_is_donated_and_a_snapshot_outlives_it(small):
+    config, dataset = small
+    steps = build_steps(config, dataset.image_shape)
+    state = jax.jit(steps.init)()
+    programs = programs_of(config, dataset, state, steps)
+    kept, before = programs.snapshot(state), jax.tree.map(np.array, state)
+    programs.train(state, 5)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
+    for ours, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(before), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+SPATIAL = {"model.hidden": (), "model.channels": (32,), "model.spatial_code": True, "model.code_size": 7 * 7 * 32}
+
+
+@pytest.mark.parametrize("changes", [{}, SPATIAL], ids=["dense", "convolutional"])
+@pytest.mark.parametrize("placement", ["device", "stream"])
+def test_chunks_of_any_length_are_the_whole_bit_for_bit(small, changes, placement):
+    config, dataset = small
+    if changes:  # of the usual size: the compiler's choices depend on it
+        random = np.random.default_rng(0)
+        images = (random.random((653, 28, 28, 1)) ** 4 * 255).astype(np.uint8)
+        dataset = Dataset("random", images[:640], images[640:])
+        config = config.replace({"training.batch_size": 128})
+    noisy = {"corruption.kind": "gaussian", "coefficients.noise": 0.3, "data.placement": placement}
+    config = config.replace(noisy | changes)
+    steps = build_steps(config, dataset.image_shape, 5)
+    programs = programs_of(config, dataset, steps.init(), steps)
+    whole, whole_terms = programs.train(steps.init(), 5)
+    state, parts = steps.init(), []
+    for count in (1, 3, 1):
+        state, terms = programs.train(state, count)
+        parts.append(terms)
+    for name, values in whole_terms.items():
+        assert np.array_equal(np.concatenate([terms[name] for terms in parts]), values)
+    for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(whole), strict=True):
+        assert np.array_equal(ours, theirs)

@@ -1,0 +1,297 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import aejax
+from aejax import Config, Dataset, Diverged, InputError, Interrupted, fit, load
+from aejax.training import loop
+
+TRAIN = Path(__file__).parents[2] / "experiments" / "train.py"
+
+
+def leaves(run):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
+
+
+def without_clock(lines):
+    return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def one_run(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    config, dataset = small
+    return folder, fit(config, folder, dataset=dataset, progress=False)
+
+
+@pytest.fixture
+def finished(one_run, tmp_path):
+    """A finished run of `small`, in a copy of its workdir."""
+    folder, run = one_run
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return run
+
+
+def test_it_learns_digits(digits):
+    run = fit(Config().replace({"training.epochs": 6, "training.passes": 5}), dataset=digits, progress=False)
+    mean = digits.train.mean(axis=0) / 255
+    test = digits.test / 255
+    p = np.clip(mean, 1e-6, 1 - 1e-6)
+    of_the_mean_image = -(test * np.log(p) + (1 - test) * np.log(1 - p)).mean()
+    assert run.summary["test"]["reconstruction"] < 0.8 * of_the_mean_image
+    totals = [line["train"]["total"] for line in run.history]
+    assert totals == sorted(totals, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind"),
+    [("mse", "none"), ("bce", "gaussian"), ("mse", "gaussian"), ("bce", "masking"), ("bce", "salt_and_pepper")],
+)
+def test_every_loss_and_corruption_trains(small, loss, kind):
+    config, dataset = small
+    config = config.replace(
+        {"loss.reconstruction": loss, "corruption.kind": kind, "coefficients.noise": 0.2 * (kind != "none")}
+    )
+    run = fit(config, dataset=dataset, progress=False)
+    assert run.history[-1]["train"]["total"] < run.history[0]["train"]["total"]
+    assert ("test_nats_per_image" in run.summary) == (loss == "bce")
+
+
+def test_an_array_is_enough():
+    images = np.random.default_rng(0).random((60, 6, 6)).astype(np.float32)
+    run = fit(Config().replace({"training.epochs": 2}), dataset=images, progress=False)
+    assert run.summary["epochs"] == 2 and run.encode(images).shape == (60, 32)
+
+
+def test_what_a_run_leaves_behind(small, tmp_path, finished):
+    config, run = small[0], finished
+    described = json.loads((tmp_path / "config.json").read_text())
+    assert Config.from_dict({name: described[name] for name in config.to_dict()}) == config
+    assert set(described["versions"]) >= {"python", "jax", "flax", "orbax-checkpoint"} and described["device"]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == run.history and [line["epoch"] for line in lines] == [1, 2, 3]
+    assert [line["step"] for line in lines] == [5, 10, 15]
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary == run.summary
+    assert set(summary) >= {"step", "epochs", "seconds", "images_per_second", "train", "test", "code"}
+    for part in ("train", "test"):
+        assert set(summary[part]) == {"reconstruction", "l1", "total"}
+    assert set(summary["code"]) == {"mean", "variance", "fraction_zero"}
+    assert list(tmp_path.glob("events.out.tfevents*"))
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(small, tmp_path, finished, capsys):
+    (config, dataset), first = small, finished
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    again = fit(config, tmp_path, dataset=dataset)
+    assert "finished" in capsys.readouterr().out
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(first), leaves(again), strict=True))
+    assert again.summary == first.summary and (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_workdir_of_another_run_is_refused(small, tmp_path, finished):
+    config, dataset = small
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"training\.epochs: 4 here, 3 there"):
+        fit(config.replace({"training.epochs": 4}), tmp_path, dataset=dataset, progress=False)
+    with pytest.raises(InputError, match="other images"):
+        fit(config, tmp_path, dataset=Dataset("small", dataset.train, dataset.test[::-1]), progress=False)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_a_workdir_that_cannot_be_written_is_refused(small, tmp_path):
+    config, dataset = small
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        fit(config, tmp_path / "file" / "run", dataset=dataset, progress=False)
+
+
+def test_a_stopped_run_goes_on_as_if_never_stopped(small, tmp_path):
+    config, dataset = small
+    config = config.replace(
+        {"training.schedule": "cosine", "corruption.kind": "gaussian", "coefficients.noise": 0.3, "training.epochs": 5}
+    )
+    whole = fit(config, tmp_path / "whole", dataset=dataset, progress=False)
+    stopped = fit(config, tmp_path / "stopped", dataset=dataset, progress=False)
+    # As a kill would leave it: the newest checkpoint and the summary missing, the last line torn.
+    shutil.rmtree(tmp_path / "stopped" / "checkpoints" / str(stopped.summary["step"]))
+    (tmp_path / "stopped" / "summary.json").unlink()
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes()[:-40])
+    resumed = fit(config, tmp_path / "stopped", dataset=dataset, progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(resumed), strict=True))
+    assert without_clock(whole.history) == without_clock(resumed.history)
+    assert without_clock(map(json.loads, metrics.read_text().splitlines())) == without_clock(whole.history)
+
+
+def test_records_that_lack_an_epoch_are_refused(small, tmp_path, finished):
+    config, dataset = small
+    (tmp_path / "summary.json").unlink()
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(InputError, match=r"metrics\.jsonl has 1 whole lines, but 3 epochs"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+
+
+def test_a_finished_run_without_its_checkpoints_is_refused(small, tmp_path, finished):
+    config, dataset = small
+    shutil.rmtree(tmp_path / "checkpoints")
+    with pytest.raises(InputError, match="checkpoints are gone"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint_before(small, tmp_path):
+    config, dataset = small
+    config = config.replace({"loss.reconstruction": "mse", "coefficients.learning_rate": 1e18, "training.epochs": 9})
+    with pytest.raises(Diverged, match=r"at step \d+: the term (reconstruction|l1) is .*learning_rate"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["test"]["total"]) for line in lines)
+    assert not (tmp_path / "summary.json").exists()
+    if lines:
+        assert all(np.isfinite(leaf).all() for leaf in leaves(load(tmp_path)))
+
+
+def test_divergence_names_the_step_and_the_term():
+    from aejax.training.loop import _require_finite
+
+    good = np.zeros(4, np.float32)
+    bad = np.array([0, 0, np.inf, np.nan], np.float32)
+    with pytest.raises(Diverged, match="at step 103: the term l1 is inf"):
+        _require_finite({"reconstruction": good, "l1": bad, "total": bad}, {"total": 0.0}, 104)
+    with pytest.raises(Diverged, match="test loss is not finite after step 104"):
+        _require_finite({"total": good}, {"reconstruction": np.nan, "total": np.nan}, 104)
+    _require_finite({"total": good}, {"total": 0.0}, 104)
+
+
+@pytest.mark.slow
+def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_path):
+    config = aejax.Config().replace(
+        {"training.epochs": 8, "training.passes": 10, "corruption.kind": "gaussian", "coefficients.noise": 0.4}
+    )
+    (tmp_path / "config.py").write_text(
+        f"from aejax import Config\ndef get_config():\n    return Config.from_dict({config.to_dict()!r})\n"
+    )
+    whole = fit(config, dataset=digits, progress=False)
+    metrics = tmp_path / "stopped" / "metrics.jsonl"
+    command = [sys.executable, TRAIN, "config.py", "--workdir", "stopped"]
+    done = 0
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > done):
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 75 and error.count("\n") == 1 and "run the same command to go on" in error
+        done = metrics.read_text().count("\n")
+        assert done < 8 and not (tmp_path / "stopped" / "summary.json").exists()
+    resumed = script("train.py", "config.py", "--workdir", "stopped")
+    assert resumed.returncode == 0, resumed.stderr
+    same = load(tmp_path / "stopped")
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(same), strict=True))
+    assert without_clock(whole.history) == without_clock(same.history)
+
+
+def flip(newest):
+    file = max((newest / "arrays").rglob("d/*"), key=lambda file: file.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def cut(newest):
+    (newest / "arrays" / "_CHECKPOINT_METADATA").unlink()
+    (newest / "manifest.json").write_bytes(b"{}")
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+def test_damage_to_the_newest_checkpoint_costs_an_epoch_and_no_more(small, tmp_path, finished, damage):
+    (config, dataset), whole = small, finished
+    newest = tmp_path / "checkpoints" / str(whole.summary["step"])
+    damage(newest)
+    assert load(tmp_path).state.step == 10  # who only reads goes back to the one before
+    again = fit(config, tmp_path, dataset=dataset, progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(again), strict=True))
+    assert without_clock(again.history) == without_clock(whole.history)
+    assert (tmp_path / "damaged" / newest.name).is_dir()
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(load(tmp_path)), strict=True))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(small, tmp_path, finished):
+    config, dataset = small
+    for checkpoint in (tmp_path / "checkpoints").iterdir():
+        flip(checkpoint)
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole|has no whole checkpoint"):
+        load(tmp_path)
+
+
+def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_after):
+    config, dataset = small
+    config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2})
+    whole = fit(config, dataset=dataset, progress=False)
+
+    with stop_after(2):
+        for step in (2, 4, 5):  # an epoch has five
+            with pytest.raises(Interrupted, match=f"after step {step} of 15"):
+                fit(config, tmp_path, dataset=dataset, progress=False)
+            assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == step // 5
+    resumed = fit(config, tmp_path, dataset=dataset, progress=False)
+    assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(resumed), strict=True))
+    assert without_clock(resumed.history) == without_clock(whole.history)
+
+
+def test_a_state_that_a_finite_loss_hides_is_not_saved(small, tmp_path, monkeypatch):
+    config, dataset = small
+    real = loop.build_programs
+
+    def spoiled(*arguments):
+        programs = real(*arguments)
+        return programs._replace(
+            snapshot=lambda state: programs.snapshot(state)._replace(opt_state={"w": np.float32([np.nan])})
+        )
+
+    monkeypatch.setattr(loop, "build_programs", spoiled)
+    with pytest.raises(Diverged, match=r"not finite after step 5: opt_state\['w'\]"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    assert not list((tmp_path / "checkpoints").glob("[0-9]*"))
+
+
+def test_a_second_run_in_the_same_workdir_is_refused(small, tmp_path):
+    from aejax.training.record import Record, describe
+
+    config, dataset = small
+    first = Record(tmp_path, describe(config, dataset))
+    with pytest.raises(InputError, match="another run is under way"):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    first.close()
+    fit(config, tmp_path, dataset=dataset, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "[]", "config.json"),
+        ("config.json", "{", "config.json"),
+        ("config.json", '{"model": {}}', "config.json"),
+        ("summary.json", "{}", r"summary\.json is damaged"),
+        ("summary.json", "{", r"summary\.json is damaged"),
+        ("metrics.jsonl", "5\n", "0 whole lines"),
+        ("metrics.jsonl", "\0\udcff", "0 whole lines"),
+    ],
+)
+def test_damaged_records_are_named_in_one_line(small, tmp_path, finished, name, content, message):
+    config, dataset = small
+    (tmp_path / name).write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=message) as refused:
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    assert "\n" not in str(refused.value)

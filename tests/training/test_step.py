@@ -1,0 +1,117 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax import Training
+from aejax.training.step import Batch, build_steps, learning_rate_schedule, unit_interval
+
+
+def coefficients(config):
+    return {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+
+
+def batch_of(dataset, size=16):
+    return Batch(jnp.asarray(dataset.train[:size]), jnp.arange(size))
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gradient(small):
+    config, dataset = small
+    steps = build_steps(config, dataset.image_shape)
+    state = steps.init()
+    after, terms = steps.train(state, batch_of(dataset), coefficients(config))
+
+    def total(params):
+        terms, _ = steps.evaluate(params, batch_of(dataset), coefficients(config))
+        return terms["total"].mean()
+
+    gradient = flat(jax.grad(total)(state.params))
+    moved = flat(after.params) - flat(state.params)
+    clear = np.abs(gradient) > 1e-5
+    assert clear.mean() > 0.8
+    assert np.allclose(moved[clear], -1e-2 * np.sign(gradient[clear]), rtol=1e-2)
+    assert after.step == 1 and np.isclose(terms["total"], total(state.params), rtol=1e-6)
+
+
+def test_a_penalty_enters_the_total_and_its_gradient(small):
+    config, dataset = small
+    steps = build_steps(config, dataset.image_shape)
+    weighted = coefficients(config) | {"l1": jnp.float32(0.7)}
+    _, terms = steps.train(steps.init(), batch_of(dataset), weighted)
+    _, codes = steps.evaluate(steps.init().params, batch_of(dataset), weighted)
+    assert np.isclose(terms["l1"], 0.7 * np.abs(codes).sum(axis=1).mean(), rtol=1e-5)
+    assert np.isclose(terms["total"], terms["reconstruction"] + terms["l1"], rtol=1e-6)
+    state = steps.init()
+    for _ in range(40):
+        state, _ = steps.train(state, batch_of(dataset), weighted)
+    _, shrunk = steps.evaluate(state.params, batch_of(dataset), weighted)
+    assert jnp.abs(shrunk).sum() < 0.2 * jnp.abs(codes).sum()
+
+
+def test_another_value_of_a_coefficient_compiles_nothing(small):
+    config, dataset = small
+    steps = build_steps(config, dataset.image_shape)
+    train = jax.jit(steps.train)
+    state = jax.jit(steps.init)()
+    for rate in (1e-3, 1e-2, 0.5):
+        state, _ = train(state, batch_of(dataset), coefficients(config) | {"learning_rate": jnp.float32(rate)})
+    assert train._cache_size() == 1
+
+
+def test_noise_is_fresh_at_every_step_and_fixed_in_evaluation(small):
+    config, dataset = small
+    config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.5})
+    steps = build_steps(config, dataset.image_shape)
+    state, frozen = steps.init(), coefficients(config) | {"learning_rate": jnp.float32(0)}
+    state, first = steps.train(state, batch_of(dataset), frozen)
+    _, second = steps.train(state, batch_of(dataset), frozen)
+    assert first["total"] != second["total"]
+    once, _ = steps.evaluate(state.params, batch_of(dataset), frozen)
+    again, _ = steps.evaluate(state.params, batch_of(dataset), frozen)
+    assert np.array_equal(once["total"], again["total"])
+    clean, _ = steps.evaluate(state.params, batch_of(dataset), frozen | {"noise": jnp.float32(0)})
+    assert not np.array_equal(once["total"], clean["total"])
+
+
+def test_clipping_bounds_the_gradient_that_adam_sees(small):
+    config, dataset = small
+    config = config.replace({"training.clip_norm": 1e-3})
+    steps = build_steps(config, dataset.image_shape)
+    after, _ = steps.train(steps.init(), batch_of(dataset), coefficients(config))
+    first_moment = flat(after.opt_state[1].mu) / (1 - 0.9)
+    assert np.isclose(np.linalg.norm(first_moment), 1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("training", "at", "factor"),
+    [
+        (Training(epochs=4), 399, 1.0),
+        (Training(epochs=4, warmup_epochs=2), 0, 0.0),
+        (Training(epochs=4, warmup_epochs=2), 50, 0.25),
+        (Training(epochs=4, warmup_epochs=2), 300, 1.0),
+        (Training(epochs=4, schedule="cosine"), 0, 1.0),
+        (Training(epochs=4, schedule="cosine"), 200, 0.5),
+        (Training(epochs=4, schedule="cosine"), 400, 0.0),
+        (Training(epochs=4, schedule="cosine", warmup_epochs=1), 50, 0.5),
+        (Training(epochs=4, schedule="cosine", warmup_epochs=1), 250, 0.5),
+    ],
+)
+def test_schedules(training, at, factor):
+    assert np.isclose(learning_rate_schedule(training, 100)(jnp.int32(at)), factor, atol=1e-6)
+
+
+def test_uint8_pixels_become_unit_interval_and_floats_stay():
+    assert np.allclose(unit_interval(jnp.array([0, 51, 255], jnp.uint8)), [0, 0.2, 1])
+    assert np.array_equal(unit_interval(jnp.array([-1.0, 7.0])), [-1, 7])
+
+
+def test_weights_follow_from_the_seed(small):
+    config, dataset = small
+    first, again = (build_steps(config, dataset.image_shape).init() for _ in range(2))
+    other = build_steps(config.replace({"training.seed": 1}), dataset.image_shape).init()
+    assert np.array_equal(flat(first.params), flat(again.params))
+    assert not np.array_equal(flat(first.params), flat(other.params))
