@@ -30,6 +30,7 @@ _ROOMS = {
     "Encoder": "models",
     "Decoder": "models",
     "Output": "models",
+    "Context": "models",
     "Variational": "models",
     "Posterior": "models",
     "fit": "evaluation",
@@ -39,6 +40,7 @@ _ROOMS = {
     "load": "evaluation",
     "evaluate": "evaluation",
     "Diverged": "training",
+    "Finish": "training",
     "Interrupted": "training",
     "PeerLost": "training",
 }

@@ -1,9 +1,9 @@
 """What is to be trained: the typed configuration, its checks, grids of it, and files of the user's own.
 
-    config.py        Config and its sections; model.py has the section `model`
+    config.py        Config; its larger sections are in model.py, training.py and devices.py
     checks.py        what a value may be, and the one line that refuses it
     grid.py          the axes of a sweep, and the members that they make
-    user_files.py    Python files of the user's: a configuration, a model's class
+    user_files.py    Python files of the user's: a configuration, a model's class, an optimizer
     command_line.py  what the experiment scripts share; launch.py starts several processes of one run
     environment.py   where prepared data lives, and what JAX is told before it starts
 
@@ -11,9 +11,11 @@ Nothing here imports JAX, so that `--help` and a refused value answer at once.
 """
 
 from aejax.config.checks import AejaxError, InputError, Stopped
-from aejax.config.config import Coefficients, Config, Corruption, Data, Devices, Hosts, Loss, Training
+from aejax.config.config import Config, Corruption, Data, Loss
+from aejax.config.devices import Devices, Hosts
 from aejax.config.model import Model
-from aejax.config.user_files import load_config, model_class
+from aejax.config.training import Coefficients, Training
+from aejax.config.user_files import load_config
 
 __all__ = [
     "AejaxError",
@@ -29,5 +31,4 @@ __all__ = [
     "Stopped",
     "Training",
     "load_config",
-    "model_class",
 ]

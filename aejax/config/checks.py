@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
+from collections.abc import Mapping
 from typing import Literal
 
 
@@ -34,6 +35,33 @@ def is_seed(value: object) -> bool:
 
 def is_non_negative(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+
+
+def is_own(value: object) -> bool:
+    """Whether it names something of the user's own: FILE.py:NAME or MODULE:NAME."""
+    return isinstance(value, str) and all(value.rpartition(":"))
+
+
+class Named(dict):
+    """Values by name, as a part of a configuration: nobody changes them, and lists become tuples."""
+
+    def __init__(self, *given: object, **named: object) -> None:
+        values = dict(*given, **named)
+        super().__init__({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def __hash__(self) -> int:
+        return hash(tuple(sorted(self.items(), key=lambda item: item[0])))
+
+    def _refuse(self, *_: object, **__: object) -> None:
+        raise TypeError("a configuration is not changed; Config.replace makes another")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+
+def require_names(values: object, name: str) -> None:
+    """Check that a section of names chosen by the user is one: identifiers, so that a command line can name them."""
+    holds = isinstance(values, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in values)
+    require(holds, name, values, "a mapping of names (letters, digits and _) to values")
 
 
 def require_choices(section: object, prefix: str) -> None:

@@ -15,7 +15,8 @@ from typing import Annotated, TypeVar
 
 import tyro
 
-from aejax.config.config import AejaxError, Config, InputError, Stopped
+from aejax.config.checks import AejaxError, InputError, Stopped
+from aejax.config.config import Config
 from aejax.config.environment import keep_compiled_programs
 
 T = TypeVar("T")

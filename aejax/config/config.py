@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from aejax.config.checks import (
-    AejaxError,
     InputError,
-    Stopped,
-    is_count,
+    Named,
     is_non_negative,
+    is_own,
     is_seed,
     require,
     require_choices,
+    require_names,
 )
+from aejax.config.devices import Devices, Hosts
 from aejax.config.model import Model
-
-__all__ = ["AejaxError", "Config", "InputError", "Stopped"]
+from aejax.config.training import Coefficients, Training
 
 
 @dataclass(frozen=True)
@@ -80,128 +80,6 @@ class Corruption:
 
 
 @dataclass(frozen=True)
-class Coefficients:
-    """Numbers that enter the compiled program as values: another value compiles nothing."""
-
-    learning_rate: float = 1e-3
-    """step size of the optimizer, times the schedule"""
-    l1: float = 0.0
-    """weight of the code's L1 norm (sum over units, mean over examples)"""
-    noise: float = 0.0
-    """standard deviation of gaussian corruption, or probability that a pixel is masked or replaced"""
-    beta: float = 1.0
-    """weight of a variational model's KL divergence, times its warm-up"""
-    free_bits: float = 0.0
-    """nats of KL divergence that each unit of a variational code has without paying more"""
-    rate_penalty: float = 0.0
-    """weight of the KL divergence of the rate from each unit's mean activation (sum over units)"""
-    rate: float = 0.05
-    """the target of that mean activation"""
-    penalty: float = 0.0
-    """weight of the penalties that a model of your own returns"""
-
-    def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            require(is_non_negative(value), f"coefficients.{name}", value, "a finite number of at least 0")
-
-
-@dataclass(frozen=True)
-class Training:
-    """How long, in what batches, with which randomness."""
-
-    epochs: int = 10
-    """number of epochs; each is one compiled program"""
-    passes: int = 1
-    """passes over the training set in an epoch (more than one gives a small dataset epochs of a useful length)"""
-    batch_size: int = 32
-    """examples per step; the last, smaller batch of a pass is dropped"""
-    seed: int = 0
-    """of everything random: initial weights, order of examples, corruption"""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """of the learning rate after the warm-up: constant, or a cosine down to 0"""
-    warmup_epochs: int = 0
-    """epochs over which the learning rate rises linearly from 0"""
-    beta_warmup_epochs: int = 0
-    """epochs over which coefficients.beta rises linearly from 0"""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam, or plain gradient descent"""
-    clip_norm: float | None = None
-    """largest global norm of the gradient; None does not clip"""
-
-    def __post_init__(self) -> None:
-        require_choices(self, "training")
-        for name in ("epochs", "passes", "batch_size"):
-            require(
-                is_count(getattr(self, name)), f"training.{name}", getattr(self, name), "a whole number of at least 1"
-            )
-        require(is_seed(self.seed), "training.seed", self.seed, "a whole number from 0 to 2**32 - 1")
-        require(
-            isinstance(self.warmup_epochs, int) and 0 <= self.warmup_epochs < self.epochs,
-            "training.warmup_epochs",
-            self.warmup_epochs,
-            f"from 0 to {self.epochs - 1}, below training.epochs",
-        )
-        require(
-            isinstance(self.beta_warmup_epochs, int) and self.beta_warmup_epochs >= 0,
-            "training.beta_warmup_epochs",
-            self.beta_warmup_epochs,
-            "a whole number of at least 0",
-        )
-        require(
-            self.clip_norm is None or (is_non_negative(self.clip_norm) and self.clip_norm > 0),
-            "training.clip_norm",
-            self.clip_norm,
-            "above 0, or None",
-        )
-
-
-@dataclass(frozen=True)
-class Devices:
-    """What a run is computed on; the result does not depend on it."""
-
-    parallel: Literal["jit", "pmap", "shard_map"] = "jit"
-    """how several devices are driven: by the compiler (jit), or each with its share of the batch"""
-    count: int | None = None
-    """number of devices; None takes all that there are"""
-
-    def __post_init__(self) -> None:
-        require_choices(self, "devices")
-        require(self.count is None or is_count(self.count), "devices.count", self.count, "at least 1, or None for all")
-
-
-@dataclass(frozen=True)
-class Hosts:
-    """The processes that make one run together, usually one per host; the result does not depend on them."""
-
-    coordinator: str | None = None
-    """HOST:PORT at which process 0 can be reached by all; auto where JAX finds the others by itself (TPU pods,
-    SLURM); None runs in this process alone"""
-    count: int | None = None
-    """number of processes; not with auto"""
-    index: int | None = None
-    """which of them this one is, from 0; not with auto"""
-    heartbeat_seconds: int = 10
-    """a process that is silent for so long counts as dead"""
-    startup_seconds: int = 60
-    """how long to wait for all processes at the start"""
-
-    def __post_init__(self) -> None:
-        for name in ("heartbeat_seconds", "startup_seconds"):
-            require(is_count(getattr(self, name)), f"hosts.{name}", getattr(self, name), "a whole number above 0")
-        if self.coordinator in (None, "auto"):
-            for name in ("count", "index"):
-                value = getattr(self, name)
-                require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
-            return
-        _, _, port = str(self.coordinator).rpartition(":")
-        holds = port.isdecimal() and len(str(self.coordinator)) > len(port) + 1
-        require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
-        require(is_count(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
-        holds = isinstance(self.index, int) and 0 <= self.index < self.count
-        require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")
-
-
-@dataclass(frozen=True)
 class Config:
     """Everything that determines a run.
 
@@ -213,11 +91,18 @@ class Config:
     loss: Loss = field(default_factory=Loss)
     corruption: Corruption = field(default_factory=Corruption)
     coefficients: Coefficients = field(default_factory=Coefficients)
+    weights: Mapping[str, float] = field(default_factory=Named)
+    """weight of each term of the loss that a model of your own adds, by the term's name, 1 where none is given:
+    --weights.NAME"""
     training: Training = field(default_factory=Training)
     devices: Devices = field(default_factory=Devices)
     hosts: Hosts = field(default_factory=Hosts)
 
     def __post_init__(self) -> None:
+        require_names(self.weights, "weights")
+        for name, value in self.weights.items():
+            require(is_non_negative(value), f"weights.{name}", value, "a finite number of at least 0")
+        object.__setattr__(self, "weights", Named({name: float(value) for name, value in self.weights.items()}))
         for part in dataclasses.fields(self):
             value = getattr(self, part.name)
             require(isinstance(value, part.default_factory), part.name, value, f"a {part.default_factory.__name__}")
@@ -234,35 +119,53 @@ class Config:
             noise,
             f"a probability from 0 to 1 while corruption.kind is {kind}",
         )
-        self._require_kind()
+        optimizer, decay = self.training.optimizer, self.coefficients.weight_decay
+        allowed = f"0 while training.optimizer is {optimizer} (or choose adamw)"
+        require(decay == 0 or optimizer not in ("adam", "sgd"), "coefficients.weight_decay", decay, allowed)
+        self._require_sparsity()
+        if not is_own(self.model.kind):
+            self.require_kind(variational=self.model.kind == "variational")
+            allowed = f"empty while model.kind is {self.model.kind}, whose terms are weighted by coefficients"
+            require(not self.weights, "weights", dict(self.weights), allowed)
 
-    def _require_kind(self) -> None:
-        """Refuse what the kind of model would ignore, or cannot be trained with."""
-        model, loss, weights = self.model, self.loss, self.coefficients
-        ours = f"while model.kind is {model.kind}"
-        if model.kind == "variational":
-            require(loss.pixels == "sum", "loss.pixels", loss.pixels, f"sum {ours}: the ELBO is in nats per image")
-        if model.kind == "plain":
-            for section, name, only in (
-                ("coefficients", "beta", 1.0),
-                ("coefficients", "free_bits", 0.0),
-                ("coefficients", "penalty", 0.0),
-                ("model", "samples", 1),
-                ("loss", "bound", "elbo"),
-                ("training", "beta_warmup_epochs", 0),
-            ):
-                value = getattr(getattr(self, section), name)
-                require(value == only, f"{section}.{name}", value, f"{only} {ours}")
-        if loss.bound == "importance":
-            require(weights.free_bits == 0, "coefficients.free_bits", weights.free_bits, "0 with loss.bound importance")
+    def _require_sparsity(self) -> None:
+        loss, weights = self.loss, self.coefficients
         if loss.sparsity == "rate":
-            code = model.code_activation or model.activation
+            code = self.model.code_activation or self.model.activation
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
             require(0 < weights.rate < 1, "coefficients.rate", weights.rate, "between 0 and 1")
             require(weights.l1 == 0, "coefficients.l1", weights.l1, "0 while loss.sparsity is rate")
         else:
             allowed = "0 while loss.sparsity is l1"
             require(weights.rate_penalty == 0, "coefficients.rate_penalty", weights.rate_penalty, allowed)
+
+    def require_kind(self, variational: bool) -> None:
+        """Refuse what the loss of a kind of model would ignore, or compute in other units.
+
+        Raises:
+            InputError: a field has no meaning for this kind.
+        """
+        loss, ours = self.loss, f"while model.kind is {self.model.kind}"
+        if variational:
+            require(loss.pixels == "sum", "loss.pixels", loss.pixels, f"sum {ours}: the ELBO is in nats per image")
+            floor = self.coefficients.free_bits
+            require(loss.bound == "elbo" or floor == 0, "coefficients.free_bits", floor, "0 with loss.bound importance")
+            return
+        for section, name, only in (
+            ("coefficients", "beta", 1.0),
+            ("coefficients", "free_bits", 0.0),
+            ("model", "samples", 1),
+            ("loss", "bound", "elbo"),
+            ("training", "beta_warmup_epochs", 0),
+        ):
+            value = getattr(getattr(self, section), name)
+            require(value == only, f"{section}.{name}", value, f"{only} {ours}")
+
+    @property
+    def traced(self) -> dict[str, float]:
+        """The numbers that enter the compiled program as values: coefficients, and each weight as `weights.NAME`."""
+        weights = {f"weights.{name}": value for name, value in self.weights.items()}
+        return dataclasses.asdict(self.coefficients) | weights
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
         """A copy with some fields changed, each named by its path, as in `{"model.code_size": 16}`.
@@ -272,10 +175,14 @@ class Config:
         """
         values = self.to_dict()
         for path, value in changes.items():
-            section, _, name = path.partition(".")
-            if not isinstance(values.get(section), dict) or name not in values[section]:
+            section, _, name = path.rpartition(".")
+            if section in ("weights", "model.options"):
+                named = values["weights"] if section == "weights" else values["model"]["options"]
+                named[name] = value
+            elif isinstance(values.get(section), dict) and name in values[section]:
+                values[section][name] = value
+            else:
                 raise InputError(f"there is no field {path!r} in the configuration")
-            values[section][name] = value
         return Config.from_dict(values)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -286,24 +193,42 @@ class Config:
     def from_dict(values: Mapping[str, Mapping[str, Any]]) -> Config:
         """The inverse of `to_dict`; fields that are left out take their defaults."""
         sections = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+        made = {}
         for section, fields in values.items():
-            known = {f.name for f in dataclasses.fields(sections[section])} if section in sections else set()
-            unknown = [f"{section}.{name}" for name in fields if name not in known] if known else [section]
-            if unknown:
-                raise InputError(f"there is no field {unknown[0]!r} in the configuration")
-        return Config(**{section: sections[section](**fields) for section, fields in values.items()})
+            if section not in sections:
+                raise InputError(f"there is no field {section!r} in the configuration")
+            if section != "weights":
+                gone = _GONE.get(section, {})
+                fields = {name: value for name, value in fields.items() if gone.get(name, _GONE) != value}
+                known = {f.name for f in dataclasses.fields(sections[section])}
+                if unknown := [name for name in fields if name not in known]:
+                    raise InputError(f"there is no field '{section}.{unknown[0]}' in the configuration")
+            made[section] = sections[section](**fields)
+        return Config(**made)
 
     def differences(self, other: Config) -> list[str]:
         """The fields in which two configurations differ, as `name: here, there`.
 
-        `data.source_dir`, `data.placement`, `devices` and `hosts` are left out: they do not change what is computed.
+        Left out is what does not change what is computed: `data.source_dir`, `data.placement`, `devices`, `hosts`, and
+        the folder of a file of the user's own.
         """
-        here, there = self.to_dict(), other.to_dict()
+        here, there = (_computed(config.to_dict()) for config in (self, other))
         return [
-            f"{section}.{name}: {value} here, {there[section][name]} there"
-            for section, fields in here.items()
-            for name, value in fields.items()
-            if value != there[section][name]
-            and section not in ("devices", "hosts")
-            and (section, name) not in (("data", "source_dir"), ("data", "placement"))
+            f"{path}: {here.get(path)} here, {there.get(path)} there"
+            for path in {**here, **there}
+            if here.get(path) != there.get(path)
         ]
+
+
+_GONE = {"coefficients": {"penalty": 0.0}}
+"""fields that older configurations hold, with the only value that means what it means without them"""
+
+
+def _computed(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Path → value of what changes the result."""
+    paths = {f"{section}.{name}": value for section, fields in sections.items() for name, value in fields.items()}
+    for path in ("model.kind", "training.optimizer"):
+        if is_own(paths[path]):
+            paths[path] = paths[path].rpartition("/")[2]
+    same = ("devices.", "hosts.", "data.source_dir", "data.placement")
+    return {path: value for path, value in paths.items() if not path.startswith(same)}

@@ -77,6 +77,9 @@ def field_path(field: str) -> str:
     Raises:
         InputError: there is no such field, it is in several sections, or it is not one to sweep.
     """
+    section, _, name = field.rpartition(".")
+    if section in ("weights", "model.options") and name.isidentifier():
+        return field
     known = [f"{section}.{name}" for section, fields in Config().to_dict().items() for name in fields]
     found = [path for path in known if field in (path, path.partition(".")[2])]
     if len(found) != 1:
@@ -93,13 +96,15 @@ def field_path(field: str) -> str:
 
 def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
     """The values of a field as they stand on a command line: `0:8` is range(8), `128,64` a list of widths."""
-    default = getattr(getattr(Config(), path.partition(".")[0]), path.partition(".")[2])
+    section, _, name = path.partition(".")
+    default = getattr(getattr(Config(), section), name, None)
     lists = isinstance(default, tuple) or path == "model.decoder_hidden"
+    options = path.startswith("model.options.")
     values: list[Any] = []
     for text in texts:
         if re.fullmatch(r"\d+:\d+(:[1-9]\d*)?", text):
             values += range(*map(int, text.split(":")))
-        elif lists:
+        elif lists or (options and "," in text):
             values.append(None if text == "None" else [_scalar(part) for part in text.split(",") if part])
         else:
             values.append(_scalar(text))
@@ -122,14 +127,14 @@ def _plain(path: str, value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, tuple):
         value = list(value)
-    if path.startswith("coefficients.") and isinstance(value, int) and not isinstance(value, bool):
+    if path.startswith(("coefficients.", "weights.")) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     return value
 
 
 def _label(path: str, paths: Iterable[str]) -> str:
-    name = path.partition(".")[2]
-    return name if sum(other.partition(".")[2] == name for other in paths) == 1 else path
+    name = path.rpartition(".")[2]
+    return name if sum(other.rpartition(".")[2] == name for other in paths) == 1 else path
 
 
 def _text(value: Any) -> str:
@@ -145,4 +150,4 @@ def _compiled_in(config: Config) -> dict[str, Any]:
     """The part of a configuration that does not enter the program as values."""
     fixed = config.to_dict()
     del fixed["coefficients"], fixed["training"]["seed"]
-    return fixed
+    return fixed | {"weights": sorted(fixed["weights"])}

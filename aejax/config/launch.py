@@ -10,8 +10,8 @@ import threading
 import time
 from collections.abc import Sequence
 
+from aejax.config.checks import InputError
 from aejax.config.command_line import FAILED, STOPPED, WRONG_USAGE
-from aejax.config.config import InputError
 
 _GRACE = 20.0
 """seconds that the processes have to end by themselves once one of them has failed"""

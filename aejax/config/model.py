@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from aejax.config.checks import WIDEST, is_count, is_width, require, require_choices, require_widths
+from aejax.config.checks import (
+    WIDEST,
+    Named,
+    is_count,
+    is_own,
+    is_width,
+    require,
+    require_choices,
+    require_names,
+    require_widths,
+)
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
+
+
+Option = int | float | str | tuple[int | float | str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,11 +52,20 @@ class Model:
     """codes that a variational model draws for each image in training"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """type in which the layers compute; parameters, optimizer and loss are float32 in any case"""
+    options: Mapping[str, Option] = field(default_factory=Named)
+    """numbers, strings or lists, by name, of a class of your own, which reads them when it is built:
+    --model.options.NAME"""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "decoder_hidden", "channels"):
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
+        require_names(self.options, "model.options")
+        object.__setattr__(self, "options", Named(self.options))
+        for name, value in self.options.items():
+            parts = value if isinstance(value, tuple) else (value,)
+            holds = all(isinstance(part, int | float | str) for part in parts)
+            require(holds, f"model.options.{name}", value, "a number, a string, or a list of them")
         require_choices(self, "model")
         require_widths(self.hidden, "model.hidden")
         if self.decoder_hidden is not None:
@@ -50,8 +73,9 @@ class Model:
         require(is_width(self.code_size), "model.code_size", self.code_size, f"a whole number from 1 to {WIDEST:,}")
         require_widths(self.channels, "model.channels")
         choices = "plain, variational, FILE.py:CLASS or MODULE:CLASS"
-        own = isinstance(self.kind, str) and all(self.kind.rpartition(":"))
-        require(own or self.kind in ("plain", "variational"), "model.kind", self.kind, choices)
+        known = self.kind in ("plain", "variational")
+        require(known or is_own(self.kind), "model.kind", self.kind, choices)
+        require(not (known and self.options), "model.options", self.options, f"empty while model.kind is {self.kind}")
         require(is_count(self.samples), "model.samples", self.samples, "a whole number of at least 1")
         if self.top_k is not None:
             holds = is_count(self.top_k) and self.top_k <= self.code_size
@@ -63,11 +87,20 @@ class Model:
             require(
                 dense and self.decoder_hidden is None, "model.tied", True, "False for any but mirrored dense layers"
             )
-            require(self.kind != "variational", "model.tied", True, "False while model.kind is variational")
         if self.kind == "variational":
-            require(self.top_k is None, "model.top_k", self.top_k, "None while model.kind is variational")
-            holds = self.code_activation in (None, "identity")
-            require(holds, "model.code_activation", self.code_activation, "None while model.kind is variational")
+            self.require_variational()
+
+    def require_variational(self) -> None:
+        """Refuse what a variational model would ignore.
+
+        Raises:
+            InputError: a field has no meaning for it.
+        """
+        ours = f"while model.kind is {self.kind}"
+        require(not self.tied, "model.tied", True, f"False {ours}")
+        require(self.top_k is None, "model.top_k", self.top_k, f"None {ours}")
+        holds = self.code_activation in (None, "identity")
+        require(holds, "model.code_activation", self.code_activation, f"None {ours}")
 
     def code_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
         """[code_size], or [h, w, channels] of a spatial code.

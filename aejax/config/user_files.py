@@ -1,19 +1,33 @@
-"""What Python files of the user's give: a configuration, or a model's class."""
+"""What Python files of the user's give: a configuration, a model's class, an optimizer.
+
+A configuration names a class or function of the user's own as FILE.py:NAME or MODULE:NAME. A file becomes a part of
+the run: its digest is recorded with it, and a copy is kept in the workdir. What a workdir names is never run: whoever
+reads one names the files that may be (`replaced`).
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
 import importlib.util
+import sys
 import types
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from aejax.config.config import Config, InputError
+from aejax.config.checks import InputError, is_own
+from aejax.config.config import Config
 
-KINDS = {"plain": "aejax.models.autoencoder:Autoencoder", "variational": "aejax.models.variational:Variational"}
+FIELDS = ("model.kind", "training.optimizer")
+"""those that may name something of the user's own"""
 
 
 def load_config(path: str | Path) -> Config:
     """The `Config` that the function `get_config` of a Python file returns.
+
+    A FILE.py:NAME in it is found beside that file, or else where the process runs.
 
     Raises:
         InputError: there is no such file, it fails, or it has no `get_config` that returns a `Config`.
@@ -24,7 +38,7 @@ def load_config(path: str | Path) -> Config:
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
     try:
-        module = _execute(path)
+        module = _module(str(path))
         config = module.get_config() if hasattr(module, "get_config") else None
     except InputError:
         raise
@@ -32,33 +46,129 @@ def load_config(path: str | Path) -> Config:
         raise InputError(f"the config file {path} fails: {_reason(error)}") from error
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
-    return config
+    return located(config, path.parent)
 
 
-def model_class(kind: str) -> type:
-    """The class that `model.kind` names: a name in `KINDS`, `FILE.py:CLASS`, or `MODULE:CLASS`.
+def located(config: Config, folder: Path | None = None) -> Config:
+    """The same configuration, with whole paths of the user's files that are in a folder (the current one)."""
+    changes = {}
+    for field, spec in _specs(config).items():
+        place, _, name = spec.rpartition(":")
+        if _is_file(place) and (found := (folder or Path()) / place).is_file():
+            changes[field] = f"{found.resolve()}:{name}"
+    return config.replace(changes) if changes else config
+
+
+def named(config: Config) -> Config:
+    """The same configuration, without the folders of the user's files: as config.json has it."""
+    return config.replace({field: spec.rpartition("/")[2] for field, spec in _specs(config).items()})
+
+
+def replaced(config: Config, files: str | Path | Iterable[str | Path], where: str) -> Config:
+    """A configuration as a workdir has it, with the user's files that the caller names.
+
+    Args:
+        files: the files (or modules) that may be run; each takes the place of one of the same name.
+        where: the workdir, for messages.
 
     Raises:
-        InputError: there is no such file, module or class, it fails, or the class is no `aejax.Autoencoder`.
+        InputError: the configuration needs a file that is not among them.
     """
-    place, _, name = KINDS.get(kind, kind).rpartition(":")
-    try:
-        module = _execute(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"model.kind is {kind!r}, and {place} cannot be loaded: {_reason(error)}") from error
-    from aejax.models import Autoencoder
+    given = {Path(file).name: str(file) for file in ([files] if isinstance(files, str | Path) else files)}
+    changes = {}
+    for field, spec in _specs(config).items():
+        place, _, name = spec.rpartition(":")
+        place = place.rpartition("/")[2]
+        if place not in given:
+            copy = f" ({Path(where, 'files', place)} is a copy: look at it first)" if _is_file(place) else ""
+            raise InputError(
+                f"{where} needs {field} {place}:{name}, code of its author's, and reading a workdir runs none: "
+                f"name it, models={place!r}, or --models {place}{copy}"
+            )
+        changes[field] = f"{given[place]}:{name}"
+    return located(config.replace(changes)) if changes else config
 
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, Autoencoder)):
-        raise InputError(f"model.kind is {kind!r}; {place} must define a class {name} that extends aejax.Autoencoder")
+
+def digests(config: Config) -> dict[str, str]:
+    """Name of each of the user's files or modules → SHA-256 of its content.
+
+    Raises:
+        InputError: one cannot be found or fails, or two have one name.
+    """
+    found: dict[str, str] = {}
+    for field, path in _paths(config).items():
+        name, digest = _name(_specs(config)[field]), _sha256(path)
+        if found.setdefault(name, digest) != digest:
+            raise InputError(f"two files of this configuration are named {name}; rename one of them")
     return found
 
 
-def _execute(path: Path) -> types.ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def sources(config: Config) -> dict[str, Path]:
+    """Name → path of each of the user's files; modules are left out."""
+    specs = _specs(config)
+    return {_name(specs[field]): path for field, path in _paths(config).items() if _is_file(_name(specs[field]))}
+
+
+def own(spec: str, field: str) -> Any:
+    """What FILE.py:NAME or MODULE:NAME names; None where the file has no such name.
+
+    Raises:
+        InputError: there is no such file or module, or it fails.
+    """
+    place, _, name = spec.rpartition(":")
+    try:
+        module = _module(place) if _is_file(place) else importlib.import_module(place)
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{field} is {spec!r}, and {place} cannot be loaded: {_reason(error)}") from error
+    return getattr(module, name, None)
+
+
+def _specs(config: Config) -> dict[str, str]:
+    """Field → FILE.py:NAME or MODULE:NAME, of the fields that name something of the user's own."""
+    values = {field: getattr(getattr(config, field.partition(".")[0]), field.partition(".")[2]) for field in FIELDS}
+    return {field: value for field, value in values.items() if is_own(value)}
+
+
+def _paths(config: Config) -> dict[str, Path]:
+    """Field → the file that it names, or in which its module is; a module without one is left out."""
+    paths = {}
+    for field, spec in _specs(config).items():
+        place = spec.rpartition(":")[0]
+        own(spec, field)
+        path = place if _is_file(place) else getattr(sys.modules[place], "__file__", None)
+        if path is not None:
+            paths[field] = Path(path)
+    return paths
+
+
+def _is_file(place: str) -> bool:
+    return place.endswith(".py")
+
+
+def _name(spec: str) -> str:
+    return spec.rpartition(":")[0].rpartition("/")[2]
+
+
+def _module(path: str) -> types.ModuleType:
+    return _executed(str(Path(path).resolve()), _sha256(Path(path)))
+
+
+@functools.cache
+def _executed(path: str, digest: str) -> types.ModuleType:
+    """The module of a file, executed once for each content, so that a class stays one and the same."""
+    spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_{digest[:12]}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _reason(error: BaseException) -> str:

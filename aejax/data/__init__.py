@@ -3,12 +3,14 @@
     datasets.py      Dataset, and the way to one from a name, a path or an array
     image_files.py   a `.npy` or `.npz` file, or a folder of images
     mnist_tfds.py    MNIST and Fashion-MNIST by tensorflow-datasets, without TensorFlow
+    pixels.py        which arrays are images, and which pixels a model can take
     cache.py         prepared data on disk, checked when it is opened
     mapped.py        arrays in files that may be larger than memory
 
 Nothing here imports JAX.
 """
 
-from aejax.data.datasets import Dataset, as_images, load_dataset, require_fit
+from aejax.data.datasets import Dataset, load_dataset, require_fit
+from aejax.data.pixels import as_images, require_range
 
-__all__ = ["Dataset", "as_images", "load_dataset", "require_fit"]
+__all__ = ["Dataset", "as_images", "load_dataset", "require_fit", "require_range"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import math
 import os
 import socket
 import threading
@@ -16,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from aejax.config import Config, InputError, model_class
+from aejax.config import Config, InputError
 from aejax.config.environment import data_dir
+from aejax.config.user_files import digests
 from aejax.data import cache, image_files
-from aejax.data.mapped import crc32, pieces
+from aejax.data.mapped import crc32
+from aejax.data.pixels import as_images, require_range
 
 _PARTS = ("train", "test", "train_labels", "test_labels")
 
@@ -32,7 +33,7 @@ class Dataset:
         name: what figures and reports call it.
         train, test: uint8[N, H, W, C], or float32[N, H, W, C] where the user's own pixels are floats; they may lie in
             mapped files that are larger than memory.
-        train_labels, test_labels: integer classes [N], where known; never used in training.
+        train_labels, test_labels: classes [N], where known; only a model of the user's own trains on them.
     """
 
     name: str
@@ -65,6 +66,24 @@ class Dataset:
             f"{part} {images.dtype}{list(images.shape)} {crc32(images):08x}"
             for part, images in (("train", self.train), ("test", self.test))
         )
+
+    @property
+    def labels_fingerprint(self) -> str | None:
+        """The same of the labels; None where there are none."""
+        train, test = self.class_indices()
+        return None if train is None else f"{crc32(train):08x}" + ("" if test is None else f" {crc32(test):08x}")
+
+    def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The labels of both parts as models meet them, int32[N], or None where there are none.
+
+        Integers stay as they are; of any other kind each class has its place among all of them, sorted.
+        """
+        given = [None if labels is None else np.asarray(labels) for labels in (self.train_labels, self.test_labels)]
+        known = [labels for labels in given if labels is not None]
+        if all(labels.dtype.kind in "iu" for labels in known):
+            return tuple(None if labels is None else labels.astype(np.int32) for labels in given)
+        classes = np.unique(np.concatenate(known))
+        return tuple(None if labels is None else np.searchsorted(classes, labels).astype(np.int32) for labels in given)
 
     @staticmethod
     def from_arrays(
@@ -102,43 +121,6 @@ class Dataset:
         return Dataset(name, train[kept], train[held_out], label(kept), label(held_out))
 
 
-def as_images(array: np.ndarray, where: str = "images") -> np.ndarray:
-    """Bring an array to [N, H, W, C], uint8 or float32.
-
-    Accepts [N, H, W, C], [N, H, W], and flat [N, D] (a square image where D is a square, one row of D
-    pixels otherwise). Integers other than uint8 are refused: their scale is unknown.
-
-    Raises:
-        InputError: the array has another number of axes, no image, another type, or pixels that are not finite.
-    """
-    array = np.asarray(array)
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype.kind == "f":
-        array = array.astype(np.float32, copy=False)
-        _require_finite(array, where)
-    elif array.dtype != np.uint8:
-        raise InputError(f"{where} are {array.dtype}; give uint8 from 0 to 255, or floats")
-    if array.ndim == 2:
-        side = math.isqrt(array.shape[1])
-        array = array.reshape((len(array), side, side, 1) if side**2 == array.shape[1] else (len(array), 1, -1, 1))
-    elif array.ndim == 3:
-        array = array[..., None]
-    if array.ndim != 4 or 0 in array.shape:
-        raise InputError(f"{where} have shape {list(array.shape)}; it must be [N, H, W, C], [N, H, W] or [N, D]")
-    return array
-
-
-def _require_finite(array: np.ndarray, where: str) -> None:
-    first = 0
-    for piece in pieces(array):
-        if not np.isfinite(piece).all():
-            bad = np.argwhere(~np.isfinite(piece))[0]
-            place = [first + int(bad[0]), *bad[1:].tolist()]
-            raise InputError(f"{where}: the pixel at {place} is {piece[tuple(bad)]}; remove or repair such images")
-        first += len(piece)
-
-
 def load_dataset(name: str, source_dir: str | Path | None = None) -> Dataset:
     """Load images by name or path.
 
@@ -174,28 +156,10 @@ def require_fit(config: Config, dataset: Dataset) -> None:
             f"training.batch_size is {config.training.batch_size}; it must be at most "
             f"{len(dataset.train)}, the number of training images"
         )
-    needs = [
-        f"{field} {value}"
-        for field, value in (
-            ("loss.reconstruction", config.loss.reconstruction),
-            ("corruption.kind", config.corruption.kind),
-            ("data.binarize", config.data.binarize),
-        )
-        if value not in ("mse", "none", False)
-    ]
     for part, images in (("training", dataset.train), ("test", dataset.test)):
-        if not needs or images.dtype == np.uint8:
-            continue
-        least, most = np.array([(piece.min(), piece.max()) for piece in pieces(images)]).T
-        if least.min() < 0 or most.max() > 1:
-            raise InputError(
-                f"the {part} pixels of {dataset.name} lie in [{least.min():g}, {most.max():g}]; "
-                f"{' and '.join(needs)} needs [0, 1]: scale them, or use --loss.reconstruction mse "
-                "--corruption.kind none"
-            )
+        require_range(config, images, f"the {part} pixels of {dataset.name}")
     config.model.code_shape(dataset.image_shape)
-    if ":" in config.model.kind:
-        model_class(config.model.kind)
+    digests(config)  # a file of the user's own that fails is refused here too
 
 
 def _from_parts(name: str, parts: Mapping[str, np.ndarray]) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from aejax.data import Dataset, as_images, load_dataset
 from aejax.evaluation import classes, measures
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run, load
-from aejax.models import losses
+from aejax.models import Variational, losses
 
 FIELDS = {
     "dataset": "name of the images",
@@ -52,7 +53,13 @@ FIELDS = {
 """every figure of an evaluation and its meaning, in the order in which they come"""
 
 
-def evaluate(run: Run | str | Path, dataset: Dataset | None = None, *, samples: int = 500) -> dict[str, Any]:
+def evaluate(
+    run: Run | str | Path,
+    dataset: Dataset | None = None,
+    *,
+    samples: int = 500,
+    models: str | Path | Iterable[str | Path] = (),
+) -> dict[str, Any]:
     """Measure a trained model on its test images.
 
     Reconstructions and the values of the code are those of the evaluation in training: of binarized images where
@@ -63,6 +70,7 @@ def evaluate(run: Run | str | Path, dataset: Dataset | None = None, *, samples: 
         run: a run, or the workdir of one.
         dataset: the images; None loads those that the run was trained on.
         samples: codes drawn for each image to estimate the likelihood under a variational model; 0 leaves it out.
+        models: files of its author's that a workdir's run needs, as in `aejax.load`.
 
     Returns:
         all of `FIELDS`; None where one does not apply: cross-entropy and likelihood where the loss is squared error,
@@ -71,7 +79,7 @@ def evaluate(run: Run | str | Path, dataset: Dataset | None = None, *, samples: 
     Raises:
         InputError: there is no run, or the images do not fit the model.
     """
-    run = run if isinstance(run, Run) else load(run)
+    run = run if isinstance(run, Run) else load(run, models=models)
     if samples < 0:
         raise InputError(f"samples is {samples}; it must be at least 0")
     if dataset is None:
@@ -146,14 +154,23 @@ def _quantised(run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray
 
 
 def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
-    if not run.is_variational or run.config.loss.reconstruction != "bce" or samples == 0:
+    if not run.is_variational or samples == 0:
         return {}
-    found = likelihood(run.autoencoder, images, samples)
+    model = run.autoencoder
+    if type(model).log_likelihood is Variational.log_likelihood and run.config.loss.reconstruction != "bce":
+        return {}
+    if type(model).__call__ is not Variational.__call__ and type(model).draw is Variational.draw:
+        raise InputError(
+            f"{type(model).__name__} has a __call__ of its own and no draw(images, keys, count): its likelihood cannot "
+            "be estimated; define draw, or leave the likelihood out (samples=0)"
+        )
+    found = likelihood(model, images, samples)
     count = len(images)
+    active = found.means.var(axis=0) - found.means_variance.mean(axis=0) > 0.01
     return {
         "elbo": -float((found.reconstruction + found.kl).mean()),
         "kl": float(found.kl.mean()),
-        "active_units": int((found.means.var(axis=0) > 0.01).sum()),
+        "active_units": int(active.sum()),
         "nll": float(found.nll.mean()),
         "nll_standard_error": float(found.nll.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
         "nll_sampling_error": float(math.sqrt(found.sampling_variance.sum()) / count),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aejax.models import Posterior, Variational, losses
-from aejax.models.randomness import normal, per_example, stream
+from aejax.models import Variational
+from aejax.models.randomness import per_example, stream
 
 _FLOATS = 2**21  # logits alive at a time: 8 MB stay in the cache of a processor
 _IMAGES = 100
@@ -27,16 +27,18 @@ class Likelihood(NamedTuple):
     reconstruction: np.ndarray
     """negative log-likelihood given the code, the mean over the samples"""
     kl: np.ndarray
-    """divergence of the code's distribution from the prior, in closed form"""
+    """divergence of the code's distribution from the prior: in closed form, or else the mean over the samples"""
     means: np.ndarray
     """float32[N, code_size], of the code's distribution"""
+    means_variance: np.ndarray
+    """float32[N, code_size], of `means`, which come from the samples where the posterior is of the user's own"""
 
 
 def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int = 0) -> Likelihood:
     """Estimate the likelihood of each image with `samples` codes drawn for it.
 
     Args:
-        model: with a Bernoulli likelihood (binary cross-entropy) of each pixel.
+        model: that says its posterior (`draw`) and the likelihood of the pixels (`log_likelihood`).
         images: float32[N, H, W, C] in [0, 1]; a likelihood in the strict sense only where they are 0 or 1.
         samples: per image.
         seed: of the samples; they depend on the place of an image in `images`.
@@ -45,14 +47,12 @@ def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int =
     batch = min(_IMAGES, len(images))
     chunk = int(np.clip(_FLOATS // (batch * images[0].size), 1, samples))
     compiled = jax.jit(functools.partial(_batch, graphdef, samples, chunk, seed))
-    padded = np.concatenate([images, np.repeat(images[:1], -len(images) % batch, axis=0)])
-    parts = []
-    for start in range(0, len(images), batch):
-        examples = np.arange(start, start + batch, dtype=np.int32)
-        parts.append(compiled(state, padded[start : start + batch], examples))
+    examples = np.arange(len(images), dtype=np.int32)
+    starts = range(0, len(images), batch)
+    parts = [compiled(state, images[start : start + batch], examples[start : start + batch]) for start in starts]
     parts = jax.device_get(parts)
-    *figures, means = (np.concatenate(column)[: len(images)] for column in zip(*parts, strict=True))
-    return Likelihood(*(figure.astype(np.float64) for figure in figures), means)
+    *figures, means, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Likelihood(*(figure.astype(np.float64) for figure in figures), means, spread)
 
 
 def _batch(
@@ -64,29 +64,41 @@ def _batch(
     images: jax.Array,
     examples: jax.Array,
 ) -> Likelihood:
-    model = nnx.merge(graphdef, state)
-    mean, log_variance = model.moments(images)
+    model: Variational = nnx.merge(graphdef, state)
     keys = per_example(stream(seed, "importance"), examples)
 
-    def step(sums: tuple[jax.Array, ...], index: jax.Array) -> tuple[tuple[jax.Array, ...], None]:
-        drawn = normal(jax.vmap(jax.random.fold_in, (0, None))(keys, index), chunk * mean.shape[1])
-        codes = mean[:, None] + jnp.exp(log_variance / 2)[:, None] * drawn.reshape(len(mean), chunk, -1)
-        logits = model.decode(codes.reshape(-1, codes.shape[2])).reshape(len(mean), chunk, *images.shape[1:])
-        reconstruction = images[0].size * losses.binary_cross_entropy(logits, images[:, None])
-        log_weights = -reconstruction - losses.log_density_ratio(Posterior(mean, log_variance, codes))
+    def step(sums: Any, index: jax.Array) -> tuple[Any, None]:
+        codes, log_ratio = model.draw(images, jax.vmap(jax.random.fold_in, (0, None))(keys, index), chunk)
+        log_likelihood = model.log_likelihood(images, codes)
         counts = index * chunk + jnp.arange(chunk) < samples  # the last chunk may reach past the end
-        log_weights = jnp.where(counts, log_weights, -jnp.inf)
-        first, second, total = sums
+        log_weights = jnp.where(counts, log_likelihood - log_ratio, -jnp.inf)
+        drawn = jnp.where(counts[:, None], codes, 0)
+        first, second, others = sums
         return (
             jnp.logaddexp(first, jax.nn.logsumexp(log_weights, axis=1)),
             jnp.logaddexp(second, jax.nn.logsumexp(2 * log_weights, axis=1)),
-            total + jnp.where(counts, reconstruction, 0).sum(axis=1),
+            jax.tree.map(
+                jnp.add,
+                others,
+                (
+                    -jnp.where(counts, log_likelihood, 0).sum(axis=1),
+                    jnp.where(counts, log_ratio, 0).sum(axis=1),
+                    drawn.sum(axis=1),
+                    jnp.square(drawn).sum(axis=1),
+                ),
+            ),
         ), None
 
-    nothing = jnp.full(len(images), -jnp.inf)
-    begin = (nothing, nothing, jnp.zeros(len(images)))
-    (first, second, total), _ = jax.lax.scan(step, begin, jnp.arange(-(-samples // chunk)))
+    count, size = len(images), model.config.model.code_size
+    nothing, none_of_each = jnp.full(count, -jnp.inf), jnp.zeros((count, size))
+    begin = nothing, nothing, (jnp.zeros(count), jnp.zeros(count), none_of_each, none_of_each)
+    (first, second, others), _ = jax.lax.scan(step, begin, jnp.arange(-(-samples // chunk)))
+    reconstruction, log_ratio, mean, square = jax.tree.map(lambda total: total / samples, others)
     # Of weights w: the variance of log(mean w) is that of w over samples · (mean w)², or Σw² / (Σw)² - 1 / samples.
     variance = jnp.maximum(jnp.exp(second - 2 * first) - 1 / samples, 0)
-    kl = losses.normal_kl(mean, log_variance).sum(axis=1)
-    return Likelihood(np.log(samples) - first, variance, total / samples, kl, mean)
+    closed = model.kl(images)
+    kl = log_ratio if closed is None else closed.sum(axis=1)
+    spread = jnp.maximum(square - jnp.square(mean), 0) / max(1, samples - 1)
+    if type(model).draw is Variational.draw:
+        mean, spread = model.encode(images), jnp.zeros_like(spread)
+    return Likelihood(np.log(samples) - first, variance, reconstruction, kl, mean, spread)

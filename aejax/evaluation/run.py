@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.config import Config, InputError, model_class
-from aejax.data import Dataset, as_images
-from aejax.models import Autoencoder, ImageShape, Variational
-from aejax.models.randomness import normal, per_example, stream
+from aejax.config import Config, InputError
+from aejax.config.user_files import replaced
+from aejax.data import Dataset, as_images, require_range
+from aejax.models import Autoencoder, ImageShape, Variational, model_class
+from aejax.models.randomness import per_example, stream
 from aejax.training import (
     Batch,
     Checkpoints,
@@ -24,6 +25,7 @@ from aejax.training import (
     TrainState,
     best,
     build_steps,
+    for_evaluation,
     inputs,
     record,
     restore,
@@ -42,7 +44,7 @@ class Run:
 
     Attributes:
         description: the content of config.json.
-        state: step, parameters and optimizer state.
+        state: step, parameters, optimizer state, the model's other variables.
         history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
         summary: the last figures of a finished run; empty for any state before its end.
     """
@@ -65,17 +67,17 @@ class Run:
     @property
     def parameters(self) -> int:
         """How many numbers were trained."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+        return sum(np.size(leaf) for leaf in jax.tree.leaves(self.state.params))
 
-    @property
+    @functools.cached_property
     def is_variational(self) -> bool:
         """Whether the code is drawn from a distribution, and there is a prior to sample from."""
-        return issubclass(model_class(self.config.model.kind), Variational)
+        return issubclass(self._class, Variational)
 
     @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
-        return self._steps.merge(self.state.params)
+        return self._steps.model(self.state)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C], uint8 or floats in [0, 1] → codes float32[N, code_size]."""
@@ -97,14 +99,17 @@ class Run:
         """New images float32[count, H, W, C]: codes drawn from the prior of a variational model, decoded.
 
         Raises:
-            InputError: the model has no prior, or the count is below 1.
+            InputError: the model has no prior, or says only a part of it, or the count is below 1.
         """
+        kind = self._class
         if not self.is_variational:
             raise InputError(f"model.kind is {self.config.model.kind!r}; only a variational model can be sampled from")
+        if kind.prior is Variational.prior and kind.log_prior is not Variational.log_prior:
+            raise InputError(f"{kind.__name__} has a log_prior of its own and no prior(keys) to draw from")
         if count < 1:
             raise InputError(f"count is {count}; it must be at least 1")
         keys = per_example(stream(seed, "sample"), jnp.arange(count))
-        return self.decode(normal(keys, self.config.model.code_size))
+        return self.decode(jax.jit(lambda state, keys: self._steps.model(state).prior(keys))(self._state, keys))
 
     def interpolate(self, begin: np.ndarray, end: np.ndarray, count: int = 10) -> np.ndarray:
         """Images [N, H, W, C] twice → float32[N, count, H, W, C], decoded along the line from code to code."""
@@ -153,21 +158,29 @@ class Run:
         written.close()
 
     @functools.cached_property
+    def _class(self) -> type[Autoencoder]:
+        return model_class(self.config.model.kind)
+
+    @functools.cached_property
+    def _state(self) -> TrainState:
+        return for_evaluation(self.state)
+
+    @functools.cached_property
     def _steps(self) -> Steps:
         return build_steps(self.config, self.image_shape)
 
     @functools.cached_property
     def _encode(self) -> Callable:
-        return jax.jit(lambda params, images: self._steps.merge(params).encode(unit_interval(images)))
+        return jax.jit(lambda state, images: self._steps.model(state).encode(unit_interval(images)))
 
     @functools.cached_property
     def _decode(self) -> Callable:
         edge = {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
-        return jax.jit(lambda params, codes: edge(self._steps.merge(params).decode(codes)))
+        return jax.jit(lambda state, codes: edge(self._steps.model(state).decode(codes)))
 
     @functools.cached_property
     def _logits(self) -> Callable:
-        return jax.jit(lambda params, codes: self._steps.merge(params).decode(codes))
+        return jax.jit(lambda state, codes: self._steps.model(state).decode(codes))
 
     def _images(self, images: np.ndarray) -> np.ndarray:
         images = as_images(images)
@@ -175,6 +188,8 @@ class Run:
             raise InputError(
                 f"images have shape {list(images.shape)}; this model takes [N, {', '.join(map(str, self.image_shape))}]"
             )
+        on_bytes = self.description["dataset"]["fingerprint"].startswith("train uint8")
+        require_range(self.config, images, "the pixels", trained_on_bytes=on_bytes)
         return images
 
     def _codes(self, codes: np.ndarray) -> np.ndarray:
@@ -186,11 +201,9 @@ class Run:
         return codes
 
     def _in_chunks(self, function: Callable, rows: np.ndarray) -> np.ndarray:
-        """Apply a compiled function to chunks of a fixed size, so that it compiles for few shapes."""
-        chunk = min(_CHUNK, len(rows))
-        padded = np.concatenate([rows, np.zeros((-len(rows) % chunk, *rows.shape[1:]), rows.dtype)])
-        parts = [function(self.state.params, padded[start : start + chunk]) for start in range(0, len(rows), chunk)]
-        return np.concatenate(jax.device_get(parts))[: len(rows)]
+        """Apply a compiled function to chunks of one size, and to what is left: nothing is padded (see `epoch`)."""
+        starts = range(0, len(rows), _CHUNK)
+        return np.concatenate(jax.device_get([function(self._state, rows[at : at + _CHUNK]) for at in starts]))
 
 
 def fit(
@@ -199,16 +212,21 @@ def fit(
     *,
     dataset: Dataset | np.ndarray | None = None,
     progress: bool = True,
+    on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
 ) -> Run:
     """Train an autoencoder, or go on with the run in `workdir`.
 
+    A finished run is loaded, not trained again; given more epochs (`training.epochs`, with a constant schedule), it is
+    trained longer.
+
     Args:
         config: what to train.
-        workdir: folder for records and checkpoints; None keeps everything in memory. A finished run is
-            loaded, not trained again.
+        workdir: folder for records and checkpoints; None keeps everything in memory.
         dataset: the images, or an array of them (a fifth is set aside as test images); None loads
             `config.data`.
         progress: show a bar, or in a pipe one line per epoch.
+        on_epoch: called after each epoch with the model as trained so far. The figures that it returns, by name, are
+            recorded with the epoch as `metrics`; `aejax.Finish(...)`, with figures or without, finishes the run.
 
     Raises:
         InputError: the images do not fit the configuration, or the workdir cannot be used.
@@ -216,14 +234,24 @@ def fit(
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
         PeerLost: another process of the run is gone.
     """
-    return Run(*train(Single(), config, workdir, dataset, progress=progress))
+    after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
+    return Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
 
 
-def load(workdir: str | Path, which: Literal["newest", "best"] = "newest") -> Run:
+def load(
+    workdir: str | Path,
+    which: Literal["newest", "best"] = "newest",
+    *,
+    models: str | Path | Iterable[str | Path] = (),
+) -> Run:
     """The run in a workdir up to its newest checkpoint, or up to the one with the lowest test loss.
 
+    Args:
+        models: the file, or files, of a model or optimizer of its author's, where the run has one. A workdir is data:
+            nothing that it names is run unless it is named here.
+
     Raises:
-        InputError: there is no run, or its checkpoint is damaged.
+        InputError: there is no run, its checkpoint is damaged, or it needs a file that is not named.
     """
     if which not in ("newest", "best"):
         raise InputError(f"which is {which!r}; it must be newest or best")
@@ -233,8 +261,11 @@ def load(workdir: str | Path, which: Literal["newest", "best"] = "newest") -> Ru
     description = record.read_description(workdir)
     if "members" in description:
         raise InputError(f"{workdir} holds a program of a sweep; load one of the sweep's members")
+    config = replaced(record.config_of(description), models, str(workdir))
+    record.require_same_files(workdir, description, config)
+    description |= config.to_dict()
     image_shape = tuple(description["dataset"]["image_shape"])
-    like = jax.eval_shape(build_steps(record.config_of(description), image_shape).init)
+    like = jax.eval_shape(build_steps(config, image_shape).init)
     folder = workdir / "checkpoints"
     found = whole(folder)
     step = best(found) if which == "best" else max((manifest.step for manifest in found), default=None)

@@ -1,18 +1,18 @@
-"""Encoder, decoder and autoencoder, built from a config and an image shape."""
+"""The autoencoder that every kind extends: an encoder, a decoder and a loss, built from a configuration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from aejax.config import Config, Model, model_class
+from aejax.config import Config, Model
+from aejax.models import losses
 from aejax.models.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from aejax.models.dense import Decoder, Encoder, ImageShape, TiedDecoder
-from aejax.models.randomness import Key
+from aejax.models.output import Context, Output
 
 _ACTIVATIONS: dict[str, Callable] = {
     "relu": jax.nn.relu,
@@ -25,36 +25,15 @@ _ACTIVATIONS: dict[str, Callable] = {
 }
 
 
-class Posterior(NamedTuple):
-    """What a variational encoder knows of the code of each image: a normal distribution per unit."""
-
-    mean: jax.Array
-    """float32[B, code_size]"""
-    log_variance: jax.Array
-    """float32[B, code_size]"""
-    samples: jax.Array
-    """float32[B, K, code_size], drawn from it"""
-
-
-class Output(NamedTuple):
-    """What a model makes of a batch; the loss is computed from it."""
-
-    logits: jax.Array
-    """float32[B, H, W, C]; of a variational model [B, K, H, W, C], one for each of K samples of the code"""
-    codes: jax.Array
-    """float32[B, code_size]"""
-    penalties: Mapping[str, jax.Array] = {}
-    """terms of the model's own, by name: float32[B] each, before their weight `coefficients.penalty`"""
-    posterior: Posterior | None = None
-    """only of variational models"""
-
-
 class Autoencoder(nnx.Module):
     """An encoder and a decoder, built from a configuration.
 
-    A kind of your own extends this class, or `Variational`; `model.kind` names it (see `aejax.config.user_files`).
+    A kind of your own extends this class, or `Variational`, in a file of yours that `model.kind` names: FILE.py:CLASS.
+    It may bring layers, a loss, and any `nnx.Variable` as state (running means, codebooks, counters), which is kept,
+    saved and resumed with the parameters. It reads its own numbers, `config.model.options`, when it is built.
 
     Attributes:
+        config: the configuration it was built from.
         encoder, decoder: usable apart; `encode` and `decode` are the same with what comes after the encoder.
     """
 
@@ -62,23 +41,34 @@ class Autoencoder(nnx.Module):
     """how many numbers the encoder gives for each unit of the code"""
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
-        self.top_k = config.model.top_k
+        self.config = config
         self.encoder, self.decoder = _halves(config.model, image_shape, self.outputs_per_unit, rngs)
 
-    def __call__(self, images: jax.Array, keys: Key | None = None) -> Output:
-        """Encode and decode a batch.
-
-        Args:
-            images: float32[B, H, W, C].
-            keys: one per image, for models that draw; None takes the most probable code.
-        """
+    def __call__(self, images: jax.Array, context: Context = Context()) -> Output:
+        """Encode and decode a batch, float32[B, H, W, C]."""
         codes = self.encode(images)
         return Output(self.decode(codes), codes)
+
+    def loss(
+        self, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], context: Context
+    ) -> dict[str, jax.Array]:
+        """The terms of the loss by name, float32[B] each; their sum, each times its weight, is minimised.
+
+        The terms of a class that overrides this have the weights `weights.NAME`, 1 where none is given; those of
+        `aejax.models.losses`, the default, contain their coefficient.
+
+        Args:
+            clean: float32[B, H, W, C], the target.
+            output: what the model made of the (possibly corrupted) input, in float32.
+            coefficients: of the configuration, by name: `coefficients["l1"]`.
+        """
+        return losses.loss_terms(self.config.loss, clean, output, coefficients, context.axis)
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Images float32[B, H, W, C] → codes float32[B, code_size]."""
         codes = self.encoder(images)
-        return codes if self.top_k is None else largest(codes, self.top_k)
+        top_k = self.config.model.top_k
+        return codes if top_k is None else largest(codes, top_k)
 
     def decode(self, codes: jax.Array) -> jax.Array:
         """Codes float32[B, code_size] → logits float32[B, H, W, C]."""
@@ -90,11 +80,6 @@ def largest(codes: jax.Array, count: int) -> jax.Array:
     magnitudes = jnp.abs(codes)
     threshold = jax.lax.top_k(magnitudes, count)[0][:, -1:]
     return jnp.where(magnitudes >= threshold, codes, 0)
-
-
-def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencoder:
-    """The autoencoder that a configuration describes, with fresh weights."""
-    return model_class(config.model.kind)(config, image_shape, rngs)
 
 
 def _halves(

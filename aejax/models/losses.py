@@ -1,7 +1,8 @@
 """The loss: named terms that add up to the total.
 
 A term is float32[B], one value per example, and is recorded as it enters the total: weight included.
-The loss is the mean over examples of their sum. To add a term, write it and name it in `loss_terms`.
+The loss is the mean over examples of their sum. To add a term, write it and name it in `loss_terms`; a model of the
+user's own brings its terms with it (`aejax.Autoencoder.loss`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.config import Loss
-from aejax.models.autoencoder import Output, Posterior
+from aejax.models.output import Output, Posterior
 
 
 def loss_terms(
@@ -40,7 +41,7 @@ def loss_terms(
     else:
         divergence = rate_divergence(output.codes, coefficients["rate"], axis)
         terms["rate"] = coefficients["rate_penalty"] * jnp.broadcast_to(divergence, (len(clean),))
-    return terms | {name: coefficients["penalty"] * penalty for name, penalty in output.penalties.items()}
+    return terms
 
 
 def variational_terms(
@@ -49,15 +50,19 @@ def variational_terms(
     """The negative ELBO, or the negative importance-weighted bound, as terms of nats per image.
 
     Args:
-        bound: "elbo", with the KL divergence in closed form; or "importance" (Burda et al. 2016), whose terms are
-            the reconstruction, the KL divergence as estimated from the samples, and what the bound gains on both.
+        bound: "elbo", with the KL divergence in closed form where there is one; or "importance" (Burda et al. 2016),
+            whose terms are the reconstruction, the KL divergence as estimated from the samples, and what the bound
+            gains on both.
         reconstruction: float32[B, K], the negative log-likelihood of each image under each sample of its code.
     """
     beta = coefficients["beta"]
     if bound == "elbo":
-        per_unit = jnp.maximum(normal_kl(posterior.mean, posterior.log_variance), coefficients["free_bits"])
-        return {"reconstruction": reconstruction.mean(axis=1), "kl": beta * per_unit.sum(axis=1)}
-    kl = beta * log_density_ratio(posterior)
+        if posterior.kl is None:
+            kl = posterior.log_ratio.mean(axis=1)
+        else:
+            kl = jnp.maximum(posterior.kl, coefficients["free_bits"]).sum(axis=1)
+        return {"reconstruction": reconstruction.mean(axis=1), "kl": beta * kl}
+    kl = beta * posterior.log_ratio
     terms = {"reconstruction": reconstruction.mean(axis=1), "kl": kl.mean(axis=1)}
     whole = math.log(kl.shape[1]) - jax.nn.logsumexp(-reconstruction - kl, axis=1)
     return terms | {"importance": whole - terms["reconstruction"] - terms["kl"]}
@@ -68,10 +73,16 @@ def normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     return (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance) / 2
 
 
-def log_density_ratio(posterior: Posterior) -> jax.Array:
-    """Natural logarithm of q(z | image) / p(z) of each sample in nats, a sum over units: float32[B, K]."""
-    deviation = jnp.square(posterior.samples - posterior.mean[:, None]) * jnp.exp(-posterior.log_variance)[:, None]
-    return ((jnp.square(posterior.samples) - deviation - posterior.log_variance[:, None]) / 2).sum(axis=2)
+def normal_log_density(codes: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Log-density of codes under independent normal distributions, a sum over the last axis: nats."""
+    deviation = jnp.square(codes - mean) * jnp.exp(-log_variance)
+    return -((deviation + log_variance + math.log(2 * math.pi)) / 2).sum(axis=-1)
+
+
+def log_density_ratio(samples: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Log q(z | image) - log p(z) of each sample [B, K, D], p being N(0, 1), a sum over units: nats float32[B, K]."""
+    deviation = jnp.square(samples - mean[:, None]) * jnp.exp(-log_variance)[:, None]
+    return ((jnp.square(samples) - deviation - log_variance[:, None]) / 2).sum(axis=2)
 
 
 def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:

@@ -70,7 +70,7 @@ def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) ->
     driver = Driver(config.devices, config.training.batch_size)
     in_epoch = steps_per_epoch(config.training, len(dataset.train))
     count = min(steps, in_epoch)
-    functions = build_steps(config, dataset.image_shape, in_epoch, driver.axis)
+    functions = build_steps(config, dataset.image_shape, in_epoch, driver.batch_axis, len(dataset.train))
     state = jax.jit(functions.init, out_shardings=driver.state_sharding)()
     programs = build_programs(functions, config, driver, state, dataset)
     state, _ = jax.block_until_ready(programs.train(state, count))

@@ -16,7 +16,7 @@ from aejax.config.grid import SEED
 from aejax.evaluation.figures import STYLE, draw
 from aejax.training import record
 
-_WEIGHTS = {f"coefficients.{name}" for name in ("l1", "beta", "free_bits", "rate_penalty", "rate", "penalty")}
+_WEIGHTS = {f"coefficients.{name}" for name in ("l1", "beta", "free_bits", "rate_penalty", "rate")}
 _FIGURES = {
     "test loss": ("test", "total"),
     "test reconstruction": ("test", "reconstruction"),
@@ -38,7 +38,9 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
         members, how many of them diverged, and mean and std over the others of each figure; best, the member with
         the lowest test loss, or, where the axes change the loss itself, with the lowest test reconstruction.
     """
-    part, name = ("test", "reconstruction") if _WEIGHTS & set(axes) else ("test", "total")
+    weighted = any(path in _WEIGHTS or path.startswith("weights.") for path in axes)
+    compared = all("reconstruction" in row["test"] for row in rows)  # a loss of the user's own may have none
+    part, name = ("test", "reconstruction") if weighted and compared else ("test", "total")
     well = [row for row in rows if "diverged" not in row]
     best = min(well, key=lambda row: row[part][name], default=None)
     settings: dict[str, list[Mapping[str, Any]]] = {}
@@ -57,7 +59,7 @@ def _group(setting: dict[str, Any], members: Sequence[Mapping[str, Any]]) -> dic
     well = [row for row in members if "diverged" not in row]
     figures = {}
     for label, (part, name) in _FIGURES.items():
-        values = [row[part][name] for row in well]
+        values = [row[part][name] for row in well if name in row[part]]
         figures[label] = {
             "mean": float(np.mean(values)) if values else None,
             "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
@@ -150,7 +152,7 @@ def _places(values: Sequence[Any]) -> dict[str, float]:
 
 def _value(row: Mapping[str, Any], figure: str) -> float:
     part, name = _FIGURES[figure]
-    return row[part][name]
+    return row[part].get(name, float("nan"))
 
 
 def _text(value: Any) -> str:

@@ -40,12 +40,9 @@ class Members(Single):
         self.names = tuple(members)
         configs = list(members.values())
         self.description = {
-            "members": {
-                name: {"seed": config.training.seed, **config.to_dict()["coefficients"]}
-                for name, config in members.items()
-            }
+            "members": {name: {"seed": config.training.seed, **config.traced} for name, config in members.items()}
         }
-        coefficients = [config.to_dict()["coefficients"] for config in configs]
+        coefficients = [config.traced for config in configs]
         self.values = (
             {name: np.float32([each[name] for each in coefficients]) for name in coefficients[0]},
             np.uint32([config.training.seed for config in configs]),
@@ -64,6 +61,9 @@ class Members(Single):
     def local(self, state: TrainState) -> TrainState:
         return jax.device_get(state)
 
+    def finished(self, config: Config, lines: Sequence[Mapping[str, Any]]) -> None:
+        return None
+
     def resume(self, lines: Sequence[Mapping[str, Any]]) -> None:
         self.failures = {line["member"]: line["diverged"] for line in lines if "diverged" in line}
 
@@ -77,14 +77,7 @@ class Members(Single):
     def line(self, member: int, line: dict[str, Any]) -> dict[str, Any]:
         name = self.names[member]
         line = {"member": name} | line
-        if name not in self.failures:
-            return line
-        # What is not finite has no place in JSON.
-        finite = {
-            group: {key: value if math.isfinite(value) else None for key, value in line[group].items()}
-            for group in ("train", "test", "code")
-        }
-        return line | finite | {"diverged": self.failures[name]}
+        return line | ({"diverged": self.failures[name]} if name in self.failures else {})
 
     def shown(self, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         well = [line for line in lines if "diverged" not in line] or [
@@ -115,7 +108,7 @@ class MemberDriver(Driver):
         if jax.process_count() > 1:
             raise InputError("hosts.coordinator is set; a sweep runs in one process: start one on each host, by seeds")
         super().__init__(config.devices, 0)
-        self.axis, self.by_example, self._parallel = None, self.replicated, "jit"
+        self.axis, self.batch_axis, self.by_example, self._parallel = None, None, self.replicated, "jit"
         self._members = members
         self._padding = -members % len(self.devices)
         self.state_sharding = jax.tree.map(self._sharding, MEMBER_AXES, is_leaf=_is_axis)

@@ -23,8 +23,10 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.grid import Grid, grid
+from aejax.config.user_files import located
 from aejax.data import Dataset, load_dataset, require_fit
 from aejax.evaluation import Run
+from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
 from aejax.training import Diverged, Trained, abstract, build_programs, build_steps, record, steps_per_epoch, train
@@ -72,7 +74,13 @@ def sweep(
         Diverged: every member diverged (one that does not is enough).
         Interrupted: a signal stopped the sweep after it was saved (only with a workdir).
     """
-    planned = grid(config, axes)
+    planned = grid(located(config), axes)
+    for name, member in planned.members.items():
+        require_model(member)
+        if member.training.patience is not None:
+            raise InputError(
+                f"training.patience is {member.training.patience} in {name}; the members of a sweep end together"
+            )
     if dataset is None:
         dataset = load_dataset(config.data.name, config.data.source_dir)
     elif not isinstance(dataset, Dataset):
@@ -111,18 +119,20 @@ def sweep(
 def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
     """One member of a program as an ordinary run."""
     state = trained.state
-    params, opt_state = jax.tree.map(lambda array: np.asarray(array[index]), (state.params, state.opt_state))
+    own = state._replace(step=None)
+    own = jax.tree.map(lambda array: np.asarray(array[index]), own)._replace(step=state.step)
     description = {key: value for key, value in trained.description.items() if key != "members"} | config.to_dict()
     lines = [
         {key: value for key, value in line.items() if key != "member"}
         for line in trained.lines
         if line["member"] == name
     ]
-    return Run(description, state._replace(params=params, opt_state=opt_state), lines, trained.summary["members"][name])
+    return Run(description, own, lines, trained.summary["members"][name])
 
 
 def _write_member(run: Run, folder: Path) -> None:
-    if not (folder / "summary.json").exists():  # which is written last
+    summary = folder / "summary.json"  # which is written last
+    if not summary.exists() or record.read_summary(folder)["step"] != run.summary["step"]:
         shutil.rmtree(folder, ignore_errors=True)
         run.save(folder)
 
@@ -137,7 +147,8 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
             saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}); remove {workdir}, or give another workdir") from error
-        differences = config.differences(saved[0])
+        # How long the members are trained is theirs to refuse, as an ordinary run does.
+        differences = [each for each in config.differences(saved[0]) if not each.startswith("training.epochs:")]
         differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
         if differences:
             raise InputError(
@@ -183,7 +194,7 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
         devices = len(Members({"": config}).driver(config).devices)
         many = Members({str(member): config for member in range(each * devices)})
         driver = many.driver(config)
-        steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.axis)
+        steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
         state = abstract(jax.eval_shape(functools.partial(many.init, steps)), driver.state_sharding)
         own = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / devices
         room = _SHARE * min(driver.free_bytes())

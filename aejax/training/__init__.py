@@ -3,6 +3,7 @@
 loop.py          the one loop
 step.py          the one train step and evaluation step, pure
 epoch.py         a part of an epoch, or an evaluation, as one compiled program
+optimizer.py     from gradients to the next weights
 batches.py       which examples come when
 placement.py     images on the device, or streamed to it
 devices.py       devices and hosts: jit, pmap, shard_map
@@ -16,9 +17,19 @@ from aejax.training.checkpoint import Checkpoints, best, restore, whole
 from aejax.training.devices import AXIS, Driver, PeerLost, Program, abstract, is_first, local
 from aejax.training.epoch import build_programs
 from aejax.training.interrupt import Interrupted
-from aejax.training.loop import Diverged, Trained, train
+from aejax.training.loop import Diverged, Finish, Trained, train
 from aejax.training.single import Single
-from aejax.training.step import MEMBER_AXES, Batch, Steps, TrainState, build_steps, inputs, test_keys, unit_interval
+from aejax.training.step import (
+    MEMBER_AXES,
+    Batch,
+    Steps,
+    TrainState,
+    build_steps,
+    for_evaluation,
+    inputs,
+    test_keys,
+    unit_interval,
+)
 
 __all__ = [
     "AXIS",
@@ -27,6 +38,7 @@ __all__ = [
     "Checkpoints",
     "Diverged",
     "Driver",
+    "Finish",
     "Interrupted",
     "PeerLost",
     "Program",
@@ -38,6 +50,7 @@ __all__ = [
     "best",
     "build_programs",
     "build_steps",
+    "for_evaluation",
     "inputs",
     "is_first",
     "local",

@@ -42,7 +42,6 @@ def permutation(key: Key, count: int) -> jax.Array:
     return order.astype(jnp.int32)
 
 
-def in_turn(examples: int, batch_size: int) -> jax.Array:
-    """Every example once, in order: int32[steps, batch_size], the last batch filled up with indices past the end."""
-    steps = -(-examples // batch_size)
+def in_turn(steps: int, batch_size: int) -> jax.Array:
+    """The first examples in order, each once: int32[steps, batch_size]."""
     return jnp.arange(steps * batch_size, dtype=jnp.int32).reshape(steps, batch_size)

@@ -79,7 +79,7 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
     """The checkpoint of a step, which is whole.
 
     Args:
-        like: a state of the same structure, shapes and types (arrays, or their abstract values).
+        like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values).
         sharding: where each array of the state is to lie: one for all, or a tree of them, each for a branch.
 
     Raises:
@@ -95,12 +95,12 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
             f"{there.get(name, 'not there')} there"
         )
     try:
-        state = ocp.load_checkpointables(path / "arrays", {"state": abstract(like, sharding)})["state"]
+        found = ocp.load_checkpointables(path / "arrays", {"state": _branches(abstract(like, sharding))})["state"]
     except Exception as error:  # of many types; its coroutines are collected once it is gone
         failure = str(error).strip().split("\n")[0]
     else:
         terms = path / "terms.npz"
-        return Restored(state, dict(np.load(terms)) if terms.exists() else {}, manifest.seconds)
+        return Restored(like._replace(**found), dict(np.load(terms)) if terms.exists() else {}, manifest.seconds)
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -160,7 +160,7 @@ class Checkpoints:
             partial.mkdir(parents=True)
             if terms:
                 np.savez(partial / "terms.npz", **terms)
-        saving = ocp.save_checkpointables_async(partial / "arrays", {"state": state})
+        saving = ocp.save_checkpointables_async(partial / "arrays", {"state": _branches(state)})
         about = Manifest(step, test_total, seconds, _leaves(state), {})
         self._under_way = self._thread.submit(self._complete, saving, partial, about)
 
@@ -221,6 +221,11 @@ class Checkpoints:
             (self.folder / str(old.step)).rename(gone)
             shutil.rmtree(gone)
             self._kept.remove(old)
+
+
+def _branches(state: Any) -> dict[str, Any]:
+    """The fields of a state that hold arrays: to Orbax an empty one is another structure, and older states lack it."""
+    return {name: branch for name, branch in state._asdict().items() if jax.tree.leaves(branch)}
 
 
 def _step_folders(folder: Path) -> list[Path]:

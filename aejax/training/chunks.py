@@ -85,7 +85,7 @@ def chunks(
             kept = programs.snapshot(state) if ends or keep else None
             # What is saved is evaluated, not the state itself: on jax 0.7.2 and one CPU device, the evaluation of
             # parameters that come from donated ones was seen to give the figures of others.
-            launched = Chunk(dispatched, terms, kept, programs.evaluate(kept.params) if ends else None)
+            launched = Chunk(dispatched, terms, kept, programs.evaluate(kept) if ends else None)
         elif under_way is not None and under_way.state is None:
             under_way = under_way._replace(state=state)  # no chunk after it has taken the memory of its state
         if under_way is not None:

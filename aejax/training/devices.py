@@ -140,6 +140,7 @@ class Driver:
     Attributes:
         devices: the devices in use, of all processes.
         axis: name of the axis for `lax.pmean` and `lax.psum`; None under `jit`, where the compiler sees whole arrays.
+        batch_axis: the same, and None also where there is one device, which has the whole batch.
         replicated: the sharding of an array that is whole on every device.
         state_sharding: that of a state, or of its branches.
         by_example: the sharding of [steps, B, ...] with its share of every batch on each device.
@@ -166,6 +167,7 @@ class Driver:
             )
         self.devices = available[:count]
         self.axis = None if config.parallel == "jit" else AXIS
+        self.batch_axis = self.axis if count > 1 else None
         self._parallel = config.parallel
         self._mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         self.replicated = self.state_sharding = NamedSharding(self._mesh, PartitionSpec())

@@ -16,7 +16,7 @@ from aejax.data import Dataset
 from aejax.training.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.training.devices import Driver, Program
 from aejax.training.placement import place
-from aejax.training.step import MEMBER_AXES, Batch, Steps, Terms, TrainState
+from aejax.training.step import MEMBER_AXES, Batch, Steps, Terms, TrainState, for_evaluation
 
 _EVALUATION_BATCH = 1000
 
@@ -28,7 +28,7 @@ class Programs(NamedTuple):
         flops: steps → the floating-point operations of each of so many, for which it compiles `train`.
         train: (state, steps) → (state, terms), so many steps on within one epoch; the state is donated, each term is
             float32[steps], or of a sweep's members float32[steps, members].
-        evaluate: params → sums over the test images, for `summarize`.
+        evaluate: state → sums over the test images, for `summarize`.
         snapshot: state → a copy, for use after the state itself has been donated.
         memory: steps → bytes that these programs need on each device, one at a time, their arguments included.
         text: steps → the operations that `train` consists of (HLO).
@@ -36,7 +36,7 @@ class Programs(NamedTuple):
 
     flops: Callable[[int], float]
     train: Callable[[TrainState, int], tuple[TrainState, Terms]]
-    evaluate: Callable[[Any], dict[str, Any]]
+    evaluate: Callable[[TrainState], dict[str, Any]]
     snapshot: Callable[[TrainState], TrainState]
     memory: Callable[[int], float]
     text: Callable[[int], str]
@@ -56,15 +56,24 @@ def build_programs(
         values: what the steps take after the batch, for each member of a sweep; None takes the configuration's.
     """
     if values is None:
-        values = ({name: np.float32(value) for name, value in config.to_dict()["coefficients"].items()},)
+        values = ({name: np.float32(value) for name, value in config.traced.items()},)
     values = driver.replicate(values)
+    evaluated = for_evaluation(state)
     in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
-    batch_size = -(-min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
-    batches = -(-examples // batch_size)
+    # Whole batches, which the devices share, and the rest, which each of them has: nothing is padded, since a model's
+    # statistics may be those of a batch.
+    batch_size = max(1, min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
+    batches, rest = divmod(examples, batch_size)
     placed = place(config, driver, state, dataset)
     order = functools.partial(epoch_order, config.training, len(dataset.train), seed=config.data.order_seed)
-    train_images = placed(driver, dataset.train, order, in_epoch)
-    test_images = placed(driver, dataset.test, lambda _: in_turn(examples, batch_size), batches)
+    train_labels, test_labels = dataset.class_indices()
+    train_images = placed(driver, dataset.train, train_labels, order, in_epoch)
+    if batches:
+        in_batches = placed(driver, dataset.test, test_labels, lambda _: in_turn(batches, batch_size), batches)
+    if rest:
+        last = np.arange(examples - rest, examples, dtype=np.int32)
+        labels = None if test_labels is None else test_labels[last]
+        last_batch = driver.replicate(Batch(np.asarray(dataset.test[last]), last, labels))
 
     def train(state: TrainState, images: Any, values: tuple[Any, ...], order: Any) -> tuple[TrainState, Terms]:
         def step(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
@@ -72,25 +81,20 @@ def build_programs(
 
         return train_images.scan(step, state, images, order)
 
-    def evaluate(params: Any, images: Any, values: tuple[Any, ...], order: Any) -> dict[str, Any]:
-        def step(_: None, batch: Batch) -> tuple[None, dict[str, Any]]:
-            # Else the compiler would merge the gathering of resident images with what follows, and round otherwise.
-            batch = jax.lax.optimization_barrier(batch)
-            counts = batch.examples < examples
-            kept = Batch(batch.images, jnp.minimum(batch.examples, examples - 1))
-            terms, codes = steps.evaluate(params, kept, *values)
-            codes = jnp.where(counts[:, None], codes, 0)
-            return None, {
-                "terms": {name: jnp.where(counts, term, 0).sum() for name, term in terms.items()},
-                "code": {
-                    "sum": codes.sum(),
-                    "square": jnp.square(codes).sum(),
-                    "zeros": ((codes == 0) & counts[:, None]).sum(),
-                },
-            }
+    def sums_of(state: TrainState, batch: Batch, values: tuple[Any, ...], shared: bool) -> dict[str, Any]:
+        # Else the compiler would merge the gathering of resident images with what follows, and round otherwise.
+        terms, codes = steps.evaluate(state, jax.lax.optimization_barrier(batch), *values, shared=shared)
+        return {
+            "terms": {name: term.sum() for name, term in terms.items()},
+            "code": {"sum": codes.sum(), "square": jnp.square(codes).sum(), "zeros": (codes == 0).sum()},
+        }
 
-        sums = test_images.scan(step, None, images, order)[1]
+    def evaluate(state: TrainState, images: Any, values: tuple[Any, ...], order: Any) -> dict[str, Any]:
+        sums = in_batches.scan(lambda _, batch: (None, sums_of(state, batch, values, True)), None, images, order)[1]
         return sums if driver.axis is None else jax.lax.psum(sums, driver.axis)
+
+    def evaluate_rest(state: TrainState, batch: Batch, values: tuple[Any, ...], _: None) -> dict[str, Any]:
+        return jax.tree.map(lambda array: array[None], sums_of(state, batch, values, False))
 
     @functools.cache
     def compiled_train(count: int) -> Program:
@@ -101,16 +105,23 @@ def build_programs(
 
     @functools.cache
     def compiled_evaluate(count: int) -> Program:
-        arguments, axes = (state.params, test_images.like(count), values), ((0, None, 0), 1)
-        return driver.compile(evaluate, *arguments, axes=axes, shared=lambda *_: test_images.order(0, count))
+        arguments, axes = (evaluated, in_batches.like(count), values), ((MEMBER_AXES, None, 0), 1)
+        return driver.compile(evaluate, *arguments, axes=axes, shared=lambda *_: in_batches.order(0, count))
+
+    @functools.cache
+    def compiled_rest() -> Program:
+        arguments, axes = (evaluated, last_batch, values), ((MEMBER_AXES, None, 0), 1)
+        return driver.compile(evaluate_rest, *arguments, axes=axes, shared=lambda *_: None)
+
+    lengths = in_batches.lengths(batches) if batches else []
+    evaluations = [functools.partial(compiled_evaluate, length) for length in lengths] + [compiled_rest] * (rest > 0)
 
     def flops(count: int) -> float:
         return max(compiled_train(length).flops for length in train_images.lengths(count))
 
     def memory(count: int) -> float:
         programs = [compiled_train(length) for length in train_images.lengths(count)]
-        programs += [compiled_evaluate(length) for length in test_images.lengths(batches)]
-        return max(program.memory for program in programs)
+        return max(program.memory for program in programs + [compiled() for compiled in evaluations])
 
     def run_train(state: TrainState, count: int) -> tuple[TrainState, Terms]:
         terms = []
@@ -121,14 +132,14 @@ def build_programs(
         train_images.reached(state.step)
         return state, join(terms)
 
-    evaluations = itertools.count()
+    epochs = itertools.count()
 
-    def run_evaluate(params: Any) -> dict[str, Any]:
-        sums = []
-        for length, images in test_images.parts(next(evaluations) * batches, batches):
-            sums.append(compiled_evaluate(length).call(params, images, values))
+    def run_evaluate(state: TrainState) -> dict[str, Any]:
+        state, sums = for_evaluation(state), []
+        for length, images in in_batches.parts(next(epochs) * batches, batches) if batches else ():
+            sums.append(compiled_evaluate(length).call(state, images, values))
             _wait_for_all_but_two(sums)
-        return join(sums)
+        return join([*sums, compiled_rest().call(state, last_batch, values)] if rest else sums)
 
     concatenate = jax.jit(
         lambda parts: jax.tree.map(lambda *each: jnp.concatenate(each), *parts), out_shardings=driver.replicated
@@ -137,8 +148,8 @@ def build_programs(
     def join(parts: list[Any]) -> Any:
         return parts[0] if len(parts) == 1 else concatenate(parts)
 
-    for length in test_images.lengths(batches):
-        compiled_evaluate(length)
+    for compiled in evaluations:
+        compiled()
 
     def text(count: int) -> str:
         return compiled_train(max(train_images.lengths(count))).text()

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,8 @@ import jax
 import numpy as np
 
 from aejax.config import AejaxError, Config, InputError
+from aejax.config.checks import is_own
+from aejax.config.user_files import located
 from aejax.data import Dataset, load_dataset, require_fit
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
@@ -26,7 +28,7 @@ from aejax.training.epoch import build_programs, summarize
 from aejax.training.interrupt import Interrupted, stop_requests
 from aejax.training.record import Progress, Record, describe, read_summary
 from aejax.training.single import Single
-from aejax.training.step import TrainState, build_steps
+from aejax.training.step import TrainState, build_steps, require_trainable
 
 SAVE_EVERY = 60.0
 """seconds between the checkpoints within a long epoch"""
@@ -34,6 +36,10 @@ SAVE_EVERY = 60.0
 
 class Diverged(AejaxError):
     """The loss is not finite any more; the last checkpoint is from before."""
+
+
+class Finish(dict):
+    """What `on_epoch` returns to finish the run; its figures are recorded: `Finish(accuracy=0.9)`."""
 
 
 class Trained(NamedTuple):
@@ -52,8 +58,10 @@ def train(
     dataset: Dataset | np.ndarray | None,
     *,
     progress: bool,
+    on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
 ) -> Trained:
-    """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `fit`."""
+    """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
+    config = located(config)
     if dataset is None:
         dataset = load_dataset(config.data.name, config.data.source_dir)
     elif not isinstance(dataset, Dataset):
@@ -64,13 +72,15 @@ def train(
     with peers(), contextlib.ExitStack() as stack:
         driver = models.driver(config)
         description = {**describe(config, dataset), **models.description}
+        steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
+        last_step = config.training.epochs * steps_in_epoch
         with together():
+            steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
+            if is_own(config.model.kind):
+                require_trainable(steps, config, dataset)
             _require_same_everywhere(config, description)
             record = Record(workdir, description, members=len(models.names), writes=is_first())
         stack.callback(record.close)
-        steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
-        last_step = config.training.epochs * steps_in_epoch
-        steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.axis)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
         newest = _newest(checkpoints)
         init = functools.partial(models.init, steps)
@@ -83,7 +93,9 @@ def train(
         epochs_done = (newest or 0) // steps_in_epoch
         with together():
             record.require_lines(epochs_done)
-        if newest == last_step and record.finished:
+        done = record.lines[: epochs_done * len(models.names)]
+        finished = newest == last_step or (not record.longer and models.finished(config, done) is not None)
+        if finished and record.finished:
             if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to do", flush=True)
             return Trained(description, models.local(restored.state), record.lines, read_summary(workdir))
@@ -95,6 +107,7 @@ def train(
         if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process
             stop = stack.enter_context(stop_requests())
             stack.enter_context(checkpoints)
+        last_step = newest if finished else last_step
         shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
         stack.callback(shown.close)
 
@@ -132,9 +145,13 @@ def train(
                 lines = []
                 for member, (trained, (test, code)) in enumerate(zip(models.each(epoch.terms), tested, strict=True)):
                     line = {"step": step, "epoch": step // steps_in_epoch, **epoch.clock(config.training.batch_size)}
-                    line |= {"train": _means(trained), "test": test, "code": code}
+                    line |= {"train": _finite(_means(trained)), "test": _finite(test), "code": _finite(code)}
                     lines.append(models.line(member, line))
-                    record.add(lines[-1])
+                if on_epoch is not None:
+                    trained_so_far = Trained(description, models.local(chunk.state), [*record.lines, *lines], {})
+                    lines[0] |= _figures(on_epoch(trained_so_far))
+                for line in lines:
+                    record.add(line)
                 epoch, kept = _Epoch({}, 0.0), free
                 shown.add(models.shown(lines))
             if chunk.state is not None:
@@ -143,6 +160,9 @@ def train(
                     if models.alone:
                         _require_finite_state(state, step)
                     checkpoints.save(state, test_total=_lowest(tested), terms=epoch.terms, seconds=epoch.seconds)
+            if tested is not None and models.finished(config, record.lines) is not None:
+                last_step = step
+                break  # the chunk after this one is on its way, and not looked at
         if step < last_step:
             raise Interrupted(
                 f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
@@ -179,6 +199,25 @@ class _Epoch:
 def _means(terms: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Over the steps of an epoch."""
     return {name: float(np.mean(values, dtype=np.float64)) for name, values in terms.items()}
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """What is not finite has no place in JSON."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+def _figures(returned: Any) -> dict[str, Any]:
+    """What `on_epoch` adds to the line of an epoch; all processes finish if one does."""
+    finish = isinstance(returned, Finish)
+    if gather([finish]).any():
+        finish = True
+    if not isinstance(returned, Mapping | None):
+        raise InputError(f"on_epoch returned {returned!r}; it must return figures by name, aejax.Finish(...) or None")
+    try:
+        metrics = {str(name): float(value) for name, value in (returned or {}).items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"on_epoch returned a figure that is no number: {error}") from error
+    return ({"metrics": _finite(metrics)} if metrics else {}) | ({"finish": True} if finish else {})
 
 
 def _lowest(tested: list[tuple[dict[str, float], Any]] | None) -> float | None:
@@ -250,7 +289,7 @@ def _summary(lines: list[dict[str, Any]], config: Config, dataset: Dataset) -> d
     """The content of summary.json."""
     seconds = sum(line["seconds"] for line in lines)
     images = lines[-1]["step"] * config.training.batch_size
-    reconstruction = lines[-1]["test"]["reconstruction"]
+    reconstruction = lines[-1]["test"].get("reconstruction")  # a loss of the user's own may have none
     summary = {
         "step": lines[-1]["step"],
         "epochs": lines[-1]["epoch"],
@@ -259,6 +298,7 @@ def _summary(lines: list[dict[str, Any]], config: Config, dataset: Dataset) -> d
         "train": lines[-1]["train"],
         "test": lines[-1]["test"],
         "code": lines[-1]["code"],
+        **({"metrics": lines[-1]["metrics"]} if "metrics" in lines[-1] else {}),
     }
     if config.loss.reconstruction == "bce" and reconstruction is not None:
         pixels = math.prod(dataset.image_shape) if config.loss.pixels == "mean" else 1

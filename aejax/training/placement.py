@@ -25,7 +25,7 @@ BLOCK_BYTES = 2**24
 """images in a block, unless a batch has more; about five blocks are in memory: read ahead, sent, in use"""
 
 Order = Callable[[Any], jax.Array]
-"""epoch → the examples of its steps, int32[steps, batch_size]; one past the end has the image of the last"""
+"""epoch → the examples of its steps, int32[steps, batch_size]"""
 
 Step = Callable[[Any, Batch], tuple[Any, Any]]
 
@@ -37,6 +37,8 @@ class Block(NamedTuple):
     """[steps, B, H, W, C], on each device its share of every batch"""
     examples: jax.Array
     """int32[steps, B], on every device"""
+    labels: jax.Array | None
+    """int32[steps, B], on every device; None where there are none"""
 
 
 def _scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, batches: Any) -> tuple[Any, Any]:
@@ -70,13 +72,16 @@ class Resident:
 
     Args:
         images: [N, H, W, C].
+        labels: int32[N], or None.
         order: how they come.
         in_epoch: number of steps of an epoch.
     """
 
-    def __init__(self, driver: Driver, images: np.ndarray, order: Order, in_epoch: int) -> None:
+    def __init__(
+        self, driver: Driver, images: np.ndarray, labels: np.ndarray | None, order: Order, in_epoch: int
+    ) -> None:
         self._driver, self._order, self._in_epoch = driver, order, in_epoch
-        self._images = driver.replicate(images)
+        self._data = driver.replicate((images, labels))
 
     def lengths(self, count: int) -> list[int]:
         """How many steps the parts have in which `count` steps are computed, each length once."""
@@ -84,11 +89,11 @@ class Resident:
 
     def like(self, steps: int) -> Any:
         """Describes to the compiler the data of a part of so many steps."""
-        return self._images
+        return self._data
 
     def parts(self, first: Any, count: int) -> Iterator[tuple[int, Any]]:
         """(steps, data) of the parts, for `count` steps of one epoch from step `first` on."""
-        yield count, self._images
+        yield count, self._data
 
     def reached(self, step: Any) -> None:
         """Take the array that holds the step after those parts: its value need not be waited for."""
@@ -99,12 +104,14 @@ class Resident:
 
     def scan(self, step: Step, carry: Any, data: Any, order: Any) -> tuple[Any, Any]:
         """Within a program: `lax.scan` of a step over the batches of a part."""
-        flat = data.reshape(len(data), -1)  # rows of one axis are gathered faster than images of three
+        images, labels = data
+        flat = images.reshape(len(images), -1)  # rows of one axis are gathered faster than images of three
 
         def with_batch(carry: Any, examples: jax.Array) -> tuple[Any, Any]:
             examples = self._driver.share(examples)
-            images = flat.at[examples].get(mode="clip").reshape(-1, *data.shape[1:])
-            return step(carry, Batch(images, examples))
+            rows = flat.at[examples].get(mode="clip").reshape(-1, *images.shape[1:])
+            classes = None if labels is None else labels.at[examples].get(mode="clip")
+            return step(carry, Batch(rows, examples, classes))
 
         return _scan(with_batch, carry, order)
 
@@ -116,8 +123,10 @@ class Streamed:
     of `Resident`.
     """
 
-    def __init__(self, driver: Driver, images: np.ndarray, order: Order, in_epoch: int) -> None:
-        self._driver, self._images, self._in_epoch = driver, images, in_epoch
+    def __init__(
+        self, driver: Driver, images: np.ndarray, labels: np.ndarray | None, order: Order, in_epoch: int
+    ) -> None:
+        self._driver, self._images, self._labels, self._in_epoch = driver, images, labels, in_epoch
         self._rows = reader(images)
         order = jax.jit(order)
         self._batch = jax.eval_shape(order, np.int32(0)).shape[1]
@@ -134,9 +143,11 @@ class Streamed:
 
     def like(self, steps: int) -> Block:
         shape = (steps, self._batch)
+        examples = jax.ShapeDtypeStruct(shape, np.int32, sharding=self._driver.replicated)
         return Block(
             jax.ShapeDtypeStruct(shape + self._images.shape[1:], self._images.dtype, sharding=self._driver.by_example),
-            jax.ShapeDtypeStruct(shape, np.int32, sharding=self._driver.replicated),
+            examples,
+            None if self._labels is None else examples,
         )
 
     def parts(self, first: Any, count: int) -> Iterator[tuple[int, Block]]:
@@ -159,13 +170,13 @@ class Streamed:
         steps, *shape = data.images.shape
         flat = _several(data.images.reshape(steps, shape[0], -1))
 
-        def with_batch(carry: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[Any, Any]:
-            index, examples = batch
+        def with_batch(carry: Any, batch: tuple[jax.Array, jax.Array, jax.Array | None]) -> tuple[Any, Any]:
+            index, examples, labels = batch
             # Gathered as above: a slice would be read again, byte by byte, by each operation on the images.
             images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
-            return step(carry, Batch(images, self._driver.share(examples)))
+            return step(carry, Batch(images, *jax.tree.map(self._driver.share, (examples, labels))))
 
-        return _scan(with_batch, carry, (jnp.arange(steps), data.examples))
+        return _scan(with_batch, carry, (jnp.arange(steps), data.examples, data.labels))
 
     def _read_ahead(self, first: int) -> Iterator[Block]:
         import grain  # takes a second, which resident images do without
@@ -182,7 +193,8 @@ class Streamed:
             return self._rows(examples[index[:2]])
 
         images = self._driver.spread((*examples.shape, *self._images.shape[1:]), read)
-        return Block(images, self._driver.replicate(examples))
+        labels = None if self._labels is None else self._labels.take(examples)
+        return Block(images, *self._driver.replicate((examples, labels)))
 
 
 class Blocks:

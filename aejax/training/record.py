@@ -16,6 +16,8 @@ import jax
 from tqdm import tqdm
 
 from aejax.config import Config, InputError
+from aejax.config.checks import is_own
+from aejax.config.user_files import digests, named, sources
 from aejax.data import Dataset
 
 _SECTIONS = tuple(Config().to_dict())
@@ -33,6 +35,7 @@ class Record:
 
     Attributes:
         lines: one dictionary per epoch (of a sweep: per epoch and member), as in metrics.jsonl.
+        longer: whether the run that is there is to be trained for more epochs than it was begun with.
 
     Raises:
         InputError: the workdir cannot be written, or holds a run with another configuration or other images.
@@ -43,21 +46,24 @@ class Record:
     ) -> None:
         self.workdir = workdir
         self.lines: list[dict[str, Any]] = []
+        self.longer = False
+        self._description = description
         self._members = members
         self._writes = writes and workdir is not None
         self._events = self._lock = None
         if not self._writes:
-            self.lines = [] if workdir is None else read_lines(workdir)
+            if workdir is not None and (workdir / "config.json").exists():
+                self.lines, self.longer = read_lines(workdir), _is_longer(description, read_description(workdir))
             return
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(workdir)
             if (workdir / "config.json").exists():
-                _require_same_run(workdir, description)
+                self.longer = _require_same_run(workdir, description)
             elif (workdir / "checkpoints").exists():
                 raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
             else:
-                _write_json(workdir / "config.json", description)
+                self._describe()
         except InputError:
             self.close()
             raise
@@ -81,6 +87,9 @@ class Record:
         self.lines = self.lines[: epochs_done * self._members]
         if not self._writes:
             return
+        if self.longer:
+            self._describe()
+        (self.workdir / "summary.json").unlink(missing_ok=True)
         write(self.workdir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
         try:
             from tensorboardX import SummaryWriter
@@ -110,12 +119,22 @@ class Record:
                 for name, value in line[group].items():
                     if value is not None:  # of a member of a sweep that diverged
                         self._events.add_scalar(f"{of}{group}/{name}", value, line["step"])
+            for name, value in line.get("metrics", {}).items():
+                self._events.add_scalar(f"metrics/{name}", value, line["step"])
             self._events.add_scalar(f"{of}images_per_second", line["images_per_second"], line["step"])
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, the sign of a finished run."""
         if self._writes:
             _write_json(self.workdir / "summary.json", summary)
+
+    def _describe(self) -> None:
+        """Write config.json, after a copy of each of the user's files that the configuration names."""
+        config = config_of(self._description)
+        for name, path in sources(config).items():
+            (self.workdir / "files").mkdir(exist_ok=True)
+            write(self.workdir / "files" / name, path.read_text(encoding="utf-8"))
+        _write_json(self.workdir / "config.json", self._description | named(config).to_dict())
 
     def close(self) -> None:
         """Close the files and give the workdir free."""
@@ -152,10 +171,17 @@ class Progress:
 
 
 def describe(config: Config, dataset: Dataset) -> dict[str, Any]:
-    """The content of config.json: the configuration, the images it met and the software it ran on."""
+    """The content of config.json: the configuration, the user's files, the images, the software and the machine."""
+    labels = dataset.labels_fingerprint
     return {
         **config.to_dict(),
-        "dataset": {"name": dataset.name, "image_shape": list(dataset.image_shape), "fingerprint": dataset.fingerprint},
+        "files": digests(config),
+        "dataset": {
+            "name": dataset.name,
+            "image_shape": list(dataset.image_shape),
+            "fingerprint": dataset.fingerprint,
+            **({} if labels is None else {"labels": labels}),
+        },
         **describe_machine(),
     }
 
@@ -240,25 +266,68 @@ def _lock(workdir: Path) -> IO[str]:
     return file
 
 
-def _require_same_run(workdir: Path, description: dict[str, Any]) -> None:
+_MAY_CHANGE = ("training.epochs:", "training.patience:")
+"""fields that say how long to train: a run may go on with more epochs"""
+
+
+def _is_longer(description: dict[str, Any], saved: dict[str, Any]) -> bool:
+    return description["training"]["epochs"] > saved["training"]["epochs"]
+
+
+def _require_same_run(workdir: Path, description: dict[str, Any]) -> bool:
+    """Refuse what is not the run in a workdir; returns whether it is to be trained for more epochs than before."""
     saved = read_description(workdir)
-    if differences := config_of(description).differences(config_of(saved)):
+    config = config_of(description)
+    differences = config.differences(config_of(saved))
+    longer = _is_longer(description, saved)
+    fixed = [difference for difference in differences if not difference.startswith(_MAY_CHANGE)]
+    if not fixed and longer and config.training.schedule != "constant":
+        raise InputError(
+            f"{workdir} holds a run of fewer epochs ({'; '.join(differences)}), and the {config.training.schedule} "
+            "schedule depends on their number: it cannot be trained longer; give another workdir"
+        )
+    if fixed or description["training"]["epochs"] < saved["training"]["epochs"]:
         raise InputError(
             f"{workdir} holds a run with another configuration ({'; '.join(differences)}); "
             "give another workdir, or the same configuration, or remove this one"
         )
-    if saved["dataset"] != description["dataset"]:
+    require_same_files(workdir, saved, config)
+    there, here = saved["dataset"], description["dataset"]
+    if any(there[name] != here[name] for name in ("name", "image_shape", "fingerprint")):
         raise InputError(
-            f"{workdir} holds a run on other images ({saved['dataset']['fingerprint']} there, "
-            f"{description['dataset']['fingerprint']} here); give another workdir"
+            f"{workdir} holds a run on other images ({there['fingerprint']} there, {here['fingerprint']} here); "
+            "give another workdir"
         )
-    if saved.get("members") != description.get("members"):
+    if is_own(config.model.kind) and there.get("labels") != here.get("labels"):
+        raise InputError(f"{workdir} holds a run on the same images with other labels; give another workdir")
+    if _not_zero(saved.get("members")) != _not_zero(description.get("members")):
         raise InputError(f"{workdir} holds a sweep of other members; give another workdir")
     before, now = saved["versions"]["jax"], description["versions"]["jax"]
     if before != now:
         logging.getLogger("aejax").warning(
             "%s was begun with jax %s and goes on with %s: equal to rounding, not bit for bit", workdir, before, now
         )
+    return longer
+
+
+def require_same_files(workdir: Path, saved: dict[str, Any], config: Config) -> None:
+    """Refuse a file of the user's own that is not as it was when the run began.
+
+    Raises:
+        InputError: one has changed.
+    """
+    before = saved.get("files", {})  # older runs have no digests
+    for name, digest in digests(config).items():
+        if before.get(name, digest) != digest:
+            raise InputError(
+                f"{workdir} was trained with another {name}; put that one back ({workdir / 'files' / name} is a copy), "
+                "or give another workdir"
+            )
+
+
+def _not_zero(members: dict[str, dict[str, Any]] | None) -> Any:
+    """The members of a sweep without the values that are 0: older runs name other fields."""
+    return members and {name: {key: value for key, value in each.items() if value} for name, each in members.items()}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

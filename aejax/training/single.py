@@ -40,6 +40,15 @@ class Single:
         """On one device of this process, for use apart from the other processes."""
         return local(state)
 
+    def finished(self, config: Config, lines: Sequence[Mapping[str, Any]]) -> str | None:
+        """Why the run is finished before its last epoch, by the lines of metrics.jsonl so far; None where it is not."""
+        if lines and lines[-1].get("finish"):
+            return "on_epoch"
+        totals = [line["test"]["total"] for line in lines]
+        if config.training.patience is None or not totals:
+            return None
+        return "patience" if len(totals) - 1 - totals.index(min(totals)) >= config.training.patience else None
+
     def resume(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Take note of the lines of metrics.jsonl so far."""
 

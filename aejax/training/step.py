@@ -11,10 +11,14 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
-from aejax.config import Config, Training
-from aejax.models import Autoencoder, ImageShape, build, losses
+from aejax.config import Config, InputError, Training
+from aejax.config.checks import is_own
+from aejax.data import Dataset
+from aejax.models import Autoencoder, Context, ImageShape, Output, build, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import Key, per_example, stream
+from aejax.training.devices import AXIS
+from aejax.training.optimizer import build_optimizer
 
 Coefficients = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
@@ -27,11 +31,22 @@ class TrainState(NamedTuple):
     step: jax.Array
     """int32, number of steps taken"""
     params: Any
+    """what is trained: every `nnx.Param`"""
     opt_state: Any
+    extra: Any = {}  # noqa: RUF012 (nobody changes it)
+    """every other `nnx.Variable` of the model: running means, codebooks, counters, generators"""
+    average: Any = None
+    """the moving average of the parameters, where there is one (`training.average`)"""
 
 
-MEMBER_AXES: Any = TrainState(None, 0, 0)
+MEMBER_AXES: Any = TrainState(None, 0, 0, 0, 0)
 """where the members of a sweep stand in their common state, as `jax.vmap` takes it: the step is one for all"""
+
+
+def for_evaluation(state: TrainState) -> TrainState:
+    """The part of a state that an evaluation reads: its parameters are the moving average, where there is one."""
+    params = state.params if state.average is None else state.average
+    return TrainState(state.step, params, (), state.extra)
 
 
 class Batch(NamedTuple):
@@ -39,6 +54,8 @@ class Batch(NamedTuple):
     """[B, H, W, C], uint8, or float32 as given by the user"""
     examples: jax.Array
     """int32[B], the index of each image in its dataset"""
+    labels: jax.Array | None = None
+    """int32[B], the classes, where they are known"""
 
 
 class Steps(NamedTuple):
@@ -48,52 +65,75 @@ class Steps(NamedTuple):
 
     Attributes:
         init: (seed) → TrainState.
-        train: (state, batch, coefficients, seed) → (state, terms), terms being means over the batch.
-        evaluate: (params, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]);
-            what is drawn for an image (binarization, corruption, code) is always the same.
-        merge: params → Autoencoder.
+        train: (state, batch, coefficients, seed) → (state, terms), terms being means over the batch; the model's own
+            metrics are among them, and no part of "total".
+        evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]);
+            what is drawn for an image (binarization, corruption, code) is always the same, and no state changes.
+            `shared=False` where each device has the whole batch.
+        model: state → Autoencoder, as it is evaluated.
     """
 
     init: Callable[..., TrainState]
     train: Callable[..., tuple[TrainState, Terms]]
     evaluate: Callable[..., tuple[Terms, jax.Array]]
-    merge: Callable[[Any], Autoencoder]
+    model: Callable[[TrainState], Autoencoder]
 
 
-def build_steps(config: Config, image_shape: ImageShape, steps_per_epoch: int = 1, axis: str | None = None) -> Steps:
+def build_steps(
+    config: Config, image_shape: ImageShape, steps_per_epoch: int = 1, axis: str | None = None, examples: int = 0
+) -> Steps:
     """Everything static is fixed here: architecture, kinds of loss and corruption, optimizer, schedule.
 
     Args:
         steps_per_epoch: only the schedules depend on it.
-        axis: the name of the axis of devices over which a batch is spread, for the mean over all of it.
+        axis: the name of the axis of devices that share a batch, for the mean over all of it.
+        examples: number of training examples, for models that want to know.
     """
-    configured = config.training.seed
+    require_model(config)
+    configured, average = config.training.seed, config.training.average
     schedules = {
         "learning_rate": learning_rate_schedule(config.training, steps_per_epoch),
         "beta": warmup_schedule(config.training.beta_warmup_epochs * steps_per_epoch),
     }
-    optimizer = optax.chain(
-        optax.identity() if config.training.clip_norm is None else optax.clip_by_global_norm(config.training.clip_norm),
-        optax.scale_by_adam() if config.training.optimizer == "adam" else optax.identity(),
-    )
-    graphdef, _ = nnx.split(nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(0))), nnx.Param)
+    optimizer = build_optimizer(config)
+    abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(0)))
+    graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
+    generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
+    if axis is not None and any(jax.tree.leaves(generators)):
+        raise InputError(
+            f"{config.model.kind} has a generator of its own, which would draw the same on each of several devices: "
+            "choose devices.parallel jit, or draw from the keys of its context"
+        )
 
-    def merge(params: Any) -> Autoencoder:
-        return nnx.merge(graphdef, params)
+    def merge(params: Any, extra: Any) -> Autoencoder:
+        typed = jax.tree.map(lambda key, leaf: jax.random.wrap_key_data(leaf) if key else leaf, generators, extra)
+        return nnx.merge(graphdef, params, typed)
 
     def init(seed: Seed = configured) -> TrainState:
         model = build(config, image_shape, nnx.Rngs(stream(seed, "parameters")))
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        kept = None if average is None else jax.tree.map(jnp.copy, params)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), variables_of(model), kept)
 
     def example_terms(
-        params: Any, batch: Batch, coefficients: Coefficients, key: Callable[[str], Key]
-    ) -> tuple[Terms, jax.Array]:
+        params: Any,
+        state: TrainState,
+        batch: Batch,
+        coefficients: Coefficients,
+        key: Callable[[str], Key],
+        context: Any,
+    ) -> tuple[Terms, Terms, jax.Array, Any]:
         clean, seen = inputs(config, batch, coefficients, key)
-        model, seen = merge(cast(params, config.model.dtype)), cast(seen, config.model.dtype)
-        output = cast(model(seen, per_example(key("code"), batch.examples)), jnp.float32)
-        terms = losses.loss_terms(config.loss, clean, output, coefficients, axis)
-        return {**terms, "total": sum(terms.values())}, output.codes
+        model, seen = merge(cast(params, config.model.dtype), state.extra), cast(seen, config.model.dtype)
+        (model.train if context.training else model.eval)()
+        model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
+        context = context._replace(
+            keys=per_example(key("code"), batch.examples), step=state.step, examples=examples, labels=batch.labels
+        )
+        output = cast(model(seen, context), jnp.float32)
+        terms = model.loss(clean, output, coefficients, context)
+        terms, metrics = _checked(config, terms, output, coefficients)
+        return terms, metrics, output.codes, _like(variables_of(model), state.extra)
 
     def train(
         state: TrainState, batch: Batch, coefficients: Coefficients, seed: Seed = configured
@@ -106,27 +146,38 @@ def build_steps(config: Config, image_shape: ImageShape, steps_per_epoch: int = 
         def key(name: str) -> Key:
             return jax.random.fold_in(stream(seed, name), state.step)
 
-        def loss(params: Any) -> tuple[jax.Array, Terms]:
-            terms, _ = example_terms(params, batch, coefficients, key)
-            means = {name: term.mean() for name, term in terms.items()}
-            return means["total"], means
+        def loss(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
+            context = Context(training=True, axis=axis)
+            terms, metrics, _, extra = example_terms(params, state, batch, coefficients, key, context)
+            means = {name: term.mean() for name, term in {**terms, **metrics}.items()}
+            return means["total"], (means, extra)
 
-        gradients, terms = jax.grad(loss, has_aux=True)(state.params)
-        if axis is not None and jax.lax.psum(1, axis) > 1:
+        gradients, (terms, extra) = jax.grad(loss, has_aux=True)(state.params)
+        if axis is not None:
             # One exchange and not one for each array: on CPU each makes the devices wait for each other.
-            flat, apart = ravel_pytree((gradients, terms))
-            gradients, terms = apart(jax.lax.pmean(flat, axis))
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        rate = coefficients["learning_rate"]
-        params = jax.tree.map(lambda param, update: param - rate * update, state.params, updates)
-        return TrainState(state.step + 1, params, opt_state), terms
+            flat, apart = ravel_pytree((gradients, terms, _floats(extra)))
+            gradients, terms, means = apart(jax.lax.pmean(flat, axis))
+            extra = jax.tree.map(lambda leaf, mean: leaf if mean is None else mean, extra, means, is_leaf=_is_none)
+        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, coefficients)
+        kept = state.average
+        if kept is not None:
+            kept = jax.tree.map(lambda mean, param: average * mean + (1 - average) * param, kept, params)
+        return TrainState(state.step + 1, params, opt_state, extra, kept), terms
 
     def evaluate(
-        params: Any, batch: Batch, coefficients: Coefficients, seed: Seed = configured
+        state: TrainState, batch: Batch, coefficients: Coefficients, seed: Seed = configured, *, shared: bool = True
     ) -> tuple[Terms, jax.Array]:
-        return example_terms(params, batch, coefficients, test_keys(seed))
+        state, context = for_evaluation(state), Context(axis=axis if shared else None)
+        terms, metrics, codes, _ = example_terms(state.params, state, batch, coefficients, test_keys(seed), context)
+        return {**terms, **metrics}, codes
 
-    return Steps(init, train, evaluate, merge)
+    def model(state: TrainState) -> Autoencoder:
+        state = for_evaluation(state)
+        merged = merge(state.params, state.extra)
+        merged.eval()
+        return merged
+
+    return Steps(init, train, evaluate, model)
 
 
 def inputs(
@@ -140,6 +191,12 @@ def inputs(
     if config.data.binarize:
         clean = binarize(key("binarization"), batch.examples, clean)
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
+
+
+def variables_of(model: Autoencoder) -> Any:
+    """Every `nnx.Variable` of a model but its parameters, as plain arrays: a generator's key as its data."""
+    state = nnx.to_pure_dict(nnx.split(model, nnx.Param, ...)[2])
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_generator(leaf) else leaf, state)
 
 
 def test_keys(seed: Seed) -> Callable[[str], Key]:
@@ -168,3 +225,79 @@ def cast(tree: Any, dtype: Any) -> Any:
 def unit_interval(images: jax.Array) -> jax.Array:
     """uint8 from 0 to 255 → float32 from 0 to 1; floats stay as they are."""
     return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+
+
+def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
+    """Refuse a model of the user's own that cannot be trained, before anything is written: a step is traced.
+
+    Raises:
+        InputError: what it returns is not what the step needs.
+    """
+    state, size = jax.eval_shape(steps.init), config.training.batch_size
+    images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
+    examples = jax.ShapeDtypeStruct((size,), jnp.int32)
+    batch = Batch(images, examples, None if dataset.train_labels is None else examples)
+    coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.traced}
+    traced = jax.vmap(steps.train, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
+    jax.eval_shape(traced, state, batch, coefficients)
+
+
+_OURS = {"l1": "coefficients.l1", "kl": "coefficients.beta", "rate": "coefficients.rate_penalty"}
+"""terms that contain a coefficient already"""
+
+
+def _checked(config: Config, terms: Any, output: Output, coefficients: Coefficients) -> tuple[Terms, Terms]:
+    """The weighted terms with their sum "total", and the metrics, all float32[B]; refuses what is neither."""
+    model, size = config.model.kind, len(output.codes)
+    if not isinstance(terms, Mapping) or not terms:
+        raise InputError(f"the loss of {model} is {type(terms).__name__}; it must return its terms by name")
+    for name, value in terms.items():
+        if jnp.shape(value) != (size,):
+            shape = list(jnp.shape(value))
+            raise InputError(
+                f"the term {name} of {model} has shape {shape}; it must be [{size}], one value per example"
+            )
+    for name, value in output.metrics.items():
+        if jnp.shape(value) not in ((), (size,)):
+            raise InputError(
+                f"the metric {name} of {model} has shape {list(jnp.shape(value))}; it must be one number, or [{size}]"
+            )
+    for name in (name for name in coefficients if name.startswith("weights.")):
+        term = name.partition(".")[2]
+        if term not in terms or term in _OURS:
+            choices = ", ".join(term for term in terms if term not in _OURS)
+            allowed = f"{_OURS[term]} is its weight" if term in terms else f"{model} has the terms {choices}"
+            raise InputError(f"{name} is given, but {allowed}")
+    if double := ({"total"} | set(terms)) & set(output.metrics) | {"total"} & set(terms):
+        raise InputError(f"{model} has a term or metric named {min(double)}, which is there already; rename it")
+    if is_own(model):
+        weights = {name: coefficients.get(f"weights.{name}") for name in terms}
+        terms = {name: value if weights[name] is None else weights[name] * value for name, value in terms.items()}
+    terms = cast(terms, jnp.float32)
+    metrics = {name: jnp.broadcast_to(value, (size,)) for name, value in output.metrics.items()}
+    return {**terms, "total": sum(terms.values())}, cast(metrics, jnp.float32)
+
+
+def _like(variables: Any, before: Any) -> Any:
+    """Variables after a step in the types they had before it; refuses what changed its shape."""
+    after, structure = jax.tree.flatten(variables)
+    if structure != jax.tree.structure(before):
+        raise InputError("the model has other variables after a step than before it; make them when it is built")
+    for leaf, (path, old) in zip(after, jax.tree_util.tree_leaves_with_path(before), strict=True):
+        if leaf.shape != old.shape:
+            name = jax.tree_util.keystr(path)
+            raise InputError(f"the model's variable {name} has shape {leaf.shape} after a step, {old.shape} before it")
+    return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), variables, before)
+
+
+def _is_generator(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None
+
+
+def _floats(tree: Any) -> Any:
+    """The same tree with None for what is no floating-point array."""
+    return jax.tree.map(lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else None, tree)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Training, load_config
-from aejax.config.config import Data, Hosts
+from aejax.config import Data, Hosts
 
 configs = st.builds(
     Config,

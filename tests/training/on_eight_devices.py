@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aejax import Coefficients, Config, Corruption, Dataset, InputError, Interrupted, Model, Training, fit
-from aejax.config.config import Devices
+from aejax.config import Devices
 from aejax.models.corruption import corrupt
 from aejax.models.randomness import stream
 from aejax.training import loop

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aejax import InputError
-from aejax.config.config import Devices
+from aejax.config import Devices
 
 
 @pytest.mark.slow

@@ -1,0 +1,54 @@
+"""The sections `devices` and `hosts` of the configuration: what a run is computed on, which changes nothing in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aejax.config.checks import is_count, require, require_choices
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What a run is computed on; the result does not depend on it."""
+
+    parallel: Literal["jit", "pmap", "shard_map"] = "jit"
+    """how several devices are driven: by the compiler (jit), or each with its share of the batch"""
+    count: int | None = None
+    """number of devices; None takes all that there are"""
+
+    def __post_init__(self) -> None:
+        require_choices(self, "devices")
+        require(self.count is None or is_count(self.count), "devices.count", self.count, "at least 1, or None for all")
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The processes that make one run together, usually one per host; the result does not depend on them."""
+
+    coordinator: str | None = None
+    """HOST:PORT at which process 0 can be reached by all; auto where JAX finds the others by itself (TPU pods,
+    SLURM); None runs in this process alone"""
+    count: int | None = None
+    """number of processes; not with auto"""
+    index: int | None = None
+    """which of them this one is, from 0; not with auto"""
+    heartbeat_seconds: int = 10
+    """a process that is silent for so long counts as dead"""
+    startup_seconds: int = 60
+    """how long to wait for all processes at the start"""
+
+    def __post_init__(self) -> None:
+        for name in ("heartbeat_seconds", "startup_seconds"):
+            require(is_count(getattr(self, name)), f"hosts.{name}", getattr(self, name), "a whole number above 0")
+        if self.coordinator in (None, "auto"):
+            for name in ("count", "index"):
+                value = getattr(self, name)
+                require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
+            return
+        _, _, port = str(self.coordinator).rpartition(":")
+        holds = port.isdecimal() and len(str(self.coordinator)) > len(port) + 1
+        require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
+        require(is_count(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
+        holds = isinstance(self.index, int) and 0 <= self.index < self.count
+        require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")

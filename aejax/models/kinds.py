@@ -1,0 +1,85 @@
+"""From the kind that a configuration names to a model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from flax import nnx
+
+from aejax.config import Config, InputError
+from aejax.config.checks import Named, is_own
+from aejax.config.user_files import own
+from aejax.models.autoencoder import Autoencoder
+from aejax.models.dense import ImageShape
+from aejax.models.variational import Variational
+
+KINDS = {"plain": Autoencoder, "variational": Variational}
+
+
+def model_class(kind: str) -> type[Autoencoder]:
+    """The class that `model.kind` names: in `KINDS`, or of the user's own.
+
+    Raises:
+        InputError: there is no such class, or it is no `aejax.Autoencoder`.
+    """
+    if kind in KINDS:
+        return KINDS[kind]
+    found = own(kind, "model.kind")
+    if not (isinstance(found, type) and issubclass(found, Autoencoder)):
+        place, _, name = kind.rpartition(":")
+        raise InputError(f"model.kind is {kind!r}; {place} must define a class {name} that extends aejax.Autoencoder")
+    return found
+
+
+def require_model(config: Config) -> None:
+    """Refuse what the class of the model would ignore or get wrong.
+
+    Raises:
+        InputError: there is no such class, or a field has no meaning for it.
+    """
+    kind = model_class(config.model.kind)
+    variational = issubclass(kind, Variational)
+    if variational:
+        config.model.require_variational()
+    if is_own(config.model.kind) and kind.loss is Autoencoder.loss:
+        config.require_kind(variational)
+    if variational and kind.loss is Autoencoder.loss and config.coefficients.free_bits and not kind.has_closed_form():
+        raise InputError(
+            f"coefficients.free_bits is {config.coefficients.free_bits}; it must be 0 for {kind.__name__}, whose "
+            "divergence has no closed form for each unit"
+        )
+
+
+def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencoder:
+    """The autoencoder that a configuration describes, with fresh weights.
+
+    Raises:
+        InputError: the class of the model does not read one of `model.options`.
+    """
+    options = Options(config.model.options)
+    seen = dataclasses.replace(config, model=dataclasses.replace(config.model))
+    object.__setattr__(seen.model, "options", options)
+    model = model_class(config.model.kind)(seen, image_shape, rngs)
+    if unread := [name for name in options if name not in options.read]:
+        raise InputError(
+            f"model.options.{unread[0]} is given, and {type(model).__name__} does not read it when it is built"
+            + (f"; it reads {', '.join(sorted(options.read))}" if options.read else "")
+        )
+    return model
+
+
+class Options(Named):
+    """`model.options`, with the names that were asked for in `read`."""
+
+    def __init__(self, *given: object, **named: object) -> None:
+        super().__init__(*given, **named)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> object:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: object = None) -> object:
+        """The option, or a default where it is not given."""
+        self.read.add(name)
+        return super().get(name, default)

@@ -1,0 +1,88 @@
+"""From gradients to the next weights: Adam, AdamW, plain gradient descent, or an optimizer of the user's own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+from aejax.config import Config, InputError
+from aejax.config.checks import is_own
+from aejax.config.user_files import own
+
+_ARGUMENTS = ("learning_rate", "weight_decay")
+
+
+class Optimizer(NamedTuple):
+    """Pure functions.
+
+    Attributes:
+        init: params → state.
+        update: (gradients, state, params, coefficients) → (params, state); `coefficients["learning_rate"]` is that of
+            this step, schedule included.
+    """
+
+    init: Callable[[Any], Any]
+    update: Callable[[Any, Any, Any, Mapping[str, jax.Array]], tuple[Any, Any]]
+
+
+def build_optimizer(config: Config) -> Optimizer:
+    """The optimizer that `training.optimizer` names, after `training.clip_norm`.
+
+    One of the user's own is a function that returns an optax transformation whose updates are added to the weights, as
+    those of optax's own optimizers are: `def lion(learning_rate, weight_decay): return optax.lion(...)`. It gets those
+    of the two arguments that it has; they are traced, so that a schedule and a sweep change them.
+
+    Raises:
+        InputError: there is no such function, or it has no use for a coefficient that is set.
+    """
+    clip = config.training.clip_norm
+    first = optax.identity() if clip is None else optax.clip_by_global_norm(clip)
+    if is_own(config.training.optimizer):
+        return _own(config, first)
+    adam = config.training.optimizer in ("adam", "adamw")
+    transformation = optax.chain(first, optax.scale_by_adam() if adam else optax.identity())
+    decays = config.training.optimizer == "adamw"
+
+    def update(gradients: Any, state: Any, params: Any, coefficients: Mapping[str, jax.Array]) -> tuple[Any, Any]:
+        updates, state = transformation.update(gradients, state, params)
+        if decays:
+            updates = jax.tree.map(lambda step, param: step + coefficients["weight_decay"] * param, updates, params)
+        rate = coefficients["learning_rate"]
+        return jax.tree.map(lambda param, step: param - rate * step, params, updates), state
+
+    return Optimizer(transformation.init, update)
+
+
+def _own(config: Config, first: optax.GradientTransformation) -> Optimizer:
+    spec, training = config.training.optimizer, config.training
+    make = own(spec, "training.optimizer")
+    if not callable(make):
+        place, _, name = spec.rpartition(":")
+        raise InputError(f"training.optimizer is {spec!r}; {place} must define a function {name}")
+    parameters = inspect.signature(make).parameters
+    takes = [name for name in _ARGUMENTS if name in parameters]
+    defaults = {"learning_rate": type(config.coefficients)().learning_rate, "weight_decay": 0.0}
+    for name in set(_ARGUMENTS) - set(takes):
+        value = getattr(config.coefficients, name)
+        scheduled = name == "learning_rate" and (training.schedule != "constant" or training.warmup_epochs)
+        if value != defaults[name] or scheduled:
+            raise InputError(
+                f"coefficients.{name} is {value}{' with a schedule' if scheduled else ''}, and {spec} takes no {name}: "
+                "give it that argument, or leave the field as it is"
+            )
+
+    def transformation(coefficients: Mapping[str, Any]) -> optax.GradientTransformation:
+        made = make(**{name: coefficients[name] for name in takes})
+        if not (hasattr(made, "init") and hasattr(made, "update")):
+            raise InputError(f"training.optimizer is {spec!r}; it returned {made!r}, which is no optax transformation")
+        return optax.chain(first, made)
+
+    def update(gradients: Any, state: Any, params: Any, coefficients: Mapping[str, jax.Array]) -> tuple[Any, Any]:
+        updates, state = transformation(coefficients).update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return Optimizer(lambda params: transformation(defaults).init(params), update)

@@ -1,0 +1,15 @@
+"""Batch normalisation and dropout, with a generator of its own, between encoder and code."""
+
+from flax import nnx
+
+import aejax
+
+
+class Normalised(aejax.Autoencoder):
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        self.norm = nnx.BatchNorm(config.model.code_size, momentum=0.9, rngs=rngs)
+        self.dropout = nnx.Dropout(config.model.options.get("dropout", 0.2), rngs=rngs)
+
+    def encode(self, images):
+        return self.dropout(self.norm(self.encoder(images)))

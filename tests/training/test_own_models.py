@@ -1,0 +1,353 @@
+"""Models that their authors bring in a file of at most 45 lines (tests/own), none of which `aejax` knows."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import aejax
+from aejax import Dataset, InputError, Interrupted, fit, load, sweep
+from aejax.models import build
+from aejax.models.randomness import per_example, stream
+from aejax.training import Batch, build_steps
+
+OWN = Path(__file__).parents[1] / "own"
+NAMES = {
+    "vq_vae": {"model.kind": f"{OWN}/vq_vae.py:VQVAE", "model.options.entries": 16, "weights.commitment": 0.25},
+    "batch_norm": {"model.kind": f"{OWN}/batch_norm.py:Normalised"},
+    "ssim": {"model.kind": f"{OWN}/ssim.py:Similar"},
+    "lion": {"training.optimizer": f"{OWN}/lion.py:lion", "coefficients.weight_decay": 0.1},
+}
+FILES = [OWN / f"{name}.py" for name in NAMES]
+
+
+def leaves(run):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
+
+
+def same(run, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(run), leaves(other), strict=True))
+
+
+@pytest.fixture(scope="module")
+def own(small):
+    config, dataset = small
+    config = config.replace({"training.epochs": 2})
+    return {name: config.replace(changes) for name, changes in NAMES.items()}, dataset
+
+
+def test_each_is_a_short_file():
+    for file in OWN.glob("*.py"):
+        assert len(file.read_text().splitlines()) <= 45, file
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, tmp_path, stop_after, name):
+    config, dataset = own[0][name], own[1]
+    whole = fit(config, dataset=dataset, progress=False)
+    assert whole.history[1]["train"]["total"] < whole.history[0]["train"]["total"]
+    with stop_after(3), pytest.raises(Interrupted):
+        fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    assert same(whole, resumed) and same(whole, load(tmp_path / "run", models=FILES))
+    members = sweep(config, {"training.seed": [0, 1]}, dataset=dataset, progress=False).runs
+    assert not same(*members.values())
+    for ours, alone in zip(leaves(members["seed-0"]), leaves(whole), strict=True):
+        assert np.allclose(ours, alone, atol=1e-5)
+
+
+def test_state_is_trained_and_evaluation_does_not_change_it(own):
+    (configs, dataset) = own
+    for name, moves in (("vq_vae", {"book", "counts", "sums"}), ("batch_norm", {"mean", "var", "count"})):
+        steps = build_steps(configs[name], dataset.image_shape)
+        state = steps.init()
+        batch = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
+        coefficients = {key: jnp.float32(value) for key, value in configs[name].traced.items()}
+        after, _ = steps.train(state, batch, coefficients)
+        moved = {
+            path[-1].key
+            for (path, old), new in zip(
+                jax.tree_util.tree_leaves_with_path(state.extra), jax.tree.leaves(after.extra), strict=True
+            )
+            if not np.array_equal(old, new)
+        }
+        assert moved == moves
+        before = jax.tree.map(np.array, after)
+        steps.evaluate(after, batch, coefficients)
+        assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+
+
+def test_batch_norm_and_dropout_do_in_evaluation_what_they_do_nowhere_else(own):
+    configs, dataset = own
+    run = fit(configs["batch_norm"], dataset=dataset, progress=False)
+    norm = run.state.extra["norm"]
+    before = np.asarray(run.autoencoder.encoder(jnp.asarray(dataset.test / np.float32(255))))
+    scale, bias = run.state.params["norm"]["scale"], run.state.params["norm"]["bias"]
+    codes = (before - norm["mean"]) / np.sqrt(norm["var"] + 1e-5) * scale + bias
+    assert np.allclose(run.encode(dataset.test), codes, atol=1e-4)
+    assert np.array_equal(run.encode(dataset.test[:3]), run.encode(dataset.test)[:3])
+    assert run.state.extra["dropout"]["rngs"]["count"] == run.state.step
+
+
+def test_weights_and_metrics_of_a_model_s_own_terms(own):
+    configs, dataset = own
+    run = fit(configs["vq_vae"], dataset=dataset, progress=False)
+    for part in ("train", "test"):
+        figures = run.summary[part]
+        assert np.isclose(figures["commitment"], 0.25 * figures["distance"], rtol=1e-5)
+        terms = figures["reconstruction"] + figures["l1"] + figures["commitment"]
+        assert np.isclose(figures["total"], terms, rtol=1e-5) and 1 <= figures["perplexity"] <= 16
+    # The codes of all test images, chosen by hand.
+    groups = run.encode(dataset.test).reshape(-1, 2)
+    book = np.asarray(run.state.extra["book"])
+    chosen = np.square(groups[:, None] - book).sum(axis=2).argmin(axis=1)
+    shares = np.bincount(chosen, minlength=16) / len(chosen)
+    perplexity = np.exp(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
+    assert np.isclose(run.summary["test"]["perplexity"], perplexity, rtol=1e-4)
+    found = sweep(configs["vq_vae"], {"weights.commitment": [0.1, 0.25]}, dataset=dataset, progress=False)
+    assert len(found.results["groups"]) == 2
+    again = found.runs["commitment-0.25"]
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(leaves(again), leaves(run), strict=True))
+
+
+def test_the_optimizer_gets_the_rate_and_the_decay_of_the_step(own):
+    import optax
+
+    config, dataset = own[0]["lion"].replace({"training.warmup_epochs": 1}), own[1]
+    steps = build_steps(config, dataset.image_shape, 5)
+    state = steps.init()
+    batch = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
+    coefficients = {key: jnp.float32(value) for key, value in config.traced.items()}
+    frozen, _ = steps.train(state, batch, coefficients)  # the rate rises from 0
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (frozen.params, state.params)), strict=True))
+    after, _ = steps.train(frozen, batch, coefficients)
+
+    def total(params):
+        terms, _ = steps.evaluate(frozen._replace(params=params), batch, coefficients)
+        return terms["total"].mean()
+
+    rule = optax.lion(coefficients["learning_rate"] / 5, weight_decay=0.1)
+    updates, _ = rule.update(jax.grad(total)(frozen.params), frozen.opt_state[1], frozen.params)
+    expected = optax.apply_updates(frozen.params, updates)
+    for ours, theirs in zip(*map(jax.tree.leaves, (after.params, expected)), strict=True):
+        assert np.allclose(ours, theirs, atol=1e-6)
+
+
+def test_weight_decay_and_average_are_what_they_say(small):
+    config, dataset = small
+    changes = {"training.optimizer": "adamw", "coefficients.weight_decay": 0.5, "training.average": 0.9}
+    config = config.replace(changes)
+    steps = build_steps(config, dataset.image_shape)
+    plain = build_steps(config.replace({"training.optimizer": "adam", "coefficients.weight_decay": 0.0}), (6, 5, 1))
+    state, batch = steps.init(), Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
+    coefficients = {key: jnp.float32(value) for key, value in config.traced.items()}
+    after, _ = steps.train(state, batch, coefficients)
+    without, _ = plain.train(plain.init(), batch, coefficients)
+    for ours, adam, before, kept in zip(
+        *map(jax.tree.leaves, (after.params, without.params, state.params, after.average)), strict=True
+    ):
+        assert np.allclose(ours, adam - 1e-2 * 0.5 * before, atol=1e-6)
+        assert np.allclose(kept, 0.9 * before + 0.1 * ours, atol=1e-6)
+    terms, _ = steps.evaluate(after, batch, coefficients)
+    by_average, _ = plain.evaluate(without._replace(params=after.average, average=None), batch, coefficients)
+    assert np.allclose(terms["total"], by_average["total"], rtol=1e-6)
+
+
+def test_a_wrong_number_or_file_is_refused_before_anything_is_written(own, tmp_path):
+    configs, dataset = own
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        "import aejax\nimport jax.numpy as jnp\nfrom flax import nnx\n\n\n"
+        "class Scalar(aejax.Autoencoder):\n    def loss(self, clean, output, coefficients, context):\n"
+        "        return {'reconstruction': jnp.float32(1)}\n\n\n"
+        "class Double(aejax.Autoencoder):\n    def __call__(self, images, context=aejax.Context()):\n"
+        "        return super().__call__(images)._replace(metrics={'l1': jnp.float32(1)})\n\n\n"
+        "class Late(aejax.Autoencoder):\n    def __call__(self, images, context=aejax.Context()):\n"
+        "        self.late = nnx.Variable(jnp.zeros(3))\n        return super().__call__(images)\n\n\n"
+        "class Grey(aejax.Variational): ...\n\n\ndef fixed():\n    import optax\n    return optax.sgd(0.1)\n"
+    )
+    for changes, message in (
+        (
+            {"weights.comitment": 1.0},
+            "weights.comitment is given, but .*VQVAE has the terms reconstruction, commitment",
+        ),
+        ({"weights.l1": 1.0}, "weights.l1 is given, but coefficients.l1 is its weight"),
+        ({"model.options.entry": 4}, "model.options.entry is given, and VQVAE does not read it .*; it reads decay"),
+        ({"coefficients.beta": 2.0}, "beta is 2.0; it must be 1.0"),
+        ({"model.kind": f"{file}:Scalar"}, r"the term reconstruction of .* has shape \[\]; it must be \[16\]"),
+        ({"model.kind": f"{file}:Double"}, "a term or metric named l1"),
+        ({"model.kind": f"{file}:Late"}, "other variables after a step than before"),
+        ({"model.kind": f"{file}:Grey"}, "loss.pixels is 'mean'; it must be sum"),
+        ({"training.optimizer": f"{file}:fixed", "coefficients.learning_rate": 0.3}, "takes no learning_rate"),
+        ({"training.optimizer": f"{file}:none"}, "must define a function none"),
+    ):
+        base = configs["vq_vae"]
+        if "model.kind" in changes or "training.optimizer" in changes:
+            base = base.from_dict({**base.to_dict(), "weights": {}})
+            base = base.from_dict({**base.to_dict(), "model": {**base.to_dict()["model"], "options": {}}})
+        with pytest.raises(InputError, match=message) as refused:
+            fit(base.replace(changes), tmp_path / "run", dataset=dataset, progress=False)
+        assert "\n" not in str(refused.value) and not (tmp_path / "run").exists()
+
+
+def test_a_file_is_a_part_of_the_run_and_a_workdir_is_data(own, tmp_path, monkeypatch):
+    configs, dataset = own
+    (tmp_path / "here").mkdir()
+    shutil.copy(OWN / "ssim.py", tmp_path / "here" / "ssim.py")
+    (tmp_path / "here" / "config.py").write_text(
+        "from aejax import Config, Model, Training\n\n\ndef get_config():\n"
+        "    model = Model(kind='ssim.py:Similar', hidden=(12,), code_size=4)\n"
+        "    return Config(model=model, training=Training(epochs=1, batch_size=16))\n"
+    )
+    config = aejax.load_config(tmp_path / "here" / "config.py")  # from another folder than the file's
+    run = fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    described = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert described["model"]["kind"] == "ssim.py:Similar" and len(described["files"]["ssim.py"]) == 64
+    assert (tmp_path / "run" / "files" / "ssim.py").read_text() == (OWN / "ssim.py").read_text()
+    monkeypatch.chdir(tmp_path / "run" / "files")  # where the name would be found
+    with pytest.raises(InputError, match=r"needs model.kind ssim.py:Similar, code of its author's.*--models ssim.py"):
+        load(tmp_path / "run")
+    with pytest.raises(InputError, match="reading a workdir runs none"):
+        aejax.evaluate(tmp_path / "run", dataset)
+    for file in (OWN / "ssim.py", tmp_path / "run" / "files" / "ssim.py"):
+        assert same(load(tmp_path / "run", models=file), run)
+    assert aejax.evaluate(tmp_path / "run", dataset, models=[OWN / "ssim.py"])["bce"] > 0
+    again = fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    again.save(tmp_path / "saved")
+    assert same(load(tmp_path / "saved", models=OWN / "ssim.py"), run)
+    changed = tmp_path / "here" / "ssim.py"
+    changed.write_text(changed.read_text().replace("1e-4", "1e-3"))
+    for refused in (
+        lambda: fit(config, tmp_path / "run", dataset=dataset, progress=False),
+        lambda: load(tmp_path / "run", models=changed),
+    ):
+        with pytest.raises(InputError, match=r"was trained with another ssim\.py"):
+            refused()
+
+
+def test_a_workdir_that_names_a_module_runs_nothing(own, tmp_path):
+    configs, dataset = own
+    run = fit(configs["ssim"], tmp_path / "run", dataset=dataset, progress=False)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    path = tmp_path / "run" / "config.json"
+    for kind in ("evil:A", f"{tmp_path}/evil.py:A"):
+        described = json.loads(path.read_text())
+        described["model"]["kind"] = kind
+        path.write_text(json.dumps(described))
+        done = subprocess.run(
+            [sys.executable, "-c", "import aejax; aejax.load('run')"],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert "reading a workdir runs none" in done.stderr and not (tmp_path / "ran").exists()
+    assert run.summary
+
+
+@pytest.mark.parametrize("prior", ["mixture.py:Mixture", "flow.py:Flow"])
+def test_the_likelihood_is_that_of_an_integral_over_the_code(small, prior):
+    """A code of 2 units: log p(x) = log of the integral of p(x | z) p(z) over a grid."""
+    config, _ = small
+    images = (np.random.default_rng(0).random((60, 4, 4, 1)) < 0.4).astype(np.uint8) * np.uint8(255)
+    changes = {"model.kind": f"{OWN}/{prior}", "loss.pixels": "sum", "model.code_size": 2, "training.epochs": 8}
+    config = config.replace(changes | {"training.batch_size": 8})
+    dataset = Dataset("small", images[:48], images[48:])
+    run = fit(config, dataset=dataset, progress=False)
+    figures = aejax.evaluate(run, dataset, samples=4000)
+    model, side = run.autoencoder, np.linspace(-9, 9, 361)
+    grid = jnp.asarray(np.stack(np.meshgrid(side, side), axis=-1).reshape(1, -1, 2), jnp.float32)
+    target = jnp.asarray(dataset.test / np.float32(255))
+    each = jax.lax.map(lambda image: model.log_likelihood(image[None], grid)[0] + model.log_prior(grid)[0], target)
+    exact = jax.nn.logsumexp(each, axis=1) + 2 * np.log(side[1] - side[0])
+    assert abs(figures["nll"] + exact.mean()) < 0.02
+    assert figures["nll"] <= -figures["elbo"] and figures["kl"] > 0
+    # Codes drawn from the prior have its moments, by the same grid.
+    density = np.exp(np.asarray(model.log_prior(grid)[0], np.float64)) * (side[1] - side[0]) ** 2
+    codes = np.asarray(model.prior(per_example(stream(0, "sample"), jnp.arange(20_000))))
+    assert np.isclose(density.sum(), 1, atol=1e-3)
+    mean = density @ np.asarray(grid[0])
+    assert np.allclose(codes.mean(axis=0), mean, atol=0.05)
+    assert np.allclose(codes.var(axis=0), density @ np.square(np.asarray(grid[0]) - mean), rtol=0.06)
+    assert np.allclose(run.sample(5), run.decode(codes[:5]), atol=1e-5)
+
+
+def test_what_a_variational_model_does_not_say_is_refused_by_name(small, tmp_path):
+    config, dataset = small
+    (tmp_path / "half.py").write_text(
+        "import aejax\n\n\nclass OnlyPrior(aejax.Variational):\n    def log_prior(self, codes):\n"
+        "        return -abs(codes).sum(axis=-1)\n\n\nclass OnlyCall(aejax.Variational):\n"
+        "    def __call__(self, images, context=aejax.Context()):\n        return super().__call__(images, context)\n"
+    )
+    config = config.replace({"loss.pixels": "sum", "training.epochs": 1})
+    run = fit(config.replace({"model.kind": f"{tmp_path}/half.py:OnlyPrior"}), dataset=dataset, progress=False)
+    with pytest.raises(InputError, match=r"OnlyPrior has a log_prior of its own and no prior\(keys\)"):
+        run.sample(2)
+    run = fit(config.replace({"model.kind": f"{tmp_path}/half.py:OnlyCall"}), dataset=dataset, progress=False)
+    with pytest.raises(InputError, match="OnlyCall has a __call__ of its own and no draw"):
+        aejax.evaluate(run, dataset)
+    assert aejax.evaluate(run, dataset, samples=0)["bce"] > 0
+    for changes in ({"coefficients.free_bits": 0.1}, {"model.top_k": 2}):
+        with pytest.raises(InputError, match=r"free_bits is 0\.1; it must be 0 for OnlyPrior|top_k is 2"):
+            fit(config.replace(changes | {"model.kind": f"{tmp_path}/half.py:OnlyPrior"}), dataset=dataset)
+
+
+def test_the_kl_of_our_own_prior_and_posterior_is_in_closed_form(small):
+    config, dataset = small
+    model = build(config.replace({"model.kind": "variational", "loss.pixels": "sum"}), (6, 5, 1), aejax_rngs())
+    images = jnp.asarray(dataset.test / np.float32(255))
+    keys = per_example(stream(0, "code"), jnp.arange(len(images)))
+    _, log_ratio = model.draw(images, keys, 20_000)
+    assert np.allclose(log_ratio.mean(axis=1), model.kl(images).sum(axis=1), atol=0.03)
+
+
+def aejax_rngs():
+    from flax import nnx
+
+    return nnx.Rngs(0)
+
+
+def test_a_model_whose_statistics_are_those_of_a_batch_meets_nothing_padded(small, tmp_path, monkeypatch):
+    """Each batch is centred by its own mean, in evaluation too; 23 test images in batches of 10 leave 3."""
+    config, dataset = small
+    (tmp_path / "centred.py").write_text(
+        "import aejax\n\n\nclass Centred(aejax.Autoencoder):\n    def encode(self, images):\n"
+        "        codes = self.encoder(images)\n        return codes - codes.mean(axis=0)\n"
+    )
+    monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", 10)
+    monkeypatch.setattr("aejax.evaluation.run._CHUNK", 10)
+    config = config.replace({"model.kind": f"{tmp_path}/centred.py:Centred", "training.epochs": 1})
+    for placement in ("device", "stream"):
+        run = fit(config.replace({"data.placement": placement}), dataset=dataset, progress=False)
+        codes = run.encode(dataset.test)
+        raw = np.asarray(run.autoencoder.encoder(jnp.asarray(dataset.test / np.float32(255))))
+        expected = np.concatenate([part - part.mean(axis=0) for part in np.split(raw, [10, 20])])
+        assert np.allclose(codes, expected, atol=1e-5)
+        assert np.isclose(run.summary["code"]["variance"], expected.var(), rtol=1e-3)
+
+
+def test_labels_step_and_number_of_examples_reach_the_model(small, tmp_path):
+    config, dataset = small
+    (tmp_path / "told.py").write_text(
+        "import aejax\nimport jax.numpy as jnp\n\n\nclass Told(aejax.Autoencoder):\n"
+        "    def __call__(self, images, context=aejax.Context()):\n"
+        "        told = {'label': context.labels.astype(jnp.float32), 'at': jnp.float32(context.step),\n"
+        "                'of': jnp.float32(context.examples), 'trained': jnp.float32(context.training)}\n"
+        "        return super().__call__(images)._replace(metrics=told)\n"
+    )
+    labels = np.array(["no", "yes"])[(dataset.train[:, 0, 0, 0] > 0).astype(int)]
+    test_labels = np.array(["no", "yes"])[(dataset.test[:, 0, 0, 0] > 0).astype(int)]
+    labelled = Dataset("small", dataset.train, dataset.test, labels, test_labels)
+    config = config.replace({"model.kind": f"{tmp_path}/told.py:Told", "training.epochs": 1})
+    for placement in ("device", "stream"):
+        run = fit(config.replace({"data.placement": placement}), dataset=labelled, progress=False)
+        train, test = run.summary["train"], run.summary["test"]
+        assert np.isclose(train["label"], (labels == "yes").mean()) and np.isclose(
+            test["label"], (test_labels == "yes").mean()
+        )
+        assert train["at"] == 2 and test["at"] == 5 and train["of"] == test["of"] == 80
+        assert train["trained"] == 1 and test["trained"] == 0
