@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax.config import command_line
+from aejax.config.files import write
 from aejax.performance import benchmark
 from article import article, beyond
 
@@ -38,7 +39,7 @@ def main(given: list[str]) -> None:
     if given:
         command_line.usage_error("it takes no arguments; it writes README.md")
     path = _ROOT / "README.md"
-    path.write_text(with_tables(path.read_text()))
+    write(path, with_tables(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

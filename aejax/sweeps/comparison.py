@@ -11,10 +11,9 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from aejax.config import Config
+from aejax.config import Config, files
 from aejax.config.grid import SEED
 from aejax.evaluation.figures import STYLE, draw
-from aejax.training import record
 
 _WEIGHTS = {f"coefficients.{name}" for name in ("l1", "beta", "free_bits", "rate_penalty", "rate", "penalty")}
 _FIGURES = {
@@ -86,12 +85,12 @@ def best(found: Mapping[str, Any]) -> str:
 
 def write(found: Mapping[str, Any], config: Config, workdir: Path) -> None:
     """Write results.json, report.md and figures/sweep.png."""
-    record.write(workdir / "results.json", json.dumps(found, indent=2) + "\n")
+    files.write_json(workdir / "results.json", found)
     (workdir / "figures" / "sweep.png").unlink(missing_ok=True)
     draw({"sweep": lambda: figure(found, config)}, workdir / "figures")
     failures = "".join(f"\n- {row['member']}: {row['diverged']}" for row in found["members"] if "diverged" in row)
     units = "nats" if config.loss.reconstruction == "bce" else "squared error"
-    record.write(
+    files.write(
         workdir / "report.md",
         f"# A sweep over {', '.join(found['axes'])}\n\nMean ± standard deviation over the seeds; losses in {units}, "
         f"{'per image' if config.loss.pixels == 'sum' else 'mean over pixels'}.\n\n{table(found)}\n\n{best(found)}"

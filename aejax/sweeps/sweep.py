@@ -22,12 +22,13 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.files import write_json
 from aejax.config.grid import Grid, grid
 from aejax.data import Dataset, load_dataset, require_fit
 from aejax.evaluation import Run
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
-from aejax.training import Diverged, Trained, abstract, build_programs, build_steps, record, steps_per_epoch, train
+from aejax.training import Diverged, Trained, abstract, build_programs, build_steps, steps_per_epoch, train
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
     if path is not None:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            record.write(path, json.dumps(own | {"programs": programs}, indent=2) + "\n")
+            write_json(path, own | {"programs": programs})
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
     return programs

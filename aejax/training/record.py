@@ -16,6 +16,7 @@ import jax
 from tqdm import tqdm
 
 from aejax.config import Config, InputError
+from aejax.config.files import write, write_json
 from aejax.data import Dataset
 
 _SECTIONS = tuple(Config().to_dict())
@@ -57,7 +58,7 @@ class Record:
             elif (workdir / "checkpoints").exists():
                 raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
             else:
-                _write_json(workdir / "config.json", description)
+                write_json(workdir / "config.json", description)
         except InputError:
             self.close()
             raise
@@ -115,7 +116,7 @@ class Record:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, the sign of a finished run."""
         if self._writes:
-            _write_json(self.workdir / "summary.json", summary)
+            write_json(self.workdir / "summary.json", summary)
 
     def close(self) -> None:
         """Close the files and give the workdir free."""
@@ -259,14 +260,3 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> None:
         logging.getLogger("aejax").warning(
             "%s was begun with jax %s and goes on with %s: equal to rounding, not bit for bit", workdir, before, now
         )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write(path, json.dumps(content, indent=2) + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)

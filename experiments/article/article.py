@@ -5,7 +5,6 @@ Source: Arden Dertat, "Applied Deep Learning - Part 3: Autoencoders" (2017), and
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aejax.config import Config
+from aejax.config.files import write, write_json
 from aejax.data import Dataset
 from aejax.evaluation import Run, figures, fit
-from aejax.training.record import write
 
 _MNIST_TRAINING_IMAGES = 60_000
 _LABELS = {
@@ -90,7 +89,7 @@ def reproduce(
     }
     _draw({model: runs[model][0] for model in runs}, dataset, workdir / "figures")
     results["seconds"] = time.perf_counter() - begin
-    write(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(workdir / "results.json", results)
     write(workdir / "report.md", report(results))
     return results
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aejax.config import Config
+from aejax.config.files import write_json
 from aejax.data import Dataset
 from aejax.evaluation import evaluate, fit
-from aejax.training.record import describe_machine, write
+from aejax.training.record import describe_machine
 
 
 class Reported(NamedTuple):
@@ -55,7 +55,7 @@ def measure(configs: Mapping[str, Config], dataset: Dataset, workdir: Path, comm
             "seconds": run.summary["seconds"],
             "evaluation": evaluate(run, dataset),
         }
-        write(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+        write_json(workdir / "results.json", results)
     return results
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from matplotlib import rc_context
 
+from aejax.config.files import write, write_json
 from aejax.evaluation import figures
-from aejax.training.record import describe_machine, write
+from aejax.training.record import describe_machine
 from claims.study import Result, Study, mean, std
 
 
@@ -51,7 +51,7 @@ def write_page(study: Study, claims: Mapping[int, Callable[[Study], Result]]) ->
                 for row, columns in result.table.items()
             },
         }
-        write(study.workdir / "results.json", json.dumps(results, indent=1) + "\n")
+        write_json(study.workdir / "results.json", results)
         write(study.workdir / "claims.md", page(results))
     return results
 
