@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from aejax.config import Config, files
 from aejax.config.grid import SEED
+from aejax.evaluation import tables
 from aejax.evaluation.figures import STYLE, draw
 
 _WEIGHTS = {f"coefficients.{name}" for name in ("l1", "beta", "free_bits", "rate_penalty", "rate", "penalty")}
@@ -68,12 +69,12 @@ def table(found: Mapping[str, Any]) -> str:
     """The groups of `results` as a Markdown table: mean ± standard deviation over the seeds."""
     paths = [path for path in found["axes"] if path != SEED]
     head = [*(path.partition(".")[2] for path in paths), "members", *_FIGURES]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    rows = []
     for group in found["groups"]:
         count = f"{group['members']}" + (f" ({group['diverged']} diverged)" if group["diverged"] else "")
-        cells = [*(_text(value) for value in group["setting"].values()), count]
-        lines.append(f"| {' | '.join([*cells, *map(_cell, group['figures'].values())])} |")
-    return "\n".join(lines)
+        cells = (tables.with_spread(figure["mean"], figure["std"], ".4f") for figure in group["figures"].values())
+        rows.append([*map(_text, group["setting"].values()), count, *cells])
+    return tables.markdown(head, rows)
 
 
 def best(found: Mapping[str, Any]) -> str:
@@ -156,10 +157,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "x".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _cell(figure: Mapping[str, float | None]) -> str:
-    if figure["mean"] is None:
-        return "-"
-    text = f"{figure['mean']:.4f}"
-    return text if figure["std"] is None else f"{text} ± {figure['std']:.4f}"
