@@ -14,6 +14,7 @@ from aejax.evaluation import classes, measures
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run, load
 from aejax.models import losses
+from aejax.training import unit_interval
 
 FIELDS = {
     "dataset": "name of the images",
@@ -151,9 +152,9 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
     found = likelihood(run.autoencoder, images, samples)
     count = len(images)
     return {
-        "elbo": -float((found.reconstruction + found.kl).mean()),
+        "elbo": found.elbo,
         "kl": float(found.kl.mean()),
-        "active_units": int((found.means.var(axis=0) > 0.01).sum()),
+        "active_units": found.active_units,
         "nll": float(found.nll.mean()),
         "nll_standard_error": float(found.nll.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
         "nll_sampling_error": float(math.sqrt(found.sampling_variance.sum()) / count),
@@ -162,6 +163,4 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    images = as_images(images)
-    pixels = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
-    return pixels.reshape(len(images), -1)
+    return unit_interval(as_images(images)).reshape(len(images), -1)
