@@ -69,7 +69,7 @@ def reproduce(
         the content of results.json.
     """
     begin = time.perf_counter()
-    passes = max(1, _MNIST_TRAINING_IMAGES // len(dataset.train))
+    passes = dataset.passes(_MNIST_TRAINING_IMAGES)
     runs: dict[str, list[Run]] = {}
     for model, config in configs.items():
         runs[model] = []

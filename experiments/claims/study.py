@@ -61,7 +61,7 @@ class Study:
         A smaller dataset than 40,000 images passes several times per epoch.
         """
         dataset = dataset or self.dataset
-        passes = max(1, _EXAMPLES_PER_EPOCH // len(dataset.train))
+        passes = dataset.passes(_EXAMPLES_PER_EPOCH)
         config = Config(
             model=Model(hidden=(128,), code_size=32),
             coefficients=Coefficients(learning_rate=2e-3),
