@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import aejax
-from aejax.config import command_line
+from aejax.config import command_line, environment
 
 _ROOT = Path(__file__).parents[1]
 _PEERS = {
@@ -76,7 +76,7 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{path} is there already; give another --workdir, or remove it")
     command_line.require_workdir(arguments.workdir)
     if arguments.sweep:
-        command_line.spread_over_cores(max(arguments.sweep))
+        environment.spread_over_cores(max(arguments.sweep))
 
     from aejax.performance import benchmark, roofline
     from aejax.training.record import describe_machine, write

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line
+from aejax.config import command_line, environment
 from aejax.config.grid import grid
 
 
@@ -41,7 +41,7 @@ def main(given: list[str]) -> None:
     for member in planned.members.values():
         aejax.require_fit(member, dataset)
     command_line.require_workdir(workdir)
-    command_line.spread_over_cores(max(map(len, planned.programs)))
+    environment.spread_over_cores(max(map(len, planned.programs)))
     found = aejax.sweep(config, axes, workdir, dataset=dataset)
 
     from aejax.sweeps import comparison
