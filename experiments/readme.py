@@ -9,7 +9,7 @@ from typing import Any
 
 from aejax.config import command_line
 from aejax.config.files import write
-from aejax.performance import benchmark
+from aejax.performance import report
 from article import article, beyond
 
 _ROOT = Path(__file__).parents[1]
@@ -22,8 +22,8 @@ def with_tables(readme: str) -> str:
     tables = {
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
-        "benchmark": benchmark.table(peers),
-        "beside": benchmark.beside_table(_read("benchmark", "benchmark.json")["rows"]),
+        "benchmark": report.table(peers),
+        "beside": report.beside_table(_read("benchmark", "benchmark.json")["rows"]),
     }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"

@@ -19,7 +19,6 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.data import Dataset, load_dataset
-from aejax.evaluation import tables
 from aejax.performance import roofline
 from aejax.performance.peers import comparable, started
 from aejax.sweeps import Members
@@ -268,40 +267,3 @@ def first_step(config: Config) -> None:
     state = jax.jit(steps.init, out_shardings=driver.state_sharding)()
     programs = build_programs(steps, config, driver, state, dataset)
     jax.block_until_ready(programs.train(state, 1))
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table, and below it what was timed beside them."""
-    head = "model", "batch", "type", "ms per step", "images/s", "of the matmul rate"
-    lines = []
-    for row in rows:
-        peers = {name: each for name, each in row["beside"].items() if "peer" in each}
-        shown = ", ".join(f"{name} {each['images_per_second']:,.0f}" for name, each in peers.items()) or "-"
-        best = f"{min(each['ratio'] for each in peers.values()):.2f}" if peers else "-"
-        rate = tables.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
-        figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
-        lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best])
-    return tables.markdown([*head, "peers, images/s", "ours / best peer"], lines)
-
-
-def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What was timed in turn with each row, peers apart: its rate, and theirs as multiples of it."""
-    beside = [{name: each for name, each in row["beside"].items() if "peer" not in each} for row in rows]
-    names = list(dict.fromkeys(name for each in beside for name in each))
-    if not names:
-        return ""
-    lines = []
-    for row, each in zip(rows, beside, strict=True):
-        ratios = [f"{each[name]['ratio']:.2f}" if name in each else "-" for name in names]
-        lines.append([row["model"], row["batch"], f"{row['images_per_second']:,.0f}", *ratios])
-    return tables.markdown(["model", "batch", "images/s", *names], lines)
-
-
-def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What should be linear."""
-    if not rows:
-        return ""
-    lines = []
-    for row in rows:
-        lines.append([row["varied"], row["value"], f"{row['ms_per_step']:.3f}", f"{row['seconds_per_epoch']:.3f}"])
-    return tables.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
