@@ -13,22 +13,15 @@ _MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
 
 
 @dataclass(frozen=True)
-class Arguments:
-    dataset: str = "digits"
-    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes"""
-    source_dir: str | None = None
-    """folder with the original files of mnist or fashion_mnist"""
-    workdir: Path | None = None
-    """folder for report.md, results.json, the figures and the runs (default: runs/article/DATASET)"""
+class Arguments(command_line.StudyArguments):
     seeds: int = 1
     """number of seeds, from 0"""
 
 
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="article.py")
-    if arguments.seeds < 1:
-        raise aejax.InputError(f"seeds is {arguments.seeds}; it must be at least 1")
-    workdir = arguments.workdir or Path("runs", "article", Path(arguments.dataset).resolve().stem)
+    command_line.require_some(arguments, "seeds")
+    workdir = arguments.folder("article")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     configs = {model: aejax.load_config(_CONFIGS / f"{model}.py") for model in _MODELS}
     for config in configs.values():

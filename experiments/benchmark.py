@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import aejax
-from aejax.config import command_line
+import peers
+from aejax.config import command_line, environment
 
 _ROOT = Path(__file__).parents[1]
-_PEERS = {
-    "plain": {
-        "Keras fit": ["keras_fit.py"],
-        "PyTorch": ["pytorch.py"],
-        "PyTorch compiled": ["pytorch.py", "compile"],
-        "Flax loop": ["flax_loop.py"],
-    },
-    "variational": {"Flax's example": ["flax_vae.py"]},
-}
-_LISTS = ("--models", "--batches", "--dtypes", "--drivers", "--sweep", "--placements")
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(command_line.StudyArguments):
     models: tuple[str, ...] = ("deep", "shallow", "denoising", "sparse")
     """names of configurations in configs/mnist, with commas or spaces between them"""
     batches: tuple[int, ...] = (32, 256)
@@ -45,10 +34,6 @@ class Arguments:
     """measure also how time follows examples, batch, code size and epochs, for the first model"""
     cold_start: bool = False
     """measure also the first model's way from the imports to its first step, in processes of its own"""
-    dataset: str = "digits"
-    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes"""
-    source_dir: str | None = None
-    """folder with the original files of mnist or fashion_mnist"""
     workdir: Path = Path("runs", "benchmark")
     """folder for benchmark.json and roofline.png"""
     peers_python: Path | None = None
@@ -56,12 +41,9 @@ class Arguments:
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, _without_commas(given), Arguments(), program="benchmark.py")
-    for name in ("models", "batches", "dtypes", "drivers", "placements"):
-        if not getattr(arguments, name):
-            raise aejax.InputError(f"{name} is empty; give at least one")
-    if arguments.repeats < 1:
-        raise aejax.InputError(f"repeats is {arguments.repeats}; it must be at least 1")
+    split = command_line.without_commas(Arguments, given)
+    arguments = command_line.parse(Arguments, split, Arguments(), program="benchmark.py")
+    command_line.require_some(arguments, "models", "batches", "dtypes", "drivers", "placements", "repeats")
     if any(count < 1 for count in arguments.sweep):
         raise aejax.InputError(f"sweep is {arguments.sweep}; give numbers of models of at least 1")
     if arguments.peers_python is not None and not arguments.peers_python.is_file():
@@ -76,15 +58,10 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{path} is there already; give another --workdir, or remove it")
     command_line.require_workdir(arguments.workdir)
     if arguments.sweep:
-        command_line.spread_over_cores(max(arguments.sweep))
+        environment.spread_over_cores(max(arguments.sweep))
 
-    from aejax.performance import benchmark, roofline
-    from aejax.training.record import describe_machine, write
+    from aejax.performance import benchmark, report
 
-    python = arguments.peers_python
-    peers = {} if python is None else {
-        kind: {name: _command(python, *parts) for name, parts in programs.items()} for kind, programs in _PEERS.items()
-    }  # fmt: skip
     rows = []
     for row in benchmark.measure(
         configs,
@@ -95,53 +72,21 @@ def main(given: list[str]) -> None:
         members=arguments.sweep,
         placements=arguments.placements,
         repeats=arguments.repeats,
-        peers=peers,
+        peers=peers.commands(arguments.peers_python),
     ):
         rows.append(row)
         print(f"{row['model']} at batch {row['batch']}: {row['images_per_second']:,.0f} images/s", flush=True)
-    content = {
-        "command": shlex.join(["experiments/benchmark.py", *given]),
-        "commit": _commit(),
-        "dataset": dataset.name,
-        **describe_machine(),
-        "rows": rows,
-    }
+    command = shlex.join(["experiments/benchmark.py", *given])
+    content = {**report.describe(command, _ROOT, dataset.name), "rows": rows}
+    first = next(iter(configs.values()))
     if arguments.scaling:
-        content["scaling"] = benchmark.scaling(next(iter(configs.values())), dataset, arguments.repeats)
+        content["scaling"] = benchmark.scaling(first, dataset, arguments.repeats)
     if arguments.cold_start:
         own = {"data.name": arguments.dataset, "data.source_dir": arguments.source_dir}
-        first = next(iter(configs.values())).replace(own)
-        content["cold_start_seconds"] = benchmark.cold_start(first, arguments.repeats)
+        content["cold_start_seconds"] = benchmark.cold_start(first.replace(own), arguments.repeats)
         print(f"cold start: {min(content['cold_start_seconds']):.2f} s after the imports, at best")
-    write(path, json.dumps(content, indent=2) + "\n")
-    roofline.figure(rows).savefig(arguments.workdir / "roofline.png")
-    tables = [benchmark.table(rows), benchmark.beside_table(rows), benchmark.scaling_table(content.get("scaling", []))]
-    print("\n" + "\n\n".join(table for table in tables if table))
-    print(f"\n{path}")
-
-
-def _without_commas(given: list[str]) -> list[str]:
-    """`--batches 32,256` as `--batches 32 256`."""
-    parts, flag = [], ""
-    for token in given:
-        flag = token if token.startswith("--") else flag
-        parts += token.split(",") if flag in _LISTS and token != flag else [token]
-    return parts
-
-
-def _command(python: Path, script: str, *arguments: str) -> list[str]:
-    return [str(python), str(Path(__file__).parent / "peers" / script), *arguments]
-
-
-def _commit() -> str | None:
-    """The commit of this checkout, with a + where files differ from it; None outside of one."""
-    git = ["git", "-C", str(_ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+" if changed else "")
+    report.write(content, arguments.workdir)
+    print(f"\n{report.text(content)}\n\n{path}")
 
 
 if __name__ == "__main__":

@@ -13,22 +13,15 @@ _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(command_line.StudyArguments):
     models: tuple[str, ...] = ("deep", "convolutional", "convolutional_denoising", "vae_flax", "vae", "iwae")
     """names of configurations in configs/mnist"""
-    dataset: str = "mnist"
-    """mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes"""
-    source_dir: str | None = None
-    """folder with the original files of mnist or fashion_mnist"""
-    workdir: Path | None = None
-    """folder for results.json and the runs (default: runs/beyond/DATASET)"""
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="beyond.py")
-    if not arguments.models:
-        raise aejax.InputError("models is empty; give at least one")
-    workdir = arguments.workdir or Path("runs", "beyond", Path(arguments.dataset).resolve().stem)
+    arguments = command_line.parse(Arguments, given, Arguments(dataset="mnist"), program="beyond.py")
+    command_line.require_some(arguments, "models")
+    workdir = arguments.folder("beyond")
     configs = {model: aejax.load_config(_CONFIGS / f"{model}.py") for model in arguments.models}
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     for config in configs.values():

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import aejax
 from aejax.config import command_line
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(command_line.StudyArguments):
     dataset: str = "digits"
     """digits, mnist, fashion_mnist, or any dataset or path with labels that data.name of a configuration takes"""
-    source_dir: str | None = None
-    """folder with the original files of mnist and fashion_mnist"""
-    workdir: Path | None = None
-    """folder for claims.md, results.json, the figures and the runs (default: runs/claims/DATASET)"""
     seeds: int = 2
     """number of seeds, from 0"""
     epochs: int = 5
@@ -27,12 +22,10 @@ class Arguments:
 
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="claims.py")
-    for name in ("seeds", "epochs"):
-        if getattr(arguments, name) < 1:
-            raise aejax.InputError(f"{name} is {getattr(arguments, name)}; it must be at least 1")
+    command_line.require_some(arguments, "seeds", "epochs")
     if wrong := set(arguments.only) - set(range(1, 10)):
         raise aejax.InputError(f"there is no claim {min(wrong)}; they are numbered from 1 to 9")
-    workdir = arguments.workdir or Path("runs", "claims", Path(arguments.dataset).resolve().stem)
+    workdir = arguments.folder("claims")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     if dataset.train_labels is None or dataset.test_labels is None:
         raise aejax.InputError(f"{dataset.name} has no labels, which claims 4 to 6 and 8 need")

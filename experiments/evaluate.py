@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import tyro
 
 import aejax
 from aejax.config import command_line
+from aejax.config.files import write_json
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,13 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{arguments.workdir} holds no run; give the workdir of one, as train.py leaves it")
 
     from aejax.evaluation import evaluation
-    from aejax.training import record
 
     run = aejax.load(arguments.workdir)
     data = run.config.data
     dataset = aejax.load_dataset(arguments.dataset or data.name, arguments.source_dir or data.source_dir)
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
     path = arguments.json or arguments.workdir / "evaluation.json"
-    record.write(path, json.dumps(figures, indent=2) + "\n")
+    write_json(path, figures)
     for name, value in figures.items():
         if value is not None:
             shown = f"{value:.4f}" if isinstance(value, float) else value

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from aejax.config import command_line
-from aejax.performance import benchmark
+from aejax.config.files import write
+from aejax.performance import report
 from article import article, beyond
 
 _ROOT = Path(__file__).parents[1]
@@ -21,8 +22,8 @@ def with_tables(readme: str) -> str:
     tables = {
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
-        "benchmark": benchmark.table(peers),
-        "beside": benchmark.beside_table(_read("benchmark", "benchmark.json")["rows"]),
+        "benchmark": report.table(peers),
+        "beside": report.beside_table(_read("benchmark", "benchmark.json")["rows"]),
     }
     for name, table in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
@@ -38,7 +39,7 @@ def main(given: list[str]) -> None:
     if given:
         command_line.usage_error("it takes no arguments; it writes README.md")
     path = _ROOT / "README.md"
-    path.write_text(with_tables(path.read_text()))
+    write(path, with_tables(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line
-from aejax.config.grid import field_path, grid, parse_values
+from aejax.config import command_line, environment
+from aejax.config.grid import grid
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Arguments(command_line.ConfigArguments):
 def main(given: list[str]) -> None:
     file = command_line.config_file(given, "sweep.py configs/digits.py --sweep.seed 0:8")
     config = aejax.Config() if file is None else aejax.load_config(file)
-    axes, rest = swept(given[file is not None :])
+    axes, rest = command_line.swept(given[file is not None :])
     arguments = command_line.parse(Arguments, rest, Arguments(config=config), program="sweep.py CONFIG")
     config = arguments.configured()
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
@@ -41,30 +41,12 @@ def main(given: list[str]) -> None:
     for member in planned.members.values():
         aejax.require_fit(member, dataset)
     command_line.require_workdir(workdir)
-    command_line.spread_over_cores(max(map(len, planned.programs)))
+    environment.spread_over_cores(max(map(len, planned.programs)))
     found = aejax.sweep(config, axes, workdir, dataset=dataset)
 
     from aejax.sweeps import comparison
 
     print(f"\n{comparison.table(found.results)}\n\n{comparison.best(found.results)}\n{workdir / 'report.md'}")
-
-
-def swept(given: list[str]) -> tuple[dict[str, list], list[str]]:
-    """The axes among the arguments, and the other arguments."""
-    axes: dict[str, list[str]] = {}
-    rest: list[str] = []
-    into = rest
-    for argument in given:
-        if argument.startswith("--sweep."):
-            name, _, value = argument.removeprefix("--sweep.").partition("=")
-            path = field_path(name)
-            if path in axes:
-                command_line.usage_error(f"--sweep.{name} stands there twice")
-            into = axes[path] = [value] if value else []
-        else:
-            into = rest if argument.startswith("--") or argument == "-h" else into
-            into.append(argument)
-    return {path: parse_values(path, values) for path, values in axes.items()}, rest
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     checks.py        what a value may be, and the one line that refuses it
     grid.py          the axes of a sweep, and the members that they make
     user_files.py    Python files of the user's: a configuration, a model's class, an optimizer
+    files.py         what is written, whole or not at all
     command_line.py  what the experiment scripts share; launch.py starts several processes of one run
     environment.py   where prepared data lives, and what JAX is told before it starts
 

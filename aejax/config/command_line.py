@@ -9,15 +9,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from aejax.config.checks import AejaxError, InputError, Stopped
+from aejax.config.checks import AejaxError, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.environment import keep_compiled_programs
+from aejax.config.grid import field_path, parse_values
 
 T = TypeVar("T")
 
@@ -36,6 +37,22 @@ class ConfigArguments:
         """The configuration that all of them make."""
         shortcuts = {"data.source_dir": self.source_dir, "data.name": self.dataset}
         return self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class StudyArguments:
+    """What the scripts share that have configurations of their own: the images, and a folder for what comes of them."""
+
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist"""
+    workdir: Path | None = None
+    """folder for the results, the figures and the runs (default: runs/SCRIPT/DATASET)"""
+
+    def folder(self, study: str) -> Path:
+        """The workdir, or that of a study of this dataset where none is given."""
+        return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
 
 
 FAILED, WRONG_USAGE, STOPPED = 1, 2, 75
@@ -75,6 +92,44 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
         if stop.code == 0:  # --help
             raise
         usage_error(f"{_one_line(shown.getvalue())}; see --help")
+
+
+def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
+    """`--batches 32,256` as `--batches 32 256`, for those fields of a dataclass that are lists."""
+    lists = {f"--{field.name}" for field in fields(arguments) if isinstance(field.default, tuple)}
+    parts, flag = [], ""
+    for token in given:
+        flag = token if token.startswith("--") else flag
+        parts += token.split(",") if flag in lists and token != flag else [token]
+    return parts
+
+
+def swept(given: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
+    """The axes of a grid among the arguments, `--sweep.FIELD VALUE ...`, and the other arguments."""
+    axes: dict[str, list[str]] = {}
+    rest: list[str] = []
+    into = rest
+    for argument in given:
+        if argument.startswith("--sweep."):
+            name, _, value = argument.removeprefix("--sweep.").partition("=")
+            path = field_path(name)
+            if path in axes:
+                usage_error(f"--sweep.{name} stands there twice")
+            into = axes[path] = [value] if value else []
+        else:
+            into = rest if argument.startswith("--") or argument == "-h" else into
+            into.append(argument)
+    return {path: parse_values(path, values) for path, values in axes.items()}, rest
+
+
+def require_some(arguments: object, *names: str) -> None:
+    """Refuse a list that is empty, and a number below 1."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value == ():
+            raise InputError(f"{name} is empty; give at least one")
+        if not isinstance(value, tuple):
+            require(value >= 1, name, value, "at least 1")
 
 
 def usage_error(message: str) -> None:

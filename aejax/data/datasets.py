@@ -59,6 +59,13 @@ class Dataset:
         """(height, width, channels)"""
         return self.train.shape[1:]
 
+    def passes(self, images: int) -> int:
+        """How often an epoch passes over the training images to meet about so many, at least once.
+
+        So a small dataset has about as many steps per epoch as a large one.
+        """
+        return max(1, images // len(self.train))
+
     @property
     def fingerprint(self) -> str:
         """Tells one content from another: sizes, types and a CRC-32 of the pixels."""

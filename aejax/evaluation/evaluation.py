@@ -15,6 +15,7 @@ from aejax.evaluation import classes, measures
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run, load
 from aejax.models import Variational, losses
+from aejax.training import unit_interval
 
 FIELDS = {
     "dataset": "name of the images",
@@ -166,11 +167,10 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
         )
     found = likelihood(model, images, samples)
     count = len(images)
-    active = found.means.var(axis=0) - found.means_variance.mean(axis=0) > 0.01
     return {
-        "elbo": -float((found.reconstruction + found.kl).mean()),
+        "elbo": found.elbo,
         "kl": float(found.kl.mean()),
-        "active_units": int(active.sum()),
+        "active_units": found.active_units,
         "nll": float(found.nll.mean()),
         "nll_standard_error": float(found.nll.std(ddof=1) / math.sqrt(count)) if count > 1 else None,
         "nll_sampling_error": float(math.sqrt(found.sampling_variance.sum()) / count),
@@ -179,6 +179,4 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    images = as_images(images)
-    pixels = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
-    return pixels.reshape(len(images), -1)
+    return unit_interval(as_images(images)).reshape(len(images), -1)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from aejax.data import Dataset
 from aejax.evaluation.run import Run
+from aejax.training import unit_interval
 
 STYLE = {
     "font.size": 9,
@@ -96,7 +97,7 @@ def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
 
     Floats beyond that are shown on the scale of the first row.
     """
-    rows = {label: images / np.float32(255) if images.dtype == np.uint8 else images for label, images in rows.items()}
+    rows = {label: unit_interval(images) for label, images in rows.items()}
     first = next(iter(rows.values()))
     low, high = min(0.0, float(first.min())), max(1.0, float(first.max()))
     count = max(len(images) for images in rows.values())

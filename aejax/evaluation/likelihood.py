@@ -33,6 +33,16 @@ class Likelihood(NamedTuple):
     means_variance: np.ndarray
     """float32[N, code_size], of `means`, which come from the samples where the posterior is of the user's own"""
 
+    @property
+    def elbo(self) -> float:
+        """Evidence lower bound, the mean over the images."""
+        return -float((self.reconstruction + self.kl).mean())
+
+    @property
+    def active_units(self) -> int:
+        """Units whose mean varies by more than 0.01 over the images, the error of the means taken off."""
+        return int((self.means.var(axis=0) - self.means_variance.mean(axis=0) > 0.01).sum())
+
 
 def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int = 0) -> Likelihood:
     """Estimate the likelihood of each image with `samples` codes drawn for it.

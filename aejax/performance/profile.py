@@ -14,6 +14,7 @@ from jax.profiler import ProfileData
 
 from aejax.config import Config, InputError
 from aejax.data import Dataset
+from aejax.evaluation import tables
 from aejax.training import Driver, build_programs, build_steps, steps_per_epoch
 
 _CONTAINERS = ("while", "conditional", "call", "async-start", "async-done")
@@ -103,15 +104,14 @@ def table(found: Sequence[Operation], most: int = 15) -> str:
     kinds: dict[str, float] = {}
     for each in found:
         kinds[each.kind] = kinds.get(each.kind, 0.0) + each.share
-    lines = ["| operation | kind | from | count | ms | share | GFLOP/s |", "|---|---|---|---|---|---|---|"]
+    rows = []
     for each in found[:most]:
         rate = "-" if each.flops_per_second is None else f"{each.flops_per_second / 1e9:,.0f}"
-        lines.append(
-            f"| {each.name} | {each.kind} | {each.origin or '-'} | {each.count} | {each.milliseconds:.2f} | "
-            f"{each.share:.1%} | {rate} |"
-        )
+        times = [each.count, f"{each.milliseconds:.2f}", f"{each.share:.1%}"]
+        rows.append([each.name, each.kind, each.origin or "-", *times, rate])
     longest = sorted(kinds.items(), key=lambda item: -item[1])
-    return "\n".join(lines) + "\n\n" + ", ".join(f"{kind} {share:.1%}" for kind, share in longest)
+    shown = tables.markdown(["operation", "kind", "from", "count", "ms", "share", "GFLOP/s"], rows)
+    return shown + "\n\n" + ", ".join(f"{kind} {share:.1%}" for kind, share in longest)
 
 
 def describe(text: str) -> dict[str, Described]:

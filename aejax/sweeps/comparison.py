@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from aejax.config import Config
+from aejax.config import Config, files
 from aejax.config.grid import SEED
+from aejax.evaluation import tables
 from aejax.evaluation.figures import STYLE, draw
-from aejax.training import record
 
 _WEIGHTS = {f"coefficients.{name}" for name in ("l1", "beta", "free_bits", "rate_penalty", "rate")}
 _FIGURES = {
@@ -71,12 +71,12 @@ def table(found: Mapping[str, Any]) -> str:
     """The groups of `results` as a Markdown table: mean ± standard deviation over the seeds."""
     paths = [path for path in found["axes"] if path != SEED]
     head = [*(path.partition(".")[2] for path in paths), "members", *_FIGURES]
-    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    rows = []
     for group in found["groups"]:
         count = f"{group['members']}" + (f" ({group['diverged']} diverged)" if group["diverged"] else "")
-        cells = [*(_text(value) for value in group["setting"].values()), count]
-        lines.append(f"| {' | '.join([*cells, *map(_cell, group['figures'].values())])} |")
-    return "\n".join(lines)
+        cells = (tables.with_spread(figure["mean"], figure["std"], ".4f") for figure in group["figures"].values())
+        rows.append([*map(_text, group["setting"].values()), count, *cells])
+    return tables.markdown(head, rows)
 
 
 def best(found: Mapping[str, Any]) -> str:
@@ -88,12 +88,12 @@ def best(found: Mapping[str, Any]) -> str:
 
 def write(found: Mapping[str, Any], config: Config, workdir: Path) -> None:
     """Write results.json, report.md and figures/sweep.png."""
-    record.write(workdir / "results.json", json.dumps(found, indent=2) + "\n")
+    files.write_json(workdir / "results.json", found)
     (workdir / "figures" / "sweep.png").unlink(missing_ok=True)
     draw({"sweep": lambda: figure(found, config)}, workdir / "figures")
     failures = "".join(f"\n- {row['member']}: {row['diverged']}" for row in found["members"] if "diverged" in row)
     units = "nats" if config.loss.reconstruction == "bce" else "squared error"
-    record.write(
+    files.write(
         workdir / "report.md",
         f"# A sweep over {', '.join(found['axes'])}\n\nMean ± standard deviation over the seeds; losses in {units}, "
         f"{'per image' if config.loss.pixels == 'sum' else 'mean over pixels'}.\n\n{table(found)}\n\n{best(found)}"
@@ -159,10 +159,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return "x".join(map(str, value)) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _cell(figure: Mapping[str, float | None]) -> str:
-    if figure["mean"] is None:
-        return "-"
-    text = f"{figure['mean']:.4f}"
-    return text if figure["std"] is None else f"{text} ± {figure['std']:.4f}"

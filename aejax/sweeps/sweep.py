@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.files import write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
 from aejax.data import Dataset, load_dataset, require_fit
@@ -29,7 +30,8 @@ from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
-from aejax.training import Diverged, Trained, abstract, build_programs, build_steps, record, steps_per_epoch, train
+from aejax.training import Diverged, Trained, abstract, build_programs, build_steps, steps_per_epoch, train
+from aejax.training.record import read_summary
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
 
 def _write_member(run: Run, folder: Path) -> None:
     summary = folder / "summary.json"  # which is written last
-    if not summary.exists() or record.read_summary(folder)["step"] != run.summary["step"]:
+    if not summary.exists() or read_summary(folder)["step"] != run.summary["step"]:
         shutil.rmtree(folder, ignore_errors=True)
         run.save(folder)
 
@@ -169,7 +171,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
     if path is not None:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            record.write(path, json.dumps(own | {"programs": programs}, indent=2) + "\n")
+            write_json(path, own | {"programs": programs})
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
     return programs

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from aejax.config import Config, InputError
 from aejax.config.checks import is_own
+from aejax.config.files import write, write_json
 from aejax.config.user_files import digests, named, sources
 from aejax.data import Dataset
 
@@ -126,7 +127,7 @@ class Record:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, the sign of a finished run."""
         if self._writes:
-            _write_json(self.workdir / "summary.json", summary)
+            write_json(self.workdir / "summary.json", summary)
 
     def _describe(self) -> None:
         """Write config.json, after a copy of each of the user's files that the configuration names."""
@@ -134,7 +135,7 @@ class Record:
         for name, path in sources(config).items():
             (self.workdir / "files").mkdir(exist_ok=True)
             write(self.workdir / "files" / name, path.read_text(encoding="utf-8"))
-        _write_json(self.workdir / "config.json", self._description | named(config).to_dict())
+        write_json(self.workdir / "config.json", self._description | named(config).to_dict())
 
     def close(self) -> None:
         """Close the files and give the workdir free."""
@@ -328,14 +329,3 @@ def require_same_files(workdir: Path, saved: dict[str, Any], config: Config) -> 
 def _not_zero(members: dict[str, dict[str, Any]] | None) -> Any:
     """The members of a sweep without the values that are 0: older runs name other fields."""
     return members and {name: {key: value for key, value in each.items() if value} for name, each in members.items()}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write(path, json.dumps(content, indent=2) + "\n")
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, path)

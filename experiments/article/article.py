@@ -5,7 +5,6 @@ Source: Arden Dertat, "Applied Deep Learning - Part 3: Autoencoders" (2017), and
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aejax.config import Config
+from aejax.config.files import write, write_json
 from aejax.data import Dataset
-from aejax.evaluation import Run, figures, fit
-from aejax.training.record import write
+from aejax.evaluation import Run, figures, fit, tables
 
 _MNIST_TRAINING_IMAGES = 60_000
 _LABELS = {
@@ -70,7 +69,7 @@ def reproduce(
         the content of results.json.
     """
     begin = time.perf_counter()
-    passes = max(1, _MNIST_TRAINING_IMAGES // len(dataset.train))
+    passes = dataset.passes(_MNIST_TRAINING_IMAGES)
     runs: dict[str, list[Run]] = {}
     for model, config in configs.items():
         runs[model] = []
@@ -90,22 +89,22 @@ def reproduce(
     }
     _draw({model: runs[model][0] for model in runs}, dataset, workdir / "figures")
     results["seconds"] = time.perf_counter() - begin
-    write(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(workdir / "results.json", results)
     write(workdir / "report.md", report(results))
     return results
 
 
 def comparison(results: Mapping[str, Any]) -> str:
     """A Markdown table: each figure that the article prints, beside ours."""
-    lines = ["| model | figure | article (MNIST) | aejax |", "|---|---|---|---|"]
+    rows = []
     for printed in PRINTED:
         figure = _LABELS[printed.figure] + ("" if printed.epoch is None else f", epoch {printed.epoch}")
         ours = _cell(results, printed.model, printed.figure, printed.epoch)
-        lines.append(f"| {printed.model} | {figure} | {printed.value:.4g} | {ours} |")
+        rows.append([printed.model, figure, f"{printed.value:.4g}", ours])
         if printed.figure == "test_total" and printed.model == "sparse":
             without = _cell(results, "sparse", "test_reconstruction", None)
-            lines.append(f"| sparse | test BCE, without the penalty | - | {without} |")
-    return "\n".join(lines)
+            rows.append(["sparse", "test BCE, without the penalty", "-", without])
+    return tables.markdown(["model", "figure", "article (MNIST)", "aejax"], rows)
 
 
 def report(results: Mapping[str, Any]) -> str:
@@ -128,10 +127,10 @@ def report(results: Mapping[str, Any]) -> str:
     )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     drawn = "\n\n".join(f"![{title}](figures/{name}.png)" for name, title in _FIGURES.items())
-    seconds = "\n".join(f"| {model} | {_cell(results, model, 'seconds', None, '.1f')} |" for model in results["models"])
+    seconds = [[model, _cell(results, model, "seconds", None, ".1f")] for model in results["models"]]
     return (
         f"# The article's five autoencoders\n\n{' '.join(noted)}\n\n{comparison(results)}\n\n"
-        f"| model | seconds of training |\n|---|---|\n{seconds}\n\n"
+        f"{tables.markdown(['model', 'seconds of training'], seconds)}\n\n"
         f"All of it: {results['seconds']:.0f} s on {results['device']} ({versions}).\n\n{drawn}\n"
     )
 
@@ -200,5 +199,5 @@ def _cell(results: Mapping[str, Any], model: str, figure: str, epoch: int | None
         return values if epoch is None else values[epoch - 1]
 
     found = results["models"][model]
-    text = format(at_epoch(found[figure]), form)
-    return text if "std" not in found else f"{text} ± {format(at_epoch(found['std'][figure]), form)}"
+    std = at_epoch(found["std"][figure]) if "std" in found else None
+    return tables.with_spread(at_epoch(found[figure]), std, form)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from aejax.config import Config
+from aejax.config.files import write_json
 from aejax.data import Dataset
-from aejax.evaluation import evaluate, fit
-from aejax.training.record import describe_machine, write
+from aejax.evaluation import evaluate, fit, tables
+from aejax.training.record import describe_machine
 
 
 class Reported(NamedTuple):
@@ -55,20 +55,19 @@ def measure(configs: Mapping[str, Config], dataset: Dataset, workdir: Path, comm
             "seconds": run.summary["seconds"],
             "evaluation": evaluate(run, dataset),
         }
-        write(workdir / "results.json", json.dumps(results, indent=2) + "\n")
+        write_json(workdir / "results.json", results)
     return results
 
 
 def table(results: Mapping[str, Any]) -> str:
     """The figures of `REPORTED` that were measured, as a Markdown table."""
-    lines = ["| model | figure | others | aejax | epochs | minutes |", "|---|---|---|---|---|---|"]
+    rows = []
     for reported in REPORTED:
         found = results["models"].get(reported.model)
         value = None if found is None else found["evaluation"][reported.figure]
         if value is not None:
             others = reported.others.format(**found["evaluation"])
-            lines.append(
-                f"| {reported.model} | {reported.meaning} | {others} | {value:.{2 if abs(value) > 10 else 4}f} | "
-                f"{found['epochs']} | {found['seconds'] / 60:.1f} |"
-            )
-    return "\n".join(lines)
+            ours = f"{value:.{2 if abs(value) > 10 else 4}f}"
+            minutes = f"{found['seconds'] / 60:.1f}"
+            rows.append([reported.model, reported.meaning, others, ours, found["epochs"], minutes])
+    return tables.markdown(["model", "figure", "others", "aejax", "epochs", "minutes"], rows)

@@ -13,8 +13,9 @@ from aejax.data import Dataset
 from aejax.evaluation import Run
 from aejax.evaluation.classes import IMAGES
 from aejax.evaluation.measures import dequantise, entropy_bits, psnr, quantise
+from aejax.training import unit_interval
 from claims import images, plots
-from claims.study import Result, Study, Table, mean, unit
+from claims.study import Result, Study, Table, mean
 
 _SIZES = (4, 16, 64)
 _BITS = (2, 3, 4, 6, 8)
@@ -96,7 +97,7 @@ def quantised_codes(run: Run, kind: Dataset) -> Curve:
     """The rates and distortions of a model's code at several numbers of bits per unit."""
     known, codes = run.encode(kind.train[:IMAGES]), run.encode(kind.test)
     low, high = known.min(axis=0), known.max(axis=0)
-    pixels = unit(kind.test)
+    pixels = unit_interval(kind.test)
     curve = []
     for bits in _BITS:
         levels = quantise(codes, low, high, bits)
@@ -129,7 +130,7 @@ def jpeg(pictures: np.ndarray) -> tuple[Curve, Curve]:
             begin = content.rindex(b"\xff\xda")  # start of scan: the length of its header, then the data
             data.append(len(content) - begin - 2 - int.from_bytes(content[begin + 2 : begin + 4]) - 2)
             decoded.append(np.asarray(Image.open(io.BytesIO(content))).reshape(picture.shape))
-        quality_db = float(psnr(unit(pictures), unit(np.stack(decoded))).mean())
+        quality_db = float(psnr(unit_interval(pictures), unit_interval(np.stack(decoded))).mean())
         pixels = pictures[0].size
         whole.append((8 * np.mean(sizes) / pixels, quality_db))
         scan.append((8 * np.mean(data) / pixels, quality_db))

@@ -9,8 +9,9 @@ from aejax.evaluation import Run, cross_entropy
 from aejax.evaluation.classes import IMAGES, knn, pca
 from aejax.evaluation.figures import image_rows
 from aejax.evaluation.measures import psnr
+from aejax.training import unit_interval
 from claims import plots
-from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds, unit
+from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds
 
 _SIGMAS, _MASKED = (0.1, 0.2, 0.4, 0.8), (0.25, 0.5)
 _NOISE = 0.4
@@ -32,7 +33,7 @@ def better_features(study: Study) -> Result:
             kNN_accuracy=lambda run: _knn(study, run.encode(data.train[:IMAGES]), run.encode(data.test)),
             BCE_of_clean_images=lambda run: bce_of(run, data.test),
         )
-    pixels = [unit(part).reshape(len(part), -1) for part in (data.train[:IMAGES], data.test)]
+    pixels = [unit_interval(part).reshape(len(part), -1) for part in (data.train[:IMAGES], data.test)]
     for name, parts in (("PCA of 32", pca(*pixels, 32)), ("pixels", pixels)):
         accuracies = {"probe accuracy": study.probe_of(*parts), "kNN accuracy": _knn(study, *parts)}
         table[name] = {column: [accuracy] * study.seeds for column, accuracy in accuracies.items()}
@@ -86,7 +87,7 @@ def convolutions(study: Study) -> Result:
         f"convolutional, code of {16 * spatial}": wide,
     }
     runs = {name: study.train(f"denoising {name}".replace(",", ""), noise | changes) for name, changes in kinds.items()}
-    clean = unit(study.dataset.test)
+    clean = unit_interval(study.dataset.test)
     table: Table = {
         name: over_seeds(
             trained,
@@ -114,7 +115,7 @@ def convolutions(study: Study) -> Result:
     def figure() -> Figure:
         picked = study.dataset.test[:10]
         first = next(iter(runs.values()))[0]
-        rows = {"original": unit(picked), "noisy": first.corrupt(picked)}
+        rows = {"original": unit_interval(picked), "noisy": first.corrupt(picked)}
         for kind in ("dense", "convolutional"):
             run = runs[best[kind]][0]
             rows[kind] = run.reconstruct(run.corrupt(picked))

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.evaluation.figures import image_rows
+from aejax.training import unit_interval
 from claims import images, plots
-from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds, psnr_of, unit
+from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds, psnr_of
 
 
 def data_specific(study: Study) -> Result:
@@ -62,7 +63,7 @@ def data_specific(study: Study) -> Result:
 
 def _side_by_side(kinds: list, runs: dict) -> dict[str, np.ndarray]:
     picked = {kind.name: kind.test[:4] for kind in kinds}
-    rows = {"original": np.concatenate([unit(part) for part in picked.values()])}
+    rows = {"original": np.concatenate([unit_interval(part) for part in picked.values()])}
     for source, run in runs.items():
         rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked.values()])
     return rows
@@ -75,8 +76,8 @@ def structure(study: Study) -> Result:
     noise = images.random_pixels(study.dataset.image_shape, len(study.dataset.train))
     table: Table = {}
     for kind in (study.dataset, noise):
-        middle = np.clip(unit(kind.train).mean(axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
-        tested = unit(kind.test).astype(np.float64)
+        middle = np.clip(unit_interval(kind.train).mean(axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
+        tested = unit_interval(kind.test).astype(np.float64)
         constant = -(tested * np.log(middle) + (1 - tested) * np.log1p(-middle)).mean()
         clipped = np.clip(tested, 1e-12, 1 - 1e-12)
         floor = -(tested * np.log(clipped) + (1 - tested) * np.log1p(-clipped)).mean()

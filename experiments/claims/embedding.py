@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.evaluation.classes import IMAGES, knn, pca
+from aejax.training import unit_interval
 from claims import plots
-from claims.study import Result, Study, Table, mean, unit
+from claims.study import Result, Study, Table, mean
 
 _POINTS = 2_000
 _NEIGHBOURS = 10
@@ -21,7 +22,7 @@ def tsne(study: Study) -> Result:
 
     data = study.dataset
     shown, labels = data.test[:_POINTS], np.asarray(data.test_labels[:_POINTS])
-    pixels = [unit(part).reshape(len(part), -1) for part in (data.train[:IMAGES], shown)]
+    pixels = [unit_interval(part).reshape(len(part), -1) for part in (data.train[:IMAGES], shown)]
     runs = study.train("embedding")
     sources = {
         "code of 32": [run.encode(shown) for run in runs],

@@ -9,7 +9,8 @@ from aejax.evaluation import Run, likelihood
 from aejax.evaluation.classes import IMAGES
 from aejax.evaluation.figures import image_rows
 from aejax.evaluation.measures import psnr
-from claims.study import Result, Study, Table, mean, unit
+from aejax.training import unit_interval
+from claims.study import Result, Study, Table, mean
 
 _SAMPLES = 100
 _IMAGES = 1_000
@@ -30,17 +31,17 @@ def generative(study: Study) -> Result:
     rows: dict[str, list[float | None]] = {column: [] for column in columns}
     for run in vaes:
         found = likelihood(run.autoencoder, run.evaluation_inputs(study.dataset.test[:_IMAGES])[0], _SAMPLES)
-        rows["-ELBO"].append(float((found.reconstruction + found.kl).mean()))
+        rows["-ELBO"].append(-found.elbo)
         rows["KL"].append(float(found.kl.mean()))
         rows["NLL"].append(float(found.nll.mean()))
-        rows["active units"].append(float((found.means.var(axis=0) > 0.01).sum()))
+        rows["active units"].append(float(found.active_units))
         rows[columns[-1]].append(_nearest(study, run.sample(200, seed=1)))
     table: Table = {
         "variational": rows,
         "plain, codes from a fitted normal distribution": {
             columns[-1]: [_nearest(study, _sampled(study, run, 200)) for run in plain]
         },
-        "test images": {columns[-1]: [_nearest(study, unit(study.dataset.test[:200]))] * study.seeds},
+        "test images": {columns[-1]: [_nearest(study, unit_interval(study.dataset.test[:200]))] * study.seeds},
     }
     for row in table.values():
         for column in columns:
@@ -61,7 +62,7 @@ def generative(study: Study) -> Result:
     def figure() -> Figure:
         return image_rows(
             {
-                "test images": unit(study.dataset.test[:10]),
+                "test images": unit_interval(study.dataset.test[:10]),
                 "variational": vaes[0].sample(10, seed=1),
                 "plain, fitted\ncodes": _sampled(study, plain[0], 10),
             }
@@ -87,7 +88,7 @@ def _nearest(study: Study, images: np.ndarray) -> float:
     """PSNR to the nearest of the first training images, mean over images [dB]."""
     from sklearn.neighbors import NearestNeighbors
 
-    known = unit(study.dataset.train[:IMAGES])
+    known = unit_interval(study.dataset.train[:IMAGES])
     nearest = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(known.reshape(len(known), -1))
     found = nearest.kneighbors(images.reshape(len(images), -1), return_distance=False)[:, 0]
     return float(psnr(images, known[found]).mean())

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from matplotlib import rc_context
 
-from aejax.evaluation import figures
-from aejax.training.record import describe_machine, write
+from aejax.config.files import write, write_json
+from aejax.evaluation import figures, tables
+from aejax.training.record import describe_machine
 from claims.study import Result, Study, mean, std
 
 
@@ -51,7 +51,7 @@ def write_page(study: Study, claims: Mapping[int, Callable[[Study], Result]]) ->
                 for row, columns in result.table.items()
             },
         }
-        write(study.workdir / "results.json", json.dumps(results, indent=1) + "\n")
+        write_json(study.workdir / "results.json", results)
         write(study.workdir / "claims.md", page(results))
     return results
 
@@ -75,15 +75,13 @@ def page(results: Mapping[str, Any]) -> str:
 
 def _markdown(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
-    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for row, cells in table.items():
-        lines.append(f"| {row} | {' | '.join(_cell(cells.get(column)) for column in columns)} |")
-    return "\n".join(lines)
+    rows = [[row, *(_cell(cells.get(column)) for column in columns)] for row, cells in table.items()]
+    return tables.markdown(["", *columns], rows)
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:
     if figure is None or figure["mean"] is None:
         return "-"
-    value, spread = figure["mean"], figure["std"]
-    digits = 0 if abs(value) >= 1000 else 2 if abs(value) >= 10 else 3 if abs(value) >= 1 else 4
-    return f"{value:,.{digits}f}" + ("" if not spread else f" ± {spread:.{digits}f}")
+    size = abs(figure["mean"])
+    digits = 0 if size >= 1000 else 2 if size >= 10 else 3 if size >= 1 else 4
+    return tables.with_spread(figure["mean"], figure["std"] or None, f",.{digits}f")

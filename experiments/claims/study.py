@@ -15,6 +15,7 @@ from aejax.data import Dataset
 from aejax.evaluation import Run, cross_entropy, fit
 from aejax.evaluation.classes import IMAGES, linear_probe
 from aejax.evaluation.measures import psnr
+from aejax.training import unit_interval
 
 Table = dict[str, dict[str, list[float | None]]]
 """row → column → one figure per seed; None where there is none"""
@@ -60,7 +61,7 @@ class Study:
         A smaller dataset than 40,000 images passes several times per epoch.
         """
         dataset = dataset or self.dataset
-        passes = max(1, _EXAMPLES_PER_EPOCH // len(dataset.train))
+        passes = dataset.passes(_EXAMPLES_PER_EPOCH)
         config = Config(
             model=Model(hidden=(128,), code_size=32),
             coefficients=Coefficients(learning_rate=2e-3),
@@ -82,19 +83,14 @@ class Study:
         return linear_probe(train, self.dataset.train_labels[: len(train)], test, self.dataset.test_labels)
 
 
-def unit(images: np.ndarray) -> np.ndarray:
-    """uint8[N, ...] → float32 in [0, 1]; floats stay as they are."""
-    return images.astype(np.float32) / 255 if images.dtype == np.uint8 else images
-
-
 def bce_of(run: Run, images: np.ndarray) -> float:
     """Binary cross-entropy of a model's reconstructions [nats per pixel], of images it may never have met."""
-    return cross_entropy(run, run.encode(images), unit(images))
+    return cross_entropy(run, run.encode(images), unit_interval(images))
 
 
 def psnr_of(run: Run, images: np.ndarray) -> float:
     """PSNR of a model's reconstructions, mean over images [dB]."""
-    return float(psnr(unit(images), np.clip(run.reconstruct(images), 0, 1)).mean())
+    return float(psnr(unit_interval(images), np.clip(run.reconstruct(images), 0, 1)).mean())
 
 
 def over_seeds(runs: list[Run], **columns: Callable[[Run], float]) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from aejax import InputError, Model, load_config
-from aejax.performance import benchmark, peers
+from aejax.performance import benchmark, peers, report
 from aejax.performance import roofline as floors
 from aejax.performance.roofline import figure as roofline
 
@@ -56,13 +56,13 @@ def test_a_row_has_what_was_timed_in_turn_with_it(row):
     assert 0 < row["clean"]["share_of_matmul"] < 1 and row["clean"]["steps"] == 5
     assert json.loads(json.dumps(row)) == row
     rows = list(row.values())
-    assert benchmark.table(rows).count("\n") == 3 and "fast 80,000,000,000" in benchmark.table(rows)
-    head, _, clean, noisy = benchmark.beside_table(rows).splitlines()
+    assert report.table(rows).count("\n") == 3 and "fast 80,000,000,000" in report.table(rows)
+    head, _, clean, noisy = report.beside_table(rows).splitlines()
     assert head == "| model | batch | images/s | pmap | 2 models | stream | without noise |"
     ratios = {name: f"{each['ratio']:.2f}" for name, each in row["noisy"]["beside"].items()}
     assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
     assert clean.endswith(" | - |") and "fast" not in head
-    assert benchmark.beside_table([row["clean"] | {"beside": {}}]) == ""
+    assert report.beside_table([row["clean"] | {"beside": {}}]) == ""
     assert roofline(rows).axes[0].get_xlabel()
 
 

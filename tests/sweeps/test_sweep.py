@@ -1,5 +1,6 @@
 import json
 import logging
+import sys
 
 import jax
 import numpy as np
@@ -169,7 +170,7 @@ def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, swept, tm
     assert fitting(config, dataset, 4) == 1
     monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [2**20])
     assert 3 < fitting(config, dataset, 1000) < 100  # a member's state is 10 kB
-    monkeypatch.setattr("aejax.sweeps.sweep.fitting", lambda *_: 3)
+    monkeypatch.setattr(sys.modules[fitting.__module__], "fitting", lambda *_: 3)  # aejax.sweeps.sweep is a function
     found = sweep(config, AXES, tmp_path, dataset=dataset)
     assert "4 members do not fit in memory together: at most 3 at a time" in capsys.readouterr().out
     assert json.loads((tmp_path / "sweep.json").read_text())["programs"] == [NAMES[:2], NAMES[2:]]

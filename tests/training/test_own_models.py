@@ -198,7 +198,7 @@ def test_a_wrong_number_or_file_is_refused_before_anything_is_written(own, tmp_p
 
 
 def test_a_file_is_a_part_of_the_run_and_a_workdir_is_data(own, tmp_path, monkeypatch):
-    configs, dataset = own
+    _, dataset = own
     (tmp_path / "here").mkdir()
     shutil.copy(OWN / "ssim.py", tmp_path / "here" / "ssim.py")
     (tmp_path / "here" / "config.py").write_text(
