@@ -25,6 +25,8 @@ class Arguments:
     """folder with the original files of mnist or fashion_mnist"""
     samples: int = 500
     """codes drawn for each image to estimate the likelihood under a variational model; 0 leaves it out"""
+    models: tuple[Path, ...] = ()
+    """files of the run's author, with its model or optimizer, which may be run: a workdir by itself runs no code"""
 
 
 def main(given: list[str]) -> None:
@@ -34,7 +36,7 @@ def main(given: list[str]) -> None:
 
     from aejax.evaluation import evaluation
 
-    run = aejax.load(arguments.workdir)
+    run = aejax.load(arguments.workdir, models=arguments.models)
     data = run.config.data
     dataset = aejax.load_dataset(arguments.dataset or data.name, arguments.source_dir or data.source_dir)
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)

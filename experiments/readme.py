@@ -1,4 +1,4 @@
-"""Write the tables of README.md anew from the files in experiments/results."""
+"""Write the tables of the READMEs anew from the files in experiments/results."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from article import article, beyond
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
+WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md")
 
 
-def with_tables(readme: str) -> str:
-    """The README with each table between its two markers."""
+def tables() -> dict[str, str]:
+    """Each table by the name of its two markers, `<!-- name -->` and `<!-- /name -->`."""
     peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
-    tables = {
+    return {
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
         "benchmark": report.table(peers),
         "beside": report.beside_table(_read("benchmark", "benchmark.json")["rows"]),
     }
-    for name, table in tables.items():
+
+
+def with_tables(readme: str) -> str:
+    """A README with each of its tables between its markers; what stands between other markers stays."""
+    for name, table in tables().items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         readme = re.sub(f"{begin}.*?{end}", lambda _, b=begin, t=table, e=end: f"{b}{t}\n{e}", readme, flags=re.DOTALL)
     return readme
@@ -37,9 +42,9 @@ def _read(folder: str, name: str = "results.json") -> dict[str, Any]:
 
 def main(given: list[str]) -> None:
     if given:
-        command_line.usage_error("it takes no arguments; it writes README.md")
-    path = _ROOT / "README.md"
-    write(path, with_tables(path.read_text(encoding="utf-8")))
+        command_line.usage_error("it takes no arguments; it writes README.md and experiments/results/README.md")
+    for path in WITH_TABLES:
+        write(path, with_tables(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

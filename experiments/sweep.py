@@ -31,7 +31,7 @@ def main(given: list[str]) -> None:
     file = command_line.config_file(given, "sweep.py configs/digits.py --sweep.seed 0:8")
     config = aejax.Config() if file is None else aejax.load_config(file)
     axes, rest = command_line.swept(given[file is not None :])
-    arguments = command_line.parse(Arguments, rest, Arguments(config=config), program="sweep.py CONFIG")
+    arguments = command_line.parse_configured(Arguments, rest, config, program="sweep.py CONFIG")
     config = arguments.configured()
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
 

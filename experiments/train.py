@@ -24,9 +24,7 @@ class Arguments(command_line.ConfigArguments):
 def main(given: list[str]) -> None:
     file = command_line.config_file(given, "train.py configs/digits.py --training.epochs 5")
     config = aejax.Config() if file is None else aejax.load_config(file)
-    arguments = command_line.parse(
-        Arguments, given[file is not None :], Arguments(config=config), program="train.py CONFIG"
-    )
+    arguments = command_line.parse_configured(Arguments, given[file is not None :], config, program="train.py CONFIG")
     config = arguments.configured()
     workdir = arguments.workdir or command_line.default_workdir(file)
 

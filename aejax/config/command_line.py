@@ -94,6 +94,31 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
         usage_error(f"{_one_line(shown.getvalue())}; see --help")
 
 
+def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
+    """Arguments on top of a configuration; `--weights.NAME` and `--model.options.NAME` may have any name."""
+    rest: list[str] = []
+    named: dict[str, list[str]] = {}
+    into = rest
+    for token in given:
+        if found := _NAMED.fullmatch(token):
+            into = named.setdefault(found[1], [])
+            into += [found[2]] if found[2] is not None else []
+        else:
+            into = rest if token.startswith("--") or token == "-h" else into
+            into.append(token)
+    changes = {}
+    for path, texts in named.items():
+        if not texts:
+            usage_error(f"--{path} needs a value")
+        values = parse_values(path, texts)
+        changes[path] = values[0] if len(values) == 1 else values
+    default = arguments(config=config.replace(changes) if changes else config)
+    return parse(arguments, rest, default, program=program)
+
+
+_NAMED = re.compile(r"--((?:weights|model\.options)\.\w+)(?:=(.*))?")
+
+
 def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
     """`--batches 32,256` as `--batches 32 256`, for those fields of a dataclass that are lists."""
     lists = {f"--{field.name}" for field in fields(arguments) if isinstance(field.default, tuple)}

@@ -176,7 +176,9 @@ class Config:
         values = self.to_dict()
         for path, value in changes.items():
             section, _, name = path.rpartition(".")
-            if section in ("weights", "model.options"):
+            if path == "weights":
+                values["weights"] = dict(value)
+            elif section in ("weights", "model.options"):
                 named = values["weights"] if section == "weights" else values["model"]["options"]
                 named[name] = value
             elif isinstance(values.get(section), dict) and name in values[section]:

@@ -100,8 +100,10 @@ def test_a_finished_run_is_loaded_and_not_trained_again(small, tmp_path, finishe
 def test_a_workdir_of_another_run_is_refused(small, tmp_path, finished):
     config, dataset = small
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=r"training\.epochs: 4 here, 3 there"):
-        fit(config.replace({"training.epochs": 4}), tmp_path, dataset=dataset, progress=False)
+    with pytest.raises(InputError, match=r"training\.epochs: 2 here, 3 there"):
+        fit(config.replace({"training.epochs": 2}), tmp_path, dataset=dataset, progress=False)
+    with pytest.raises(InputError, match=r"coefficients\.l1: 0.5 here, 0.0 there"):
+        fit(config.replace({"coefficients.l1": 0.5, "training.epochs": 4}), tmp_path, dataset=dataset, progress=False)
     with pytest.raises(InputError, match="other images"):
         fit(config, tmp_path, dataset=Dataset("small", dataset.train, dataset.test[::-1]), progress=False)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}

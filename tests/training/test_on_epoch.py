@@ -1,0 +1,123 @@
+"""A callback after each epoch, early stopping, and a finished run that is trained longer."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import aejax
+from aejax import InputError, Interrupted, fit, load
+
+
+def leaves(run):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
+
+
+def same(run, other):
+    return all(np.array_equal(a, b) for a, b in zip(leaves(run), leaves(other), strict=True))
+
+
+def without_clock(lines):
+    return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+
+
+def test_the_callback_gets_the_model_so_far_and_its_figures_are_recorded(small, tmp_path):
+    config, dataset = small
+    seen = []
+
+    def look(run):
+        error = np.square(run.reconstruct(dataset.test) - dataset.test / 255).mean()
+        seen.append((int(run.state.step), run.history[-1]["epoch"], float(error)))
+        return {"error": error, "broken": float("nan")}
+
+    run = fit(config, tmp_path, dataset=dataset, progress=False, on_epoch=look)
+    assert [step for step, *_ in seen] == [5, 10, 15] and [epoch for _, epoch, _ in seen] == [1, 2, 3]
+    assert seen[2][2] == pytest.approx(np.square(run.reconstruct(dataset.test) - dataset.test / 255).mean())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["metrics"]["error"] for line in lines] == pytest.approx([error for *_, error in seen])
+    assert lines[0]["metrics"]["broken"] is None and run.summary["metrics"]["error"] == pytest.approx(seen[2][2])
+    assert same(run, fit(config, dataset=dataset, progress=False))
+
+
+def test_a_sign_finishes_the_run_which_stays_so_until_it_is_given_more_epochs(small, tmp_path, capsys):
+    config, dataset = small
+    config = config.replace({"training.epochs": 6})
+
+    def enough(run):
+        return aejax.Finish(loss=run.history[-1]["test"]["total"]) if len(run.history) == 2 else None
+
+    run = fit(config, tmp_path, dataset=dataset, progress=False, on_epoch=enough)
+    assert run.summary["epochs"] == 2 and run.state.step == 10 and run.history[1]["metrics"]["loss"] > 0
+    again = fit(config, tmp_path, dataset=dataset, on_epoch=enough)
+    assert "finished" in capsys.readouterr().out and same(again, run) and again.summary == run.summary
+    # As a kill before the summary would leave it.
+    (tmp_path / "summary.json").unlink()
+    again = fit(config, tmp_path, dataset=dataset, progress=False)
+    assert same(again, run) and again.summary == run.summary and load(tmp_path).summary == run.summary
+    longer = fit(config.replace({"training.epochs": 7}), tmp_path, dataset=dataset, progress=False)
+    assert same(longer, fit(config.replace({"training.epochs": 7}), dataset=dataset, progress=False))
+
+
+def test_what_the_callback_returns_is_checked(small):
+    config, dataset = small
+    for returned, message in ((3, "on_epoch returned 3"), ({"a": "b"}, "no number")):
+        with pytest.raises(InputError, match=message):
+            fit(config, dataset=dataset, progress=False, on_epoch=lambda run, returned=returned: returned)
+
+
+def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tmp_path, stop_after):
+    config, dataset = small
+    config = config.replace({"training.epochs": 80, "training.patience": 2, "coefficients.learning_rate": 0.05})
+    whole = fit(config, dataset=dataset, progress=False)
+    totals = [line["test"]["total"] for line in whole.history]
+    assert len(totals) < 80 and min(totals) == totals[-3] and whole.summary["epochs"] == len(totals)
+    with stop_after(7), pytest.raises(Interrupted):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    resumed = fit(config, tmp_path, dataset=dataset, progress=False)
+    assert same(whole, resumed) and without_clock(resumed.history) == without_clock(whole.history)
+    assert load(tmp_path, "best").history[-1]["test"]["total"] == min(totals)
+    with pytest.raises(InputError, match=r"training\.patience is 2 .*end together"):
+        aejax.sweep(config, {"training.seed": [0, 1]}, dataset=dataset, progress=False)
+
+
+def test_a_finished_run_is_trained_longer_where_its_schedule_allows(small, tmp_path):
+    config, dataset = small
+    fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    longer = config.replace({"training.epochs": 5})
+    run = fit(longer, tmp_path / "run", dataset=dataset, progress=False)
+    whole = fit(longer, dataset=dataset, progress=False)
+    assert same(run, whole) and without_clock(run.history) == without_clock(whole.history)
+    assert load(tmp_path / "run").config.training.epochs == 5
+    cosine = config.replace({"training.schedule": "cosine"})
+    fit(cosine, tmp_path / "cosine", dataset=dataset, progress=False)
+    with pytest.raises(InputError, match="the cosine schedule depends on their number: it cannot be trained longer"):
+        fit(cosine.replace({"training.epochs": 5}), tmp_path / "cosine", dataset=dataset, progress=False)
+
+
+def test_a_sweep_is_trained_longer(small, tmp_path):
+    config, dataset = small
+    axes = {"training.seed": [0, 1]}
+    aejax.sweep(config.replace({"training.epochs": 1}), axes, tmp_path, dataset=dataset, progress=False)
+    found = aejax.sweep(config, axes, tmp_path, dataset=dataset, progress=False)
+    whole = aejax.sweep(config, axes, dataset=dataset, progress=False)
+    for name, run in found.runs.items():
+        assert same(run, whole.runs[name]) and same(load(tmp_path / "members" / name), run)
+
+
+def test_a_run_of_an_older_version_is_loaded_and_goes_on(small, tmp_path):
+    """Two epochs of `small`, begun by the version of November 2026 before models had state (commit fa742ec)."""
+    config, dataset = small
+    config = config.replace({"training.epochs": 2})
+    with zipfile.ZipFile(Path(__file__).with_name("run_of_an_older_version.zip")) as archive:
+        archive.extractall(tmp_path)
+    shown = np.load(tmp_path / "reconstructed.npy")
+    loaded = load(tmp_path / "run")
+    assert np.allclose(loaded.reconstruct(dataset.test), shown, atol=1e-6) and loaded.config == config
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "10")
+    (tmp_path / "run" / "summary.json").unlink()
+    resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    assert np.allclose(resumed.reconstruct(dataset.test), shown, atol=1e-6) and len(resumed.history) == 2
