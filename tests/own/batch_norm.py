@@ -9,7 +9,8 @@ class Normalised(aejax.Autoencoder):
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
         self.norm = nnx.BatchNorm(config.model.code_size, momentum=0.9, rngs=rngs)
-        self.dropout = nnx.Dropout(config.model.options.get("dropout", 0.2), rngs=rngs)
+        rate = config.model.options.get("dropout", 0.2)
+        self.dropout = nnx.Dropout(rate, rngs=rngs) if rate else lambda codes: codes
 
     def encode(self, images):
         return self.dropout(self.norm(self.encoder(images)))

@@ -5,6 +5,7 @@ With plain gradient descent: Adam would hide gradients that are too large by a f
 
 import contextlib
 import types
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,46 @@ def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name,
 def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_device, parallel):
     config = on(MODELS["denoising"], Devices(parallel, 8)).replace({"data.placement": "stream"})
     require_same(fit(config, dataset=dataset, progress=False), on_one_device["denoising"])
+
+
+OWN = Path(__file__).parents[1] / "own"
+OWN_MODELS = {
+    # Small steps: larger ones bring two entries of the codebook so close that rounding decides which is nearer.
+    "vq_vae": {
+        "model.kind": f"{OWN}/vq_vae.py:VQVAE",
+        "weights.commitment": 0.25,
+        "coefficients.learning_rate": 0.05,
+    },
+    "batch_norm": {"model.kind": f"{OWN}/batch_norm.py:Normalised", "model.options.dropout": 0},
+    "dropout": {"model.kind": f"{OWN}/batch_norm.py:Normalised"},
+    "ssim": {"model.kind": f"{OWN}/ssim.py:Similar"},
+    "lion": {
+        "training.optimizer": f"{OWN}/lion.py:lion",
+        "coefficients.weight_decay": 0.1,
+        "coefficients.learning_rate": 1e-4,
+    },
+}
+
+
+@pytest.mark.parametrize("name", OWN_MODELS)
+def test_models_of_one_s_own_give_the_same_on_4_devices(dataset, name):
+    config = Config(model=Model((16,), 8), coefficients=Coefficients(learning_rate=0.5), training=SGD)
+    config = config.replace(OWN_MODELS[name])
+    alone = fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False)
+    still = fit(
+        config.replace({"devices.count": 1, "coefficients.learning_rate": 0.0}), dataset=dataset, progress=False
+    )
+    assert np.linalg.norm(vector(alone) - vector(still)) > 1e-3 * np.linalg.norm(vector(still))
+    for parallel in ("jit", "pmap", "shard_map"):
+        shared = on(config, Devices(parallel, 4))
+        if name == "dropout" and parallel != "jit":
+            with pytest.raises(InputError, match=r"has a generator of its own.*choose devices\.parallel jit"):
+                fit(shared, dataset=dataset, progress=False)
+            continue
+        run = fit(shared, dataset=dataset, progress=False)
+        require_same(run, alone)
+        for ours, expected in zip(*map(jax.tree.leaves, (run.state.extra, alone.state.extra)), strict=True):
+            assert np.allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def order_and_noise(devices):
