@@ -25,12 +25,20 @@ keep_compiled_programs()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="the fault tests in their long form, and all nine claims")
+    parser.addoption("--long", action="store_true", help="also the tests marked long, as CI does")
+    parser.addoption("--longest", action="store_true", help="these, with 200 kills instead of 30 and all nine claims")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long") and not config.getoption("--longest"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="only with --long"))
 
 
 @pytest.fixture(scope="session")
-def long(request):
-    return request.config.getoption("--long")
+def longest(request):
+    return request.config.getoption("--longest")
 
 
 @pytest.fixture(scope="session", autouse=True)

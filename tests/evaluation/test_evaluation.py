@@ -70,7 +70,9 @@ def test_labels_that_mean_nothing_are_not_predicted():
 
 
 def test_a_squared_error_is_no_likelihood(pictures):
-    config = aejax.Config().replace(VARIATIONAL | {"loss.reconstruction": "mse", "training.epochs": 1})
+    config = aejax.Config().replace(
+        VARIATIONAL | {"loss.reconstruction": "mse", "training.epochs": 1, "model.code_size": 3}
+    )
     figures = aejax.evaluate(fit(config, dataset=pictures, progress=False))
     assert figures["bce"] is figures["nats"] is figures["nll"] is None and figures["mse"] > 0
 

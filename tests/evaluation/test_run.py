@@ -5,7 +5,7 @@ import pytest
 from aejax import Config, InputError, fit, load
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def run(small):
     config, dataset = small
     return fit(config.replace({"coefficients.l1": 1e-3}), dataset=dataset, progress=False)

@@ -11,8 +11,6 @@ from processes import finish, start
 
 from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, load
 
-pytestmark = pytest.mark.slow
-
 CONFIG = Config(
     model=Model((24,), 8),
     corruption=Corruption("gaussian"),
@@ -40,14 +38,15 @@ def state_of(path):
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def test_kill_at_random_moments(dataset, tmp_path, long):
+@pytest.mark.parametrize("least", [4, pytest.param(30, marks=pytest.mark.long)])
+def test_kill_at_random_moments(dataset, tmp_path, least, longest):
     [code] = finish(start(CONFIG, tmp_path / "whole", dataset, tmp_path / "log"))
     assert code == 0, (tmp_path / "log.0").read_text()
     expected = outcome(tmp_path / "whole")
     assert [line["epoch"] for line in expected[1]] == list(range(1, 13))
 
     moments, kills, runs = random.Random(0), 0, 0
-    while kills < (200 if long else 30):
+    while kills < (200 if longest and least == 30 else least):
         runs += 1
         workdir, log = tmp_path / f"killed-{runs}", tmp_path / f"log-{runs}"
         while not (workdir / "summary.json").exists():

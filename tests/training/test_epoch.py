@@ -64,8 +64,15 @@ def test_the_state_is_donated_and_a_snapshot_outlives_it(small):
 SPATIAL = {"model.hidden": (), "model.channels": (32,), "model.spatial_code": True, "model.code_size": 7 * 7 * 32}
 
 
-@pytest.mark.parametrize("changes", [{}, SPATIAL], ids=["dense", "convolutional"])
-@pytest.mark.parametrize("placement", ["device", "stream"])
+@pytest.mark.parametrize(
+    ("changes", "placement"),
+    [
+        pytest.param({}, "device", id="dense-device"),
+        pytest.param({}, "stream", id="dense-stream"),
+        pytest.param(SPATIAL, "device", id="convolutional-device", marks=pytest.mark.long),
+        pytest.param(SPATIAL, "stream", id="convolutional-stream", marks=pytest.mark.long),
+    ],
+)
 def test_chunks_of_any_length_are_the_whole_bit_for_bit(small, changes, placement):
     config, dataset = small
     if changes:  # of the usual size: the compiler's choices depend on it

@@ -53,7 +53,13 @@ def test_it_learns_digits(digits):
 
 @pytest.mark.parametrize(
     ("loss", "kind"),
-    [("mse", "none"), ("bce", "gaussian"), ("mse", "gaussian"), ("bce", "masking"), ("bce", "salt_and_pepper")],
+    [
+        ("mse", "gaussian"),
+        ("bce", "masking"),
+        ("bce", "salt_and_pepper"),
+        pytest.param("mse", "none", marks=pytest.mark.long),
+        pytest.param("bce", "gaussian", marks=pytest.mark.long),
+    ],
 )
 def test_every_loss_and_corruption_trains(small, loss, kind):
     config, dataset = small
@@ -172,8 +178,12 @@ def test_divergence_names_the_step_and_the_term():
     _require_finite({"total": good}, {"total": 0.0}, 104)
 
 
-@pytest.mark.slow
-def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_path):
+@pytest.mark.parametrize(
+    "signals",
+    [(signal.SIGTERM,), pytest.param((signal.SIGTERM, signal.SIGINT), marks=pytest.mark.long)],
+    ids=["one", "two"],
+)
+def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_path, signals):
     config = aejax.Config().replace(
         {"training.epochs": 8, "training.passes": 10, "corruption.kind": "gaussian", "coefficients.noise": 0.4}
     )
@@ -184,7 +194,7 @@ def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_p
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     command = [sys.executable, TRAIN, "config.py", "--workdir", "stopped"]
     done = 0
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in signals:
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > done):
             time.sleep(0.01)
