@@ -41,6 +41,18 @@ def longest(request):
     return request.config.getoption("--longest")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """What tests marked compiled_soon compile, XLA compiles soon rather than well, in half the time.
+
+    For tests that compare no bits; what they share with others by a fixture is not to be compared by bits either.
+    """
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("compiled_soon") is not None)
+    return (yield)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory):
     """Nothing of the user's own prepared data is read or written."""
@@ -113,13 +125,16 @@ def stop_after(monkeypatch):
 
 @pytest.fixture
 def script(tmp_path):
-    """Run an experiment script in a process of its own, as a user does, and return the finished process."""
+    """Run an experiment script in a process of its own, as a user does, and return the finished process.
+
+    What it compiles, it compiles soon rather than well, unless `JAX_DISABLE_MOST_OPTIMIZATIONS="0"` is given.
+    """
 
     def run(name, *arguments, cwd=tmp_path, timeout=120, **environment):
         return subprocess.run(
             [sys.executable, str(ROOT / "experiments" / name), *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, **environment},
+            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

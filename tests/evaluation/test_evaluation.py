@@ -18,6 +18,8 @@ from aejax.models.autoencoder import build
 VARIATIONAL = {"model.kind": "variational", "loss.pixels": "sum"}
 RANDOM = np.random.default_rng(0)
 
+pytestmark = pytest.mark.compiled_soon
+
 
 @pytest.fixture(scope="module")
 def pictures():

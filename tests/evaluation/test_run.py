@@ -4,6 +4,8 @@ import pytest
 
 from aejax import Config, InputError, fit, load
 
+pytestmark = pytest.mark.compiled_soon
+
 
 @pytest.fixture(scope="module")
 def run(small):

@@ -5,12 +5,15 @@ import runpy
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import aejax
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+pytestmark = pytest.mark.compiled_soon
 
 
 def test_its_tables_are_those_of_the_results():

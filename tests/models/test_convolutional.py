@@ -8,6 +8,8 @@ from aejax import Config, InputError, Model, require_fit
 from aejax.models import convolutional
 from aejax.models.autoencoder import build
 
+pytestmark = pytest.mark.compiled_soon
+
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [(1, 8), (8, 2)])

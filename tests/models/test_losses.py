@@ -2,11 +2,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from scipy.stats import entropy
 
 from aejax import Loss
 from aejax.models import losses
 from aejax.models.autoencoder import Output
+
+pytestmark = pytest.mark.compiled_soon
 
 RANDOM = np.random.default_rng(0)
 LOGITS = jnp.asarray(RANDOM.normal(0, 4, (5, 3, 4, 2)), jnp.float32)

@@ -69,6 +69,7 @@ def test_a_member_equals_its_solo_run(swept, alone):
 
 
 @pytest.mark.long  # the way of accelerators
+@pytest.mark.compiled_soon
 def test_so_it_does_where_all_members_take_each_step_together(noisy, alone, monkeypatch):
     config, dataset = noisy
     monkeypatch.setattr(members, "IN_TURN", ())
@@ -137,6 +138,7 @@ def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, stop_after)
         assert without_clock(run.history) == without_clock(resumed.runs[name].history)
 
 
+@pytest.mark.compiled_soon
 def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_path, caplog):
     config, dataset = small
     config = config.replace({"loss.reconstruction": "mse"})
@@ -155,6 +157,7 @@ def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_pat
 
 
 @pytest.mark.long
+@pytest.mark.compiled_soon
 def test_fields_that_are_compiled_in_make_programs_of_their_own(small, tmp_path, capsys):
     config, dataset = small
     config = config.replace({"training.epochs": 1})
@@ -169,6 +172,7 @@ def test_fields_that_are_compiled_in_make_programs_of_their_own(small, tmp_path,
 
 
 @pytest.mark.long
+@pytest.mark.compiled_soon
 def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tmp_path, capsys, monkeypatch):
     config, dataset = noisy
     assert fitting(config, dataset, 1000) == 1000

@@ -14,6 +14,7 @@ def programs_of(config, dataset, state, steps):
     return build_programs(steps, config, Driver(config.devices, config.training.batch_size), state, dataset)
 
 
+@pytest.mark.compiled_soon
 def test_an_epoch_is_its_steps_one_after_another(small):
     config, dataset = small
     config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2, "coefficients.l1": 0.01})
@@ -32,6 +33,7 @@ def test_an_epoch_is_its_steps_one_after_another(small):
         assert np.allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.compiled_soon
 def test_evaluation_counts_every_example_once(small, monkeypatch):
     config, dataset = small  # 23 test images
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3, "coefficients.l1": 0.1})

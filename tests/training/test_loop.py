@@ -51,6 +51,7 @@ def test_it_learns_digits(digits):
     assert totals == sorted(totals, reverse=True)
 
 
+@pytest.mark.compiled_soon
 @pytest.mark.parametrize(
     ("loss", "kind"),
     [
@@ -203,7 +204,7 @@ def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_p
         assert process.returncode == 75 and error.count("\n") == 1 and "run the same command to go on" in error
         done = metrics.read_text().count("\n")
         assert done < 8 and not (tmp_path / "stopped" / "summary.json").exists()
-    resumed = script("train.py", "config.py", "--workdir", "stopped")
+    resumed = script("train.py", "config.py", "--workdir", "stopped", JAX_DISABLE_MOST_OPTIMIZATIONS="0")
     assert resumed.returncode == 0, resumed.stderr
     same = load(tmp_path / "stopped")
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(same), strict=True))
