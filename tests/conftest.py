@@ -25,12 +25,32 @@ keep_compiled_programs()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="the fault tests in their long form, and all nine claims")
+    parser.addoption("--long", action="store_true", help="also the tests marked long, as CI does")
+    parser.addoption("--longest", action="store_true", help="these, with 200 kills instead of 30 and all nine claims")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long") and not config.getoption("--longest"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="only with --long"))
 
 
 @pytest.fixture(scope="session")
-def long(request):
-    return request.config.getoption("--long")
+def longest(request):
+    return request.config.getoption("--longest")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """What tests marked compiled_soon compile, XLA compiles soon rather than well, in half the time.
+
+    For tests that compare no bits; what they share with others by a fixture is not to be compared by bits either.
+    """
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("compiled_soon") is not None)
+    return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,13 +125,16 @@ def stop_after(monkeypatch):
 
 @pytest.fixture
 def script(tmp_path):
-    """Run an experiment script in a process of its own, as a user does, and return the finished process."""
+    """Run an experiment script in a process of its own, as a user does, and return the finished process.
+
+    What it compiles, it compiles soon rather than well, unless `JAX_DISABLE_MOST_OPTIMIZATIONS="0"` is given.
+    """
 
     def run(name, *arguments, cwd=tmp_path, timeout=120, **environment):
         return subprocess.run(
             [sys.executable, str(ROOT / "experiments" / name), *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, **environment},
+            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -116,12 +116,10 @@ class Record:
             file.write(json.dumps(line) + "\n")
         if self._events is not None:
             of = f"{line['member']}/" if "member" in line else ""
-            for group in ("train", "test", "code"):
-                for name, value in line[group].items():
-                    if value is not None:  # of a member of a sweep that diverged
+            for group in ("train", "test", "code", "metrics"):
+                for name, value in line.get(group, {}).items():
+                    if value is not None:  # what is not finite
                         self._events.add_scalar(f"{of}{group}/{name}", value, line["step"])
-            for name, value in line.get("metrics", {}).items():
-                self._events.add_scalar(f"metrics/{name}", value, line["step"])
             self._events.add_scalar(f"{of}images_per_second", line["images_per_second"], line["step"])
 
     def finish(self, summary: dict[str, Any]) -> None:

@@ -97,7 +97,6 @@ def test_help_lists_every_field(script):
             assert re.search(rf"--{section}\.{name}[ ,]", shown), name  # a switch is followed by its opposite
 
 
-@pytest.mark.slow
 def test_train_and_go_on(script, tmp_path):
     given = ("train.py", CONFIG, "--workdir", "run", "--training.epochs", 2, "--coefficients.l1", "1e-4")
     first = script(*given)

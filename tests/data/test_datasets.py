@@ -220,7 +220,7 @@ def test_source_files_are_looked_at_before_anything_is_written(monkeypatch, tmp_
     assert not list((tmp_path / "data" / "tfds").rglob("*.array_record*"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("mnist")
 def test_mnist_through_tensorflow_datasets_without_tensorflow(mnist_files):
     mnist = load_dataset("mnist", mnist_files)

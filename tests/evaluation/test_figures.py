@@ -5,13 +5,15 @@ from PIL import Image
 from aejax import fit
 from aejax.evaluation import figures
 
+pytestmark = pytest.mark.compiled_soon
+
 
 @pytest.mark.parametrize(
     ("changes", "own"),
     [
-        ({}, {"reconstructions"}),
+        pytest.param({}, {"reconstructions"}, marks=pytest.mark.long),
         ({"corruption.kind": "gaussian", "coefficients.noise": 0.2}, {"denoised"}),
-        ({"model.channels": [3]}, {"reconstructions"}),
+        pytest.param({"model.channels": [3]}, {"reconstructions"}, marks=pytest.mark.long),
         (
             {"model.kind": "variational", "loss.pixels": "sum"},
             {"reconstructions", "samples", "interpolations", "traversals"},

@@ -4,8 +4,10 @@ import pytest
 
 from aejax import Config, InputError, fit, load
 
+pytestmark = pytest.mark.compiled_soon
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def run(small):
     config, dataset = small
     return fit(config.replace({"coefficients.l1": 1e-3}), dataset=dataset, progress=False)

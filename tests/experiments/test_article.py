@@ -11,8 +11,10 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "mnist"
 MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
 KEYS = {"train_total", "test_total", "test_reconstruction", "code_mean", "code_variance", "seconds"}
 
+pytestmark = pytest.mark.compiled_soon
 
-@pytest.mark.slow
+
+@pytest.mark.long
 def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(article, "_MNIST_TRAINING_IMAGES", 1)  # one pass over a few images, so that it takes seconds
     images = np.random.default_rng(0).random((200, 4, 4)).astype(np.float32)
@@ -36,7 +38,7 @@ def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.count("nothing to do") == 10 and again["models"] == results["models"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.xdist_group("mnist")  # prepared once
 def test_one_seed_of_the_deep_model_on_mnist_is_the_article_s(mnist_files, tmp_path):
     config = load_config(CONFIGS / "deep.py")

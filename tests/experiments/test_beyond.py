@@ -7,6 +7,8 @@ import pytest
 from aejax import evaluate, load
 from article import beyond
 
+pytestmark = pytest.mark.compiled_soon
+
 
 def test_each_model_is_trained_evaluated_and_set_beside_what_others_report(small, tmp_path):
     config, dataset = small
@@ -27,10 +29,13 @@ def test_a_figure_of_our_own_may_stand_beside_ours():
     assert "| 0.8125 (PCA of 32) | 0.8750 | 3 | 1.5 |" in beyond.table(results)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script(script, tmp_path):
     done = script("beyond.py", "--models", "vae_flax", "--dataset", "digits", "--workdir", "beyond")
     assert done.returncode == 0, done.stderr
     assert "| vae_flax | test ELBO [nats] | about -104 (Flax's example) |" in done.stdout
+
+
+def test_the_script_refuses_what_is_not_there(script):
     missing = script("beyond.py", "--models", "none")
     assert missing.returncode == 1 and missing.stderr.count("\n") == 1 and "none.py" in missing.stderr

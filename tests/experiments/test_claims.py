@@ -13,6 +13,8 @@ from claims import compression, images, study
 
 RANDOM = np.random.default_rng(0)
 
+pytestmark = pytest.mark.compiled_soon
+
 
 def test_patches_for_training_and_testing_come_from_two_parts_of_a_photograph():
     patches = images.photograph_patches((8, 8, 1))
@@ -59,6 +61,7 @@ def test_a_difference_is_weighed_against_the_seeds():
     assert study.std([1.0]) is None and np.isnan(study.mean([None]))
 
 
+@pytest.mark.long
 def test_a_claim_leaves_its_figure_and_its_numbers(digits, tmp_path):
     tried = claims.Study(digits, seeds=2, workdir=tmp_path, epochs=1)
     results = claims.write_page(tried, {3: claims.CLAIMS[3]})
@@ -78,10 +81,10 @@ def test_a_claim_leaves_its_figure_and_its_numbers(digits, tmp_path):
     assert (tmp_path / "figures" / "claim_3.png").stat().st_size > 1000
 
 
-@pytest.mark.slow
-def test_all_nine_are_tried(digits, tmp_path, monkeypatch, long):
-    if not long:
-        pytest.skip("three minutes: only with --long")
+@pytest.mark.long
+def test_all_nine_are_tried(digits, tmp_path, monkeypatch, longest):
+    if not longest:
+        pytest.skip("three minutes: only with --longest")
     monkeypatch.setattr(study, "_EXAMPLES_PER_EPOCH", 500)
     results = claims.write_page(claims.Study(digits, 1, tmp_path, epochs=1), claims.CLAIMS)
     assert list(results["claims"]) == [str(number) for number in range(1, 10)]

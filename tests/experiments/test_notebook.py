@@ -20,10 +20,8 @@ def test_its_badge_opens_it():
     assert badge in "".join(NOTEBOOK["cells"][0]["source"])
 
 
-@pytest.mark.slow
-def test_it_runs(tmp_path, monkeypatch, capsys, long):
-    if not long:
-        pytest.skip("only with --long, which CI gives it with Colab's versions")
+@pytest.mark.long
+def test_it_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "repository").symlink_to(ROOT)  # the first cell would clone it
     names = {}

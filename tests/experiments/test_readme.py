@@ -18,6 +18,8 @@ READMES = {
 README = READMES["README.md"]
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
+pytestmark = pytest.mark.compiled_soon
+
 
 def test_a_reader_can_read_it_in_one_go():
     assert len(README.splitlines()) <= 180

@@ -8,8 +8,6 @@ import pytest
 
 from aejax import load
 
-pytestmark = pytest.mark.slow
-
 CONFIG = """
 from aejax import Config, Model, Training
 def get_config():

@@ -10,8 +10,8 @@ from processes import finish, start
 
 from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, fit, load
 
-# One worker for all: each test starts four processes.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hosts")]
+# One worker for all: each test starts several processes.
+pytestmark = pytest.mark.xdist_group("hosts")
 
 CONFIG = Config(  # plain gradient descent: Adam would hide gradients that are too large by a factor
     model=Model((24,), 8),
@@ -51,7 +51,7 @@ def logged(log, count):
     return [(log.parent / f"{log.name}.{index}").read_text() for index in range(count)]
 
 
-@pytest.mark.parametrize(("count", "parallel"), [(2, "pmap"), (4, "jit")])
+@pytest.mark.parametrize(("count", "parallel"), [(2, "pmap"), pytest.param(4, "jit", marks=pytest.mark.long)])
 def test_several_processes_give_the_result_of_one(dataset, alone, tmp_path, count, parallel):
     config = CONFIG.replace({"devices.parallel": parallel})
     log = tmp_path / "log"
@@ -61,6 +61,7 @@ def test_several_processes_give_the_result_of_one(dataset, alone, tmp_path, coun
     assert "epoch 2/2" in printed[0] and not any("epoch" in other for other in printed[1:])
 
 
+@pytest.mark.long
 def test_a_run_goes_on_in_another_number_of_processes(dataset, alone, tmp_path):
     workdir, log = tmp_path / "run", tmp_path / "log"
     assert finish(start(CONFIG, workdir, dataset, log, 4, stopped=True)) == [75] * 4, logged(log, 4)
@@ -71,10 +72,9 @@ def test_a_run_goes_on_in_another_number_of_processes(dataset, alone, tmp_path):
     require_same(workdir, alone)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed", [0, 2])
-def test_when_one_of_four_dies_the_others_end_and_together_they_go_on(dataset, alone, tmp_path, killed, long):
-    if killed == 0 and not long:
-        pytest.skip("the death of the first process is tried with --long")
+def test_when_one_of_four_dies_the_others_end_and_together_they_go_on(dataset, alone, tmp_path, killed):
     workdir, log = tmp_path / "run", tmp_path / "log"
     processes = start(CONFIG, workdir, dataset, log, 4)
     while not list((workdir / "checkpoints").glob("[0-9]*")):

@@ -11,13 +11,11 @@ from processes import finish, start
 
 from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, load
 
-pytestmark = pytest.mark.slow
-
 CONFIG = Config(
     model=Model((24,), 8),
     corruption=Corruption("gaussian"),
     coefficients=Coefficients(noise=0.4),
-    training=Training(epochs=12, batch_size=32, schedule="cosine"),
+    training=Training(batch_size=32, schedule="cosine"),
 )
 CLOCK = ("seconds", "images_per_second")
 
@@ -40,23 +38,36 @@ def state_of(path):
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def test_kill_at_random_moments(dataset, tmp_path, long):
-    [code] = finish(start(CONFIG, tmp_path / "whole", dataset, tmp_path / "log"))
+def newest(workdir):
+    """The step of the newest checkpoint."""
+    return max((int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*")), default=0)
+
+
+@pytest.mark.parametrize(
+    ("least", "epochs"), [(3, 4), pytest.param(30, 12, marks=pytest.mark.long)], ids=["3 times", "30 times"]
+)
+def test_kill_at_random_moments(dataset, tmp_path, least, epochs, longest):
+    config = CONFIG.replace({"training.epochs": epochs})
+    [code] = finish(start(config, tmp_path / "whole", dataset, tmp_path / "log"))
     assert code == 0, (tmp_path / "log.0").read_text()
     expected = outcome(tmp_path / "whole")
-    assert [line["epoch"] for line in expected[1]] == list(range(1, 13))
+    assert [line["epoch"] for line in expected[1]] == list(range(1, epochs + 1))
 
+    least = 200 if longest and least == 30 else least
     moments, kills, runs = random.Random(0), 0, 0
-    while kills < (200 if long else 30):
+    while kills < least:
         runs += 1
         workdir, log = tmp_path / f"killed-{runs}", tmp_path / f"log-{runs}"
         while not (workdir / "summary.json").exists():
             before = state_of(workdir / "metrics.jsonl")
-            [process] = start(CONFIG, workdir, dataset, log)
+            [process] = start(config, workdir, dataset, log)
             begun = time.monotonic()
-            while process.is_alive() and state_of(workdir / "metrics.jsonl") == before:  # it writes soon
+            saved = moments.randint(newest(workdir), 20 * epochs)  # by progress: a slow machine would come to none
+            while process.is_alive() and (
+                state_of(workdir / "metrics.jsonl") == before or newest(workdir) < saved  # it writes soon
+            ):
                 time.sleep(0.01)
-            process.join(moments.uniform(0.0, 2.5))
+            process.join(moments.uniform(0.0, 0.3) if kills < least else 60)
             if process.is_alive():
                 process.kill()
                 kills += 1

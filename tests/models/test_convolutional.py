@@ -5,8 +5,9 @@ import pytest
 from flax import nnx
 
 from aejax import Config, InputError, Model, require_fit
-from aejax.models import convolutional
-from aejax.models.autoencoder import build
+from aejax.models import build, convolutional
+
+pytestmark = pytest.mark.compiled_soon
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -33,7 +34,7 @@ def test_the_convolution_by_matrix_products_is_the_one_of_xla(size, channels, st
 
 def test_the_layers_of_keras_io_can_be_told():
     model = Model(hidden=(), code_size=7 * 7 * 32, channels=(32,), spatial_code=True)
-    autoencoder = build(Config(model=model), (28, 28, 1), nnx.Rngs(0))
+    autoencoder = nnx.eval_shape(lambda: build(Config(model=model), (28, 28, 1), nnx.Rngs(0)))
     kernels = [leaf.shape for leaf in jax.tree.leaves(nnx.state(autoencoder, nnx.Param)) if leaf.ndim == 4]
     assert sorted(kernels) == [(3, 3, 1, 32), (3, 3, 32, 4), (3, 3, 32, 32), (3, 3, 32, 128)]
 

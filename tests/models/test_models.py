@@ -8,7 +8,8 @@ import pytest
 from flax import nnx
 
 from aejax import Config, Model
-from aejax.models.autoencoder import build, largest
+from aejax.models import build
+from aejax.models.autoencoder import largest
 
 MODELS = {
     "dense": Model(),
@@ -23,7 +24,10 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (32, 32, 3), (31, 17, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(31, 17, 3), *(pytest.param(shape, marks=pytest.mark.long) for shape in [(28, 28, 1), (8, 8, 1), (32, 32, 3)])],
+)
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_output_shape_is_input_shape_and_the_halves_work_apart(shape, model):
     # As one program, and one that is compiled soon rather than well: shapes do not depend on how well.

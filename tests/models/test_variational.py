@@ -6,13 +6,14 @@ from flax import nnx
 from scipy import stats
 
 from aejax import Config, Loss, fit
-from aejax.models import losses
-from aejax.models.autoencoder import Posterior, build
+from aejax.models import Context, Posterior, build, losses
 from aejax.models.randomness import per_example, stream
 from aejax.training.step import Batch, build_steps
 
 VARIATIONAL = {"model.kind": "variational", "loss.pixels": "sum"}
 RANDOM = np.random.default_rng(0)
+
+pytestmark = pytest.mark.compiled_soon
 
 
 def posterior_of(samples, mean=None, log_variance=None):
@@ -20,7 +21,9 @@ def posterior_of(samples, mean=None, log_variance=None):
     mean = RANDOM.normal(size=shape) if mean is None else mean
     log_variance = RANDOM.normal(size=shape) if log_variance is None else log_variance
     drawn = mean[:, None] + np.exp(log_variance / 2)[:, None] * RANDOM.normal(size=(4, samples, 3))
-    return Posterior(*(jnp.asarray(part, jnp.float32) for part in (mean, log_variance, drawn)))
+    mean, log_variance, drawn = (jnp.asarray(part, jnp.float32) for part in (mean, log_variance, drawn))
+    ratio = losses.log_density_ratio(drawn, mean, log_variance)
+    return Posterior(drawn, ratio, losses.normal_kl(mean, log_variance), mean, log_variance)
 
 
 def weights(**given):
@@ -33,7 +36,7 @@ def test_the_divergence_is_the_closed_form_and_the_mean_of_the_density_ratio():
     closed = (np.log(1 / deviation) + (deviation**2 + mean**2) / 2 - 0.5).sum(axis=1)
     ours = losses.normal_kl(posterior.mean, posterior.log_variance).sum(axis=1)
     assert np.allclose(ours, closed, rtol=1e-5)
-    ratio = losses.log_density_ratio(posterior)
+    ratio = posterior.log_ratio
     samples = np.float64(posterior.samples)
     q = stats.norm.logpdf(samples, mean[:, None], deviation[:, None]).sum(axis=2)
     assert np.allclose(ratio, q - stats.norm.logpdf(samples).sum(axis=2), rtol=1e-5, atol=1e-5)
@@ -46,7 +49,7 @@ def test_the_terms_of_both_bounds_add_up_to_them():
     kl = np.float64(losses.normal_kl(posterior.mean, posterior.log_variance)).sum(axis=1)
     assert np.allclose(elbo["reconstruction"] + elbo["kl"], np.mean(reconstruction, axis=1) + 0.5 * kl, rtol=1e-5)
     bound = losses.variational_terms("importance", reconstruction, posterior, weights())
-    log_weights = -np.float64(reconstruction) - np.float64(losses.log_density_ratio(posterior))
+    log_weights = -np.float64(reconstruction) - np.float64(posterior.log_ratio)
     assert np.allclose(sum(bound.values()), -np.log(np.exp(log_weights).mean(axis=1)), rtol=1e-5)
     assert (bound["importance"] < 0).all()  # Jensen
     one = losses.variational_terms("importance", reconstruction[:, :1], posterior_of(1), weights())
@@ -67,12 +70,12 @@ def test_samples_follow_the_posterior_and_depend_on_the_example_only(samples):
     model = build(config, (6, 5, 1), nnx.Rngs(0))
     images = jnp.broadcast_to(jax.random.uniform(jax.random.key(1), (6, 5, 1)), (4000, 6, 5, 1))
     keys = per_example(stream(0, "code"), jnp.arange(4000))
-    output = model(images, keys)
+    output = model(images, Context(keys))
     assert output.logits.shape == (4000, samples, 6, 5, 1) and output.posterior.samples.shape == (4000, samples, 6)
     drawn = np.asarray(output.posterior.samples).reshape(-1, 6)
     assert np.allclose(drawn.mean(axis=0), output.posterior.mean[0], atol=0.08)
     assert np.allclose(drawn.var(axis=0), np.exp(output.posterior.log_variance[0]), rtol=0.12)
-    part = model(images[:3], keys[5:8])
+    part = model(images[:3], Context(keys[5:8]))
     assert np.allclose(part.posterior.samples, output.posterior.samples[5:8], atol=1e-6)
     without = model(images[:3])
     assert np.array_equal(without.posterior.samples[:, 0], without.codes)
@@ -82,11 +85,11 @@ def test_the_loss_of_a_batch_is_the_elbo(small):
     config, dataset = small
     config = config.replace(VARIATIONAL)
     steps = build_steps(config, dataset.image_shape)
-    params = steps.init().params
+    state = steps.init()
     weights = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
-    terms, codes = steps.evaluate(params, Batch(jnp.asarray(dataset.test), jnp.arange(23)), weights)
-    model, images = steps.merge(params), jnp.asarray(dataset.test / np.float32(255))
-    output = model(images, per_example(stream(0, "test code"), jnp.arange(23)))
+    terms, codes = steps.evaluate(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), weights)
+    model, images = steps.model(state), jnp.asarray(dataset.test / np.float32(255))
+    output = model(images, Context(per_example(stream(0, "test code"), jnp.arange(23))))
     p = 1 / (1 + np.exp(-np.float64(output.logits[:, 0])))
     likelihood = np.where(images == 1, np.log(p), np.log(1 - p)).sum(axis=(1, 2, 3))
     divergence = losses.normal_kl(output.posterior.mean, output.posterior.log_variance).sum(axis=1)
@@ -103,7 +106,8 @@ def test_beta_warms_up_and_binarization_is_of_input_and_target(small):
     steps = build_steps(config.replace({"data.binarize": False}), dataset.image_shape, 10)
     weights = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
     batch, state = Batch(jnp.asarray(grey[:16]), jnp.arange(16)), steps.init()
-    kl = [steps.train(state._replace(step=jnp.int32(step)), batch, weights)[1]["kl"] for step in (0, 10, 20, 99)]
+    train = jax.jit(steps.train)
+    kl = [train(state._replace(step=jnp.int32(step)), batch, weights)[1]["kl"] for step in (0, 10, 20, 99)]
     assert kl[0] == 0 and np.allclose(np.array(kl[1:]) / kl[2], [0.5, 1, 1], rtol=1e-5)
     run = fit(config, dataset=type(dataset)("grey", grey, grey[:23]), progress=False)
     target, seen = run.evaluation_inputs(grey)

@@ -25,7 +25,13 @@ def leaves(run):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
 
 
-@pytest.mark.parametrize("variety", VARIETIES.values(), ids=VARIETIES)
+@pytest.mark.parametrize(
+    "variety",
+    [  # by default, of two that are alike the one with more to it
+        pytest.param(variety, id=name, marks=[pytest.mark.long] * (name in ("convolutional", "variational")))
+        for name, variety in VARIETIES.items()
+    ],
+)
 def test_each_learns_is_loaded_and_goes_on_bit_for_bit(small, tmp_path, variety):
     config, dataset = small
     config = config.replace(variety)
@@ -57,6 +63,7 @@ def test_sparse_codes_are_sparse(small):
     assert abs(means[1] - 0.05) < 0.03 < abs(means[0] - 0.05)
 
 
+@pytest.mark.long
 def test_what_the_readme_says_against_dead_units_helps(digits):
     config = load_config("configs/digits.py").replace(
         {"coefficients.learning_rate": 1e-2, "training.epochs": 4, "training.passes": 5}
@@ -110,6 +117,7 @@ def test_what_cannot_go_together_is_refused_in_one_line(changes, message):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.compiled_soon
 def test_a_class_of_ones_own_is_found_by_file_or_module(small, tmp_path):
     config, dataset = small
     own = tmp_path / "own.py"

@@ -46,7 +46,8 @@ def row(small, tmp_path_factory):
     return {row["model"]: row for row in rows}
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.compiled_soon
 def test_a_row_has_what_was_timed_in_turn_with_it(row):
     assert set(row["clean"]["beside"]) == {"pmap", "2 models", "stream", "fast"}
     assert set(row["noisy"]["beside"]) == {"pmap", "2 models", "stream", "without noise"}  # no peer has noise
@@ -88,6 +89,7 @@ def test_a_peer_that_fails_is_named_in_one_line(small):
         pass
 
 
+@pytest.mark.compiled_soon
 def test_bfloat16_changes_the_layers_and_not_what_is_kept(small):
     import jax
     import jax.numpy as jnp
@@ -107,7 +109,7 @@ def test_bfloat16_changes_the_layers_and_not_what_is_kept(small):
     assert Model().dtype == "float32"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_measures_what_should_be_linear_and_the_start_and_overwrites_nothing(script, tmp_path):
     command = ("benchmark.py", "--models", "shallow", "--batches", 256, "--repeats", 1, "--scaling", "--cold-start")
     done = script(*command, "--workdir", "out")

@@ -1,6 +1,7 @@
 import json
 import logging
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,7 +13,10 @@ from aejax.sweeps import comparison, members
 from aejax.sweeps.sweep import fitting
 from aejax.training import loop
 
+pytestmark = pytest.mark.xdist_group("sweep")  # one worker for all: each would train what they share
+
 AXES = {"training.seed": range(2), "coefficients.l1": [0.0, 0.1]}
+CONFIG = Path(__file__).parents[2] / "configs" / "digits.py"
 NAMES = ["seed-0_l1-0", "seed-0_l1-0.1", "seed-1_l1-0", "seed-1_l1-0.1"]
 
 
@@ -65,6 +69,8 @@ def test_a_member_equals_its_solo_run(swept, alone):
     assert not np.allclose(leaves(runs[NAMES[0]])[1], leaves(runs[NAMES[2]])[1], atol=1e-2)
 
 
+@pytest.mark.long  # the way of accelerators
+@pytest.mark.compiled_soon
 def test_so_it_does_where_all_members_take_each_step_together(noisy, alone, monkeypatch):
     config, dataset = noisy
     monkeypatch.setattr(members, "IN_TURN", ())
@@ -133,6 +139,7 @@ def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, stop_after)
         assert without_clock(run.history) == without_clock(resumed.runs[name].history)
 
 
+@pytest.mark.compiled_soon
 def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_path, caplog):
     config, dataset = small
     config = config.replace({"loss.reconstruction": "mse"})
@@ -150,6 +157,8 @@ def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_pat
         sweep(config, {"learning_rate": [1e18, 1e19]}, dataset=dataset, progress=False)
 
 
+@pytest.mark.long
+@pytest.mark.compiled_soon
 def test_fields_that_are_compiled_in_make_programs_of_their_own(small, tmp_path, capsys):
     config, dataset = small
     config = config.replace({"training.epochs": 1})
@@ -163,7 +172,9 @@ def test_fields_that_are_compiled_in_make_programs_of_their_own(small, tmp_path,
     )
 
 
-def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, swept, tmp_path, capsys, monkeypatch):
+@pytest.mark.long
+@pytest.mark.compiled_soon
+def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tmp_path, capsys, monkeypatch):
     config, dataset = noisy
     assert fitting(config, dataset, 1000) == 1000
     monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [0])
@@ -174,7 +185,7 @@ def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, swept, tm
     found = sweep(config, AXES, tmp_path, dataset=dataset)
     assert "4 members do not fit in memory together: at most 3 at a time" in capsys.readouterr().out
     assert json.loads((tmp_path / "sweep.json").read_text())["programs"] == [NAMES[:2], NAMES[2:]]
-    require_equal(found.runs, swept[1].runs)
+    require_equal(found.runs, alone)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +245,7 @@ def test_the_figure_takes_any_field(swept, axes):
     assert (panels[0].get_xscale() == "symlog") == (path == "coefficients.l1")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_sweeps_and_refuses(script, tmp_path):
     config = Config().replace({"training.epochs": 1})
     (tmp_path / "config.py").write_text(
@@ -251,5 +262,8 @@ def test_the_script_sweeps_and_refuses(script, tmp_path):
         and other.stderr.count("\n") == 1
         and "training.batch_size: 32 here, 64 there" in other.stderr
     )
-    wrong = script("sweep.py", "config.py", "--sweep.sigma", "1", "--workdir", "none")
+
+
+def test_the_script_refuses_what_is_no_field(script, tmp_path):
+    wrong = script("sweep.py", CONFIG, "--sweep.sigma", "1", "--workdir", "none")
     assert wrong.returncode == 1 and "no field 'sigma'" in wrong.stderr and not (tmp_path / "none").exists()

@@ -20,7 +20,12 @@ from aejax.training import loop
 from aejax.training.batches import epoch_order
 from aejax.training.devices import Driver
 
-DRIVEN = [Devices(parallel, count) for parallel in ("jit", "pmap", "shard_map") for count in (1, 2, 4, 8)]
+PARALLEL = ("jit", "pmap", "shard_map")
+DRIVEN = [
+    pytest.param(Devices(parallel, count), id=f"{parallel}-{count}", marks=[pytest.mark.long] * (count < 8))
+    for parallel in PARALLEL
+    for count in (1, 2, 4, 8)
+]
 SGD = Training(epochs=1, batch_size=32, optimizer="sgd")
 MODELS = {  # 20 steps each
     "denoising": Config(
@@ -65,6 +70,7 @@ def require_same(run, other):
                 assert np.isclose(line[group][name], value, rtol=1e-5), (group, name)
 
 
+@pytest.mark.compiled_soon
 def test_there_are_eight_devices_and_training_moves_the_parameters(on_one_device, dataset):
     assert len(jax.devices()) == 8
     for name, config in MODELS.items():
@@ -72,14 +78,17 @@ def test_there_are_eight_devices_and_training_moves_the_parameters(on_one_device
         assert np.linalg.norm(vector(on_one_device[name]) - vector(still)) > 0.01 * np.linalg.norm(vector(still))
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("devices", DRIVEN, ids=lambda devices: f"{devices.parallel}-{devices.count}")
+@pytest.mark.compiled_soon
+@pytest.mark.parametrize("name", ["denoising", pytest.param("sparse", marks=pytest.mark.long)])
+@pytest.mark.parametrize("devices", DRIVEN)
 def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name, devices):
     run = fit(on(MODELS[name], devices), dataset=dataset, progress=False)
     require_same(run, on_one_device[name])
 
 
-@pytest.mark.parametrize("parallel", ["jit", "pmap", "shard_map"])
+@pytest.mark.long
+@pytest.mark.compiled_soon
+@pytest.mark.parametrize("parallel", PARALLEL)
 def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_device, parallel):
     config = on(MODELS["denoising"], Devices(parallel, 8)).replace({"data.placement": "stream"})
     require_same(fit(config, dataset=dataset, progress=False), on_one_device["denoising"])
@@ -140,7 +149,7 @@ def order_and_noise(devices):
     return driver.compile(batch, images, shared=lambda _: epoch_order(SGD, 640, jnp.int32(3))[7]).call(images)
 
 
-@pytest.mark.parametrize("devices", DRIVEN, ids=lambda devices: f"{devices.parallel}-{devices.count}")
+@pytest.mark.parametrize("devices", DRIVEN)
 def test_order_and_noise_are_the_same_bit_for_bit(devices):
     examples, noisy = order_and_noise(devices)
     expected_examples, expected_noisy = order_and_noise(Devices("jit", 1))
@@ -148,7 +157,16 @@ def test_order_and_noise_are_the_same_bit_for_bit(devices):
     assert np.array_equal(examples, expected_examples) and np.array_equal(noisy, expected_noisy)
 
 
-def test_a_run_goes_on_with_another_number_of_devices(dataset, tmp_path, monkeypatch):
+@pytest.mark.compiled_soon
+@pytest.mark.parametrize(
+    ("first", "second", "last"),
+    [  # by programs that the tests above have compiled, and by others
+        (Devices("pmap", 8), Devices("jit", 1), Devices("shard_map", 8)),
+        pytest.param(Devices("jit", 8), Devices("pmap", 1), Devices("shard_map", 4), marks=pytest.mark.long),
+    ],
+    ids=["8-1-8", "8-1-4"],
+)
+def test_a_run_goes_on_with_another_number_of_devices(dataset, tmp_path, monkeypatch, first, second, last):
     config = MODELS["denoising"].replace({"training.epochs": 3})
     whole = fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False)
 
@@ -158,10 +176,10 @@ def test_a_run_goes_on_with_another_number_of_devices(dataset, tmp_path, monkeyp
 
     with monkeypatch.context() as stopping:
         stopping.setattr(loop, "stop_requests", at_once)
-        for devices in (Devices("jit", 8), Devices("pmap", 1)):
+        for devices in (first, second):
             with pytest.raises(Interrupted):
                 fit(on(config, devices), tmp_path, dataset=dataset, progress=False)
-    run = fit(on(config, Devices("shard_map", 4)), tmp_path, dataset=dataset, progress=False)
+    run = fit(on(config, last), tmp_path, dataset=dataset, progress=False)
     require_same(run, whole)
 
 

@@ -7,6 +7,8 @@ from scipy import stats
 from aejax import Training
 from aejax.training.batches import epoch_order, in_turn, permutation, steps_per_epoch
 
+pytestmark = pytest.mark.compiled_soon
+
 
 def test_an_epoch_is_full_batches_of_permutations():
     training = Training(batch_size=7, passes=3)
@@ -28,9 +30,7 @@ def test_the_order_depends_on_seed_and_epoch_only():
 
 
 def test_in_turn_covers_every_example_once():
-    order = np.asarray(in_turn(23, 10))
-    assert order.shape == (3, 10) and list(order.ravel()[:23]) == list(range(23))
-    assert (order.ravel()[23:] >= 23).all()
+    assert np.array_equal(in_turn(3, 10).ravel(), np.arange(30)) and in_turn(3, 10).shape == (3, 10)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 2**16, 2**16 + 1, 300_000])

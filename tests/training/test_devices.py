@@ -9,8 +9,12 @@ from aejax import InputError
 from aejax.config import Devices
 
 
-@pytest.mark.slow
-def test_on_eight_devices():
+@pytest.mark.parametrize(
+    "chosen",
+    [("-m", "not long"), pytest.param(("-m", "long", "--long"), marks=pytest.mark.long)],
+    ids=["short", "long"],
+)
+def test_on_eight_devices(chosen):
     finished = subprocess.run(
         [
             sys.executable,
@@ -21,10 +25,11 @@ def test_on_eight_devices():
             "0",
             "-p",
             "no:cacheprovider",
+            *chosen,
             str(Path(__file__).with_name("on_eight_devices.py")),
         ],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
+        env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"},
         capture_output=True,
         text=True,
     )

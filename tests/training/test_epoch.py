@@ -14,6 +14,7 @@ def programs_of(config, dataset, state, steps):
     return build_programs(steps, config, Driver(config.devices, config.training.batch_size), state, dataset)
 
 
+@pytest.mark.compiled_soon
 def test_an_epoch_is_its_steps_one_after_another(small):
     config, dataset = small
     config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2, "coefficients.l1": 0.01})
@@ -22,7 +23,7 @@ def test_an_epoch_is_its_steps_one_after_another(small):
     second = steps.init()._replace(step=jnp.int32(5))  # 80 images in batches of 16: the second epoch
     after, terms = programs.train(second, 5)
     state, one_by_one = steps.init()._replace(step=jnp.int32(5)), []
-    coefficients = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+    coefficients = {name: jnp.float32(value) for name, value in config.traced.items()}
     for examples in epoch_order(config.training, 80, jnp.int32(1)):
         batch = Batch(jnp.asarray(dataset.train)[examples], examples)
         state, step_terms = jax.jit(steps.train)(state, batch, coefficients)
@@ -32,17 +33,18 @@ def test_an_epoch_is_its_steps_one_after_another(small):
         assert np.allclose(ours, theirs, atol=1e-5)
 
 
+@pytest.mark.compiled_soon
 def test_evaluation_counts_every_example_once(small, monkeypatch):
     config, dataset = small  # 23 test images
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3, "coefficients.l1": 0.1})
     steps = build_steps(config, dataset.image_shape)
     state = steps.init()
-    coefficients = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
-    terms, codes = steps.evaluate(state.params, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
+    coefficients = {name: jnp.float32(value) for name, value in config.traced.items()}
+    terms, codes = steps.evaluate(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
     for batch in (5, 23, 1000):
         monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", batch)
         programs = programs_of(config, dataset, state, steps)
-        test, code = summarize(programs.evaluate(state.params), 23, config.model.code_size)
+        test, code = summarize(programs.evaluate(state), 23, config.model.code_size)
         assert all(np.isclose(test[name], terms[name].mean(), rtol=1e-5) for name in terms)
         assert np.isclose(code["mean"], codes.mean(), rtol=1e-5)
         assert np.isclose(code["variance"], codes.var(), rtol=1e-4)
@@ -64,8 +66,15 @@ def test_the_state_is_donated_and_a_snapshot_outlives_it(small):
 SPATIAL = {"model.hidden": (), "model.channels": (32,), "model.spatial_code": True, "model.code_size": 7 * 7 * 32}
 
 
-@pytest.mark.parametrize("changes", [{}, SPATIAL], ids=["dense", "convolutional"])
-@pytest.mark.parametrize("placement", ["device", "stream"])
+@pytest.mark.parametrize(
+    ("changes", "placement"),
+    [
+        pytest.param({}, "device", id="dense-device"),
+        pytest.param({}, "stream", id="dense-stream"),
+        pytest.param(SPATIAL, "device", id="convolutional-device", marks=pytest.mark.long),
+        pytest.param(SPATIAL, "stream", id="convolutional-stream", marks=pytest.mark.long),
+    ],
+)
 def test_chunks_of_any_length_are_the_whole_bit_for_bit(small, changes, placement):
     config, dataset = small
     if changes:  # of the usual size: the compiler's choices depend on it

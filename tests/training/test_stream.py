@@ -31,7 +31,9 @@ def blocks_of_three_steps(small, monkeypatch):
     monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", 7)
 
 
-@pytest.mark.parametrize("parallel", ["jit", "pmap", "shard_map"])
+@pytest.mark.parametrize(
+    "parallel", ["jit", *(pytest.param(name, marks=pytest.mark.long) for name in ("pmap", "shard_map"))]
+)
 def test_the_result_does_not_depend_on_the_placement(small, blocks_of_three_steps, parallel):
     config, dataset = small  # an epoch of 10 steps in 3, 3, 3 and 1
     config = config.replace({**NOISY, "devices.parallel": parallel})
@@ -123,7 +125,7 @@ print(dataset.train.nbytes, 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", open("/pro
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit and the peak are Linux's")
 def test_a_dataset_larger_than_the_memory_is_trained_on(tmp_path):
     for part, count in (("train", 3 * 2**13), ("test", 100)):  # 1.5 GiB, and nothing on the disk where they are zeros
