@@ -221,7 +221,6 @@ def test_source_files_are_looked_at_before_anything_is_written(monkeypatch, tmp_
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("mnist")
 def test_mnist_through_tensorflow_datasets_without_tensorflow(mnist_files):
     mnist = load_dataset("mnist", mnist_files)
     assert mnist.train.shape == (60000, 28, 28, 1) and mnist.test.shape == (10000, 28, 28, 1)

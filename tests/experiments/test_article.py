@@ -39,7 +39,6 @@ def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.long
-@pytest.mark.xdist_group("mnist")  # prepared once
 def test_one_seed_of_the_deep_model_on_mnist_is_the_article_s(mnist_files, tmp_path):
     config = load_config(CONFIGS / "deep.py")
     run = fit(config, dataset=load_dataset("mnist", mnist_files), progress=False)

@@ -10,9 +10,6 @@ from processes import finish, start
 
 from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, fit, load
 
-# One worker for all: each test starts several processes.
-pytestmark = pytest.mark.xdist_group("hosts")
-
 CONFIG = Config(  # plain gradient descent: Adam would hide gradients that are too large by a factor
     model=Model((24,), 8),
     corruption=Corruption("gaussian"),

@@ -7,8 +7,6 @@ import pytest
 from aejax import Config, InputError
 from aejax.performance.profile import describe, operations, profile, table
 
-pytestmark = pytest.mark.xdist_group("profile")  # traced once
-
 
 @pytest.fixture(scope="module")
 def found(digits, tmp_path_factory):

@@ -13,8 +13,6 @@ from aejax.sweeps import comparison, members
 from aejax.sweeps.sweep import fitting
 from aejax.training import loop
 
-pytestmark = pytest.mark.xdist_group("sweep")  # one worker for all: each would train what they share
-
 AXES = {"training.seed": range(2), "coefficients.l1": [0.0, 0.1]}
 CONFIG = Path(__file__).parents[2] / "configs" / "digits.py"
 NAMES = ["seed-0_l1-0", "seed-0_l1-0.1", "seed-1_l1-0", "seed-1_l1-0.1"]
