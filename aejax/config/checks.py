@@ -58,6 +58,23 @@ class Named(dict):
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
 
+class Watched(Named):
+    """Values by name, with the names that were asked for in `read`."""
+
+    def __init__(self, *given: object, **named: object) -> None:
+        super().__init__(*given, **named)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> object:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: object = None) -> object:
+        """The value, or a default where there is none."""
+        self.read.add(name)
+        return super().get(name, default)
+
+
 def require_names(values: object, name: str) -> None:
     """Check that a section of names chosen by the user is one: identifiers, so that a command line can name them."""
     holds = isinstance(values, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in values)

@@ -139,25 +139,25 @@ class Config:
             allowed = "0 while loss.sparsity is l1"
             require(weights.rate_penalty == 0, "coefficients.rate_penalty", weights.rate_penalty, allowed)
 
-    def require_kind(self, variational: bool) -> None:
-        """Refuse what the loss of a kind of model would ignore, or compute in other units.
+    def require_kind(self, variational: bool, own_loss: bool = False) -> None:
+        """Refuse what a kind of model would ignore, or compute in other units; of a loss of its own less is known.
 
         Raises:
             InputError: a field has no meaning for this kind.
         """
         loss, ours = self.loss, f"while model.kind is {self.model.kind}"
+        if variational and own_loss:
+            return
         if variational:
             require(loss.pixels == "sum", "loss.pixels", loss.pixels, f"sum {ours}: the ELBO is in nats per image")
             floor = self.coefficients.free_bits
             require(loss.bound == "elbo" or floor == 0, "coefficients.free_bits", floor, "0 with loss.bound importance")
             return
-        for section, name, only in (
-            ("coefficients", "beta", 1.0),
-            ("coefficients", "free_bits", 0.0),
-            ("model", "samples", 1),
-            ("loss", "bound", "elbo"),
-            ("training", "beta_warmup_epochs", 0),
-        ):
+        ignored = [("model", "samples", 1), ("loss", "bound", "elbo")]
+        if not own_loss:
+            ignored += [("coefficients", "beta", 1.0), ("coefficients", "free_bits", 0.0)]
+            ignored += [("training", "beta_warmup_epochs", 0)]
+        for section, name, only in ignored:
             value = getattr(getattr(self, section), name)
             require(value == only, f"{section}.{name}", value, f"{only} {ours}")
 

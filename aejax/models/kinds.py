@@ -7,7 +7,7 @@ import dataclasses
 from flax import nnx
 
 from aejax.config import Config, InputError
-from aejax.config.checks import Named, is_own
+from aejax.config.checks import Watched, is_own
 from aejax.config.user_files import own
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.dense import ImageShape
@@ -41,8 +41,8 @@ def require_model(config: Config) -> None:
     variational = issubclass(kind, Variational)
     if variational:
         config.model.require_variational()
-    if is_own(config.model.kind) and kind.loss is Autoencoder.loss:
-        config.require_kind(variational)
+    if is_own(config.model.kind):
+        config.require_kind(variational, own_loss=kind.loss is not Autoencoder.loss)
     if variational and kind.loss is Autoencoder.loss and config.coefficients.free_bits and not kind.has_closed_form():
         raise InputError(
             f"coefficients.free_bits is {config.coefficients.free_bits}; it must be 0 for {kind.__name__}, whose "
@@ -56,7 +56,7 @@ def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencode
     Raises:
         InputError: the class of the model does not read one of `model.options`.
     """
-    options = Options(config.model.options)
+    options = Watched(config.model.options)
     seen = dataclasses.replace(config, model=dataclasses.replace(config.model))
     object.__setattr__(seen.model, "options", options)
     model = model_class(config.model.kind)(seen, image_shape, rngs)
@@ -66,20 +66,3 @@ def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencode
             + (f"; it reads {', '.join(sorted(options.read))}" if options.read else "")
         )
     return model
-
-
-class Options(Named):
-    """`model.options`, with the names that were asked for in `read`."""
-
-    def __init__(self, *given: object, **named: object) -> None:
-        super().__init__(*given, **named)
-        self.read: set[str] = set()
-
-    def __getitem__(self, name: str) -> object:
-        self.read.add(name)
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: object = None) -> object:
-        """The option, or a default where it is not given."""
-        self.read.add(name)
-        return super().get(name, default)

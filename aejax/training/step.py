@@ -12,7 +12,7 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from aejax.config import Config, InputError, Training
-from aejax.config.checks import is_own
+from aejax.config.checks import Watched, is_own
 from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, Output, build, require_model
 from aejax.models.corruption import binarize, corrupt
@@ -131,8 +131,10 @@ def build_steps(
             keys=per_example(key("code"), batch.examples), step=state.step, examples=examples, labels=batch.labels
         )
         output = cast(model(seen, context), jnp.float32)
-        terms = model.loss(clean, output, coefficients, context)
+        watched = Watched(coefficients)
+        terms = model.loss(clean, output, watched, context)
         terms, metrics = _checked(config, terms, output, coefficients)
+        _require_read(config, watched.read)
         return terms, metrics, output.codes, _like(variables_of(model), state.extra)
 
     def train(
@@ -276,6 +278,17 @@ def _checked(config: Config, terms: Any, output: Output, coefficients: Coefficie
     terms = cast(terms, jnp.float32)
     metrics = {name: jnp.broadcast_to(value, (size,)) for name, value in output.metrics.items()}
     return {**terms, "total": sum(terms.values())}, cast(metrics, jnp.float32)
+
+
+def _require_read(config: Config, read: set[str]) -> None:
+    """Refuse a coefficient that is set and that the loss of the user's own does not look at."""
+    for name in ("l1", "beta", "free_bits", "rate_penalty") if is_own(config.model.kind) else ():
+        value, default = getattr(config.coefficients, name), getattr(Config().coefficients, name)
+        if value != default and name not in read:
+            raise InputError(
+                f"coefficients.{name} is {value}, and the loss of {config.model.kind} does not read it; leave it at "
+                f"{default}"
+            )
 
 
 def _like(variables: Any, before: Any) -> Any:

@@ -41,7 +41,7 @@ def test_output_shape_is_input_shape_and_the_halves_work_apart(shape, model):
     images = jnp.ones((2, *shape)) / 2
     output, codes, logits, encoder_alone, decoder_alone = parts(jax.random.key(0), images)
     assert output.logits.shape == images.shape and output.codes.shape == (2, model.code_size)
-    assert output.penalties == {} and output.posterior is None
+    assert output.metrics == {} and output.posterior is None
     assert np.array_equal(codes, output.codes)
     assert np.array_equal(logits, output.logits)
     if model.top_k is None:
