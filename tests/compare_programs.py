@@ -45,6 +45,7 @@ def normalised(hlo: str) -> str:
     hlo = re.sub(r"^HloModule [^,\n]*", "HloModule", hlo)
     hlo = re.sub(r", metadata=\{[^}]*\}", "", hlo)
     hlo = re.sub(r"(?ms)^(FileNames|FunctionNames|FileLocations|StackFrames)$.*?(?=^$|\Z)", "", hlo)
+    hlo = re.sub(r"(?<=[(,] )[\w.\-]+(?=: \(?\w+\[)|(?<=\()[\w.\-]+(?=: \(?\w+\[)", "_", hlo)  # of parameters, in heads
     names: dict[str, str] = {}
     return re.sub(r"%[\w.\-]+", lambda name: names.setdefault(name[0], f"%{len(names)}"), hlo)
 

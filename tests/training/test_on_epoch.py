@@ -98,6 +98,7 @@ def test_a_finished_run_is_trained_longer_where_its_schedule_allows(small, tmp_p
         fit(cosine.replace({"training.epochs": 5}), tmp_path / "cosine", dataset=dataset, progress=False)
 
 
+@pytest.mark.long
 def test_a_sweep_is_trained_longer(small, tmp_path):
     config, dataset = small
     axes = {"training.seed": [0, 1]}
