@@ -30,7 +30,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--long") and not config.getoption("--longest"):
+    if _is_default(config):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="only with --long"))
@@ -41,16 +41,14 @@ def longest(request):
     return request.config.getoption("--longest")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item):
-    """What tests marked compiled_soon compile, XLA compiles soon rather than well, in half the time.
+def _is_default(config):
+    """In the default run XLA compiles soon rather than well, which takes half the time; with --long as for users."""
+    return not config.getoption("--long") and not config.getoption("--longest")
 
-    For tests that compare no bits; what they share with others by a fixture is not to be compared by bits either.
-    """
-    import jax
 
-    jax.config.update("jax_disable_most_optimizations", item.get_closest_marker("compiled_soon") is not None)
-    return (yield)
+def pytest_configure(config):
+    # Before JAX is imported, which reads it then; processes of their own inherit it.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -125,16 +123,13 @@ def stop_after(monkeypatch):
 
 @pytest.fixture
 def script(tmp_path):
-    """Run an experiment script in a process of its own, as a user does, and return the finished process.
-
-    What it compiles, it compiles soon rather than well, unless `JAX_DISABLE_MOST_OPTIMIZATIONS="0"` is given.
-    """
+    """Run an experiment script in a process of its own, as a user does, and return the finished process."""
 
     def run(name, *arguments, cwd=tmp_path, timeout=120, **environment):
         return subprocess.run(
             [sys.executable, str(ROOT / "experiments" / name), *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1", **environment},
+            env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=timeout,

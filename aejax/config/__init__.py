@@ -17,19 +17,3 @@ from aejax.config.devices import Devices, Hosts
 from aejax.config.model import Model
 from aejax.config.training import Coefficients, Training
 from aejax.config.user_files import load_config
-
-__all__ = [
-    "AejaxError",
-    "Coefficients",
-    "Config",
-    "Corruption",
-    "Data",
-    "Devices",
-    "Hosts",
-    "InputError",
-    "Loss",
-    "Model",
-    "Stopped",
-    "Training",
-    "load_config",
-]

@@ -12,5 +12,3 @@ Nothing here imports JAX.
 
 from aejax.data.datasets import Dataset, load_dataset, require_fit
 from aejax.data.pixels import as_images, require_range
-
-__all__ = ["Dataset", "as_images", "load_dataset", "require_fit", "require_range"]

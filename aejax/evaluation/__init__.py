@@ -12,5 +12,3 @@ tables.py        Markdown, of figures and their spread
 from aejax.evaluation.evaluation import FIELDS, cross_entropy, evaluate
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run, fit, load
-
-__all__ = ["FIELDS", "Run", "cross_entropy", "evaluate", "fit", "likelihood", "load"]

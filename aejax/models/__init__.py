@@ -15,17 +15,3 @@ from aejax.models.dense import Decoder, Encoder, ImageShape
 from aejax.models.kinds import build, model_class, require_model
 from aejax.models.output import Context, Output, Posterior
 from aejax.models.variational import Variational
-
-__all__ = [
-    "Autoencoder",
-    "Context",
-    "Decoder",
-    "Encoder",
-    "ImageShape",
-    "Output",
-    "Posterior",
-    "Variational",
-    "build",
-    "model_class",
-    "require_model",
-]

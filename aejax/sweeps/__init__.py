@@ -7,5 +7,3 @@ comparison.py    the members side by side: the best, a table, a figure
 
 from aejax.sweeps.members import Members
 from aejax.sweeps.sweep import Sweep, sweep
-
-__all__ = ["Members", "Sweep", "sweep"]

@@ -4,6 +4,7 @@ loop.py          the one loop
 step.py          the one train step and evaluation step, pure
 epoch.py         a part of an epoch, or an evaluation, as one compiled program
 optimizer.py     from gradients to the next weights
+own_models.py    what a model of the user's own must return and keep
 batches.py       which examples come when
 placement.py     images on the device, or streamed to it
 devices.py       devices and hosts: jit, pmap, shard_map
@@ -30,34 +31,3 @@ from aejax.training.step import (
     test_keys,
     unit_interval,
 )
-
-__all__ = [
-    "AXIS",
-    "MEMBER_AXES",
-    "Batch",
-    "Checkpoints",
-    "Diverged",
-    "Driver",
-    "Finish",
-    "Interrupted",
-    "PeerLost",
-    "Program",
-    "Single",
-    "Steps",
-    "TrainState",
-    "Trained",
-    "abstract",
-    "best",
-    "build_programs",
-    "build_steps",
-    "for_evaluation",
-    "inputs",
-    "is_first",
-    "local",
-    "restore",
-    "steps_per_epoch",
-    "test_keys",
-    "train",
-    "unit_interval",
-    "whole",
-]

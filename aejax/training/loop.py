@@ -76,7 +76,7 @@ def train(
         last_step = config.training.epochs * steps_in_epoch
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
-            if is_own(config.model.kind):
+            if is_own(config.model.kind) or is_own(config.training.optimizer):
                 require_trainable(steps, config, dataset)
             _require_same_everywhere(config, description)
             record = Record(workdir, description, members=len(models.names), writes=is_first())

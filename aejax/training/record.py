@@ -89,6 +89,7 @@ class Record:
         if not self._writes:
             return
         if self.longer:
+            self.lines = [{name: value for name, value in line.items() if name != "finish"} for line in self.lines]
             self._describe()
         (self.workdir / "summary.json").unlink(missing_ok=True)
         write(self.workdir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
@@ -297,7 +298,7 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> bool:
             f"{workdir} holds a run on other images ({there['fingerprint']} there, {here['fingerprint']} here); "
             "give another workdir"
         )
-    if is_own(config.model.kind) and there.get("labels") != here.get("labels"):
+    if is_own(config.model.kind) and there.get("labels", here.get("labels")) != here.get("labels"):
         raise InputError(f"{workdir} holds a run on the same images with other labels; give another workdir")
     if _not_zero(saved.get("members")) != _not_zero(description.get("members")):
         raise InputError(f"{workdir} holds a sweep of other members; give another workdir")

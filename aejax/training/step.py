@@ -12,13 +12,14 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from aejax.config import Config, InputError, Training
-from aejax.config.checks import Watched, is_own
+from aejax.config.checks import Watched
 from aejax.data import Dataset
-from aejax.models import Autoencoder, Context, ImageShape, Output, build, require_model
+from aejax.models import Autoencoder, Context, ImageShape, build, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import Key, per_example, stream
 from aejax.training.devices import AXIS
 from aejax.training.optimizer import build_optimizer
+from aejax.training.own_models import kept, require_read, weighted_terms
 
 Coefficients = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
@@ -112,8 +113,8 @@ def build_steps(
     def init(seed: Seed = configured) -> TrainState:
         model = build(config, image_shape, nnx.Rngs(stream(seed, "parameters")))
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-        kept = None if average is None else jax.tree.map(jnp.copy, params)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), variables_of(model), kept)
+        averaged = None if average is None else jax.tree.map(jnp.copy, params)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), variables_of(model), averaged)
 
     def example_terms(
         params: Any,
@@ -121,7 +122,7 @@ def build_steps(
         batch: Batch,
         coefficients: Coefficients,
         key: Callable[[str], Key],
-        context: Any,
+        context: Context,
     ) -> tuple[Terms, Terms, jax.Array, Any]:
         clean, seen = inputs(config, batch, coefficients, key)
         model, seen = merge(cast(params, config.model.dtype), state.extra), cast(seen, config.model.dtype)
@@ -133,9 +134,9 @@ def build_steps(
         output = cast(model(seen, context), jnp.float32)
         watched = Watched(coefficients)
         terms = model.loss(clean, output, watched, context)
-        terms, metrics = _checked(config, terms, output, coefficients)
-        _require_read(config, watched.read)
-        return terms, metrics, output.codes, _like(variables_of(model), state.extra)
+        terms, metrics = weighted_terms(config, terms, output, coefficients)
+        require_read(config, watched.read)
+        return terms, metrics, output.codes, kept(variables_of(model), state.extra)
 
     def train(
         state: TrainState, batch: Batch, coefficients: Coefficients, seed: Seed = configured
@@ -161,10 +162,10 @@ def build_steps(
             gradients, terms, means = apart(jax.lax.pmean(flat, axis))
             extra = jax.tree.map(lambda leaf, mean: leaf if mean is None else mean, extra, means, is_leaf=_is_none)
         params, opt_state = optimizer.update(gradients, state.opt_state, state.params, coefficients)
-        kept = state.average
-        if kept is not None:
-            kept = jax.tree.map(lambda mean, param: average * mean + (1 - average) * param, kept, params)
-        return TrainState(state.step + 1, params, opt_state, extra, kept), terms
+        averaged = state.average
+        if averaged is not None:
+            averaged = jax.tree.map(lambda mean, param: average * mean + (1 - average) * param, averaged, params)
+        return TrainState(state.step + 1, params, opt_state, extra, averaged), terms
 
     def evaluate(
         state: TrainState, batch: Batch, coefficients: Coefficients, seed: Seed = configured, *, shared: bool = True
@@ -242,65 +243,6 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.traced}
     traced = jax.vmap(steps.train, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
     jax.eval_shape(traced, state, batch, coefficients)
-
-
-_OURS = {"l1": "coefficients.l1", "kl": "coefficients.beta", "rate": "coefficients.rate_penalty"}
-"""terms that contain a coefficient already"""
-
-
-def _checked(config: Config, terms: Any, output: Output, coefficients: Coefficients) -> tuple[Terms, Terms]:
-    """The weighted terms with their sum "total", and the metrics, all float32[B]; refuses what is neither."""
-    model, size = config.model.kind, len(output.codes)
-    if not isinstance(terms, Mapping) or not terms:
-        raise InputError(f"the loss of {model} is {type(terms).__name__}; it must return its terms by name")
-    for name, value in terms.items():
-        if jnp.shape(value) != (size,):
-            shape = list(jnp.shape(value))
-            raise InputError(
-                f"the term {name} of {model} has shape {shape}; it must be [{size}], one value per example"
-            )
-    for name, value in output.metrics.items():
-        if jnp.shape(value) not in ((), (size,)):
-            raise InputError(
-                f"the metric {name} of {model} has shape {list(jnp.shape(value))}; it must be one number, or [{size}]"
-            )
-    for name in (name for name in coefficients if name.startswith("weights.")):
-        term = name.partition(".")[2]
-        if term not in terms or term in _OURS:
-            choices = ", ".join(term for term in terms if term not in _OURS)
-            allowed = f"{_OURS[term]} is its weight" if term in terms else f"{model} has the terms {choices}"
-            raise InputError(f"{name} is given, but {allowed}")
-    if double := ({"total"} | set(terms)) & set(output.metrics) | {"total"} & set(terms):
-        raise InputError(f"{model} has a term or metric named {min(double)}, which is there already; rename it")
-    if is_own(model):
-        weights = {name: coefficients.get(f"weights.{name}") for name in terms}
-        terms = {name: value if weights[name] is None else weights[name] * value for name, value in terms.items()}
-    terms = cast(terms, jnp.float32)
-    metrics = {name: jnp.broadcast_to(value, (size,)) for name, value in output.metrics.items()}
-    return {**terms, "total": sum(terms.values())}, cast(metrics, jnp.float32)
-
-
-def _require_read(config: Config, read: set[str]) -> None:
-    """Refuse a coefficient that is set and that the loss of the user's own does not look at."""
-    for name in ("l1", "beta", "free_bits", "rate_penalty") if is_own(config.model.kind) else ():
-        value, default = getattr(config.coefficients, name), getattr(Config().coefficients, name)
-        if value != default and name not in read:
-            raise InputError(
-                f"coefficients.{name} is {value}, and the loss of {config.model.kind} does not read it; leave it at "
-                f"{default}"
-            )
-
-
-def _like(variables: Any, before: Any) -> Any:
-    """Variables after a step in the types they had before it; refuses what changed its shape."""
-    after, structure = jax.tree.flatten(variables)
-    if structure != jax.tree.structure(before):
-        raise InputError("the model has other variables after a step than before it; make them when it is built")
-    for leaf, (path, old) in zip(after, jax.tree_util.tree_leaves_with_path(before), strict=True):
-        if leaf.shape != old.shape:
-            name = jax.tree_util.keystr(path)
-            raise InputError(f"the model's variable {name} has shape {leaf.shape} after a step, {old.shape} before it")
-    return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), variables, before)
 
 
 def _is_generator(leaf: Any) -> bool:

@@ -18,8 +18,6 @@ from aejax.models import build
 VARIATIONAL = {"model.kind": "variational", "loss.pixels": "sum"}
 RANDOM = np.random.default_rng(0)
 
-pytestmark = pytest.mark.compiled_soon
-
 
 @pytest.fixture(scope="module")
 def pictures():

@@ -5,8 +5,6 @@ from PIL import Image
 from aejax import fit
 from aejax.evaluation import figures
 
-pytestmark = pytest.mark.compiled_soon
-
 
 @pytest.mark.parametrize(
     ("changes", "own"),

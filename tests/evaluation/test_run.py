@@ -4,8 +4,6 @@ import pytest
 
 from aejax import Config, InputError, fit, load
 
-pytestmark = pytest.mark.compiled_soon
-
 
 @pytest.fixture(scope="module")
 def run(small):

@@ -11,8 +11,6 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "mnist"
 MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
 KEYS = {"train_total", "test_total", "test_reconstruction", "code_mean", "code_variance", "seconds"}
 
-pytestmark = pytest.mark.compiled_soon
-
 
 @pytest.mark.long
 def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):

@@ -7,8 +7,6 @@ import pytest
 from aejax import evaluate, load
 from article import beyond
 
-pytestmark = pytest.mark.compiled_soon
-
 
 def test_each_model_is_trained_evaluated_and_set_beside_what_others_report(small, tmp_path):
     config, dataset = small

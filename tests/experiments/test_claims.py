@@ -13,8 +13,6 @@ from claims import compression, images, study
 
 RANDOM = np.random.default_rng(0)
 
-pytestmark = pytest.mark.compiled_soon
-
 
 def test_patches_for_training_and_testing_come_from_two_parts_of_a_photograph():
     patches = images.photograph_patches((8, 8, 1))

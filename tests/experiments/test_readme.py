@@ -18,8 +18,6 @@ READMES = {
 README = READMES["README.md"]
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
-pytestmark = pytest.mark.compiled_soon
-
 
 def test_a_reader_can_read_it_in_one_go():
     assert len(README.splitlines()) <= 180
@@ -49,7 +47,7 @@ def test_its_guide_to_models_of_your_own_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _, models, experiment = CODE
     assert len(models.splitlines()) <= 40
-    (tmp_path / "own.py").write_text(models.replace("passes=10", "passes=1"))
+    (tmp_path / "own.py").write_text(models.replace("epochs=10, passes=10", "epochs=3, passes=3"))
     names = {}
     exec(experiment, names)
     contractive, without, mixture = names["runs"]

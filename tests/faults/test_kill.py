@@ -43,6 +43,7 @@ def newest(workdir):
     return max((int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*")), default=0)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(
     ("least", "epochs"), [(3, 4), pytest.param(30, 12, marks=pytest.mark.long)], ids=["3 times", "30 times"]
 )

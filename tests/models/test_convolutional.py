@@ -7,8 +7,6 @@ from flax import nnx
 from aejax import Config, InputError, Model, require_fit
 from aejax.models import build, convolutional
 
-pytestmark = pytest.mark.compiled_soon
-
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [(1, 8), (8, 2)])

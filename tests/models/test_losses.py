@@ -2,13 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 from scipy.stats import entropy
 
 from aejax import Loss
 from aejax.models import Output, losses
-
-pytestmark = pytest.mark.compiled_soon
 
 RANDOM = np.random.default_rng(0)
 LOGITS = jnp.asarray(RANDOM.normal(0, 4, (5, 3, 4, 2)), jnp.float32)

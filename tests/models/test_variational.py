@@ -13,8 +13,6 @@ from aejax.training.step import Batch, build_steps
 VARIATIONAL = {"model.kind": "variational", "loss.pixels": "sum"}
 RANDOM = np.random.default_rng(0)
 
-pytestmark = pytest.mark.compiled_soon
-
 
 def posterior_of(samples, mean=None, log_variance=None):
     shape = (4, 3)

@@ -25,6 +25,7 @@ def leaves(run):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(
     "variety",
     [  # by default, of two that are alike the one with more to it
@@ -117,7 +118,6 @@ def test_what_cannot_go_together_is_refused_in_one_line(changes, message):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.compiled_soon
 def test_a_class_of_ones_own_is_found_by_file_or_module(small, tmp_path):
     config, dataset = small
     own = tmp_path / "own.py"

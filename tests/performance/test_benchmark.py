@@ -47,7 +47,6 @@ def row(small, tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.compiled_soon
 def test_a_row_has_what_was_timed_in_turn_with_it(row):
     assert set(row["clean"]["beside"]) == {"pmap", "2 models", "stream", "fast"}
     assert set(row["noisy"]["beside"]) == {"pmap", "2 models", "stream", "without noise"}  # no peer has noise
@@ -89,7 +88,6 @@ def test_a_peer_that_fails_is_named_in_one_line(small):
         pass
 
 
-@pytest.mark.compiled_soon
 def test_bfloat16_changes_the_layers_and_not_what_is_kept(small):
     import jax
     import jax.numpy as jnp

@@ -60,6 +60,7 @@ def require_equal(runs, alone):
                 assert all(np.isclose(line[part][key], expected[part][key], rtol=1e-5, atol=1e-7) for key in line[part])
 
 
+@pytest.mark.bits
 def test_a_member_equals_its_solo_run(swept, alone):
     runs = swept[1].runs
     assert list(runs) == NAMES
@@ -68,7 +69,6 @@ def test_a_member_equals_its_solo_run(swept, alone):
 
 
 @pytest.mark.long  # the way of accelerators
-@pytest.mark.compiled_soon
 def test_so_it_does_where_all_members_take_each_step_together(noisy, alone, monkeypatch):
     config, dataset = noisy
     monkeypatch.setattr(members, "IN_TURN", ())
@@ -125,6 +125,7 @@ def test_a_finished_sweep_is_not_trained_again_and_another_one_is_refused(swept,
         load(folder)
 
 
+@pytest.mark.bits
 def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, stop_after):
     config, dataset = noisy
 
@@ -138,7 +139,6 @@ def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, stop_after)
         assert without_clock(run.history) == without_clock(resumed.runs[name].history)
 
 
-@pytest.mark.compiled_soon
 def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_path, caplog):
     config, dataset = small
     config = config.replace({"loss.reconstruction": "mse"})
@@ -157,7 +157,6 @@ def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_pat
 
 
 @pytest.mark.long
-@pytest.mark.compiled_soon
 def test_fields_that_are_compiled_in_make_programs_of_their_own(small, tmp_path, capsys):
     config, dataset = small
     config = config.replace({"training.epochs": 1})
@@ -172,7 +171,6 @@ def test_fields_that_are_compiled_in_make_programs_of_their_own(small, tmp_path,
 
 
 @pytest.mark.long
-@pytest.mark.compiled_soon
 def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tmp_path, capsys, monkeypatch):
     config, dataset = noisy
     assert fitting(config, dataset, 1000) == 1000

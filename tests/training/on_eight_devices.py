@@ -70,7 +70,6 @@ def require_same(run, other):
                 assert np.isclose(line[group][name], value, rtol=1e-5), (group, name)
 
 
-@pytest.mark.compiled_soon
 def test_there_are_eight_devices_and_training_moves_the_parameters(on_one_device, dataset):
     assert len(jax.devices()) == 8
     for name, config in MODELS.items():
@@ -78,7 +77,6 @@ def test_there_are_eight_devices_and_training_moves_the_parameters(on_one_device
         assert np.linalg.norm(vector(on_one_device[name]) - vector(still)) > 0.01 * np.linalg.norm(vector(still))
 
 
-@pytest.mark.compiled_soon
 @pytest.mark.parametrize("name", ["denoising", pytest.param("sparse", marks=pytest.mark.long)])
 @pytest.mark.parametrize("devices", DRIVEN)
 def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name, devices):
@@ -87,7 +85,6 @@ def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name,
 
 
 @pytest.mark.long
-@pytest.mark.compiled_soon
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_device, parallel):
     config = on(MODELS["denoising"], Devices(parallel, 8)).replace({"data.placement": "stream"})
@@ -160,7 +157,6 @@ def test_order_and_noise_are_the_same_bit_for_bit(devices):
     assert np.array_equal(examples, expected_examples) and np.array_equal(noisy, expected_noisy)
 
 
-@pytest.mark.compiled_soon
 @pytest.mark.parametrize(
     ("first", "second", "last"),
     [  # by programs that the tests above have compiled, and by others

@@ -7,8 +7,6 @@ from scipy import stats
 from aejax import Training
 from aejax.training.batches import epoch_order, in_turn, permutation, steps_per_epoch
 
-pytestmark = pytest.mark.compiled_soon
-
 
 def test_an_epoch_is_full_batches_of_permutations():
     training = Training(batch_size=7, passes=3)

@@ -14,7 +14,6 @@ def programs_of(config, dataset, state, steps):
     return build_programs(steps, config, Driver(config.devices, config.training.batch_size), state, dataset)
 
 
-@pytest.mark.compiled_soon
 def test_an_epoch_is_its_steps_one_after_another(small):
     config, dataset = small
     config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2, "coefficients.l1": 0.01})
@@ -33,7 +32,6 @@ def test_an_epoch_is_its_steps_one_after_another(small):
         assert np.allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.compiled_soon
 def test_evaluation_counts_every_example_once(small, monkeypatch):
     config, dataset = small  # 23 test images
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3, "coefficients.l1": 0.1})
@@ -66,6 +64,7 @@ def test_the_state_is_donated_and_a_snapshot_outlives_it(small):
 SPATIAL = {"model.hidden": (), "model.channels": (32,), "model.spatial_code": True, "model.code_size": 7 * 7 * 32}
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(
     ("changes", "placement"),
     [

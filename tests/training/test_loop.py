@@ -51,7 +51,6 @@ def test_it_learns_digits(digits):
     assert totals == sorted(totals, reverse=True)
 
 
-@pytest.mark.compiled_soon
 @pytest.mark.parametrize(
     ("loss", "kind"),
     [
@@ -123,6 +122,7 @@ def test_a_workdir_that_cannot_be_written_is_refused(small, tmp_path):
         fit(config, tmp_path / "file" / "run", dataset=dataset, progress=False)
 
 
+@pytest.mark.bits
 def test_a_stopped_run_goes_on_as_if_never_stopped(small, tmp_path):
     config, dataset = small
     config = config.replace(
@@ -181,6 +181,7 @@ def test_divergence_names_the_step_and_the_term():
     _require_finite({"total": good}, {"total": 0.0}, 104)
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize(
     "signals",
     [(signal.SIGTERM,), pytest.param((signal.SIGTERM, signal.SIGINT), marks=pytest.mark.long)],
@@ -206,7 +207,7 @@ def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_p
         assert process.returncode == 75 and error.count("\n") == 1 and "run the same command to go on" in error
         done = metrics.read_text().count("\n")
         assert done < 8 and not (tmp_path / "stopped" / "summary.json").exists()
-    resumed = script("train.py", "config.py", "--workdir", "stopped", JAX_DISABLE_MOST_OPTIMIZATIONS="0")
+    resumed = script("train.py", "config.py", "--workdir", "stopped")
     assert resumed.returncode == 0, resumed.stderr
     same = load(tmp_path / "stopped")
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(same), strict=True))
@@ -225,6 +226,7 @@ def cut(newest):
     (newest / "manifest.json").write_bytes(b"{}")
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("damage", [flip, cut])
 def test_damage_to_the_newest_checkpoint_costs_an_epoch_and_no_more(small, tmp_path, finished, damage):
     (config, dataset), whole = small, finished
@@ -248,6 +250,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(small, tmp_path, fin
         load(tmp_path)
 
 
+@pytest.mark.bits
 def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_after):
     config, dataset = small
     config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2})

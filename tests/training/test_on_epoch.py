@@ -69,6 +69,7 @@ def test_what_the_callback_returns_is_checked(small):
             fit(config, dataset=dataset, progress=False, on_epoch=lambda run, returned=returned: returned)
 
 
+@pytest.mark.bits
 def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tmp_path, stop_after):
     config, dataset = small
     config = config.replace({"training.epochs": 80, "training.patience": 2, "coefficients.learning_rate": 0.05})
@@ -84,6 +85,7 @@ def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tm
         aejax.sweep(config, {"training.seed": [0, 1]}, dataset=dataset, progress=False)
 
 
+@pytest.mark.bits
 def test_a_finished_run_is_trained_longer_where_its_schedule_allows(small, tmp_path):
     config, dataset = small
     fit(config, tmp_path / "run", dataset=dataset, progress=False)

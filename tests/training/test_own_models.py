@@ -54,6 +54,7 @@ def trained(own):
     return functools.cache(lambda name: fit(configs[name], dataset=dataset, progress=False))
 
 
+@pytest.mark.bits
 @pytest.mark.parametrize("name", ["vq_vae", *(pytest.param(name, marks=pytest.mark.long) for name in list(NAMES)[1:])])
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, trained, tmp_path, stop_after, name):
     config, dataset = own[0][name], own[1]
@@ -69,7 +70,6 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, trained,
         assert np.allclose(ours, alone, atol=1e-5)
 
 
-@pytest.mark.compiled_soon
 def test_state_is_trained_and_evaluation_does_not_change_it(own):
     (configs, dataset) = own
     for name, moves in (("vq_vae", {"book", "counts", "sums"}), ("batch_norm", {"mean", "var", "count"})):
@@ -252,7 +252,6 @@ def test_a_workdir_that_names_a_module_runs_nothing(own, trained, tmp_path, monk
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.compiled_soon
 @pytest.mark.parametrize("prior", ["flow.py:Flow", pytest.param("mixture.py:Mixture", marks=pytest.mark.long)])
 def test_the_likelihood_is_that_of_an_integral_over_the_code(small, prior):
     """A code of 2 units: log p(x) = log of the integral of p(x | z) p(z) over a grid."""
@@ -280,7 +279,6 @@ def test_the_likelihood_is_that_of_an_integral_over_the_code(small, prior):
     assert np.allclose(run.sample(5), run.decode(codes[:5]), atol=1e-5)
 
 
-@pytest.mark.compiled_soon
 def test_what_a_variational_model_does_not_say_is_refused_by_name(small, tmp_path):
     config, dataset = small
     (tmp_path / "half.py").write_text(
@@ -311,7 +309,6 @@ def test_the_kl_of_our_own_prior_and_posterior_is_in_closed_form(small):
     assert (np.abs(log_ratio.mean(axis=1) - model.kl(images).sum(axis=1)) < 5 * error).all()
 
 
-@pytest.mark.compiled_soon
 def test_a_model_whose_statistics_are_those_of_a_batch_meets_nothing_padded(small, tmp_path, monkeypatch):
     """Each batch is centred by its own mean, in evaluation too; 23 test images in batches of 10 leave 3."""
     config, dataset = small
@@ -331,7 +328,6 @@ def test_a_model_whose_statistics_are_those_of_a_batch_meets_nothing_padded(smal
         assert np.isclose(run.summary["code"]["variance"], expected.var(), rtol=1e-3)
 
 
-@pytest.mark.compiled_soon
 def test_labels_step_and_number_of_examples_reach_the_model(small, tmp_path):
     config, dataset = small
     (tmp_path / "told.py").write_text(

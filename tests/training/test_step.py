@@ -6,8 +6,6 @@ import pytest
 from aejax import Training
 from aejax.training.step import Batch, build_steps, learning_rate_schedule, unit_interval
 
-pytestmark = pytest.mark.compiled_soon
-
 
 def coefficients(config):
     return {name: jnp.float32(value) for name, value in config.traced.items()}

@@ -1,0 +1,80 @@
+"""What a model of the user's own must return and keep, and the one line that says where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from aejax.config import Config, InputError
+from aejax.config.checks import is_own
+from aejax.models import Output
+
+_OURS = {"l1": "coefficients.l1", "kl": "coefficients.beta", "rate": "coefficients.rate_penalty"}
+"""terms that contain a coefficient already"""
+
+
+def weighted_terms(
+    config: Config, terms: Any, output: Output, coefficients: Mapping[str, jax.Array]
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """The terms of a loss, each times its weight, with their sum "total"; and the metrics: all float32[B].
+
+    Raises:
+        InputError: a term or metric has another shape or a name that is taken, or a weight has no term.
+    """
+    model, size = config.model.kind, len(output.codes)
+    if not isinstance(terms, Mapping) or not terms:
+        raise InputError(f"the loss of {model} is {type(terms).__name__}; it must return its terms by name")
+    for name, value in terms.items():
+        if jnp.shape(value) != (size,):
+            shape = list(jnp.shape(value))
+            raise InputError(f"the term {name} of {model} has shape {shape}; it must be [{size}], one per example")
+    for name, value in output.metrics.items():
+        if jnp.shape(value) not in ((), (size,)):
+            shape = list(jnp.shape(value))
+            raise InputError(f"the metric {name} of {model} has shape {shape}; it must be one number, or [{size}]")
+    if taken := ({"total"} | set(terms)) & set(output.metrics) | {"total"} & set(terms):
+        raise InputError(f"{model} has a term or metric named {min(taken)}, which is there already; rename it")
+    weights = {name.partition(".")[2]: value for name, value in coefficients.items() if name.startswith("weights.")}
+    for name in weights:
+        if name not in terms or name in _OURS:
+            choices = ", ".join(term for term in terms if term not in _OURS)
+            allowed = f"{_OURS[name]} is its weight" if name in terms else f"{model} has the terms {choices}"
+            raise InputError(f"weights.{name} is given, but {allowed}")
+    terms = {name: weights[name] * value if name in weights else value for name, value in terms.items()}
+    terms = {name: value.astype(jnp.float32) for name, value in terms.items()}
+    metrics = {name: jnp.broadcast_to(value, (size,)).astype(jnp.float32) for name, value in output.metrics.items()}
+    return {**terms, "total": sum(terms.values())}, metrics
+
+
+def require_read(config: Config, read: set[str]) -> None:
+    """Refuse a coefficient that is set and that the loss of the user's own, which has read these, does not look at.
+
+    Raises:
+        InputError: there is one.
+    """
+    for name in ("l1", "beta", "free_bits", "rate_penalty") if is_own(config.model.kind) else ():
+        value, default = getattr(config.coefficients, name), getattr(Config().coefficients, name)
+        if value != default and name not in read:
+            raise InputError(
+                f"coefficients.{name} is {value}, and the loss of {config.model.kind} does not read it; leave it at "
+                f"{default}"
+            )
+
+
+def kept(variables: Any, before: Any) -> Any:
+    """The variables of a model after a step, in the types that they had before it.
+
+    Raises:
+        InputError: there are others than before, or one has another shape.
+    """
+    after, structure = jax.tree.flatten(variables)
+    if structure != jax.tree.structure(before):
+        raise InputError("the model has other variables after a step than before it; make them when it is built")
+    for leaf, (path, old) in zip(after, jax.tree_util.tree_leaves_with_path(before), strict=True):
+        if leaf.shape != old.shape:
+            name = jax.tree_util.keystr(path)
+            raise InputError(f"the model's variable {name} has shape {leaf.shape} after a step, {old.shape} before it")
+    return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), variables, before)
