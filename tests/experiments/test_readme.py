@@ -43,11 +43,12 @@ def test_its_code_runs(tmp_path, monkeypatch):
     assert names["run"].summary["epochs"] == 2
 
 
+@pytest.mark.long
 def test_its_guide_to_models_of_your_own_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _, models, experiment = CODE
     assert len(models.splitlines()) <= 40
-    (tmp_path / "own.py").write_text(models.replace("epochs=10, passes=10", "epochs=3, passes=3"))
+    (tmp_path / "own.py").write_text(models.replace("epochs=10", "epochs=3"))
     names = {}
     exec(experiment, names)
     contractive, without, mixture = names["runs"]

@@ -1,7 +1,10 @@
-"""A run that is killed at random moments, again and again, ends with the result of one that never was."""
+"""A run that is killed at random moments, or stopped by a signal, ends with the result of one that never was."""
 
+import functools
 import json
+import os
 import random
+import signal
 import time
 
 import jax
@@ -43,17 +46,44 @@ def newest(workdir):
     return max((int(path.name) for path in (workdir / "checkpoints").glob("[0-9]*")), default=0)
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(dataset, tmp_path_factory):
+    """Number of epochs → the configuration, and the outcome of a run that nothing stopped."""
+
+    @functools.cache
+    def trained(epochs):
+        folder = tmp_path_factory.mktemp("whole")
+        config = CONFIG.replace({"training.epochs": epochs})
+        [code] = finish(start(config, folder / "run", dataset, folder / "log"))
+        assert code == 0, (folder / "log.0").read_text()
+        expected = outcome(folder / "run")
+        assert [line["epoch"] for line in expected[1]] == list(range(1, epochs + 1))
+        return config, expected
+
+    return trained
+
+
+@pytest.mark.bits
+def test_a_signal_ends_with_75_once_the_run_is_saved_and_it_goes_on(dataset, uninterrupted, tmp_path):
+    config, expected = uninterrupted(4)
+    workdir, log = tmp_path / "run", tmp_path / "log"
+    [process] = start(config, workdir, dataset, log)
+    while process.is_alive() and not newest(workdir):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGTERM)
+    assert finish([process]) == [75]
+    printed = (tmp_path / "log.0").read_text().splitlines()
+    assert "run the same command to go on" in printed[-1] and 0 < newest(workdir) < 80
+    assert finish(start(config, workdir, dataset, log)) == [0]
+    assert outcome(workdir) == expected
+
+
 @pytest.mark.bits
 @pytest.mark.parametrize(
-    ("least", "epochs"), [(3, 4), pytest.param(30, 12, marks=pytest.mark.long)], ids=["3 times", "30 times"]
+    ("least", "epochs"), [(2, 4), pytest.param(30, 12, marks=pytest.mark.long)], ids=["twice", "30 times"]
 )
-def test_kill_at_random_moments(dataset, tmp_path, least, epochs, longest):
-    config = CONFIG.replace({"training.epochs": epochs})
-    [code] = finish(start(config, tmp_path / "whole", dataset, tmp_path / "log"))
-    assert code == 0, (tmp_path / "log.0").read_text()
-    expected = outcome(tmp_path / "whole")
-    assert [line["epoch"] for line in expected[1]] == list(range(1, epochs + 1))
-
+def test_kill_at_random_moments(dataset, uninterrupted, tmp_path, least, epochs, longest):
+    config, expected = uninterrupted(epochs)
     least = 200 if longest and least == 30 else least
     moments, kills, runs = random.Random(0), 0, 0
     while kills < least:

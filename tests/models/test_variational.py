@@ -62,7 +62,7 @@ def test_free_bits_are_a_floor_for_each_unit():
     assert np.allclose(terms["kl"], np.maximum(kl, 0.5).sum(axis=1), rtol=1e-6)
 
 
-@pytest.mark.parametrize("samples", [1, 5])
+@pytest.mark.parametrize("samples", [5, pytest.param(1, marks=pytest.mark.long)])
 def test_samples_follow_the_posterior_and_depend_on_the_example_only(samples):
     config = Config().replace(VARIATIONAL | {"model.samples": samples, "model.code_size": 6})
     model = build(config, (6, 5, 1), nnx.Rngs(0))

@@ -29,7 +29,7 @@ def leaves(run):
 @pytest.mark.parametrize(
     "variety",
     [  # by default, of two that are alike the one with more to it
-        pytest.param(variety, id=name, marks=[pytest.mark.long] * (name in ("convolutional", "variational")))
+        pytest.param(variety, id=name, marks=[pytest.mark.long] * (name not in ("importance-weighted", "top-k")))
         for name, variety in VARIETIES.items()
     ],
 )

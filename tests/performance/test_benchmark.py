@@ -120,6 +120,7 @@ def test_the_script_measures_what_should_be_linear_and_the_start_and_overwrites_
     assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is there already" in again.stderr
 
 
+@pytest.mark.long
 def test_a_start_that_fails_says_why(small):
     with pytest.raises(InputError, match=r"the cold start fails: .*there is no .*nowhere"):
         benchmark.cold_start(small[0].replace({"data.name": "./nowhere.npy"}), 1)

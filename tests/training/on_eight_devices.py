@@ -110,9 +110,8 @@ OWN_MODELS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["vq_vae", *(pytest.param(name, marks=pytest.mark.long) for name in list(OWN_MODELS)[1:])]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", OWN_MODELS)
 def test_models_of_one_s_own_give_the_same_on_4_devices(dataset, name):
     dataset = Dataset("random", dataset.train, dataset.test[:40])  # a metric of a batch depends on its size
     config = Config(model=Model((16,), 8), coefficients=Coefficients(learning_rate=0.5), training=SGD)

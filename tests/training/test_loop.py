@@ -182,12 +182,8 @@ def test_divergence_names_the_step_and_the_term():
 
 
 @pytest.mark.bits
-@pytest.mark.parametrize(
-    "signals",
-    [(signal.SIGTERM,), pytest.param((signal.SIGTERM, signal.SIGINT), marks=pytest.mark.long)],
-    ids=["one", "two"],
-)
-def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_path, signals):
+@pytest.mark.long
+def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_path):
     config = aejax.Config().replace(
         {"training.epochs": 8, "training.passes": 10, "corruption.kind": "gaussian", "coefficients.noise": 0.4}
     )
@@ -198,7 +194,7 @@ def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_p
     metrics = tmp_path / "stopped" / "metrics.jsonl"
     command = [sys.executable, TRAIN, "config.py", "--workdir", "stopped"]
     done = 0
-    for number in signals:
+    for number in (signal.SIGTERM, signal.SIGINT):
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > done):
             time.sleep(0.01)

@@ -252,7 +252,8 @@ def test_a_workdir_that_names_a_module_runs_nothing(own, trained, tmp_path, monk
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("prior", ["flow.py:Flow", pytest.param("mixture.py:Mixture", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("prior", ["flow.py:Flow", "mixture.py:Mixture"])
 def test_the_likelihood_is_that_of_an_integral_over_the_code(small, prior):
     """A code of 2 units: log p(x) = log of the integral of p(x | z) p(z) over a grid."""
     config, _ = small
