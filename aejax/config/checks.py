@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Literal
 
 
@@ -52,6 +52,9 @@ class Named(dict):
     def __hash__(self) -> int:
         return hash(tuple(sorted(self.items(), key=lambda item: item[0])))
 
+    def __reduce__(self) -> tuple:
+        return type(self), (dict(self),)
+
     def _refuse(self, *_: object, **__: object) -> None:
         raise TypeError("a configuration is not changed; Config.replace makes another")
 
@@ -59,7 +62,7 @@ class Named(dict):
 
 
 class Watched(Named):
-    """Values by name, with the names that were asked for in `read`."""
+    """Values by name, with the names that were asked for in `read`: all of them once somebody goes through them."""
 
     def __init__(self, *given: object, **named: object) -> None:
         super().__init__(*given, **named)
@@ -73,6 +76,15 @@ class Watched(Named):
         """The value, or a default where there is none."""
         self.read.add(name)
         return super().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        self.read.update(super().keys())
+        return super().__iter__()
+
+    def items(self) -> ItemsView[str, object]:
+        """The names with their values."""
+        self.read.update(super().keys())
+        return super().items()
 
 
 def require_names(values: object, name: str) -> None:

@@ -61,7 +61,8 @@ class Model:
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         require_names(self.options, "model.options")
-        object.__setattr__(self, "options", Named(self.options))
+        if not isinstance(self.options, Named):
+            object.__setattr__(self, "options", Named(self.options))
         for name, value in self.options.items():
             parts = value if isinstance(value, tuple) else (value,)
             holds = all(isinstance(part, int | float | str) for part in parts)

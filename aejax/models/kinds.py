@@ -57,10 +57,10 @@ def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencode
         InputError: the class of the model does not read one of `model.options`.
     """
     options = Watched(config.model.options)
-    seen = dataclasses.replace(config, model=dataclasses.replace(config.model))
-    object.__setattr__(seen.model, "options", options)
-    model = model_class(config.model.kind)(seen, image_shape, rngs)
-    if unread := [name for name in options if name not in options.read]:
+    watched = dataclasses.replace(config, model=dataclasses.replace(config.model, options=options))
+    options.read.clear()  # whoever checked them
+    model = model_class(config.model.kind)(watched, image_shape, rngs)
+    if unread := [name for name in config.model.options if name not in options.read]:
         raise InputError(
             f"model.options.{unread[0]} is given, and {type(model).__name__} does not read it when it is built"
             + (f"; it reads {', '.join(sorted(options.read))}" if options.read else "")

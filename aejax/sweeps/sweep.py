@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.checks import is_own
 from aejax.config.files import write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
@@ -30,7 +31,16 @@ from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
-from aejax.training import Diverged, Trained, abstract, build_programs, build_steps, steps_per_epoch, train
+from aejax.training import (
+    Diverged,
+    Trained,
+    abstract,
+    build_programs,
+    build_steps,
+    require_trainable,
+    steps_per_epoch,
+    train,
+)
 from aejax.training.record import read_summary
 
 
@@ -89,6 +99,9 @@ def sweep(
         dataset = Dataset.from_arrays(dataset)
     for names in planned.programs:
         require_fit(planned.members[names[0]], dataset)
+    for member in _representative(planned):
+        if is_own(member.model.kind) or is_own(member.training.optimizer):
+            require_trainable(build_steps(member, dataset.image_shape), member, dataset)
     workdir = None if workdir is None else Path(workdir)
     programs = _programs(planned, config, dataset, workdir, progress)
     runs: dict[str, Run] = {}
@@ -116,6 +129,15 @@ def sweep(
     if not runs:
         raise Diverged(f"every member diverged; {rows[0]['member']}: {rows[0]['diverged']}")
     return Sweep(runs, results)
+
+
+def _representative(planned: Grid) -> list[Config]:
+    """The first member of each program, and for each swept coefficient one that sets it: is it looked at?"""
+    found = [planned.members[names[0]] for names in planned.programs]
+    for name in (path.partition(".")[2] for path in planned.axes if path.startswith("coefficients.")):
+        default = getattr(Config().coefficients, name)
+        found += [each for each in planned.members.values() if getattr(each.coefficients, name) != default][:1]
+    return found
 
 
 def _member(trained: Trained, index: int, name: str, config: Config) -> Run:

@@ -28,6 +28,7 @@ from aejax.training.step import (
     build_steps,
     for_evaluation,
     inputs,
+    require_trainable,
     test_keys,
     unit_interval,
 )

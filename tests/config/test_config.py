@@ -1,5 +1,7 @@
+import copy
 import dataclasses
 import json
+import pickle
 
 import pytest
 from hypothesis import given
@@ -122,3 +124,23 @@ def test_a_config_file_that_cannot_be_used(tmp_path, content, message):
         path.write_text(content)
     with pytest.raises(InputError, match=message):
         load_config(path)
+
+
+def test_a_configuration_with_names_of_one_s_own_is_a_value_like_any_other():
+    changes = {"model.kind": "own.py:Own", "model.options.widths": [3, 4], "model.options.k": 2, "weights.mine": 1}
+    config = Config().replace(changes)
+    assert config.model.options == {"widths": (3, 4), "k": 2} and config.weights == {"mine": 1.0}
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config)
+    assert hash(config) == hash(config.replace({"model.options.k": 2})) != hash(config.replace({"model.options.k": 3}))
+    assert config.differences(config.replace({"weights.mine": 2})) == ["weights.mine: 1.0 here, 2.0 there"]
+    with pytest.raises(TypeError, match=r"Config\.replace makes another"):
+        config.weights["mine"] = 3.0
+
+
+def test_what_is_read_of_options_is_known():
+    from aejax.config.checks import Watched
+
+    options = Watched(a=1, b=2, c=3)
+    assert options["a"] == 1 and options.get("d", 4) == 4 and options.read == {"a", "d"}
+    assert dict(**options) == {"a": 1, "b": 2, "c": 3} and options.read == {"a", "b", "c", "d"}

@@ -203,6 +203,18 @@ def test_a_wrong_number_or_file_is_refused_before_anything_is_written(own, tmp_p
         assert "\n" not in str(refused.value) and not (tmp_path / "run").exists()
 
 
+def test_a_sweep_of_what_a_model_does_not_read_is_refused_before_anything_is_written(own, tmp_path):
+    configs, dataset = own
+    for axes, message in (
+        ({"coefficients.beta": [1.0, 2.0]}, "beta is 2.0, and the loss of .*VQVAE does not read it"),
+        ({"weights.comitment": [1.0, 2.0]}, "weights.comitment is given, but"),
+        ({"model.options.entry": [1, 2]}, "model.options.entry is given, and VQVAE does not read it"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sweep(configs["vq_vae"], axes, tmp_path / "sweep", dataset=dataset, progress=False)
+        assert not (tmp_path / "sweep").exists()
+
+
 def test_a_file_is_a_part_of_the_run_and_a_workdir_is_data(own, tmp_path, monkeypatch):
     _, dataset = own
     (tmp_path / "here").mkdir()
