@@ -21,6 +21,8 @@ _ROOMS = {
     "Corruption": "config",
     "Coefficients": "config",
     "Training": "config",
+    "Devices": "config",
+    "Hosts": "config",
     "InputError": "config",
     "load_config": "config",
     "Dataset": "data",

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from aejax.config import InputError, command_line
-from aejax.config.launch import launch
+from launching import launch
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def main(given: list[str]) -> None:
     config = aejax.Config() if file is None else aejax.load_config(file)
     axes, rest = command_line.swept(given[file is not None :])
     arguments = command_line.parse_configured(Arguments, rest, config, program="sweep.py CONFIG")
-    config = arguments.configured()
+    config = arguments.configured(file)
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
 
     # First what can be refused, then JAX, which takes seconds to import.

@@ -25,7 +25,7 @@ def main(given: list[str]) -> None:
     file = command_line.config_file(given, "train.py configs/digits.py --training.epochs 5")
     config = aejax.Config() if file is None else aejax.load_config(file)
     arguments = command_line.parse_configured(Arguments, given[file is not None :], config, program="train.py CONFIG")
-    config = arguments.configured()
+    config = arguments.configured(file)
     workdir = arguments.workdir or command_line.default_workdir(file)
 
     # First what can be refused, then JAX, which takes seconds to import.

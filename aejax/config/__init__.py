@@ -5,7 +5,7 @@
     grid.py          the axes of a sweep, and the members that they make
     user_files.py    Python files of the user's: a configuration, a model's class, an optimizer
     files.py         what is written, whole or not at all
-    command_line.py  what the experiment scripts share; launch.py starts several processes of one run
+    command_line.py  what the experiment scripts share
     environment.py   where prepared data lives, and what JAX is told before it starts
 
 Nothing here imports JAX, so that `--help` and a refused value answer at once.

@@ -62,11 +62,21 @@ class Named(dict):
 
 
 class Watched(Named):
-    """Values by name, with the names that were asked for in `read`: all of them once somebody goes through them."""
+    """Values by name, with the names that were asked for in `read`: all of them once somebody goes through them.
 
-    def __init__(self, *given: object, **named: object) -> None:
-        super().__init__(*given, **named)
+    Args:
+        what: they are, for the message about one that is not there.
+    """
+
+    def __init__(self, values: Mapping[str, object], what: str = "value") -> None:
+        super().__init__(values)
+        self.what = what
         self.read: set[str] = set()
+
+    def __missing__(self, name: str) -> object:
+        raise InputError(
+            f"the model asks for the {self.what} {name!r}, which is not given: there are {list(self.keys())}"
+        )
 
     def __getitem__(self, name: str) -> object:
         self.read.add(name)

@@ -19,6 +19,7 @@ from aejax.config.checks import AejaxError, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.environment import keep_compiled_programs
 from aejax.config.grid import field_path, parse_values
+from aejax.config.user_files import located
 
 T = TypeVar("T")
 
@@ -33,10 +34,11 @@ class ConfigArguments:
     """the same as --data.name"""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
-    def configured(self) -> Config:
-        """The configuration that all of them make."""
+    def configured(self, file: Path) -> Config:
+        """The configuration that all of them make; a user's file in it is found beside the config file."""
         shortcuts = {"data.source_dir": self.source_dir, "data.name": self.dataset}
-        return self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+        config = self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+        return located(config, file.parent)
 
 
 @dataclass(frozen=True)

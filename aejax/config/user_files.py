@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import traceback
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -43,7 +44,7 @@ def load_config(path: str | Path) -> Config:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        raise InputError(f"the config file {path} fails: {_reason(error)}") from error
+        raise InputError(f"the config file {path} fails: {_reason(error, path)}") from error
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
     return located(config, path.parent)
@@ -75,6 +76,9 @@ def replaced(config: Config, files: str | Path | Iterable[str | Path], where: st
         InputError: the configuration needs a file that is not among them.
     """
     given = {Path(file).name: str(file) for file in ([files] if isinstance(files, str | Path) else files)}
+    for name, file in given.items():
+        if _is_file(name) and not Path(file).is_file():
+            raise InputError(f"there is no file {file}, which was named for {where}")
     changes = {}
     for field, spec in _specs(config).items():
         place, _, name = spec.rpartition(":")
@@ -84,6 +88,7 @@ def replaced(config: Config, files: str | Path | Iterable[str | Path], where: st
             raise InputError(
                 f"{where} needs {field} {place}:{name}, code of its author's, and reading a workdir runs none: "
                 f"name it, models={place!r}, or --models {place}{copy}"
+                + (f"; named were {', '.join(given)}" if given else "")
             )
         changes[field] = f"{given[place]}:{name}"
     return located(config.replace(changes)) if changes else config
@@ -119,7 +124,8 @@ def own(spec: str, field: str) -> Any:
     try:
         module = _module(place) if _is_file(place) else importlib.import_module(place)
     except (Exception, SystemExit) as error:
-        raise InputError(f"{field} is {spec!r}, and {place} cannot be loaded: {_reason(error)}") from error
+        place = Path(place).absolute() if _is_file(place) else place
+        raise InputError(f"{field} is {spec!r}, and {place} cannot be loaded: {_reason(error, place)}") from error
     return getattr(module, name, None)
 
 
@@ -171,5 +177,12 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+def _reason(error: BaseException, path: str | Path) -> str:
+    """The first line of a failure, and the line of the user's file in which it came up."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == Path(path).resolve()
+    ]
+    place = f"line {lines[-1]}: " if lines else ""
+    return f"{place}{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

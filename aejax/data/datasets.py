@@ -25,7 +25,7 @@ from aejax.data.pixels import as_images, require_range
 _PARTS = ("train", "test", "train_labels", "test_labels")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Images to learn from and images to test on.
 
@@ -53,6 +53,9 @@ class Dataset:
                 f"{self.name}: training images are {self.train.dtype}, test images {self.test.dtype}; "
                 "they must be of one type"
             )
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name}: {len(self.train)} and {len(self.test)} images, {_size(self.train)})"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

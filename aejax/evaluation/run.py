@@ -38,7 +38,7 @@ from aejax.training import (
 _CHUNK = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """What `fit` and `load` return.
 
@@ -53,6 +53,9 @@ class Run:
     state: TrainState
     history: list[dict[str, Any]]
     summary: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Run({self.config.model.kind} on {self.description['dataset']['name']}, step {int(self.state.step)})"
 
     @functools.cached_property
     def config(self) -> Config:

@@ -56,7 +56,7 @@ def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencode
     Raises:
         InputError: the class of the model does not read one of `model.options`.
     """
-    options = Watched(config.model.options)
+    options = Watched(config.model.options, "option")
     watched = dataclasses.replace(config, model=dataclasses.replace(config.model, options=options))
     options.read.clear()  # whoever checked them
     model = model_class(config.model.kind)(watched, image_shape, rngs)

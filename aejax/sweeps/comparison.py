@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aejax.config import Config, files
+from aejax.config.checks import is_own
 from aejax.config.grid import SEED
 from aejax.evaluation import tables
 from aejax.evaluation.figures import STYLE, draw
@@ -93,11 +94,12 @@ def write(found: Mapping[str, Any], config: Config, workdir: Path) -> None:
     draw({"sweep": lambda: figure(found, config)}, workdir / "figures")
     failures = "".join(f"\n- {row['member']}: {row['diverged']}" for row in found["members"] if "diverged" in row)
     units = "nats" if config.loss.reconstruction == "bce" else "squared error"
+    models = f', models="{config.model.kind.rpartition(":")[0]}"' if is_own(config.model.kind) else ""
     files.write(
         workdir / "report.md",
         f"# A sweep over {', '.join(found['axes'])}\n\nMean ± standard deviation over the seeds; losses in {units}, "
         f"{'per image' if config.loss.pixels == 'sum' else 'mean over pixels'}.\n\n{table(found)}\n\n{best(found)}"
-        + (f': `aejax.load("{workdir / "members" / found["best"]["member"]}")`' if found["best"] else "")
+        + (f': `aejax.load("{workdir / "members" / found["best"]["member"]}"{models})`' if found["best"] else "")
         + "\n\n![the figures of the code against the swept field](figures/sweep.png)\n"
         + (f"\nDiverged:\n{failures}\n" if failures else ""),
     )
@@ -109,7 +111,7 @@ def figure(found: Mapping[str, Any], config: Config) -> Figure:
     A fourth panel sets reconstruction against zeros, a point for each member. The settings of other fields are colours.
     """
     paths = [path for path in found["axes"] if path != SEED]
-    along = next((path for path in paths if len(found["axes"][path]) > 1), SEED)
+    along = next((path for path in paths if len(found["axes"][path]) > 1), next(iter(found["axes"])))
     colours: dict[str, list[Mapping[str, Any]]] = {}
     for row in found["members"]:
         label = ", ".join(f"{path.partition('.')[2]} {_text(row[path])}" for path in paths if path != along)

@@ -213,10 +213,12 @@ def _figures(returned: Any) -> dict[str, Any]:
         finish = True
     if not isinstance(returned, Mapping | None):
         raise InputError(f"on_epoch returned {returned!r}; it must return figures by name, aejax.Finish(...) or None")
-    try:
-        metrics = {str(name): float(value) for name, value in (returned or {}).items()}
-    except (TypeError, ValueError) as error:
-        raise InputError(f"on_epoch returned a figure that is no number: {error}") from error
+    metrics = {}
+    for name, value in (returned or {}).items():
+        try:
+            metrics[str(name)] = float(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"on_epoch returned {value!r} for the figure {name}; it must be a number") from error
     return ({"metrics": _finite(metrics)} if metrics else {}) | ({"finish": True} if finish else {})
 
 

@@ -64,6 +64,12 @@ def _own(config: Config, first: optax.GradientTransformation) -> Optimizer:
         place, _, name = spec.rpartition(":")
         raise InputError(f"training.optimizer is {spec!r}; {place} must define a function {name}")
     parameters = inspect.signature(make).parameters
+    needs = [name for name, each in parameters.items() if each.default is each.empty and name not in _ARGUMENTS]
+    if needs:
+        raise InputError(
+            f"training.optimizer is {spec!r}, which takes {', '.join(needs)}; it may take {' and '.join(_ARGUMENTS)}, "
+            "by these names, and what has a default"
+        )
     takes = [name for name in _ARGUMENTS if name in parameters]
     defaults = {"learning_rate": type(config.coefficients)().learning_rate, "weight_decay": 0.0}
     for name in set(_ARGUMENTS) - set(takes):

@@ -26,7 +26,8 @@ def weighted_terms(
     """
     model, size = config.model.kind, len(output.codes)
     if not isinstance(terms, Mapping) or not terms:
-        raise InputError(f"the loss of {model} is {type(terms).__name__}; it must return its terms by name")
+        found = "an array" if isinstance(terms, jax.Array) else f"a {type(terms).__name__}"
+        raise InputError(f"the loss of {model} returns {found}; it must return its terms by name, in a dict")
     for name, value in terms.items():
         if jnp.shape(value) != (size,):
             shape = list(jnp.shape(value))

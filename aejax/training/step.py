@@ -132,7 +132,7 @@ def build_steps(
             keys=per_example(key("code"), batch.examples), step=state.step, examples=examples, labels=batch.labels
         )
         output = cast(model(seen, context), jnp.float32)
-        watched = Watched(coefficients)
+        watched = Watched(coefficients, "coefficient")
         terms = model.loss(clean, output, watched, context)
         terms, metrics = weighted_terms(config, terms, output, coefficients)
         require_read(config, watched.read)

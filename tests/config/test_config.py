@@ -114,7 +114,7 @@ def test_differences_name_the_fields_and_leave_out_where_files_lie():
         (None, "there is no config file"),
         ("x = 1", "needs a function get_config"),
         ("get_config = lambda: {}", "needs a function get_config"),
-        ("1 / 0", "fails: ZeroDivisionError"),
+        ("1 / 0", "fails: line 1: ZeroDivisionError"),
         ("from aejax import Model\nget_config = lambda: Model(code_size=0)", "code_size is 0"),
     ],
 )
@@ -141,6 +141,6 @@ def test_a_configuration_with_names_of_one_s_own_is_a_value_like_any_other():
 def test_what_is_read_of_options_is_known():
     from aejax.config.checks import Watched
 
-    options = Watched(a=1, b=2, c=3)
+    options = Watched(dict(a=1, b=2, c=3))
     assert options["a"] == 1 and options.get("d", 4) == 4 and options.read == {"a", "d"}
     assert dict(**options) == {"a": 1, "b": 2, "c": 3} and options.read == {"a", "b", "c", "d"}

@@ -64,7 +64,10 @@ def test_a_sign_finishes_the_run_which_stays_so_until_it_is_given_more_epochs(sm
 
 def test_what_the_callback_returns_is_checked(small):
     config, dataset = small
-    for returned, message in ((3, "on_epoch returned 3"), ({"a": "b"}, "no number")):
+    for returned, message in (
+        (3, "on_epoch returned 3"),
+        ({"a": "b"}, "returned 'b' for the figure a; it must be a number"),
+    ):
         with pytest.raises(InputError, match=message):
             fit(config, dataset=dataset, progress=False, on_epoch=lambda run, returned=returned: returned)
 
