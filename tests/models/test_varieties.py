@@ -2,12 +2,12 @@
 
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
 from aejax import Config, InputError, Model, Training, fit, load, load_config
 from aejax.evaluation.measures import code_measures
+from runs import leaves
 
 VARIATIONAL = {"model.kind": "variational", "loss.pixels": "sum"}
 VARIETIES = {
@@ -19,10 +19,6 @@ VARIETIES = {
     "top-k": {"model.code_size": 40, "model.top_k": 3},
     "rate": {"loss.sparsity": "rate", "model.code_activation": "sigmoid", "coefficients.rate_penalty": 0.01},
 }
-
-
-def leaves(run):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
 
 
 @pytest.mark.bits

@@ -3,7 +3,6 @@ import logging
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,22 +11,11 @@ from aejax.config.grid import field_path, grid, parse_values
 from aejax.sweeps import comparison, members
 from aejax.sweeps.sweep import fitting
 from aejax.training import loop
+from runs import leaves, same, without_clock
 
 AXES = {"training.seed": range(2), "coefficients.l1": [0.0, 0.1]}
 CONFIG = Path(__file__).parents[2] / "configs" / "digits.py"
 NAMES = ["seed-0_l1-0", "seed-0_l1-0.1", "seed-1_l1-0", "seed-1_l1-0.1"]
-
-
-def leaves(run):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
-
-
-def same(run, other):
-    return all(np.array_equal(a, b) for a, b in zip(leaves(run), leaves(other), strict=True))
-
-
-def without_clock(lines):
-    return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
 
 
 @pytest.fixture(scope="module")

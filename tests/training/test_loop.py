@@ -6,23 +6,15 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 import aejax
 from aejax import Config, Dataset, Diverged, InputError, Interrupted, fit, load
 from aejax.training import loop
+from runs import leaves, without_clock
 
 TRAIN = Path(__file__).parents[2] / "experiments" / "train.py"
-
-
-def leaves(run):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
-
-
-def without_clock(lines):
-    return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
 
 
 @pytest.fixture(scope="module")

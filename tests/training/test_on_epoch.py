@@ -5,24 +5,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
 import aejax
 from aejax import InputError, Interrupted, fit, load
-
-
-def leaves(run):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]
-
-
-def same(run, other):
-    return all(np.array_equal(a, b) for a, b in zip(leaves(run), leaves(other), strict=True))
-
-
-def without_clock(lines):
-    return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+from runs import same, without_clock
 
 
 def test_the_callback_gets_the_model_so_far_and_its_figures_are_recorded(small, tmp_path):
