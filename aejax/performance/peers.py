@@ -103,7 +103,8 @@ def comparable(config: Config) -> str | None:
     dense = not (model.channels or model.spatial_code or model.tied or model.top_k) and model.decoder_hidden is None
     relu = model.activation == "relu" and model.code_activation is None and model.dtype == "float32"
     loss = config.loss.reconstruction == "bce" and config.loss.sparsity == "l1" and weights.l1 == 0
-    optimizer = config.training.optimizer == "adam" and config.training.clip_norm is None
+    training = config.training
+    optimizer = training.optimizer == "adam" and training.clip_norm is None and training.average is None
     if not (dense and relu and loss and optimizer and config.corruption.kind == "none"):
         return None
     if model.kind == "variational":

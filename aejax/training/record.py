@@ -47,7 +47,7 @@ class Record:
     ) -> None:
         self.workdir = workdir
         self.lines: list[dict[str, Any]] = []
-        self.longer = False
+        self.longer = self._changed = False
         self._description = description
         self._members = members
         self._writes = writes and workdir is not None
@@ -60,7 +60,7 @@ class Record:
             workdir.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(workdir)
             if (workdir / "config.json").exists():
-                self.longer = _require_same_run(workdir, description)
+                self.longer, self._changed = _require_same_run(workdir, description)
             elif (workdir / "checkpoints").exists():
                 raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
             else:
@@ -90,6 +90,7 @@ class Record:
             return
         if self.longer:
             self.lines = [{name: value for name, value in line.items() if name != "finish"} for line in self.lines]
+        if self._changed:
             self._describe()
         (self.workdir / "summary.json").unlink(missing_ok=True)
         write(self.workdir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in self.lines))
@@ -274,8 +275,12 @@ def _is_longer(description: dict[str, Any], saved: dict[str, Any]) -> bool:
     return description["training"]["epochs"] > saved["training"]["epochs"]
 
 
-def _require_same_run(workdir: Path, description: dict[str, Any]) -> bool:
-    """Refuse what is not the run in a workdir; returns whether it is to be trained for more epochs than before."""
+def _require_same_run(workdir: Path, description: dict[str, Any]) -> tuple[bool, bool]:
+    """Refuse what is not the run in a workdir.
+
+    Returns:
+        whether it is to be trained for more epochs than before, and whether its configuration changes at all.
+    """
     saved = read_description(workdir)
     config = config_of(description)
     differences = config.differences(config_of(saved))
@@ -307,7 +312,7 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> bool:
         logging.getLogger("aejax").warning(
             "%s was begun with jax %s and goes on with %s: equal to rounding, not bit for bit", workdir, before, now
         )
-    return longer
+    return longer, bool(differences)
 
 
 def require_same_files(workdir: Path, saved: dict[str, Any], config: Config) -> None:

@@ -77,6 +77,17 @@ def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tm
 
 
 @pytest.mark.bits
+def test_another_patience_is_recorded(small, tmp_path):
+    config, dataset = small
+    config = config.replace({"training.epochs": 80, "training.patience": 1, "coefficients.learning_rate": 0.05})
+    first = fit(config, tmp_path, dataset=dataset, progress=False)
+    patient = config.replace({"training.patience": 3})
+    run = fit(patient, tmp_path, dataset=dataset, progress=False)
+    assert first.summary["epochs"] < run.summary["epochs"] and load(tmp_path).config == patient
+    assert same(run, fit(patient, dataset=dataset, progress=False))
+
+
+@pytest.mark.bits
 def test_a_finished_run_is_trained_longer_where_its_schedule_allows(small, tmp_path):
     config, dataset = small
     fit(config, tmp_path / "run", dataset=dataset, progress=False)
