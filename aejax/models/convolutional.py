@@ -8,6 +8,7 @@ went in.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -20,11 +21,8 @@ _SIDE = 3
 
 def convolve(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """Float32[B, H, W, C] by [3, 3, C, F] → [B, ⌈H/stride⌉, ⌈W/stride⌉, F]; zeros beyond the borders."""
-    return (
-        _convolve_on_cpu(images, kernel, stride)
-        if jax.default_backend() == "cpu"
-        else _convolve(images, kernel, stride)
-    )
+    cpu, default = (functools.partial(each, stride=stride) for each in (_convolve_on_cpu, _convolve))
+    return jax.lax.platform_dependent(images, kernel, cpu=cpu, default=default)
 
 
 def _convolve(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:

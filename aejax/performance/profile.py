@@ -79,7 +79,8 @@ def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) ->
     with jax.profiler.trace(str(folder)):
         jax.block_until_ready(programs.train(state, count))
     newest = max(Path(folder).rglob("*.xplane.pb"), key=lambda file: file.stat().st_mtime)
-    return operations(newest, describe(programs.text(count)))
+    training = next(iter(programs.compiled(count).values()))
+    return operations(newest, describe(training.text()))
 
 
 def operations(trace: Path, described: Mapping[str, Described]) -> list[Operation]:

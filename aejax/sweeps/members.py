@@ -49,8 +49,8 @@ class Members(Single):
         )
         self.failures: dict[str, str] = {}
 
-    def driver(self, config: Config) -> Driver:
-        return MemberDriver(config, len(self.names))
+    def driver(self, config: Config, available: Sequence[jax.Device] | None = None) -> Driver:
+        return MemberDriver(config, len(self.names), available)
 
     def init(self, steps: Steps) -> TrainState:
         return jax.vmap(steps.init, out_axes=MEMBER_AXES)(self.values[1])
@@ -104,10 +104,10 @@ class MemberDriver(Driver):
     Where they do not share them evenly, the last member is computed several times, and stays one in the state.
     """
 
-    def __init__(self, config: Config, members: int) -> None:
+    def __init__(self, config: Config, members: int, available: Sequence[jax.Device] | None = None) -> None:
         if jax.process_count() > 1:
             raise InputError("hosts.coordinator is set; a sweep runs in one process: start one on each host, by seeds")
-        super().__init__(config.devices, 0)
+        super().__init__(config.devices, 0, available)
         self.axis, self.batch_axis, self.by_example, self._parallel = None, None, self.replicated, "jit"
         self._members = members
         self._padding = -members % len(self.devices)
@@ -122,7 +122,7 @@ class MemberDriver(Driver):
     ) -> Program:
         inputs, outputs = (*axes[0], None), axes[1]
         # A processor core gains nothing from many members at a time, whose states leave its cache.
-        in_turn = self.devices[0].platform in IN_TURN
+        in_turn = self.platform in IN_TURN
         each = -(-self._members // len(self.devices))  # on every device
         mapped = jax.shard_map(
             _in_turn(program, each, inputs, outputs) if in_turn else jax.vmap(program, inputs, outputs),
@@ -141,7 +141,7 @@ class MemberDriver(Driver):
             donate_argnums=(0,) if donate else (),
             out_shardings=jax.tree.map(self._sharding, outputs, is_leaf=_is_axis),
         )
-        program = Program.of(compiled.lower(*arguments), on_one_core=in_turn and len(self.devices) > 1)
+        program = Program.of(compiled.lower(*arguments), self.platform, on_one_core=in_turn and len(self.devices) > 1)
         return program._replace(flops=program.flops * (each if in_turn else 1))
 
     def _sharding(self, axis: int | None) -> NamedSharding:

@@ -226,6 +226,7 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
         if members / devices * plenty < room:
             return members
         programs = build_programs(steps, config, driver, state, dataset, many.values)
-        needs.append(programs.memory(steps_in_epoch) + 2 * own)  # a state to be saved, and one that is being saved
+        largest = max(sum(each.memory.values()) for each in programs.compiled(steps_in_epoch).values())
+        needs.append(largest + 2 * own)  # a state to be saved, and one that is being saved
     one, two = needs
     return max(1, min(members, devices * int((room - (2 * one - two)) / max(1.0, two - one))))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -118,27 +118,33 @@ class Program(NamedTuple):
     Attributes:
         call: its arguments → its results.
         flops: floating-point operations, a loop's body counted once; 0 where the compiler does not tell.
-        memory: bytes on each device, arguments and results included; 0 where the compiler does not tell.
+        memory: bytes on each device by their use, for `sum`: arguments, results that take no argument's place, and
+            temporaries; empty where the compiler does not tell.
         text: () → the operations it consists of (HLO); empty where the compiler does not tell.
     """
 
     call: Callable
     flops: float
-    memory: float
+    memory: Mapping[str, int]
     text: Callable[[], str]
 
     @staticmethod
-    def of(lowered: jax.stages.Lowered, *, on_one_core: bool = False) -> Program:
-        """Compile what JAX has lowered; `on_one_core` keeps a device that is a core from using the others."""
-        compiled = lowered.compile(compiler_options=_compiler_options(on_one_core))
+    def of(lowered: jax.stages.Lowered, platform: str, *, on_one_core: bool = False) -> Program:
+        """Compile what JAX has lowered for a platform; `on_one_core` keeps a device that is a core from the others."""
+        compiled = lowered.compile(compiler_options=_compiler_options(platform, on_one_core))
         return Program(compiled, _flops(compiled), _memory(compiled), compiled.as_text)
 
 
 class Driver:
     """The devices of a run and what they are driven by.
 
+    Args:
+        available: the devices to choose from; None takes those that are there. For devices that are not there (of a
+            topology) programs are compiled and not called, and arrays are described and not placed.
+
     Attributes:
         devices: the devices in use, of all processes.
+        platform: their kind: cpu, gpu or tpu.
         axis: name of the axis for `lax.pmean` and `lax.psum`; None under `jit`, where the compiler sees whole arrays.
         batch_axis: the same, and None also where there is one device, which has the whole batch.
         replicated: the sharding of an array that is whole on every device.
@@ -149,8 +155,9 @@ class Driver:
         InputError: there are fewer devices than asked for, or they do not divide the batch.
     """
 
-    def __init__(self, config: Devices, batch_size: int) -> None:
-        available = jax.devices()
+    def __init__(self, config: Devices, batch_size: int, available: Sequence[jax.Device] | None = None) -> None:
+        self._are_there = available is None
+        available = jax.devices() if available is None else available
         count = config.count or len(available)
         if count > len(available):
             raise InputError(f"devices.count is {count}; there are {len(available)} devices")
@@ -166,6 +173,7 @@ class Driver:
                 f"training.batch_size is {batch_size}, which {count} devices do not divide; {sizes} would do"
             )
         self.devices = available[:count]
+        self.platform = self.devices[0].platform
         self.axis = None if config.parallel == "jit" else AXIS
         self.batch_axis = self.axis if count > 1 else None
         self._parallel = config.parallel
@@ -184,6 +192,8 @@ class Driver:
 
     def replicate(self, tree: Any) -> Any:
         """A copy of every array, the same in every process, on every device."""
+        if not self._are_there:
+            return abstract(tree, self.replicated)
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(self.replicated, np.asarray(array), np.shape(array)),
             tree,
@@ -240,8 +250,8 @@ class Driver:
             ranks = np.arange(len(self._mesh.local_devices))
             if jax.process_count() > 1:
                 # Compiled ahead, it would not take the ranks of this process alone; its results know of no other.
-                return Program(lambda *arguments: self._of_all_processes(mapped(ranks, *arguments)), 0.0, 0.0, str)
-            compiled = Program.of(mapped.lower(ranks, *jax.tree.map(self._stacked, arguments, spread)))
+                return Program(lambda *arguments: self._of_all_processes(mapped(ranks, *arguments)), 0.0, {}, str)
+            compiled = Program.of(mapped.lower(ranks, *jax.tree.map(self._stacked, arguments, spread)), self.platform)
             return compiled._replace(call=lambda *arguments: compiled.call(ranks, *arguments))
         if self._parallel == "shard_map":
             # check_vma=False: with it, gradients of replicated parameters would come out summed, not local.
@@ -249,7 +259,7 @@ class Driver:
             whole = jax.shard_map(whole, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
         donated = (0,) if donate else ()
         lowered = jax.jit(whole, donate_argnums=donated, out_shardings=self.replicated).lower(*arguments)
-        return Program.of(lowered)
+        return Program.of(lowered, self.platform)
 
     def _stacked(self, leaf: Any, is_spread: bool) -> Any:
         """The same leaf as pmap takes it: the shares of this process one above the other."""
@@ -277,22 +287,25 @@ def abstract(tree: Any, sharding: Any) -> Any:
     return jax.tree.map(lying, sharding, tree)
 
 
-def _memory(compiled: Any) -> float:
+def _memory(compiled: Any) -> dict[str, int]:
     found = compiled.memory_analysis()
     if found is None:
-        return 0.0
-    sizes = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    return float(sizes - found.alias_size_in_bytes)
+        return {}
+    return {
+        "arguments": int(found.argument_size_in_bytes),
+        "results": int(found.output_size_in_bytes - found.alias_size_in_bytes),
+        "temporaries": int(found.temp_size_in_bytes),
+    }
 
 
 @functools.cache
-def _compiler_options(on_one_core: bool) -> dict[str, Any]:
-    """On CPU, of these options those that this version of XLA knows.
+def _compiler_options(platform: str, on_one_core: bool) -> dict[str, Any]:
+    """For a processor, of these options those that this version of XLA knows.
 
     Matrix products by Eigen, where XLA has another library for them that is slower at these sizes; vectors as wide
     as the processor has them, where XLA would take half of 512 bits; and on one core, no operation cut in parts.
     """
-    if jax.default_backend() != "cpu":
+    if platform != "cpu":
         return {}
     wanted = {
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",

@@ -25,21 +25,19 @@ class Programs(NamedTuple):
     """What the loop calls; `train` is compiled once for each number of steps.
 
     Attributes:
+        compiled: steps → the programs that train so many and evaluate, by name; what trains comes first.
         flops: steps → the floating-point operations of each of so many, for which it compiles `train`.
         train: (state, steps) → (state, terms), so many steps on within one epoch; the state is donated, each term is
             float32[steps], or of a sweep's members float32[steps, members].
         evaluate: state → sums over the test images, for `summarize`.
         snapshot: state → a copy, for use after the state itself has been donated.
-        memory: steps → bytes that these programs need on each device, one at a time, their arguments included.
-        text: steps → the operations that `train` consists of (HLO).
     """
 
+    compiled: Callable[[int], dict[str, Program]]
     flops: Callable[[int], float]
     train: Callable[[TrainState, int], tuple[TrainState, Terms]]
     evaluate: Callable[[TrainState], dict[str, Any]]
     snapshot: Callable[[TrainState], TrainState]
-    memory: Callable[[int], float]
-    text: Callable[[int], str]
 
 
 def build_programs(
@@ -113,15 +111,19 @@ def build_programs(
         arguments, axes = (evaluated, last_batch, values), ((MEMBER_AXES, None, 0), 1)
         return driver.compile(evaluate_rest, *arguments, axes=axes, shared=lambda *_: None)
 
-    lengths = in_batches.lengths(batches) if batches else []
-    evaluations = [functools.partial(compiled_evaluate, length) for length in lengths] + [compiled_rest] * (rest > 0)
+    def compiled(count: int) -> dict[str, Program]:
+        return trains(count) | evaluates()
+
+    def trains(count: int) -> dict[str, Program]:
+        return {f"train {length} steps": compiled_train(length) for length in reversed(train_images.lengths(count))}
+
+    def evaluates() -> dict[str, Program]:
+        lengths = in_batches.lengths(batches) if batches else []
+        programs = {f"evaluate {length} batches": compiled_evaluate(length) for length in lengths}
+        return programs | ({"evaluate the rest": compiled_rest()} if rest else {})
 
     def flops(count: int) -> float:
-        return max(compiled_train(length).flops for length in train_images.lengths(count))
-
-    def memory(count: int) -> float:
-        programs = [compiled_train(length) for length in train_images.lengths(count)]
-        return max(program.memory for program in programs + [compiled() for compiled in evaluations])
+        return max(program.flops for program in trains(count).values())
 
     def run_train(state: TrainState, count: int) -> tuple[TrainState, Terms]:
         terms = []
@@ -148,13 +150,8 @@ def build_programs(
     def join(parts: list[Any]) -> Any:
         return parts[0] if len(parts) == 1 else concatenate(parts)
 
-    for compiled in evaluations:
-        compiled()
-
-    def text(count: int) -> str:
-        return compiled_train(max(train_images.lengths(count))).text()
-
-    return Programs(flops, run_train, run_evaluate, driver.copy, memory, text)
+    evaluates()
+    return Programs(compiled, flops, run_train, run_evaluate, driver.copy)
 
 
 def _wait_for_all_but_two(parts: list[Any]) -> None:
