@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aejax.config import Training
 from aejax.models.randomness import Key, stream
+
+_ROUNDS_PER_BIT = 6
+"""of the number of things: beyond what its authors need for an order that nobody tells from a random one"""
 
 
 def steps_per_epoch(training: Training, examples: int) -> int:
@@ -29,17 +31,30 @@ def epoch_order(training: Training, examples: int, epoch: jax.Array, seed: int |
 
 
 def permutation(key: Key, count: int) -> jax.Array:
-    """A random order of `count` things: int32[count].
+    """A random order of `count` things: int32[count], without sorting them.
 
-    Things are sorted by 32 random bits each; two that have the same (few will) keep the order of their indices. The
-    bits come in parts, the lower ones first, each beside the place where a thing stands: numbers are sorted five times
-    as fast as pairs, which on a processor would take 5 % of an epoch.
+    This is the swap-or-not shuffle (Hoang, Morris and Rogaway 2012), a bijection whose every place is computed alone.
+    Each round pairs all places at random, x with offset - x, and every pair swaps or not by a bit of its own.
     """
-    place_bits = (count - 1).bit_length()
-    places = order = jnp.arange(count, dtype=jnp.uint32)
-    for random in jax.random.bits(key, (math.ceil(32 / (32 - place_bits)), count)):
-        order = order[jnp.sort(random << place_bits | places) & (2**place_bits - 1)]
-    return order.astype(jnp.int32)
+    rounds = _ROUNDS_PER_BIT * max(8, count.bit_length())
+    offsets, masks = jax.random.bits(key, (2, rounds))
+    offsets = offsets % np.uint32(count)
+
+    def swap_or_not(index: jax.Array, places: jax.Array) -> jax.Array:
+        offset = offsets[index]
+        partners = jnp.where(places > offset, offset + np.uint32(count) - places, offset - places)
+        pair = jnp.maximum(places, partners) ^ masks[index]
+        return jnp.where(_mixed(pair) >> 31 == 0, places, partners)
+
+    places = jnp.arange(count, dtype=jnp.uint32)
+    return jax.lax.fori_loop(0, rounds, swap_or_not, places, unroll=_ROUNDS_PER_BIT).astype(jnp.int32)
+
+
+def _mixed(bits: jax.Array) -> jax.Array:
+    """uint32 → uint32 whose every bit depends on all (the finalizer of MurmurHash3)."""
+    bits = (bits ^ bits >> 16) * np.uint32(0x85EBCA6B)
+    bits = (bits ^ bits >> 13) * np.uint32(0xC2B2AE35)
+    return bits ^ bits >> 16
 
 
 def in_turn(steps: int, batch_size: int) -> jax.Array:
