@@ -9,19 +9,19 @@ from aejax.models import randomness
 from aejax.models.randomness import Key
 
 
-def gaussian(keys: Key, pixels: jax.Array, strength: jax.Array) -> jax.Array:
+def gaussian(key: Key, examples: jax.Array, pixels: jax.Array, strength: jax.Array) -> jax.Array:
     """Add normal noise of standard deviation `strength` and clip to [0, 1]."""
-    return jnp.clip(pixels + strength * randomness.normal(keys, pixels.shape[1]), 0, 1)
+    return jnp.clip(pixels + strength * randomness.normal(key, pixels.shape[1], examples), 0, 1)
 
 
-def masking(keys: Key, pixels: jax.Array, strength: jax.Array) -> jax.Array:
+def masking(key: Key, examples: jax.Array, pixels: jax.Array, strength: jax.Array) -> jax.Array:
     """Set each pixel to 0 with probability `strength` (Vincent et al. 2010)."""
-    return jnp.where(randomness.uniform(keys, pixels.shape[1]) < strength, 0, pixels)
+    return jnp.where(randomness.uniform(key, pixels.shape[1], examples) < strength, 0, pixels)
 
 
-def salt_and_pepper(keys: Key, pixels: jax.Array, strength: jax.Array) -> jax.Array:
+def salt_and_pepper(key: Key, examples: jax.Array, pixels: jax.Array, strength: jax.Array) -> jax.Array:
     """Set each pixel to 0 or 1, evenly, with probability `strength` (Vincent et al. 2010)."""
-    draw = randomness.uniform(keys, pixels.shape[1])
+    draw = randomness.uniform(key, pixels.shape[1], examples)
     return jnp.where(draw < strength / 2, 0, jnp.where(draw < strength, 1, pixels))
 
 
@@ -32,7 +32,7 @@ def corrupt(kind: str, key: Key, examples: jax.Array, images: jax.Array, strengt
     """Corrupt a batch.
 
     Args:
-        kind: a name in `CORRUPTIONS`, each a function of keys [B] and pixels float32[B, D]; or "none".
+        kind: a name in `CORRUPTIONS`, each a function of key, examples and pixels float32[B, D]; or "none".
         key: of this step.
         examples: int32[B], the index of each image in its dataset; with `key` it determines the noise.
         images: float32[B, H, W, C] in [0, 1].
@@ -41,7 +41,9 @@ def corrupt(kind: str, key: Key, examples: jax.Array, images: jax.Array, strengt
     if kind == "none":
         return images
     flat = images.reshape(len(images), -1)  # a last axis of one channel would keep the compiler from vectorising
-    return CORRUPTIONS[kind](randomness.per_example(key, examples), flat, strength).reshape(images.shape)
+    corrupted = CORRUPTIONS[kind](key, examples, flat, strength)
+    # Drawn once: else the compiler for a TPU does so within each of the products that read it.
+    return jax.lax.optimization_barrier(corrupted).reshape(images.shape)
 
 
 def binarize(key: Key, examples: jax.Array, images: jax.Array) -> jax.Array:
@@ -53,5 +55,5 @@ def binarize(key: Key, examples: jax.Array, images: jax.Array) -> jax.Array:
         images: float32[B, H, W, C] in [0, 1].
     """
     flat = images.reshape(len(images), -1)
-    draw = randomness.uniform(randomness.per_example(key, examples), flat.shape[1])
-    return (draw < flat).astype(jnp.float32).reshape(images.shape)
+    draw = randomness.uniform(key, flat.shape[1], examples)
+    return jax.lax.optimization_barrier((draw < flat).astype(jnp.float32)).reshape(images.shape)  # as above

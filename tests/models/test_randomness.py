@@ -11,8 +11,11 @@ def test_the_generator_is_the_one_of_jax():
     counter = jnp.arange(1000, dtype=jnp.uint32)
     for seed in (0, 1, 12345):
         key = jax.random.key_data(jax.random.key(seed))
-        ours = randomness.threefry_2x32(key[0], key[1], counter[:500], counter[500:])
+        ours = randomness.threefry_2x32(key[0], key[1], counter[:500], counter[500:], rounds=20)
         assert np.array_equal(jnp.concatenate(ours), threefry_2x32(key, counter))
+    zero = jnp.uint32(0)
+    known = randomness.threefry_2x32(zero, zero, zero, zero, rounds=13)  # of its authors' known answers
+    assert [int(word) for word in known] == [0x9D1C5EC6, 0x8BD50731]
 
 
 def test_uniform_and_normal_have_their_moments():
@@ -31,11 +34,26 @@ def test_uniform_and_normal_have_their_moments():
     assert np.abs(rows - np.eye(20)).max() < 0.25
 
 
-def test_the_cosine_is_one():
-    bits = np.random.default_rng(0).integers(0, 2**32, 10_000, dtype=np.uint32)
-    bits[:3] = 0, 2**31, 2**32 - 1
-    angle = bits.astype(np.int32) * (np.pi / 2**31)
-    assert np.allclose(randomness._cosine(jnp.asarray(bits)), np.cos(angle), atol=2e-7)
+def test_cosine_and_sine_are_of_angles_all_around_the_circle():
+    bits = np.random.default_rng(0).integers(0, 2**32, 100_000, dtype=np.uint32)
+    bits[:4] = 0, 2**29, 2**31, 2**32 - 1
+    cosine, sine = (np.asarray(each, np.float64) for each in randomness._on_the_circle(jnp.asarray(bits)))
+    assert np.abs(np.hypot(cosine, sine) - 1).max() < 4e-7
+    angles = np.arctan2(sine, cosine)
+    assert stats.kstest(angles, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
+    first = (bits << np.uint32(2)).astype(np.int32) * (np.pi / 4 / 2**31)  # before it is turned
+    smaller = np.minimum(np.abs(cosine), np.abs(sine))
+    assert np.abs(smaller - np.abs(np.sin(first))).max() < 2e-7
+
+
+def test_one_key_and_rows_give_each_row_its_own_numbers():
+    key, rows = randomness.stream(3, "test"), jnp.array([5, 0, 70_000])
+    for draw in (randomness.uniform, randomness.normal):
+        drawn = draw(key, 21, rows)
+        assert drawn.shape == (3, 21) and len(np.unique(drawn)) == 63
+        assert np.array_equal(drawn[1:2], draw(key, 21, rows[1:2]))
+    correlation = np.corrcoef(np.asarray(randomness.normal(key, 784, jnp.arange(400))).T)
+    assert np.abs(correlation - np.eye(784)).max() < 6 / 20  # of two numbers of a pair as of any others
 
 
 def test_the_logarithm_is_one():
