@@ -131,21 +131,34 @@ def _cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def _cross_entropy_forward(logits: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # One exponential serves the value and its gradient, sigmoid(logits) - images. The sum of log(1 + e) over a few
-    # pixels is one logarithm of their product, which is at most 2 to the power of their number.
+    # One exponential serves the value and its gradient, sigmoid(logits) - images.
     e = jnp.exp(-jnp.abs(logits))
-    pixels = logits.shape[-1]
-    few = max(number for number in range(1, _PIXELS_PER_LOGARITHM + 1) if pixels % number == 0)
-    factors = jnp.split(1 + e, few, axis=-1)
-    others = jnp.split(jnp.maximum(logits, 0) - images * logits, few, axis=-1)
-    nats = jnp.log(functools.reduce(jnp.multiply, factors)) + functools.reduce(jnp.add, others)
-    # A matrix product, since XLA on CPU takes the logarithms within a sum one by one.
-    mean = nats @ jnp.full(nats.shape[-1], 1 / pixels, nats.dtype)
+    others = jnp.maximum(logits, 0) - images * logits
+    mean = jax.lax.platform_dependent(e, others, cpu=_mean_on_cpu, default=_mean)
     return mean, jnp.where(logits >= 0, 1, e) / (1 + e) - images
 
 
+def _mean(e: jax.Array, others: jax.Array) -> jax.Array:
+    """Of log(1 + e) + others, over the last axis."""
+    return (jnp.log(1 + e) + others).mean(axis=-1)
+
+
+def _mean_on_cpu(e: jax.Array, others: jax.Array) -> jax.Array:
+    """The same with fewer logarithms, which take most of the time there.
+
+    The sum of log(1 + e) over a few pixels is one logarithm of their product, at most 2 to the power of their number.
+    """
+    pixels = e.shape[-1]
+    few = max(number for number in range(1, _PIXELS_PER_LOGARITHM + 1) if pixels % number == 0)
+    factors, rest = jnp.split(1 + e, few, axis=-1), jnp.split(others, few, axis=-1)
+    nats = jnp.log(functools.reduce(jnp.multiply, factors)) + functools.reduce(jnp.add, rest)
+    # A matrix product, since XLA takes the logarithms within a sum one by one.
+    return nats @ jnp.full(nats.shape[-1], 1 / pixels, nats.dtype)
+
+
 def _cross_entropy_backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None]:
-    return cotangent[..., None] / gradient.shape[-1] * gradient, None
+    # Computed once: else the compiler for a TPU does so within both of the products that read it.
+    return jax.lax.optimization_barrier(cotangent[..., None] / gradient.shape[-1] * gradient), None
 
 
 _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
