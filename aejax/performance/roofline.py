@@ -60,7 +60,7 @@ def step_cost(config: Config, image_shape: ImageShape) -> Cost:
     steps, size = build_steps(config, image_shape), config.training.batch_size
     batch = Batch(jnp.zeros((size, *image_shape), jnp.uint8), jnp.arange(size, dtype=jnp.int32))
     coefficients = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
-    compiled = jax.jit(steps.train).lower(jax.eval_shape(steps.init), batch, coefficients).compile()
+    compiled = jax.jit(steps.alone).lower(jax.eval_shape(steps.init), batch, coefficients).compile()
     costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
     return Cost(costs.get("flops", 0.0) / size, costs.get("bytes accessed", 0.0) / size, int(held))

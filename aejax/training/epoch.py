@@ -16,7 +16,7 @@ from aejax.data import Dataset
 from aejax.training.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.training.devices import Driver, Program
 from aejax.training.placement import place
-from aejax.training.step import MEMBER_AXES, Batch, Steps, Terms, TrainState, for_evaluation
+from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation
 
 _EVALUATION_BATCH = 1000
 
@@ -73,11 +73,23 @@ def build_programs(
         labels = None if test_labels is None else test_labels[last]
         last_batch = driver.replicate(Batch(np.asarray(dataset.test[last]), last, labels))
 
-    def train(state: TrainState, images: Any, values: tuple[Any, ...], order: Any) -> tuple[TrainState, Terms]:
-        def step(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
-            return steps.train(state, batch, *values)
+    def train(
+        count: int, state: TrainState, images: Any, values: tuple[Any, ...], order: Any
+    ) -> tuple[TrainState, Terms]:
+        names: list[str] = []
 
-        return train_images.scan(step, state, images, order)
+        def step(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, jax.Array]:
+            state, terms = steps.train(state, batch, at)
+            names[:] = terms
+            return state, jnp.stack(list(terms.values()))  # one array to write to in every turn, and not several
+
+        # Of all steps of the epoch, and then of these, so that each is computed alike however training is cut.
+        first = state.step % in_epoch
+        every = jax.vmap(lambda step: steps.at(step, *values))(state.step - first + jnp.arange(in_epoch))
+        every = jax.lax.optimization_barrier(every)
+        at = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), every)
+        state, terms = train_images.scan(step, state, images, order, at)
+        return state, dict(zip(names, terms.T, strict=True))
 
     def sums_of(state: TrainState, batch: Batch, values: tuple[Any, ...], shared: bool) -> dict[str, Any]:
         # Else the compiler would merge the gathering of resident images with what follows, and round otherwise.
@@ -88,7 +100,7 @@ def build_programs(
         }
 
     def evaluate(state: TrainState, images: Any, values: tuple[Any, ...], order: Any) -> dict[str, Any]:
-        sums = in_batches.scan(lambda _, batch: (None, sums_of(state, batch, values, True)), None, images, order)[1]
+        sums = in_batches.scan(lambda _, batch, __: (None, sums_of(state, batch, values, True)), None, images, order)[1]
         return sums if driver.axis is None else jax.lax.psum(sums, driver.axis)
 
     def evaluate_rest(state: TrainState, batch: Batch, values: tuple[Any, ...], _: None) -> dict[str, Any]:
@@ -98,7 +110,11 @@ def build_programs(
     def compiled_train(count: int) -> Program:
         arguments, axes = (state, train_images.like(count), values), ((MEMBER_AXES, None, 0), (MEMBER_AXES, 1))
         return driver.compile(
-            train, *arguments, donate=True, axes=axes, shared=lambda state, *_: train_images.order(state.step, count)
+            functools.partial(train, count),
+            *arguments,
+            donate=True,
+            axes=axes,
+            shared=lambda state, *_: train_images.order(state.step, count),
         )
 
     @functools.cache

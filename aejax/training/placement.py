@@ -27,7 +27,8 @@ BLOCK_BYTES = 2**24
 Order = Callable[[Any], jax.Array]
 """epoch → the examples of its steps, int32[steps, batch_size]"""
 
-Step = Callable[[Any, Batch], tuple[Any, Any]]
+Step = Callable[[Any, Batch, Any], tuple[Any, Any]]
+"""(carry, batch, at) → (carry, result), `at` being this step's part of what `scan` is given for each"""
 
 
 class Block(NamedTuple):
@@ -42,9 +43,11 @@ class Block(NamedTuple):
 
 
 def _scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, batches: Any) -> tuple[Any, Any]:
-    """`lax.scan`, compiled as a loop of which the compiler knows neither the length nor the batch of any turn.
+    """`lax.scan`, compiled as a loop whatever its length.
 
-    Else it would take a loop of one turn apart, and round otherwise: where training is cut must not show in its result.
+    The compiler would take a loop of one turn apart, and round otherwise: where training is cut must not show in its
+    result. So of one turn it is told neither the length nor which batch it takes. Of more it knows the length: a GPU
+    would else ask the host after every turn.
     """
 
     def batch(index: Any) -> Any:
@@ -59,7 +62,8 @@ def _scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, batches: Any)
     several = jax.tree.map(_several, batches)
     one = jax.eval_shape(step, carry, batch(0))[1]
     results = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), one)
-    return jax.lax.fori_loop(0, jax.lax.optimization_barrier(count), turn, (carry, results))
+    turns = jax.lax.optimization_barrier(count) if count == 1 else count
+    return jax.lax.fori_loop(0, turns, turn, (carry, results))
 
 
 def _several(rows: jax.Array) -> jax.Array:
@@ -81,7 +85,9 @@ class Resident:
         self, driver: Driver, images: np.ndarray, labels: np.ndarray | None, order: Order, in_epoch: int
     ) -> None:
         self._driver, self._order, self._in_epoch = driver, order, in_epoch
-        self._data = driver.replicate((images, labels))
+        self._shape = images.shape[1:]
+        # One axis of pixels: a compiler would lay images of three axes out anew at every call.
+        self._data = driver.replicate((images.reshape(len(images), -1), labels))
 
     def lengths(self, count: int) -> list[int]:
         """How many steps the parts have in which `count` steps are computed, each length once."""
@@ -102,18 +108,17 @@ class Resident:
         """Within a program: what `scan` needs to know of the order of `count` steps from step `first` on."""
         return jax.lax.dynamic_slice_in_dim(self._order(first // self._in_epoch), first % self._in_epoch, count)
 
-    def scan(self, step: Step, carry: Any, data: Any, order: Any) -> tuple[Any, Any]:
-        """Within a program: `lax.scan` of a step over the batches of a part."""
+    def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
+        """Within a program: `lax.scan` of a step over the batches of a part, and what each step is given beside."""
         images, labels = data
-        flat = images.reshape(len(images), -1)  # rows of one axis are gathered faster than images of three
 
-        def with_batch(carry: Any, examples: jax.Array) -> tuple[Any, Any]:
-            examples = self._driver.share(examples)
-            rows = flat.at[examples].get(mode="clip").reshape(-1, *images.shape[1:])
+        def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
+            examples = self._driver.share(turn[0])
+            rows = images.at[examples].get(mode="clip").reshape(-1, *self._shape)
             classes = None if labels is None else labels.at[examples].get(mode="clip")
-            return step(carry, Batch(rows, examples, classes))
+            return step(carry, Batch(rows, examples, classes), turn[1])
 
-        return _scan(with_batch, carry, order)
+        return _scan(with_batch, carry, (order, at))
 
 
 class Streamed:
@@ -166,17 +171,17 @@ class Streamed:
     def order(self, first: Any, count: int) -> None:
         return None  # a block says which examples it has
 
-    def scan(self, step: Step, carry: Any, data: Block, order: None) -> tuple[Any, Any]:
+    def scan(self, step: Step, carry: Any, data: Block, order: None, at: Any = None) -> tuple[Any, Any]:
         steps, *shape = data.images.shape
         flat = _several(data.images.reshape(steps, shape[0], -1))
 
-        def with_batch(carry: Any, batch: tuple[jax.Array, jax.Array, jax.Array | None]) -> tuple[Any, Any]:
-            index, examples, labels = batch
+        def with_batch(carry: Any, turn: tuple[jax.Array, jax.Array, jax.Array | None, Any]) -> tuple[Any, Any]:
+            index, examples, labels, at = turn
             # Gathered as above: a slice would be read again, byte by byte, by each operation on the images.
             images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
-            return step(carry, Batch(images, *jax.tree.map(self._driver.share, (examples, labels))))
+            return step(carry, Batch(images, *jax.tree.map(self._driver.share, (examples, labels))), at)
 
-        return _scan(with_batch, carry, (jnp.arange(steps), data.examples, data.labels))
+        return _scan(with_batch, carry, (jnp.arange(steps), data.examples, data.labels, at))
 
     def _read_ahead(self, first: int) -> Iterator[Block]:
         import grain  # takes a second, which resident images do without

@@ -20,6 +20,7 @@ from aejax.config.checks import is_own
 from aejax.config.files import write, write_json
 from aejax.config.user_files import digests, named, sources
 from aejax.data import Dataset
+from aejax.models.randomness import DRAWS
 
 _SECTIONS = tuple(Config().to_dict())
 _SUMMARIES = (("train", "test", "code"), ("members",))  # of one model, and of a sweep's
@@ -183,6 +184,7 @@ def describe(config: Config, dataset: Dataset) -> dict[str, Any]:
             "fingerprint": dataset.fingerprint,
             **({} if labels is None else {"labels": labels}),
         },
+        "draws": DRAWS,
         **describe_machine(),
     }
 
@@ -311,6 +313,12 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> tuple[bool,
     if before != now:
         logging.getLogger("aejax").warning(
             "%s was begun with jax %s and goes on with %s: equal to rounding, not bit for bit", workdir, before, now
+        )
+    if saved.get("draws", 1) != DRAWS:
+        logging.getLogger("aejax").warning(
+            "%s was begun by a version of aejax that draws other noise and orders from a seed, and goes on with this "
+            "one's: as good, but not what either would have made alone",
+            workdir,
         )
     return longer, bool(differences)
 

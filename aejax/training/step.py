@@ -59,6 +59,21 @@ class Batch(NamedTuple):
     """int32[B], the classes, where they are known"""
 
 
+class At(NamedTuple):
+    """What depends on the number of a train step alone, so that it can be computed for all steps of an epoch at once."""
+
+    coefficients: dict[str, jax.Array]
+    """schedules included"""
+    keys: dict[str, jax.Array]
+    """the key's data, uint32[2], of each stream of `_STREAMS`"""
+    scalars: dict[str, jax.Array]
+    """the optimizer's"""
+
+
+_STREAMS = ("binarization", "corruption", "code")
+"""of what is drawn in a step"""
+
+
 class Steps(NamedTuple):
     """The pure functions that a configuration compiles to.
 
@@ -66,8 +81,9 @@ class Steps(NamedTuple):
 
     Attributes:
         init: (seed) → TrainState.
-        train: (state, batch, coefficients, seed) → (state, terms), terms being means over the batch; the model's own
-            metrics are among them, and no part of "total".
+        at: (step, coefficients, seed) → At.
+        train: (state, batch, at) → (state, terms), terms being means over the batch; the model's own metrics are among
+            them, and no part of "total".
         evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]);
             what is drawn for an image (binarization, corruption, code) is always the same, and no state changes.
             `shared=False` where each device has the whole batch.
@@ -75,9 +91,14 @@ class Steps(NamedTuple):
     """
 
     init: Callable[..., TrainState]
-    train: Callable[..., tuple[TrainState, Terms]]
+    at: Callable[..., At]
+    train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]]
     evaluate: Callable[..., tuple[Terms, jax.Array]]
     model: Callable[[TrainState], Autoencoder]
+
+    def alone(self, state: TrainState, batch: Batch, *values: Any) -> tuple[TrainState, Terms]:
+        """A train step by itself; `values` are what `at` takes after the step."""
+        return self.train(state, batch, self.at(state.step, *values))
 
 
 def build_steps(
@@ -138,30 +159,34 @@ def build_steps(
         require_read(config, watched.read)
         return terms, metrics, output.codes, kept(variables_of(model), state.extra)
 
-    def train(
-        state: TrainState, batch: Batch, coefficients: Coefficients, seed: Seed = configured
-    ) -> tuple[TrainState, Terms]:
-        coefficients = {
-            name: value * schedules[name](state.step) if name in schedules else value
+    def at(step: jax.Array, coefficients: Coefficients, seed: Seed = configured) -> At:
+        scheduled = {
+            name: jnp.float32(value * schedules[name](step) if name in schedules else value)
             for name, value in coefficients.items()
         }
+        keys = {name: jax.random.key_data(jax.random.fold_in(stream(seed, name), step)) for name in _STREAMS}
+        return At(scheduled, keys, optimizer.scalars(step))
 
+    def train(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, Terms]:
         def key(name: str) -> Key:
-            return jax.random.fold_in(stream(seed, name), state.step)
+            return jax.random.wrap_key_data(at.keys[name])
 
         def loss(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
             context = Context(training=True, axis=axis)
-            terms, metrics, _, extra = example_terms(params, state, batch, coefficients, key, context)
-            means = {name: term.mean() for name, term in {**terms, **metrics}.items()}
-            return means["total"], (means, extra)
+            terms, metrics, _, extra = example_terms(params, state, batch, at.coefficients, key, context)
+            return terms["total"].mean(), ({**terms, **metrics}, extra)
 
         gradients, (terms, extra) = jax.grad(loss, has_aux=True)(state.params)
+        # The means by one reduction of all terms; else each is one, and some of them pass over all pixels once more.
+        names, each = list(terms), jax.lax.optimization_barrier(list(terms.values()))
+        each = jnp.stack([jnp.broadcast_to(term, terms["total"].shape) for term in each])
+        terms = dict(zip(names, each.mean(axis=1), strict=True))
         if axis is not None:
             # One exchange and not one for each array: on CPU each makes the devices wait for each other.
             flat, apart = ravel_pytree((gradients, terms, _floats(extra)))
             gradients, terms, means = apart(jax.lax.pmean(flat, axis))
             extra = jax.tree.map(lambda leaf, mean: leaf if mean is None else mean, extra, means, is_leaf=_is_none)
-        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, coefficients)
+        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, at.coefficients, at.scalars)
         averaged = state.average
         if averaged is not None:
             averaged = jax.tree.map(lambda mean, param: average * mean + (1 - average) * param, averaged, params)
@@ -180,7 +205,7 @@ def build_steps(
         merged.eval()
         return merged
 
-    return Steps(init, train, evaluate, model)
+    return Steps(init, at, train, evaluate, model)
 
 
 def inputs(
@@ -241,7 +266,7 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     examples = jax.ShapeDtypeStruct((size,), jnp.int32)
     batch = Batch(images, examples, None if dataset.train_labels is None else examples)
     coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.traced}
-    traced = jax.vmap(steps.train, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
+    traced = jax.vmap(steps.alone, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
     jax.eval_shape(traced, state, batch, coefficients)
 
 

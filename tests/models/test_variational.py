@@ -104,7 +104,7 @@ def test_beta_warms_up_and_binarization_is_of_input_and_target(small):
     steps = build_steps(config.replace({"data.binarize": False}), dataset.image_shape, 10)
     weights = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
     batch, state = Batch(jnp.asarray(grey[:16]), jnp.arange(16)), steps.init()
-    train = jax.jit(steps.train)
+    train = jax.jit(steps.alone)
     kl = [train(state._replace(step=jnp.int32(step)), batch, weights)[1]["kl"] for step in (0, 10, 20, 99)]
     assert kl[0] == 0 and np.allclose(np.array(kl[1:]) / kl[2], [0.5, 1, 1], rtol=1e-5)
     run = fit(config, dataset=type(dataset)("grey", grey, grey[:23]), progress=False)

@@ -67,7 +67,7 @@ def test_state_is_trained_and_evaluation_does_not_change_it(own):
         state = steps.init()
         batch = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
         coefficients = {key: jnp.float32(value) for key, value in configs[name].traced.items()}
-        after, _ = steps.train(state, batch, coefficients)
+        after, _ = steps.alone(state, batch, coefficients)
         moved = {
             path[-1].key
             for (path, old), new in zip(
@@ -120,9 +120,9 @@ def test_the_optimizer_gets_the_rate_and_the_decay_of_the_step(own):
     state = steps.init()
     batch = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
     coefficients = {key: jnp.float32(value) for key, value in config.traced.items()}
-    frozen, _ = steps.train(state, batch, coefficients)  # the rate rises from 0
+    frozen, _ = steps.alone(state, batch, coefficients)  # the rate rises from 0
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (frozen.params, state.params)), strict=True))
-    after, _ = steps.train(frozen, batch, coefficients)
+    after, _ = steps.alone(frozen, batch, coefficients)
 
     def total(params):
         terms, _ = steps.evaluate(frozen._replace(params=params), batch, coefficients)
@@ -143,8 +143,8 @@ def test_weight_decay_and_average_are_what_they_say(small):
     plain = build_steps(config.replace({"training.optimizer": "adam", "coefficients.weight_decay": 0.0}), (6, 5, 1))
     state, batch = steps.init(), Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
     coefficients = {key: jnp.float32(value) for key, value in config.traced.items()}
-    after, _ = steps.train(state, batch, coefficients)
-    without, _ = plain.train(plain.init(), batch, coefficients)
+    after, _ = steps.alone(state, batch, coefficients)
+    without, _ = plain.alone(plain.init(), batch, coefficients)
     for ours, adam, before, kept in zip(
         *map(jax.tree.leaves, (after.params, without.params, state.params, after.average)), strict=True
     ):

@@ -23,7 +23,7 @@ def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gra
     config, dataset = small
     steps = build_steps(config, dataset.image_shape)
     state = steps.init()
-    after, terms = steps.train(state, batch_of(dataset), coefficients(config))
+    after, terms = steps.alone(state, batch_of(dataset), coefficients(config))
 
     def total(params):
         terms, _ = steps.evaluate(state._replace(params=params), batch_of(dataset), coefficients(config))
@@ -41,13 +41,13 @@ def test_a_penalty_enters_the_total_and_its_gradient(small):
     config, dataset = small
     steps = build_steps(config, dataset.image_shape)
     weighted = coefficients(config) | {"l1": jnp.float32(0.7)}
-    _, terms = steps.train(steps.init(), batch_of(dataset), weighted)
+    _, terms = steps.alone(steps.init(), batch_of(dataset), weighted)
     _, codes = steps.evaluate(steps.init(), batch_of(dataset), weighted)
     assert np.isclose(terms["l1"], 0.7 * np.abs(codes).sum(axis=1).mean(), rtol=1e-5)
     assert np.isclose(terms["total"], terms["reconstruction"] + terms["l1"], rtol=1e-6)
     state = steps.init()
     for _ in range(40):
-        state, _ = steps.train(state, batch_of(dataset), weighted)
+        state, _ = steps.alone(state, batch_of(dataset), weighted)
     _, shrunk = steps.evaluate(state, batch_of(dataset), weighted)
     assert jnp.abs(shrunk).sum() < 0.2 * jnp.abs(codes).sum()
 
@@ -55,7 +55,7 @@ def test_a_penalty_enters_the_total_and_its_gradient(small):
 def test_another_value_of_a_coefficient_compiles_nothing(small):
     config, dataset = small
     steps = build_steps(config, dataset.image_shape)
-    train = jax.jit(steps.train)
+    train = jax.jit(steps.alone)
     state = jax.jit(steps.init)()
     for rate in (1e-3, 1e-2, 0.5):
         state, _ = train(state, batch_of(dataset), coefficients(config) | {"learning_rate": jnp.float32(rate)})
@@ -67,8 +67,8 @@ def test_noise_is_fresh_at_every_step_and_fixed_in_evaluation(small):
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.5})
     steps = build_steps(config, dataset.image_shape)
     state, frozen = steps.init(), coefficients(config) | {"learning_rate": jnp.float32(0)}
-    state, first = steps.train(state, batch_of(dataset), frozen)
-    _, second = steps.train(state, batch_of(dataset), frozen)
+    state, first = steps.alone(state, batch_of(dataset), frozen)
+    _, second = steps.alone(state, batch_of(dataset), frozen)
     assert first["total"] != second["total"]
     once, _ = steps.evaluate(state, batch_of(dataset), frozen)
     again, _ = steps.evaluate(state, batch_of(dataset), frozen)
@@ -81,7 +81,7 @@ def test_clipping_bounds_the_gradient_that_adam_sees(small):
     config, dataset = small
     config = config.replace({"training.clip_norm": 1e-3})
     steps = build_steps(config, dataset.image_shape)
-    after, _ = steps.train(steps.init(), batch_of(dataset), coefficients(config))
+    after, _ = steps.alone(steps.init(), batch_of(dataset), coefficients(config))
     first_moment = flat(after.opt_state[1].mu) / (1 - 0.9)
     assert np.isclose(np.linalg.norm(first_moment), 1e-3, rtol=1e-4)
 
