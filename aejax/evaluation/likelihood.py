@@ -53,16 +53,21 @@ def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int =
         samples: per image.
         seed: of the samples; they depend on the place of an image in `images`.
     """
-    graphdef, state = nnx.split(model)
-    batch = min(_IMAGES, len(images))
-    chunk = int(np.clip(_FLOATS // (batch * images[0].size), 1, samples))
-    compiled = jax.jit(functools.partial(_batch, graphdef, samples, chunk, seed))
+    compiled, batch = estimator(model, len(images), images[0].size, samples, seed)
+    state = nnx.split(model)[1]
     examples = np.arange(len(images), dtype=np.int32)
     starts = range(0, len(images), batch)
     parts = [compiled(state, images[start : start + batch], examples[start : start + batch]) for start in starts]
     parts = jax.device_get(parts)
     *figures, means, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Likelihood(*(figure.astype(np.float64) for figure in figures), means, spread)
+
+
+def estimator(model: Variational, count: int, pixels: int, samples: int, seed: int = 0) -> tuple[Any, int]:
+    """A jitted function (state of the model, images [B, H, W, C], examples [B]) → Likelihood; and the B it is for."""
+    batch = min(_IMAGES, count)
+    chunk = int(np.clip(_FLOATS // (batch * pixels), 1, samples))
+    return jax.jit(functools.partial(_batch, nnx.split(model)[0], samples, chunk, seed)), batch
 
 
 def _batch(

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax.config import AejaxError, Config, InputError
-from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, Steps, TrainState
+from aejax.training import AXIS, MEMBER_AXES, Absent, Driver, Program, Single, Steps, TrainState
 
 IN_TURN = ("cpu",)
 """kinds of devices each of which trains its members one after another within the program, not all at every step"""
@@ -49,8 +49,8 @@ class Members(Single):
         )
         self.failures: dict[str, str] = {}
 
-    def driver(self, config: Config, available: Sequence[jax.Device] | None = None) -> Driver:
-        return MemberDriver(config, len(self.names), available)
+    def driver(self, config: Config, absent: Absent | None = None) -> Driver:
+        return MemberDriver(config, len(self.names), absent)
 
     def init(self, steps: Steps) -> TrainState:
         return jax.vmap(steps.init, out_axes=MEMBER_AXES)(self.values[1])
@@ -104,10 +104,10 @@ class MemberDriver(Driver):
     Where they do not share them evenly, the last member is computed several times, and stays one in the state.
     """
 
-    def __init__(self, config: Config, members: int, available: Sequence[jax.Device] | None = None) -> None:
+    def __init__(self, config: Config, members: int, absent: Absent | None = None) -> None:
         if jax.process_count() > 1:
             raise InputError("hosts.coordinator is set; a sweep runs in one process: start one on each host, by seeds")
-        super().__init__(config.devices, 0, available)
+        super().__init__(config.devices, 0, absent)
         self.axis, self.batch_axis, self.by_example, self._parallel = None, None, self.replicated, "jit"
         self._members = members
         self._padding = -members % len(self.devices)
@@ -141,7 +141,7 @@ class MemberDriver(Driver):
             donate_argnums=(0,) if donate else (),
             out_shardings=jax.tree.map(self._sharding, outputs, is_leaf=_is_axis),
         )
-        program = Program.of(compiled.lower(*arguments), self.platform, on_one_core=in_turn and len(self.devices) > 1)
+        program = self.compiled(compiled.lower(*arguments), on_one_core=in_turn and len(self.devices) > 1)
         return program._replace(flops=program.flops * (each if in_turn else 1))
 
     def _sharding(self, axis: int | None) -> NamedSharding:

@@ -15,7 +15,7 @@ checkpoint.py  record.py  interrupt.py   what a run leaves behind; signals
 
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, best, restore, whole
-from aejax.training.devices import AXIS, Driver, PeerLost, Program, abstract, is_first, local
+from aejax.training.devices import AXIS, Absent, Driver, PeerLost, Program, abstract, is_first, local
 from aejax.training.epoch import build_programs
 from aejax.training.interrupt import Interrupted
 from aejax.training.loop import Diverged, Finish, Trained, train

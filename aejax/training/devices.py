@@ -130,17 +130,29 @@ class Program(NamedTuple):
 
     @staticmethod
     def of(lowered: jax.stages.Lowered, platform: str, *, on_one_core: bool = False) -> Program:
-        """Compile what JAX has lowered for a platform; `on_one_core` keeps a device that is a core from the others."""
+        """Compile what JAX has lowered for a platform."""
         compiled = lowered.compile(compiler_options=_compiler_options(platform, on_one_core))
         return Program(compiled, _flops(compiled), _memory(compiled), compiled.as_text)
+
+
+class Absent(NamedTuple):
+    """Devices that are not there.
+
+    Attributes:
+        devices: of a topology (`jax.experimental.topologies`).
+        compiled: is told of each program as soon as it is compiled for them.
+    """
+
+    devices: Sequence[jax.Device]
+    compiled: Callable[[Program], None]
 
 
 class Driver:
     """The devices of a run and what they are driven by.
 
     Args:
-        available: the devices to choose from; None takes those that are there. For devices that are not there (of a
-            topology) programs are compiled and not called, and arrays are described and not placed.
+        absent: devices that are not there, to be used in place of those that are: programs are compiled for them and
+            not called, and arrays are described and not placed.
 
     Attributes:
         devices: the devices in use, of all processes.
@@ -155,9 +167,9 @@ class Driver:
         InputError: there are fewer devices than asked for, or they do not divide the batch.
     """
 
-    def __init__(self, config: Devices, batch_size: int, available: Sequence[jax.Device] | None = None) -> None:
-        self._are_there = available is None
-        available = jax.devices() if available is None else available
+    def __init__(self, config: Devices, batch_size: int, absent: Absent | None = None) -> None:
+        self._absent = absent
+        available = jax.devices() if absent is None else absent.devices
         count = config.count or len(available)
         if count > len(available):
             raise InputError(f"devices.count is {count}; there are {len(available)} devices")
@@ -192,7 +204,7 @@ class Driver:
 
     def replicate(self, tree: Any) -> Any:
         """A copy of every array, the same in every process, on every device."""
-        if not self._are_there:
+        if self._absent is not None:
             return abstract(tree, self.replicated)
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(self.replicated, np.asarray(array), np.shape(array)),
@@ -251,7 +263,7 @@ class Driver:
             if jax.process_count() > 1:
                 # Compiled ahead, it would not take the ranks of this process alone; its results know of no other.
                 return Program(lambda *arguments: self._of_all_processes(mapped(ranks, *arguments)), 0.0, {}, str)
-            compiled = Program.of(mapped.lower(ranks, *jax.tree.map(self._stacked, arguments, spread)), self.platform)
+            compiled = self.compiled(mapped.lower(ranks, *jax.tree.map(self._stacked, arguments, spread)))
             return compiled._replace(call=lambda *arguments: compiled.call(ranks, *arguments))
         if self._parallel == "shard_map":
             # check_vma=False: with it, gradients of replicated parameters would come out summed, not local.
@@ -259,7 +271,14 @@ class Driver:
             whole = jax.shard_map(whole, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
         donated = (0,) if donate else ()
         lowered = jax.jit(whole, donate_argnums=donated, out_shardings=self.replicated).lower(*arguments)
-        return Program.of(lowered, self.platform)
+        return self.compiled(lowered)
+
+    def compiled(self, lowered: jax.stages.Lowered, *, on_one_core: bool = False) -> Program:
+        """Compile what JAX has lowered for these devices; `on_one_core` keeps one that is a core from the others."""
+        program = Program.of(lowered, self.platform, on_one_core=on_one_core)
+        if self._absent is not None:
+            self._absent.compiled(program)
+        return program
 
     def _stacked(self, leaf: Any, is_spread: bool) -> Any:
         """The same leaf as pmap takes it: the shares of this process one above the other."""

@@ -24,6 +24,9 @@ from aejax.training.step import Batch, TrainState
 BLOCK_BYTES = 2**24
 """images in a block, unless a batch has more; about five blocks are in memory: read ahead, sent, in use"""
 
+_LANES = 128
+"""numbers in a row of a TPU's vector"""
+
 Order = Callable[[Any], jax.Array]
 """epoch → the examples of its steps, int32[steps, batch_size]"""
 
@@ -86,8 +89,12 @@ class Resident:
     ) -> None:
         self._driver, self._order, self._in_epoch = driver, order, in_epoch
         self._shape = images.shape[1:]
-        # One axis of pixels: a compiler would lay images of three axes out anew at every call.
-        self._data = driver.replicate((images.reshape(len(images), -1), labels))
+        # One axis of pixels: a compiler would lay images of three axes out anew at every call. For a TPU, rows of whole
+        # vectors: else it has the first pixels of all images side by side, and would transpose them at every call.
+        rows = images.reshape(len(images), -1)
+        if driver.platform == "tpu":
+            rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _LANES)))
+        self._data = driver.replicate((rows, labels))
 
     def lengths(self, count: int) -> list[int]:
         """How many steps the parts have in which `count` steps are computed, each length once."""
@@ -111,10 +118,14 @@ class Resident:
     def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
         """Within a program: `lax.scan` of a step over the batches of a part, and what each step is given beside."""
         images, labels = data
+        if self._driver.platform == "tpu" and images.dtype == jnp.uint8:
+            # The same images, as an array of this program: the compiler keeps such in the chip's own memory where they
+            # fit, where it would gather each batch of its arguments from far away.
+            images = images ^ jax.lax.optimization_barrier(jnp.zeros((), images.dtype))
 
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
             examples = self._driver.share(turn[0])
-            rows = images.at[examples].get(mode="clip").reshape(-1, *self._shape)
+            rows = images.at[examples].get(mode="clip")[:, : math.prod(self._shape)].reshape(-1, *self._shape)
             classes = None if labels is None else labels.at[examples].get(mode="clip")
             return step(carry, Batch(rows, examples, classes), turn[1])
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
-
 from aejax.config import AejaxError, Config
-from aejax.training.devices import Driver, local
+from aejax.training.devices import Absent, Driver, local
 from aejax.training.step import Steps, TrainState
 
 
@@ -27,9 +25,9 @@ class Single:
     description: Mapping[str, Any] = {}
     values: tuple[Any, ...] | None = None
 
-    def driver(self, config: Config, available: Sequence[jax.Device] | None = None) -> Driver:
-        """The devices that it is trained on, of those that are `available` (see `Driver`)."""
-        return Driver(config.devices, config.training.batch_size, available)
+    def driver(self, config: Config, absent: Absent | None = None) -> Driver:
+        """The devices that it is trained on."""
+        return Driver(config.devices, config.training.batch_size, absent)
 
     def init(self, steps: Steps) -> TrainState:
         """A fresh state; to be traced."""

@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 
 
 class At(NamedTuple):
-    """What depends on the number of a train step alone, so that it can be computed for all steps of an epoch at once."""
+    """What depends on the number of a train step alone, so that all of an epoch's can be computed at once."""
 
     coefficients: dict[str, jax.Array]
     """schedules included"""

@@ -42,6 +42,15 @@ def test_all_orders_are_as_likely():
     assert len(counts) == 24 and stats.chisquare(counts).pvalue > 1e-3
 
 
+def test_neighbours_do_not_stay_together():
+    orders = np.asarray(jax.vmap(permutation, (0, None))(jax.random.split(jax.random.key(2), 20_000), 100))
+    together = (np.abs(np.diff(orders, axis=1)) == 1).sum()
+    expected = orders[:, 1:].size * 2 / 100
+    assert abs(together - expected) < 4 * expected**0.5
+    there = np.stack([np.bincount(place, minlength=100) for place in orders.T])
+    assert stats.chisquare(there, axis=None).pvalue > 1e-3  # every thing in every place as often
+
+
 def test_no_bit_of_a_place_shows_where_a_thing_was():
     count = 2**13
     moved = np.asarray(permutation(jax.random.key(0), count)) ^ np.arange(count)

@@ -1,0 +1,140 @@
+"""Accelerators that programs can be compiled for where there is none: what the compilers need to know of them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jax.experimental import topologies
+
+from aejax.config import InputError
+
+
+class Target(NamedTuple):
+    """One or several devices of a kind.
+
+    Attributes:
+        platform: tpu or gpu.
+        topology: what `topologies.get_topology_desc` takes; of a GPU its description.
+        memory: bytes of a device.
+        package: what has to be installed, as it is imported.
+        rates: dtype → of a TPU, floating-point operations of the matrix units of one core in a cycle; of a GPU, the
+            most of its matrix units in a second (float32: TF32, where there is that).
+    """
+
+    platform: str
+    topology: Mapping[str, Any]
+    memory: int
+    package: str
+    rates: Mapping[str, float]
+
+
+def _tpu(name: str, memory: int, rate: float, **topology: Any) -> Target:
+    # A float32 product at default precision is one of bfloat16.
+    kind = {"topology_name": name, **topology}
+    return Target("tpu", kind, memory * 2**30, "libtpu", {"float32": rate, "bfloat16": rate})
+
+
+def _gpu(name: str, rates: Mapping[str, float], **described: Any) -> Target:
+    return Target("gpu", {"name": name, **described}, described["memory"], "jax_plugins.xla_cuda13", rates)
+
+
+TARGETS = {
+    "v5e-1": _tpu("v5e:1x1", 16, 2**17, chips_per_host_bounds=(1, 1, 1)),
+    "v5e-4": _tpu("v5e:2x2", 16, 2**17),
+    "v5p-4": _tpu("v5p:2x2x1", 95, 2**17),
+    "v6e-1": _tpu("v6e:1x1", 32, 2**19, chips_per_host_bounds=(1, 1, 1)),
+    "h100": _gpu(
+        "NVIDIA H100 80GB HBM3", {"float32": 494e12, "bfloat16": 989e12}, capability=(9, 0), cores=132,
+        float_units=128, shared=233_472, shared_by_block=232_448, threads=2048, cache=50 * 2**20, clock=1.98,
+        bandwidth=3_352_320_000_000, memory=84_942_979_072,
+    ),
+    "a100": _gpu(
+        "NVIDIA A100-SXM4-40GB", {"float32": 156e12, "bfloat16": 312e12}, capability=(8, 0), cores=108,
+        float_units=64, shared=167_936, shared_by_block=166_912, threads=2048, cache=40 * 2**20, clock=1.41,
+        bandwidth=1_555_200_000_000, memory=42_331_013_120,
+    ),
+    "t4": _gpu(
+        "Tesla T4", {"float32": 8.1e12, "bfloat16": 8.1e12}, capability=(7, 5), cores=40,
+        float_units=64, shared=65_536, shared_by_block=65_536, threads=1024, cache=4 * 2**20, clock=1.59,
+        bandwidth=320_064_000_000, memory=15_642_329_088,
+    ),
+}  # fmt: skip
+"""by the names that `benchmark.py --compile-for` takes"""
+
+
+def require_compilable(name: str) -> Target:
+    """The target of this name.
+
+    Raises:
+        InputError: there is none, or what compiles for it is not installed.
+    """
+    if name not in TARGETS:
+        raise InputError(f"compile-for has {name}; there are {', '.join(TARGETS)}")
+    target = TARGETS[name]
+    try:
+        found = importlib.util.find_spec(target.package) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise InputError(
+            f"nothing that compiles for {name} is installed ({target.package} is missing); run it by "
+            "uv run --group compile experiments/benchmark.py"
+        )
+    return target
+
+
+def environment(target: Target, dump: Path) -> dict[str, str]:
+    """What a process that compiles for a target is started with; the compiler writes what it made to the folder."""
+    common = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    if target.platform == "gpu":
+        return common | {"XLA_FLAGS": f"--xla_dump_to={dump} --xla_dump_hlo_as_text"}
+    return common | {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_WORKER_ID": "0",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-1",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={dump} --xla_jf_dump_llo_text=true --xla_jf_emit_annotations=true "
+        "--xla_jf_dump_llo_pass_label_regex=.*final_bundles.*",
+    }
+
+
+def devices(target: Target) -> list[jax.Device]:
+    """Its devices, which programs can be compiled for and not run on."""
+    if target.platform == "tpu":
+        return topologies.get_topology_desc(platform="tpu", **target.topology).devices
+    described = topologies.get_topology_desc(
+        "gpu", "cuda", target_config=_description(**target.topology), topology="1x1x1"
+    )
+    return described.devices
+
+
+def _description(
+    name: str, capability: tuple[int, int], cores: int, float_units: int, shared: int, shared_by_block: int,
+    threads: int, cache: int, clock: float, bandwidth: int, memory: int,
+) -> str:  # fmt: skip
+    """A GPU as XLA's `GpuTargetConfigProto`. Without versions of its libraries, products would not become graphs."""
+    features = "feature_extension: ACCELERATED_FEATURES" if capability >= (9, 0) else ""
+    return f"""
+        gpu_device_info {{
+          name: "{name}" device_vendor: "NVIDIA Corporation" device_address_bits: 64
+          cuda_compute_capability {{ major: {capability[0]} minor: {capability[1]} {features} }}
+          core_count: {cores} fpus_per_core: {float_units} clock_rate_ghz: {clock}
+          memory_bandwidth: {bandwidth} device_memory_size: {memory} l2_cache_size: {cache}
+          threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: {threads}
+          shared_memory_per_block: 49152 shared_memory_per_core: {shared}
+          shared_memory_per_block_optin: {shared_by_block}
+          registers_per_core_limit: 65536 registers_per_block_limit: 65536
+          block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+          thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
+          driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0"
+          dnn_version: "9.12.0"
+        }}
+        platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 }}
+        runtime_version: {{ major: 13 }} device_description_str: "{name}"
+    """
