@@ -1,7 +1,11 @@
-"""Images per second of the compiled program, against the device's floors and, where asked for, other programs."""
+"""Images per second of the compiled program, against the device's floors and, where asked for, other programs.
+
+Or what the compilers make of it for accelerators that are not there.
+"""
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +13,10 @@ from typing import Literal
 
 import aejax
 import peers
-from aejax.config import command_line, environment
+from aejax.config import command_line, environment, files
 
 _ROOT = Path(__file__).parents[1]
+_COMPILED = _ROOT / "experiments" / "results" / "compiled" / "compiled.json"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Arguments(command_line.StudyArguments):
     """measure also the first model's way from the imports to its first step, in processes of its own"""
     workdir: Path = Path("runs", "benchmark")
     """folder for benchmark.json and roofline.png"""
+    compile_for: tuple[str, ...] = ()
+    """accelerators that need not be there: compile for them and measure nothing (v5e-1, v5e-4, v5p-4, v6e-1, h100,
+    a100, t4; uv run --group compile); writes compiled.json"""
     peers_python: Path | None = None
     """an interpreter that has Keras, JAX, Flax, Optax and PyTorch: their programs are timed in turn with ours"""
 
@@ -53,14 +61,20 @@ def main(given: list[str]) -> None:
     for config in configs.values():
         for batch in arguments.batches:
             aejax.require_fit(config.replace({"training.batch_size": batch}), dataset)
-    path = arguments.workdir / "benchmark.json"
+    path = arguments.workdir / ("compiled.json" if arguments.compile_for else "benchmark.json")
     if path.exists():
         raise aejax.InputError(f"{path} is there already; give another --workdir, or remove it")
     command_line.require_workdir(arguments.workdir)
+    command = shlex.join(["experiments/benchmark.py", *given])
+    if arguments.compile_for:
+        _compile(arguments, configs, dataset, command, path)
+        return
     if arguments.sweep:
         environment.spread_over_cores(max(arguments.sweep))
 
-    from aejax.performance import benchmark, report
+    import jax
+
+    from aejax.performance import benchmark, compiled, report
 
     rows = []
     for row in benchmark.measure(
@@ -76,7 +90,8 @@ def main(given: list[str]) -> None:
     ):
         rows.append(row)
         print(f"{row['model']} at batch {row['batch']}: {row['images_per_second']:,.0f} images/s", flush=True)
-    command = shlex.join(["experiments/benchmark.py", *given])
+    if _COMPILED.is_file():
+        compiled.beside(rows, json.loads(_COMPILED.read_text())["rows"], jax.devices()[0].device_kind)
     content = {**report.describe(command, _ROOT, dataset.name), "rows": rows}
     first = next(iter(configs.values()))
     if arguments.scaling:
@@ -87,6 +102,32 @@ def main(given: list[str]) -> None:
         print(f"cold start: {min(content['cold_start_seconds']):.2f} s after the imports, at best")
     report.write(content, arguments.workdir)
     print(f"\n{report.text(content)}\n\n{path}")
+
+
+def _compile(
+    arguments: Arguments, configs: dict[str, aejax.Config], dataset: aejax.Dataset, command: str, path: Path
+) -> None:
+    from aejax.performance import compiled, report
+    from aejax.training.record import versions
+
+    rows = []
+    for row in compiled.rows(
+        arguments.compile_for,
+        configs,
+        dataset,
+        batches=arguments.batches,
+        dtypes=arguments.dtypes,
+        drivers=arguments.drivers,
+        members=arguments.sweep or (1,),
+        placements=arguments.placements,
+    ):
+        rows.append(row)
+        print(f"{row['model']} at batch {row['batch']} for {row['target']}: {row.get('error', 'compiled')}", flush=True)
+    described = {"command": command, "commit": report.commit(_ROOT), "dataset": dataset.name, "versions": versions()}
+    files.write_json(path, {**described, "compilers": compiled.compilers(), "rows": rows})
+    print(f"\n{compiled.table(rows)}\n\n{path}")
+    if failed := [row for row in rows if "error" in row]:
+        raise aejax.InputError(f"{len(failed)} of {len(rows)} do not compile; {path} says why")
 
 
 if __name__ == "__main__":

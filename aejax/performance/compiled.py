@@ -6,6 +6,8 @@ A process of its own compiles for each target, since a compiler is told at its s
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import itertools
 import json
 import math
@@ -24,7 +26,8 @@ from flax import nnx
 
 from aejax.config import AejaxError, Config, InputError
 from aejax.data import Dataset
-from aejax.evaluation import likelihood, tables
+from aejax.evaluation import tables
+from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
 from aejax.models.kinds import model_class
 from aejax.performance import bundles, launches, roofline
@@ -84,6 +87,15 @@ def rows(
                 jobs.append({"named": shown, "config": with_driver.to_dict()})
     for name in targets:
         yield from _rows(name, jobs, dataset)
+
+
+def compilers() -> dict[str, str]:
+    """The versions of what compiles for accelerators, as far as it is installed."""
+    found = {}
+    for name in ("libtpu", "jax-cuda13-pjrt", "nvidia-cuda-nvcc"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _rows(name: str, jobs: list[dict[str, Any]], dataset: Dataset) -> Iterator[dict[str, Any]]:
@@ -177,7 +189,7 @@ def _floor(target: Target, config: Config, flop_per_image: int, count: int, memb
 def _likelihood(config: Config, dataset: Dataset, driver: Driver) -> Program:
     """The estimate of the likelihood, as `evaluate` makes it with 500 samples."""
     model = nnx.eval_shape(lambda: build(config, dataset.image_shape, nnx.Rngs(0)))
-    compiled, batch = likelihood.estimator(model, len(dataset.test), math.prod(dataset.image_shape), samples=500)
+    compiled, batch = estimator(model, len(dataset.test), math.prod(dataset.image_shape), samples=500)
     images = jax.ShapeDtypeStruct((batch, *dataset.image_shape), np.float32)
     examples = jax.ShapeDtypeStruct((batch,), np.int32)
     arguments = abstract((nnx.split(model)[1], images, examples), driver.replicated)
@@ -277,6 +289,18 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
         known = "yes" if train["loop_length"] is not None else "no"
         lines.append([*named, f"{row['memory_bytes'] / 1e6:,.0f}{fits}", known, waits, *_figures(row, train)])
     return tables.markdown([*head, "a step", "over the floor", "outside the loop, of an epoch"], lines)
+
+
+def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
+    """Give each measured row, of one model on one device, what was compiled for a device of this kind as "compiled"."""
+    for row in measured:
+        for other in content:
+            same = all(row[key] == other[key] for key in ("model", "batch", "dtype"))
+            alone = other["members"] == 1 and other["driver"] == "jit" and other["placement"] == "device"
+            if same and alone and other.get("device") == device and other["devices"] == row["devices"]:
+                train = next(iter(other["programs"].values()))
+                unit = "bundles" if "bundles" in train else "launches"
+                row["compiled"] = {unit: train[unit]}
 
 
 def _figures(row: Mapping[str, Any], train: Mapping[str, Any]) -> list[str]:

@@ -41,8 +41,20 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         best = f"{min(each['ratio'] for each in peers.values()):.2f}" if peers else "-"
         rate = tables.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
         figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
-        lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best])
-    return tables.markdown([*head, "peers, images/s", "ours / best peer"], lines)
+        lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best, *_predicted(row, rows)])
+    predicted = ["as compiled for it"] if any("compiled" in row for row in rows) else []
+    return tables.markdown([*head, "peers, images/s", "ours / best peer", *predicted], lines)
+
+
+def _predicted(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the compiler counts for a step, and the time that one of it took; nothing where it is known for no row."""
+    if not any("compiled" in each for each in rows):
+        return []
+    counted = [
+        f"{count:,} {unit}, {1e6 * row['ms_per_step'] / count:,.1f} ns each"
+        for unit, count in row.get("compiled", {}).items()
+    ]
+    return counted or ["-"]
 
 
 def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:

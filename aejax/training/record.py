@@ -191,13 +191,13 @@ def describe(config: Config, dataset: Dataset) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """The versions, the kind of device and the number of processor cores."""
+    return {"versions": versions(), "device": jax.devices()[0].device_kind, "cores": os.cpu_count()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that a result depends on."""
     packages = ("jax", "flax", "optax", "orbax-checkpoint")
-    return {
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
-        "device": jax.devices()[0].device_kind,
-        "cores": os.cpu_count(),
-    }
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
 def config_of(description: dict[str, Any]) -> Config:
