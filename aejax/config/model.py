@@ -52,6 +52,9 @@ class Model:
     """codes that a variational model draws for each image in training"""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """type in which the layers compute; parameters, optimizer and loss are float32 in any case"""
+    precision: Literal["default", "high", "highest"] = "default"
+    """of the products of float32 arrays in training: an accelerator rounds them by default (a TPU to bfloat16, a GPU to
+    TF32); high takes three such products in place of one on a TPU, highest six; a processor rounds nothing"""
     options: Mapping[str, Option] = field(default_factory=Named)
     """numbers, strings or lists, by name, of a class of your own, which reads them when it is built:
     --model.options.NAME"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -67,7 +68,17 @@ def estimator(model: Variational, count: int, pixels: int, samples: int, seed: i
     """A jitted function (state of the model, images [B, H, W, C], examples [B]) → Likelihood; and the B it is for."""
     batch = min(_IMAGES, count)
     chunk = int(np.clip(_FLOATS // (batch * pixels), 1, samples))
-    return jax.jit(functools.partial(_batch, nnx.split(model)[0], samples, chunk, seed)), batch
+    return exact(functools.partial(_batch, nnx.split(model)[0], samples, chunk, seed)), batch
+
+
+def exact(function: Callable) -> Callable:
+    """`jax.jit` with the products of float32 arrays in full: what is measured of a model is no rounding of a device."""
+
+    def in_full(*arguments: Any) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments)
+
+    return jax.jit(in_full)
 
 
 def _batch(

@@ -15,6 +15,7 @@ import numpy as np
 from aejax.config import Config, InputError
 from aejax.config.user_files import replaced
 from aejax.data import Dataset, as_images, require_range
+from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.randomness import per_example, stream
 from aejax.training import (
@@ -112,7 +113,7 @@ class Run:
         if count < 1:
             raise InputError(f"count is {count}; it must be at least 1")
         keys = per_example(stream(seed, "sample"), jnp.arange(count))
-        return self.decode(jax.jit(lambda state, keys: self._steps.model(state).prior(keys))(self._state, keys))
+        return self.decode(exact(lambda state, keys: self._steps.model(state).prior(keys))(self._state, keys))
 
     def interpolate(self, begin: np.ndarray, end: np.ndarray, count: int = 10) -> np.ndarray:
         """Images [N, H, W, C] twice → float32[N, count, H, W, C], decoded along the line from code to code."""
@@ -174,16 +175,16 @@ class Run:
 
     @functools.cached_property
     def _encode(self) -> Callable:
-        return jax.jit(lambda state, images: self._steps.model(state).encode(unit_interval(images)))
+        return exact(lambda state, images: self._steps.model(state).encode(unit_interval(images)))
 
     @functools.cached_property
     def _decode(self) -> Callable:
         edge = {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
-        return jax.jit(lambda state, codes: edge(self._steps.model(state).decode(codes)))
+        return exact(lambda state, codes: edge(self._steps.model(state).decode(codes)))
 
     @functools.cached_property
     def _logits(self) -> Callable:
-        return jax.jit(lambda state, codes: self._steps.model(state).decode(codes))
+        return exact(lambda state, codes: self._steps.model(state).decode(codes))
 
     def _images(self, images: np.ndarray) -> np.ndarray:
         images = as_images(images)

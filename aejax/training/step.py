@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -119,6 +120,8 @@ def build_steps(
     }
     optimizer = build_optimizer(config)
     abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(0)))
+    # By default as JAX is told by the user, jax_default_matmul_precision.
+    chosen = None if config.model.precision == "default" else config.model.precision
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
     generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
     if axis is not None and any(jax.tree.leaves(generators)):
@@ -152,9 +155,10 @@ def build_steps(
         context = context._replace(
             keys=per_example(key("code"), batch.examples), step=state.step, examples=examples, labels=batch.labels
         )
-        output = cast(model(seen, context), jnp.float32)
         watched = Watched(coefficients, "coefficient")
-        terms = model.loss(clean, output, watched, context)
+        with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
+            output = cast(model(seen, context), jnp.float32)
+            terms = model.loss(clean, output, watched, context)
         terms, metrics = weighted_terms(config, terms, output, coefficients)
         require_read(config, watched.read)
         return terms, metrics, output.codes, kept(variables_of(model), state.extra)

@@ -115,3 +115,14 @@ def test_weights_follow_from_the_seed(small):
     other = build_steps(config.replace({"training.seed": 1}), dataset.image_shape).init()
     assert np.array_equal(flat(first.params), flat(again.params))
     assert not np.array_equal(flat(first.params), flat(other.params))
+
+
+def test_precision_reaches_the_products_of_training_and_their_gradients(small):
+    config, dataset = small
+    for precision, wanted in (("default", None), ("highest", "HIGHEST")):
+        steps = build_steps(config.replace({"model.precision": precision}), dataset.image_shape)
+        traced = str(jax.make_jaxpr(steps.alone)(steps.init(), batch_of(dataset), coefficients(config)))
+        products = traced.count("dot_general[")
+        assert products >= 5 and traced.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == (
+            products if wanted else 0
+        )
