@@ -9,21 +9,31 @@ from typing import Any
 
 from aejax.config import command_line
 from aejax.config.files import write
-from aejax.performance import report
+from aejax.performance import compiled, report
 from article import article, beyond
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
+_COMPILED = "compiled", "sweeps", "drivers", "batches"
+_SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
+"""targets and models of the table in the first README"""
 WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md")
 
 
 def tables() -> dict[str, str]:
     """Each table by the name of its two markers, `<!-- name -->` and `<!-- /name -->`."""
+    compiled_rows = {name: _read("compiled", f"{name}.json")["rows"] for name in _COMPILED}
+    later = _read("compiled", "iwae.json")["rows"]
+    before = [row for row in compiled_rows["compiled"] if row["model"] != "iwae"]
+    compiled_rows["compiled"] = [*before, *later]
+    first = [row for row in compiled_rows["compiled"] if row["target"] in _SHOWN[0] and row["model"] in _SHOWN[1]]
     peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
     return {
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
         "benchmark": report.table(peers),
+        "compiled": compiled.overview(first),
+        **{f"compiled {name}": compiled.overview(rows) for name, rows in compiled_rows.items()},
         "beside": report.beside_table(_read("benchmark", "benchmark.json")["rows"]),
     }
 

@@ -78,7 +78,7 @@ _LOG1P_OVER_X = (
 
 
 def _on_the_circle(bits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine of an angle that 32 bits choose all around the circle, to 1e-7.
+    """Cosine and sine of an angle that 32 bits choose all around the circle, to 4e-7.
 
     30 bits choose an angle from -π/4 to π/4, where Taylor's series are short. The other two turn it: one exchanges
     cosine and sine, the other changes the sign of the cosine (that of the sine is either one already).

@@ -123,7 +123,11 @@ class Variational(Autoencoder):
 
     def _decode_each(self, codes: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
         """Codes [B, K, code_size] → logits [B, K, H, W, C]; what was drawn is float32, the layers may be not."""
-        logits = self.decode(codes.reshape(-1, codes.shape[2]).astype(dtype))
+        rows = codes.reshape(-1, codes.shape[2]).astype(dtype)
+        if codes.shape[1] > 1:
+            # Else XLA for GPUs makes rows of codes within the decoder's first product, and fails to compile that.
+            rows = jax.lax.optimization_barrier(rows)
+        logits = self.decode(rows)
         return logits.reshape(*codes.shape[:2], *logits.shape[1:])
 
 

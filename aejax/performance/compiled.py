@@ -291,6 +291,32 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
     return tables.markdown([*head, "a step", "over the floor", "outside the loop, of an epoch"], lines)
 
 
+def overview(content: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table with a column for each target: what a step takes there, and the memory of a device."""
+    targets = list(dict.fromkeys(row["target"] for row in content))
+    what = ("model", "batch", "dtype", "driver", "members")
+    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    for row in content:
+        key = tuple(row[name] for name in what)
+        if "error" in row:
+            cells.setdefault(key, {})[row["target"]] = "does not compile"
+            continue
+        train = next(iter(row["programs"].values()))
+        if "bundles" in train:
+            over = "" if row["floor"] is None else f" ({train['bundles'] / row['floor']:.1f} ×)"
+            step = f"{train['bundles']:,} bundles{over}"
+        else:
+            waits = f", {train['host_waits']} waits" if train["host_waits"] else ""
+            step = f"{train['launches']} launches{waits}"
+        fits = "" if row["fits"] else ", too much"
+        cells.setdefault(key, {})[row["target"]] = f"{step}, {row['memory_bytes'] / 1e6:,.0f} MB{fits}"
+    lines = [[*key, *(cell.get(target, "-") for target in targets)] for key, cell in cells.items()]
+    varied = [place for place in range(len(what)) if len({line[place] for line in lines}) > 1 or place == 0]
+    names = ["model", "batch", "type", "driver", "models"]
+    shown = [[line[place] for place in varied] + line[len(what) :] for line in lines]
+    return tables.markdown([*(names[place] for place in varied), *targets], shown)
+
+
 def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
     """Give each measured row, of one model on one device, what was compiled for a device of this kind as "compiled"."""
     for row in measured:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import IO, Any
@@ -190,8 +191,18 @@ def describe(config: Config, dataset: Dataset) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The versions, the kind of device and the number of processor cores."""
-    return {"versions": versions(), "device": jax.devices()[0].device_kind, "cores": os.cpu_count()}
+    """The versions, the kind of device, and of the processor the number of cores and the bits of its vectors."""
+    device = jax.devices()[0].device_kind
+    return {"versions": versions(), "device": device, "cores": os.cpu_count(), "vector_bits": _vector_bits()}
+
+
+def _vector_bits() -> int | None:
+    """Of the widest vectors of an x86 processor; None where the system does not tell."""
+    try:
+        flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text()))
+    except OSError:
+        return None
+    return next((bits for name, bits in {"avx512f": 512, "avx2": 256, "sse2": 128}.items() if name in flags), None)
 
 
 def versions() -> dict[str, str]:

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def compile_for(targets, configs, **arguments):
         for target in targets:
             require_compilable(target)
     except InputError as missing:
+        if "AEJAX_REQUIRE_COMPILERS" in os.environ:
+            raise
         pytest.skip(str(missing))
     arguments = {"dataset": MNIST, "batches": [256]} | arguments
     with ThreadPoolExecutor() as pool:
@@ -102,12 +105,16 @@ def test_small_models_and_their_images_stay_in_the_chips_own_memory(rows):
 
 
 def test_a_step_takes_no_more_than_the_committed_results_say(rows):
-    committed = json.loads((ROOT / "experiments/results/compiled/compiled.json").read_text())["rows"]
-    for before in committed:
-        if (before["target"], before["model"]) in rows and (before["batch"], before["members"]) == (256, 1):
-            old, new = (row["programs"]["train 234 steps"] for row in (before, rows[before["target"], before["model"]]))
-            for unit in {"bundles", "launches"} & set(old):
-                assert new[unit] <= 1.05 * old[unit], (before["target"], before["model"], unit, new[unit], old[unit])
+    """Who makes a step dearer writes the results anew (experiments/results/README.md) and says why."""
+    committed = {}
+    for name in ("compiled", "iwae"):
+        found = json.loads((ROOT / "experiments/results/compiled" / f"{name}.json").read_text())["rows"]
+        committed |= {(row["target"], row["model"]): row for row in found}
+    assert set(rows) <= set(committed)
+    for key, row in rows.items():
+        old, new = (each["programs"]["train 234 steps"] for each in (committed[key], row))
+        unit = "bundles" if "bundles" in old else "launches"
+        assert new[unit] <= 1.05 * old[unit], (*key, unit, new[unit], old[unit])
 
 
 def test_a_loop_whose_length_is_hidden_is_noticed():
