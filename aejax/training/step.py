@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.flatten_util import ravel_pytree
 
 from aejax.config import Config, InputError, Training
 from aejax.config.checks import Watched
@@ -186,9 +185,7 @@ def build_steps(
         each = jnp.stack([jnp.broadcast_to(term, terms["total"].shape) for term in each])
         terms = dict(zip(names, each.mean(axis=1), strict=True))
         if axis is not None:
-            # One exchange and not one for each array: on CPU each makes the devices wait for each other.
-            flat, apart = ravel_pytree((gradients, terms, _floats(extra)))
-            gradients, terms, means = apart(jax.lax.pmean(flat, axis))
+            gradients, terms, means = jax.lax.pmean((gradients, terms, _floats(extra)), axis)
             extra = jax.tree.map(lambda leaf, mean: leaf if mean is None else mean, extra, means, is_leaf=_is_none)
         params, opt_state = optimizer.update(gradients, state.opt_state, state.params, at.coefficients, at.scalars)
         averaged = state.average

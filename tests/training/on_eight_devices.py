@@ -165,7 +165,8 @@ def test_order_and_noise_are_the_same_bit_for_bit(devices):
     ids=["8-1-8", "8-1-4"],
 )
 def test_a_run_goes_on_with_another_number_of_devices(dataset, tmp_path, monkeypatch, first, second, last):
-    config = MODELS["denoising"].replace({"training.epochs": 3})
+    # With seed 0, rounding decides in the third epoch whether a unit is on for an image (5.7e-6; seeds 1 to 4: 2e-8).
+    config = MODELS["denoising"].replace({"training.epochs": 3, "training.seed": 1})
     whole = fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False)
 
     @contextlib.contextmanager
