@@ -54,6 +54,8 @@ def main(given: list[str]) -> None:
     command_line.require_some(arguments, "models", "batches", "dtypes", "drivers", "placements", "repeats")
     if any(count < 1 for count in arguments.sweep):
         raise aejax.InputError(f"sweep is {arguments.sweep}; give numbers of models of at least 1")
+    if "--compile-for" in split and not arguments.compile_for:
+        raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
     if arguments.peers_python is not None and not arguments.peers_python.is_file():
         raise aejax.InputError(f"there is no interpreter {arguments.peers_python}")
     configs = {model: aejax.load_config(_ROOT / "configs" / "mnist" / f"{model}.py") for model in arguments.models}
