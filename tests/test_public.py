@@ -19,3 +19,9 @@ def test_each_room_s_door_names_its_files():
         door = importlib.import_module(f"aejax.{room.parent.name}")
         for file in room.parent.glob("[!_]*.py"):
             assert file.name in door.__doc__, file
+
+
+def test_nothing_asks_what_the_host_is():
+    """A program may be compiled for a device that is not there: who needs its kind asks the driver, or at lowering."""
+    for file in Path(aejax.__file__).parent.glob("*/*.py"):
+        assert "default_backend" not in file.read_text(encoding="utf-8"), file

@@ -189,7 +189,7 @@ def _row(
 
 def _devices() -> int | None:
     """Of one model: all, but the cores of a processor, which are several only to a sweep, are one."""
-    return 1 if jax.default_backend() == "cpu" else None
+    return 1 if jax.devices()[0].platform == "cpu" else None
 
 
 def in_turn(timed: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:

@@ -68,14 +68,14 @@ def step_cost(config: Config, image_shape: ImageShape) -> Cost:
 
 def matmul_rate(dtype: Any) -> float:
     """FLOP/s of the product of two large square matrices, the fastest of a few."""
-    side = _SIZES[jax.default_backend()][0]
+    side = _SIZES[jax.devices()[0].platform][0]
     matrix = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
     return 2 * side**3 / _fastest(jax.jit(lambda a, b: a @ b), matrix, matrix)
 
 
 def memory_bandwidth() -> float:
     """Bytes/s read and written by y + 2 x of two long vectors, the fastest of a few (McCalpin's triad)."""
-    numbers = _SIZES[jax.default_backend()][1]
+    numbers = _SIZES[jax.devices()[0].platform][1]
     x, y = jnp.ones(numbers), jnp.ones(numbers)
     return 3 * x.nbytes / _fastest(jax.jit(lambda x, y: y + 2 * x), x, y)
 

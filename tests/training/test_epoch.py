@@ -94,3 +94,15 @@ def test_chunks_of_any_length_are_the_whole_bit_for_bit(small, changes, placemen
         assert np.array_equal(np.concatenate([terms[name] for terms in parts]), values)
     for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(whole), strict=True):
         assert np.array_equal(ours, theirs)
+
+
+def test_images_laid_out_for_a_tpu_are_the_same_images(small):
+    config, dataset = small
+    steps = build_steps(config, dataset.image_shape, 5)
+    driver = Driver(config.devices, config.training.batch_size)
+    driver.platform = "tpu"
+    for_tpu = build_programs(steps, config, driver, steps.init(), dataset)
+    ours = programs_of(config, dataset, steps.init(), steps)
+    for laid_out, plain in zip(for_tpu.train(steps.init(), 5), ours.train(steps.init(), 5), strict=True):
+        for first, second in zip(jax.tree.leaves(laid_out), jax.tree.leaves(plain), strict=True):
+            assert np.allclose(first, second, atol=1e-6)
