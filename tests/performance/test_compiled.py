@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aejax import Dataset, InputError, load_config
-from aejax.performance import bundles, compiled, launches
+from aejax.performance import bundles, compiled, launches, report
 from aejax.performance.targets import require_compilable
 
 ROOT = Path(__file__).parents[2]
@@ -124,3 +124,17 @@ def test_a_loop_whose_length_is_hidden_is_noticed():
         train = rows[target, "deep"]["programs"]["train 1 steps"]
         assert train["loop_length"] is None
     assert train["host_waits"] == 1
+
+
+def test_what_was_compiled_for_a_device_stands_beside_what_was_measured_on_it():
+    committed = json.loads((ROOT / "experiments/results/compiled/compiled.json").read_text())["rows"]
+    h100 = next(row["device"] for row in committed if row["target"] == "h100")
+    measured = {
+        "model": "deep", "batch": 256, "dtype": "float32", "devices": 1, "ms_per_step": 0.068, "beside": {},
+        "images_per_second": 3.7e6, "images_per_second_std": 0.0, "share_of_matmul": 0.01,
+    }  # fmt: skip
+    other = measured | {"batch": 7}
+    compiled.beside([measured, other], committed, h100)
+    assert measured["compiled"] == {"launches": 34} and "compiled" not in other
+    shown = report.table([measured, other]).splitlines()
+    assert shown[0].endswith("| as compiled for it |") and shown[2].endswith("| 34 launches, 2,000.0 ns each |")
