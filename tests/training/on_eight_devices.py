@@ -26,7 +26,9 @@ DRIVEN = [
     for parallel in PARALLEL
     for count in (1, 2, 4, 8)
 ]
-SGD = Training(epochs=1, batch_size=32, optimizer="sgd")
+# With seed 0, rounding decides at one step whether a unit is on for an image, which moves the parameters by 6e-6; with
+# seeds 1 to 4 the devices agree to 2e-8.
+SGD = Training(epochs=1, batch_size=32, optimizer="sgd", seed=1)
 MODELS = {  # 20 steps each
     "denoising": Config(
         model=Model((128,), 32),
@@ -165,8 +167,7 @@ def test_order_and_noise_are_the_same_bit_for_bit(devices):
     ids=["8-1-8", "8-1-4"],
 )
 def test_a_run_goes_on_with_another_number_of_devices(dataset, tmp_path, monkeypatch, first, second, last):
-    # With seed 0, rounding decides in the third epoch whether a unit is on for an image (5.7e-6; seeds 1 to 4: 2e-8).
-    config = MODELS["denoising"].replace({"training.epochs": 3, "training.seed": 1})
+    config = MODELS["denoising"].replace({"training.epochs": 3})
     whole = fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False)
 
     @contextlib.contextmanager
