@@ -123,11 +123,11 @@ _NAMED = re.compile(r"--((?:weights|model\.options)\.\w+)(?:=(.*))?")
 
 def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
     """`--batches 32,256` as `--batches 32 256`, for those fields of a dataclass that are lists."""
-    lists = {f"__{field.name}" for field in fields(arguments) if isinstance(field.default, tuple)}
+    lists = {field.name for field in fields(arguments) if isinstance(field.default, tuple)}
     parts, flag = [], ""
     for token in given:
         flag = token if token.startswith("--") else flag
-        parts += token.split(",") if flag.replace("-", "_") in lists and token != flag else [token]
+        parts += token.split(",") if flag[2:].replace("-", "_") in lists and token != flag else [token]
     return parts
 
 

@@ -106,8 +106,8 @@ _ROWS = 8
 def _blocks(keys: Key, size: int, rows: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Two halves of rows of 32 random bits, which side by side have at least `size`: uint32[B, half] twice.
 
-    The generator is JAX's, Threefry-2x32 (Salmon et al. 2011), with 13 rounds, the fewest with which its authors found
-    no flaw; JAX takes the 20 that they recommend where speed matters less.
+    The generator is JAX's, Threefry-2x32 (Salmon et al. 2011), with 13 rounds, the faster variant of those that its
+    authors give known answers for; JAX takes their default of 20.
     """
     half = -(-size // (2 * _ROWS)) * _ROWS
     first, second = jax.random.key_data(keys).T[..., None]

@@ -223,7 +223,7 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
             "graphs": made.graphs,
             "submissions": made.submissions,
             "kinds": made.kinds,
-            "host_waits": (length is None) + transfers,
+            "host_waits": (made.condition > 0) + transfers,
             "launches_outside": made.outside,
         }
     schedule, described = bundles.read(dump), describe(text)

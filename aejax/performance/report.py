@@ -10,7 +10,7 @@ from typing import Any
 from aejax.config.files import write_json
 from aejax.evaluation import tables
 from aejax.performance import roofline
-from aejax.training.record import describe_machine
+from aejax.training.machine import describe_machine
 
 
 def describe(command: str, checkout: Path, dataset: str) -> dict[str, Any]:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.metadata
 import json
 import logging
-import os
-import platform
-import re
 import sys
 from pathlib import Path
 from typing import IO, Any
 
-import jax
 from tqdm import tqdm
 
 from aejax.config import Config, InputError
@@ -22,6 +17,7 @@ from aejax.config.files import write, write_json
 from aejax.config.user_files import digests, named, sources
 from aejax.data import Dataset
 from aejax.models.randomness import DRAWS
+from aejax.training.machine import describe_machine
 
 _SECTIONS = tuple(Config().to_dict())
 _SUMMARIES = (("train", "test", "code"), ("members",))  # of one model, and of a sweep's
@@ -188,27 +184,6 @@ def describe(config: Config, dataset: Dataset) -> dict[str, Any]:
         "draws": DRAWS,
         **describe_machine(),
     }
-
-
-def describe_machine() -> dict[str, Any]:
-    """The versions, the kind of device, and of the processor the number of cores and the bits of its vectors."""
-    device = jax.devices()[0].device_kind
-    return {"versions": versions(), "device": device, "cores": os.cpu_count(), "vector_bits": _vector_bits()}
-
-
-def _vector_bits() -> int | None:
-    """Of the widest vectors of an x86 processor; None where the system does not tell."""
-    try:
-        flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text()))
-    except OSError:
-        return None
-    return next((bits for name, bits in {"avx512f": 512, "avx2": 256, "sse2": 128}.items() if name in flags), None)
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that a result depends on."""
-    packages = ("jax", "flax", "optax", "orbax-checkpoint")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 
 def config_of(description: dict[str, Any]) -> Config:

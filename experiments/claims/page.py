@@ -10,7 +10,7 @@ from matplotlib import rc_context
 
 from aejax.config.files import write, write_json
 from aejax.evaluation import figures, tables
-from aejax.training.record import describe_machine
+from aejax.training.machine import describe_machine
 from claims.study import Result, Study, mean, std
 
 
