@@ -20,7 +20,8 @@ class Arguments:
     json: Path | None = None
     """file for the figures (default: evaluation.json in WORKDIR)"""
     dataset: str | None = None
-    """other images than those that the run was trained on: a name or path, as for train.py"""
+    """the images, by a name or path as for train.py; needed where the run was trained on files of the user's own, or to
+    measure it on others"""
     source_dir: str | None = None
     """folder with the original files of mnist or fashion_mnist"""
     samples: int = 500
@@ -37,8 +38,10 @@ def main(given: list[str]) -> None:
     from aejax.evaluation import evaluation
 
     run = aejax.load(arguments.workdir, models=arguments.models)
-    data = run.config.data
-    dataset = aejax.load_dataset(arguments.dataset or data.name, arguments.source_dir or data.source_dir)
+    if arguments.dataset is None:
+        dataset = evaluation.trained_on(run, arguments.source_dir)
+    else:
+        dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir, run.config.data.channels)
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
     path = arguments.json or arguments.workdir / "evaluation.json"
     write_json(path, figures)

@@ -14,6 +14,7 @@ from pathlib import Path
 import aejax
 from aejax.config import command_line, environment
 from aejax.config.grid import grid
+from aejax.data import as_dataset
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def main(given: list[str]) -> None:
 
     # First what can be refused, then JAX, which takes seconds to import.
     planned = grid(config, axes)
-    dataset = aejax.load_dataset(config.data.name, config.data.source_dir)
+    dataset = as_dataset(None, config)
     for member in planned.members.values():
         aejax.require_fit(member, dataset)
     command_line.require_workdir(workdir)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aejax
 from aejax.config import command_line
+from aejax.data import as_dataset
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def main(given: list[str]) -> None:
     workdir = arguments.workdir or command_line.default_workdir(file)
 
     # First what can be refused, then JAX, which takes seconds to import.
-    dataset = aejax.load_dataset(config.data.name, config.data.source_dir)
+    dataset = as_dataset(None, config)
     aejax.require_fit(config, dataset)
     command_line.require_workdir(arguments.profile or workdir)
     if arguments.profile is not None:

@@ -40,6 +40,11 @@ class Data:
     """draw each pixel as 0 or 1 with its value as the probability, anew at every step; the target too"""
     order_seed: int | None = None
     """seed of the order of examples; None takes training.seed"""
+    channels: Literal["auto", "first", "last"] = "auto"
+    """where the channels of arrays [N, C, H, W] or [N, H, W, C] from a file are; auto refuses what looks like first"""
+    standardize: bool = False
+    """of vectors: give each feature mean 0 and standard deviation 1 over the training examples; what the trained model
+    takes and returns stays on the scale of the data"""
     placement: Literal["auto", "device", "stream"] = "auto"
     """all images on the device, or streamed to it in blocks; auto takes the device where they and the state fit
     in half of its free memory. The result does not depend on it"""
@@ -122,6 +127,11 @@ class Config:
         optimizer, decay = self.training.optimizer, self.coefficients.weight_decay
         allowed = f"0 while training.optimizer is {optimizer} (or choose adamw)"
         require(decay == 0 or optimizer not in ("adam", "sgd"), "coefficients.weight_decay", decay, allowed)
+        if self.data.standardize:
+            reason = "while data.standardize is set, which leaves [0, 1]"
+            require(self.loss.reconstruction == "mse", "loss.reconstruction", self.loss.reconstruction, f"mse {reason}")
+            require(kind == "none", "corruption.kind", kind, f"none {reason}")
+            require(not self.data.binarize, "data.binarize", self.data.binarize, f"False {reason}")
         self._require_sparsity()
         if not is_own(self.model.kind):
             self.require_kind(variational=self.model.kind == "variational")
@@ -211,8 +221,8 @@ class Config:
     def differences(self, other: Config) -> list[str]:
         """The fields in which two configurations differ, as `name: here, there`.
 
-        Left out is what does not change what is computed: `data.source_dir`, `data.placement`, `devices`, `hosts`, and
-        the folder of a file of the user's own.
+        Left out is what does not change what is computed: `devices`, `hosts`, the folder of a file of the user's own,
+        `data.placement`, and how the images were named, of which the fingerprint is compared.
         """
         here, there = (_computed(config.to_dict()) for config in (self, other))
         return [
@@ -232,5 +242,5 @@ def _computed(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     for path in ("model.kind", "training.optimizer"):
         if is_own(paths[path]):
             paths[path] = paths[path].rpartition("/")[2]
-    same = ("devices.", "hosts.", "data.source_dir", "data.placement")
+    same = ("devices.", "hosts.", "data.name", "data.source_dir", "data.channels", "data.placement")
     return {path: value for path, value in paths.items() if not path.startswith(same)}

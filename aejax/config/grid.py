@@ -89,8 +89,8 @@ def field_path(field: str) -> str:
         )  # fmt: skip
     if found[0].startswith(("devices.", "hosts.")) or found[0] == "data.source_dir":
         raise InputError(f"{found[0]} does not change what is computed; sweep another field")
-    if found[0] == "data.name":
-        raise InputError("data.name cannot be swept; start one sweep for each dataset")
+    if found[0] in ("data.name", "data.channels"):
+        raise InputError(f"{found[0]} cannot be swept; start one sweep for each dataset")
     return found[0]
 
 

@@ -1,14 +1,18 @@
-"""Images by name, path or array.
+"""Images and vectors by name, path or array; what is accepted and what is refused stands in README.md beside this.
 
-    datasets.py      Dataset, and the way to one from a name, a path or an array
-    image_files.py   a `.npy` or `.npz` file, or a folder of images
-    mnist_tfds.py    MNIST and Fashion-MNIST by tensorflow-datasets, without TensorFlow
-    pixels.py        which arrays are images, and which pixels a model can take
-    cache.py         prepared data on disk, checked when it is opened
-    mapped.py        arrays in files that may be larger than memory
+    dataset.py         Dataset: examples for training and for test, and their labels
+    datasets.py        the way to one from a name, a path or arrays
+    pixels.py          which arrays are images or vectors, and on which scale
+    labels.py          which arrays are classes
+    array_files.py     `.npy`, `.npz` and IDX files
+    image_folders.py   folders of images: parts, classes, files
+    mnist_tfds.py      MNIST and Fashion-MNIST by tensorflow-datasets, without TensorFlow
+    cache.py           prepared data on disk, checked when it is opened
+    mapped.py          arrays in files that may be larger than memory
 
 Nothing here imports JAX.
 """
 
-from aejax.data.datasets import Dataset, load_dataset, require_fit
-from aejax.data.pixels import as_images, require_range
+from aejax.data.dataset import Dataset, Standardization
+from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, require_images
+from aejax.data.pixels import as_examples, require_range, require_scale

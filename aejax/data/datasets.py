@@ -1,4 +1,4 @@
-"""Images by name or path: `load_dataset("mnist")`, `load_dataset("my/images.npz")`, or plain arrays."""
+"""From a name, a path or arrays to a `Dataset`: `load_dataset("mnist")`, `load_dataset("my/images.npz")`."""
 
 from __future__ import annotations
 
@@ -9,176 +9,160 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
 
 from aejax.config import Config, InputError
 from aejax.config.environment import data_dir
 from aejax.config.user_files import digests
-from aejax.data import cache, image_files
-from aejax.data.mapped import crc32
-from aejax.data.pixels import as_images, require_range
-
-_PARTS = ("train", "test", "train_labels", "test_labels")
-
-
-@dataclass(frozen=True, repr=False)
-class Dataset:
-    """Images to learn from and images to test on.
-
-    Attributes:
-        name: what figures and reports call it.
-        train, test: uint8[N, H, W, C], or float32[N, H, W, C] where the user's own pixels are floats; they may lie in
-            mapped files that are larger than memory.
-        train_labels, test_labels: classes [N], where known; only a model of the user's own trains on them.
-    """
-
-    name: str
-    train: np.ndarray
-    test: np.ndarray
-    train_labels: np.ndarray | None = None
-    test_labels: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if self.train.shape[1:] != self.test.shape[1:]:
-            raise InputError(
-                f"{self.name}: training images are {_size(self.train)}, test images {_size(self.test)}; "
-                "they must be of one size"
-            )
-        if self.train.dtype != self.test.dtype:
-            raise InputError(
-                f"{self.name}: training images are {self.train.dtype}, test images {self.test.dtype}; "
-                "they must be of one type"
-            )
-
-    def __repr__(self) -> str:
-        return f"Dataset({self.name}: {len(self.train)} and {len(self.test)} images, {_size(self.train)})"
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)"""
-        return self.train.shape[1:]
-
-    def passes(self, images: int) -> int:
-        """How often an epoch passes over the training images to meet about so many, at least once.
-
-        So a small dataset has about as many steps per epoch as a large one.
-        """
-        return max(1, images // len(self.train))
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells one content from another: sizes, types and a CRC-32 of the pixels."""
-        return ", ".join(
-            f"{part} {images.dtype}{list(images.shape)} {crc32(images):08x}"
-            for part, images in (("train", self.train), ("test", self.test))
-        )
-
-    @property
-    def labels_fingerprint(self) -> str | None:
-        """The same of the labels; None where there are none."""
-        train, test = self.class_indices()
-        return None if train is None else f"{crc32(train):08x}" + ("" if test is None else f" {crc32(test):08x}")
-
-    def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The labels of both parts as models meet them, int32[N], or None where there are none.
-
-        Integers stay as they are; of any other kind each class has its place among all of them, sorted.
-        """
-        given = [None if labels is None else np.asarray(labels) for labels in (self.train_labels, self.test_labels)]
-        known = [labels for labels in given if labels is not None]
-        if all(labels.dtype.kind in "iu" for labels in known):
-            return tuple(None if labels is None else labels.astype(np.int32) for labels in given)
-        classes = np.unique(np.concatenate(known))
-        return tuple(None if labels is None else np.searchsorted(classes, labels).astype(np.int32) for labels in given)
-
-    @staticmethod
-    def from_arrays(
-        train: np.ndarray,
-        test: np.ndarray | None = None,
-        *,
-        train_labels: np.ndarray | None = None,
-        test_labels: np.ndarray | None = None,
-        name: str = "array",
-    ) -> Dataset:
-        """Take the user's own arrays; see `as_images` for what is accepted.
-
-        Without test images a fixed, random fifth of the training images is set aside as such.
-
-        Raises:
-            InputError: the arrays hold no images, are of two sizes, or hold pixels that are not finite.
-        """
-        train = as_images(train, f"{name}: training images")
-        for labels, count in ((train_labels, len(train)), (test_labels, None if test is None else len(test))):
-            if labels is not None and np.shape(labels) != (count,):
-                raise InputError(f"{name}: labels of shape {list(np.shape(labels))} for {count} images; give one each")
-        if test is not None:
-            test = as_images(test, f"{name}: test images")
-            return Dataset(name, train, test, train_labels, test_labels)
-        if len(train) < 2:
-            raise InputError(f"{name}: one image cannot be split into training and test images")
-        if 2 * train.nbytes > (free := psutil.virtual_memory().available):
-            raise InputError(
-                f"{name}: to set a fifth aside, {train.nbytes / 1e9:.1f} GB would be copied, and of memory "
-                f"{free / 1e9:.1f} GB are free; give a folder with train.npy and test.npy"
-            )
-        order = np.random.default_rng(0).permutation(len(train))
-        held_out, kept = np.split(order, [max(1, len(train) // 5)])
-        label = (lambda part: None) if train_labels is None else (lambda part: np.asarray(train_labels)[part])
-        return Dataset(name, train[kept], train[held_out], label(kept), label(held_out))
+from aejax.data import array_files, cache, image_folders
+from aejax.data.array_files import PARTS
+from aejax.data.dataset import Dataset
+from aejax.data.pixels import Channels, require_range
 
 
-def load_dataset(name: str, source_dir: str | Path | None = None) -> Dataset:
-    """Load images by name or path.
+def load_dataset(name: str | Path, source_dir: str | Path | None = None, channels: Channels = "auto") -> Dataset:
+    """Load images or vectors by name or path.
 
     Args:
         name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, another image dataset of
-            tensorflow-datasets, or the path of a `.npy` or `.npz` file or of a folder of images, or of
-            `train.npy` and `test.npy`, which are mapped and may be larger than memory.
+            tensorflow-datasets, or the path of a `.npy` or `.npz` file, of a folder of images, of the IDX files of
+            MNIST or of `train.npy` and `test.npy`, which are mapped and may be larger than memory.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is
             downloaded; the environment variable AEJAX_SOURCE_DIR where it is None.
+        channels: whether arrays [N, C, H, W] of a file have their channels first; see `as_examples`.
 
     Raises:
         InputError: there is no such dataset, its files are missing or damaged, or they cannot be fetched.
     """
-    if not isinstance(name, str) or not name.strip():
-        raise InputError(f"the dataset is {name!r}; it must be a name or a path")
+    if not isinstance(name, str | Path) or not str(name).strip():
+        raise InputError(
+            f"the dataset is of the type {type(name).__name__}; load_dataset takes a name or a path, and "
+            "aejax.Dataset.from_arrays takes arrays"
+            if not isinstance(name, str)
+            else "the dataset has an empty name; give a name or a path"
+        )
+    name = str(name)
     if name == "digits":
-        return _from_parts(name, cache.cached(name, _digits, _PARTS))
+        return _from_parts(name, cache.cached(name, _digits, PARTS))
     if name in ("mnist", "fashion_mnist"):
-        return _from_parts(name, cache.cached(name, lambda: _quietly(_mnist, name, source_dir), _PARTS))
-    if image_files.is_path(name):
-        return _from_parts(name, image_files.read(Path(name)))
+        return _from_parts(name, cache.cached(name, lambda: _quietly(_mnist, name, source_dir), PARTS))
+    if is_path(name):
+        return _from_parts(name, _read(Path(name)), channels)
     return _from_parts(name, cache.cached(name, lambda: _quietly(_tfds, name)))
 
 
-def require_fit(config: Config, dataset: Dataset) -> None:
-    """Refuse what a configuration and its images cannot do together.
+def is_path(name: str) -> bool:
+    """Whether a dataset's name means a file or folder rather than a known dataset."""
+    return (
+        Path(name).suffix in array_files.ENDINGS
+        or os.path.exists(name)
+        or name.startswith((".", "/", "~"))
+        or (os.sep in name and Path(name).parent.exists())
+    )
+
+
+def as_dataset(given: Any, config: Config) -> Dataset:
+    """What `aejax.fit` and its siblings are given as images: None stands for `config.data`.
+
+    Args:
+        given: a `Dataset`; a name or path; an array; a pair (examples, labels); two such pairs, for training and for
+            test; or a mapping with the names of `Dataset.from_arrays`.
 
     Raises:
-        InputError: a batch is larger than the training set, or the loss or the corruption cannot take the pixels.
+        InputError: it is none of these, or what it names or holds cannot be used.
+    """
+    data = config.data
+    if given is None or isinstance(given, str | Path):
+        return load_dataset(data.name if given is None else given, data.source_dir, data.channels)
+    if isinstance(given, Dataset):
+        return given
+    if isinstance(given, Mapping):
+        if "train" not in given or not set(given) <= set(PARTS):
+            wrong = f"holds {', '.join(map(str, given)) or 'nothing'}"
+            raise InputError(f"the dataset {wrong}; a mapping has train and may have {', '.join(PARTS[1:])}")
+        return _from_parts("array", given, data.channels)
+    if isinstance(given, tuple) and len(given) == 2:
+        pairs = given if all(isinstance(part, tuple) and len(part) == 2 for part in given) else (given,)
+        parts = {}
+        for part, (examples, labels) in zip(("train", "test"), pairs, strict=False):
+            if np.ndim(labels) > 2:
+                raise InputError(
+                    "the dataset is a pair, which is taken as examples and their classes, but the second has "
+                    f"{np.ndim(labels)} axes; give aejax.Dataset.from_arrays(train, test)"
+                )
+            parts |= {part: examples, f"{part}_labels": labels}
+        return _from_parts("array", parts, data.channels)
+    return Dataset.from_arrays(given, channels=data.channels)
+
+
+def require_fit(config: Config, dataset: Dataset) -> None:
+    """Refuse what a configuration and its examples cannot do together.
+
+    Raises:
+        InputError: a batch is larger than the training set, the loss or the corruption cannot take the pixels, or the
+            model is made for images and these are vectors.
     """
     if config.training.batch_size > len(dataset.train):
+        aside = (
+            f", after {len(dataset.test)} of those given were set aside as test examples" if dataset.set_aside else ""
+        )
         raise InputError(
             f"training.batch_size is {config.training.batch_size}; it must be at most "
-            f"{len(dataset.train)}, the number of training images"
+            f"{len(dataset.train)}, the number of training examples{aside}"
         )
+    if dataset.vectors and (config.model.channels or config.model.spatial_code):
+        raise InputError(
+            f"{dataset.name} holds vectors [N, {dataset.train.shape[1]}], and model.channels is for images; give "
+            "images [N, H, W, C], or --model.channels without values"
+        )
+    if config.data.standardize and not dataset.vectors:
+        raise InputError(f"data.standardize is for vectors [N, D]; {dataset.name} holds images")
     for part, images in (("training", dataset.train), ("test", dataset.test)):
-        require_range(config, images, f"the {part} pixels of {dataset.name}")
+        require_range(config, images, f"the {part} {'values' if dataset.vectors else 'pixels'} of {dataset.name}")
     config.model.code_shape(dataset.image_shape)
     digests(config)  # a file of the user's own that fails is refused here too
 
 
-def _from_parts(name: str, parts: Mapping[str, np.ndarray]) -> Dataset:
+def require_images(dataset: Dataset, purpose: str) -> None:
+    """Refuse vectors where only images make sense.
+
+    Raises:
+        InputError: the dataset holds vectors.
+    """
+    if dataset.vectors:
+        raise InputError(f"{dataset.name} holds vectors [N, {dataset.train.shape[1]}]; {purpose} needs images")
+
+
+def _read(path: Path) -> Mapping[str, np.ndarray]:
+    """The arrays of a file or folder of the user's own."""
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise InputError(f"there is no file or folder {path}: {error}") from error
+    if path.is_dir():
+        if (path / "train.npy").is_file():
+            return array_files.read_mapped(path)
+        if (folder := array_files.idx_folder(path)) is not None:
+            return array_files.read_idx(folder)
+        return image_folders.read(path)
+    if not path.is_file():
+        raise InputError(f"there is no file or folder {path}")
+    if path.suffix not in array_files.ENDINGS:
+        raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images")
+    return array_files.read(path)
+
+
+def _from_parts(name: str, parts: Mapping[str, Any], channels: Channels = "auto") -> Dataset:
     return Dataset.from_arrays(
         parts["train"],
         parts.get("test"),
         train_labels=parts.get("train_labels"),
         test_labels=parts.get("test_labels"),
         name=name,
+        channels=channels,
     )
 
 
@@ -281,7 +265,3 @@ def _require_network(url: str, advice: str, seconds: float = 3.0) -> None:
             f"{host} does not answer and this machine does not have {advice}, "
             "or use the dataset digits, which needs no download"
         )
-
-
-def _size(images: np.ndarray) -> str:
-    return "x".join(map(str, images.shape[1:]))

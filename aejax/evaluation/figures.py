@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from aejax.data import Dataset
 from aejax.evaluation.run import Run
+from aejax.evaluation.vector_figures import error_histogram, feature_error_bars
 from aejax.training import unit_interval
 
 STYLE = {
@@ -43,8 +44,18 @@ def draw_run(run: Run, dataset: Dataset, folder: Path) -> None:
     """The figures of one model: reconstructions (or denoised images), codes, weights, losses.
 
     Of a variational one also samples, the way from one code to another, and what single units of the code do. A model
-    of the user's own whose encoder begins otherwise than ours has no figure of weights.
+    of the user's own whose encoder begins otherwise than ours has no figure of weights. Of vectors there are no rows of
+    images, but errors, over the examples and over the features.
     """
+    if run.vectors:
+        drawn = {
+            "errors": lambda: error_histogram(run, dataset, STYLE),
+            "features": lambda: feature_error_bars(run, dataset, STYLE),
+            "codes": lambda: code_histogram({"code": run.encode(run.corrupt(dataset.test))}),
+            "losses": lambda: loss_curves({"": run}),
+        }
+        draw(drawn, folder)
+        return
     first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
     drawn = {
         first: lambda: reconstructions(run, dataset.test),

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from aejax.data import Standardization
+
 PERFECT = 100.0
 """dB, the largest PSNR that is reported: an image without any error would have an infinite one"""
 _SSIM_WINDOW = 7
@@ -35,6 +37,33 @@ def ssim(images: np.ndarray, others: np.ndarray) -> np.ndarray | None:
             for image, other in zip(images.astype(np.float64), others.astype(np.float64), strict=True)
         ]
     )
+
+
+def variance_explained(
+    examples: np.ndarray, others: np.ndarray, standardization: Standardization | None = None
+) -> float | None:
+    """1 - squared error / variance, both summed over examples and features: float[N, ...] twice; at most 1.
+
+    The variance is of each feature about its mean over these examples; None where all examples are equal.
+
+    Args:
+        standardization: what puts the features on one scale first.
+    """
+    if standardization is not None:
+        examples, others = standardization.apply(examples), standardization.apply(others)
+    examples = examples.astype(np.float64)
+    variance = np.square(examples - examples.mean(axis=0)).sum()
+    return float(1 - np.square(examples - others).sum() / variance) if variance > 0 else None
+
+
+def feature_errors(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Mean squared error of each feature over its variance: float[N, D] twice → float64[D].
+
+    0 is perfect, and 1 what the feature's mean would give; NaN for a feature that is constant.
+    """
+    vectors = vectors.astype(np.float64)
+    error, variance = np.square(vectors - others).mean(axis=0), vectors.var(axis=0)
+    return np.divide(error, variance, out=np.full_like(error, np.nan), where=variance > 0)
 
 
 def code_measures(codes: np.ndarray) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.user_files import replaced
-from aejax.data import Dataset, as_images, require_range
+from aejax.data import Dataset, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.randomness import per_example, stream
@@ -48,12 +49,14 @@ class Run:
         state: step, parameters, optimizer state, the model's other variables.
         history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
         summary: the last figures of a finished run; empty for any state before its end.
+        dataset: the examples that `fit` trained it on; None of a run that was read from a workdir.
     """
 
     description: dict[str, Any]
     state: TrainState
     history: list[dict[str, Any]]
     summary: dict[str, Any]
+    dataset: Dataset | None = None
 
     def __repr__(self) -> str:
         return f"Run({self.config.model.kind} on {self.description['dataset']['name']}, step {int(self.state.step)})"
@@ -65,8 +68,24 @@ class Run:
 
     @property
     def image_shape(self) -> ImageShape:
-        """(height, width, channels)"""
+        """(height, width, channels), as the model meets an example; a vector of D values is (1, D, 1)."""
         return tuple(self.description["dataset"]["image_shape"])
+
+    @property
+    def vectors(self) -> bool:
+        """Whether the examples are vectors [N, D], which then stand wherever images [N, H, W, C] are written here."""
+        return self.description["dataset"].get("vectors", False)
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """Of the pixels trained on, as the model meets them (see `Dataset.range`); None where there is none."""
+        recorded = self.description["dataset"]
+        if "range" not in recorded:  # an older run
+            bytes_or_unit = (
+                recorded["fingerprint"].startswith("train uint8") or self.config.loss.reconstruction == "bce"
+            )
+            return (0.0, 1.0) if bytes_or_unit else None
+        return None if recorded["range"] is None else tuple(recorded["range"])
 
     @property
     def parameters(self) -> int:
@@ -84,15 +103,18 @@ class Run:
         return self._steps.model(self.state)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """Images [N, H, W, C], uint8 or floats in [0, 1] → codes float32[N, code_size]."""
-        return self._in_chunks(self._encode, self._images(images))
+        """Images [N, H, W, C], on the scale of those trained on (or uint8) → codes float32[N, code_size]."""
+        return self._in_chunks(self._encode, self._examples(images))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes float32[N, code_size] → images float32[N, H, W, C]: probabilities for BCE, as they are for MSE."""
-        return self._in_chunks(self._decode, self._codes(codes))
+        return self._on_scale(self._in_chunks(self._decode, self._codes(codes)))
 
     def logits(self, codes: np.ndarray) -> np.ndarray:
-        """Codes float32[N, code_size] → what the decoder gives, float32[N, H, W, C]: for BCE before the sigmoid."""
+        """Codes float32[N, code_size] → what the decoder gives, float32[N, H, W, C]: for BCE before the sigmoid.
+
+        Of standardized vectors these are standardized values.
+        """
         return self._in_chunks(self._logits, self._codes(codes))
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
@@ -121,7 +143,7 @@ class Run:
         if len(first) != len(last) or count < 2:
             raise InputError(f"{len(first)} images, {len(last)} others and count {count}; give as many, and at least 2")
         along = np.linspace(first, last, count, axis=1, dtype=np.float32)
-        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.image_shape)
+        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self._shape)
 
     def traverse(self, images: np.ndarray, unit: int, values: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] → float32[N, len(values), H, W, C], one unit of their code set to each of the values."""
@@ -130,7 +152,7 @@ class Run:
             raise InputError(f"unit is {unit}, values {values.tolist()}; give 0 to {codes.shape[1] - 1}, and a list")
         varied = np.repeat(codes[:, None], len(values), axis=1)
         varied[..., unit] = values
-        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self.image_shape)
+        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self._shape)
 
     def corrupt(self, images: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] → float32, corrupted (and binarized) as the test images are in evaluation."""
@@ -138,7 +160,13 @@ class Run:
 
     def evaluation_inputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images [N, H, W, C] → (target, input of the model), both float32, as in the evaluation of test images."""
-        batch = Batch(jnp.asarray(self._images(images)), jnp.arange(len(images)))
+        target, seen = self.standardized_inputs(images)
+        return self._on_scale(target), self._on_scale(seen)
+
+    def standardized_inputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same as the model meets them, [N, H, W, C]: where vectors are standardized, after that."""
+        examples = self._examples(images)
+        batch = Batch(jnp.asarray(examples.reshape(-1, *self.image_shape)), jnp.arange(len(examples)))
         noise = {"noise": jnp.float32(self.config.coefficients.noise)}
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
@@ -175,7 +203,10 @@ class Run:
 
     @functools.cached_property
     def _encode(self) -> Callable:
-        return exact(lambda state, images: self._steps.model(state).encode(unit_interval(images)))
+        shape = self.image_shape
+        return exact(
+            lambda state, images: self._steps.model(state).encode(unit_interval(images).reshape(len(images), *shape))
+        )
 
     @functools.cached_property
     def _decode(self) -> Callable:
@@ -186,15 +217,38 @@ class Run:
     def _logits(self) -> Callable:
         return exact(lambda state, codes: self._steps.model(state).decode(codes))
 
-    def _images(self, images: np.ndarray) -> np.ndarray:
-        images = as_images(images)
-        if images.shape[1:] != self.image_shape:
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Of an example: [D], or [H, W, C]."""
+        return self.image_shape[1:2] if self.vectors else self.image_shape
+
+    @functools.cached_property
+    def standardization(self) -> Standardization | None:
+        """What was done to vectors before the model met them; None where nothing was."""
+        recorded = self.description["dataset"].get("standardization")
+        return None if recorded is None else Standardization.from_dict(recorded)
+
+    def _examples(self, given: np.ndarray) -> np.ndarray:
+        """Images [N, H, W, C] or vectors [N, D] as the model is to meet them, refused if it cannot."""
+        what = "vectors" if self.vectors else "images"
+        examples = as_examples(given, what, "last")  # else the shape below says what is wanted
+        if examples.ndim == 2 and examples.shape[1] == math.prod(self._shape):
+            examples = examples.reshape(-1, *self._shape)  # flat images are no others
+        if examples.shape[1:] != self._shape:
             raise InputError(
-                f"images have shape {list(images.shape)}; this model takes [N, {', '.join(map(str, self.image_shape))}]"
+                f"{what} have shape {list(examples.shape)}; this model takes [N, {', '.join(map(str, self._shape))}]"
             )
-        on_bytes = self.description["dataset"]["fingerprint"].startswith("train uint8")
-        require_range(self.config, images, "the pixels", trained_on_bytes=on_bytes)
-        return images
+        if self.range is not None:
+            require_scale(examples, self.range, f"the {'values' if self.vectors else 'pixels'}")
+        if self.standardization is not None:
+            return self.standardization.apply(examples)
+        require_range(self.config, examples, f"the {'values' if self.vectors else 'pixels'}")
+        return examples
+
+    def _on_scale(self, examples: np.ndarray) -> np.ndarray:
+        """What a model gives, [N, H, W, C], in the shape and on the scale of the examples."""
+        examples = examples.reshape(-1, *self._shape)
+        return examples if self.standardization is None else self.standardization.invert(examples)
 
     def _codes(self, codes: np.ndarray) -> np.ndarray:
         codes = np.asarray(codes, np.float32)
@@ -214,7 +268,7 @@ def fit(
     config: Config,
     workdir: str | Path | None = None,
     *,
-    dataset: Dataset | np.ndarray | None = None,
+    dataset: Any = None,
     progress: bool = True,
     on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
 ) -> Run:
@@ -226,8 +280,9 @@ def fit(
     Args:
         config: what to train.
         workdir: folder for records and checkpoints; None keeps everything in memory.
-        dataset: the images, or an array of them (a fifth is set aside as test images); None loads
-            `config.data`.
+        dataset: the images or vectors: a `Dataset`, a name or path, an array (a fifth is set aside as test examples), a
+            pair (examples, classes), two such pairs for training and test, or a mapping with the names of
+            `Dataset.from_arrays`; None loads `config.data`.
         progress: show a bar, or in a pipe one line per epoch.
         on_epoch: called after each epoch with the model as trained so far. The figures that it returns, by name, are
             recorded with the epoch as `metrics`; `aejax.Finish(...)`, with figures or without, finishes the run.

@@ -76,10 +76,16 @@ class Autoencoder(nnx.Module):
 
 
 def largest(codes: jax.Array, count: int) -> jax.Array:
-    """Keep the `count` largest units of each code, by magnitude, and set the others to 0 (Makhzani and Frey 2013)."""
+    """Keep the `count` largest units of each code, by magnitude, and set the others to 0 (Makhzani and Frey 2013).
+
+    Of units that are equally large the first ones are kept, so that there are never more than `count`.
+    """
     magnitudes = jnp.abs(codes)
     threshold = jax.lax.top_k(magnitudes, count)[0][:, -1:]
-    return jnp.where(magnitudes >= threshold, codes, 0)
+    above, level = magnitudes > threshold, magnitudes == threshold
+    # Of those that equal the threshold, which are several where values are coarse, the first ones.
+    first = jnp.cumsum(level, axis=1) <= count - above.sum(axis=1, keepdims=True)
+    return jnp.where(above | (level & first), codes, 0)
 
 
 def _halves(

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.data import Dataset, load_dataset
+from aejax.data import Dataset, as_dataset
 from aejax.performance import roofline
 from aejax.performance.peers import comparable, started
 from aejax.sweeps import Members
@@ -260,7 +260,7 @@ def cold_start(config: Config, repeats: int = 5) -> list[float]:
 
 def first_step(config: Config) -> None:
     """All that comes before the first step of a run, and that step."""
-    dataset = load_dataset(config.data.name, config.data.source_dir)
+    dataset = as_dataset(None, config)
     driver = Driver(config.devices, config.training.batch_size)
     in_epoch = steps_per_epoch(config.training, len(dataset.train))
     steps = build_steps(config, dataset.image_shape, in_epoch, driver.batch_axis, len(dataset.train))

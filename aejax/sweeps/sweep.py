@@ -26,7 +26,7 @@ from aejax.config.checks import is_own
 from aejax.config.files import write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
-from aejax.data import Dataset, load_dataset, require_fit
+from aejax.data import Dataset, as_dataset, require_fit
 from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
@@ -67,7 +67,7 @@ def sweep(
     axes: Mapping[str, Iterable[Any]],
     workdir: str | Path | None = None,
     *,
-    dataset: Dataset | np.ndarray | None = None,
+    dataset: Any = None,
     progress: bool = True,
 ) -> Sweep:
     """Train every combination of some fields' values, or go on with the sweep in `workdir`.
@@ -93,10 +93,7 @@ def sweep(
             raise InputError(
                 f"training.patience is {member.training.patience} in {name}; the members of a sweep end together"
             )
-    if dataset is None:
-        dataset = load_dataset(config.data.name, config.data.source_dir)
-    elif not isinstance(dataset, Dataset):
-        dataset = Dataset.from_arrays(dataset)
+    dataset = as_dataset(dataset, config)
     for names in planned.programs:
         require_fit(planned.members[names[0]], dataset)
     for member in _representative(planned):
@@ -151,7 +148,7 @@ def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
         for line in trained.lines
         if line["member"] == name
     ]
-    return Run(description, own, lines, trained.summary["members"][name])
+    return Run(description, own, lines, trained.summary["members"][name], trained.dataset)
 
 
 def _write_member(run: Run, folder: Path) -> None:

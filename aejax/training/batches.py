@@ -38,7 +38,7 @@ def permutation(key: Key, count: int) -> jax.Array:
     Each round pairs all places at random, x with offset - x, and every pair swaps or not by a bit of its own.
     """
     rounds = _ROUNDS_PER_BIT * max(8, count.bit_length())
-    offsets, *keys = jax.random.bits(key, (3, rounds))
+    offsets, *keys = jax.random.bits(key, (3, rounds), jnp.uint32)
     offsets = (offsets % np.uint32(count)).astype(jnp.int32)
     keys = jax.lax.bitcast_convert_type(jnp.stack(keys), jnp.int32)
 
@@ -56,9 +56,9 @@ def _coin(bits: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     right = jax.lax.shift_right_logical
     bits = bits + first
     bits = bits + (bits << 10)
-    bits = (bits ^ right(bits, 6)) + second
+    bits = (bits ^ right(bits, np.int32(6))) + second
     bits = bits + (bits << 3)
-    bits = bits ^ right(bits, 11)
+    bits = bits ^ right(bits, np.int32(11))
     return bits + (bits << 15) < 0
 
 

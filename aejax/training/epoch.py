@@ -65,13 +65,14 @@ def build_programs(
     placed = place(config, driver, state, dataset)
     order = functools.partial(epoch_order, config.training, len(dataset.train), seed=config.data.order_seed)
     train_labels, test_labels = dataset.class_indices()
-    train_images = placed(driver, dataset.train, train_labels, order, in_epoch)
+    shape = dataset.image_shape
+    train_images = placed(driver, dataset.train, shape, train_labels, order, in_epoch)
     if batches:
-        in_batches = placed(driver, dataset.test, test_labels, lambda _: in_turn(batches, batch_size), batches)
+        in_batches = placed(driver, dataset.test, shape, test_labels, lambda _: in_turn(batches, batch_size), batches)
     if rest:
         last = np.arange(examples - rest, examples, dtype=np.int32)
         labels = None if test_labels is None else test_labels[last]
-        last_batch = driver.replicate(Batch(np.asarray(dataset.test[last]), last, labels))
+        last_batch = driver.replicate(Batch(np.asarray(dataset.test[last]).reshape(rest, *shape), last, labels))
 
     def train(
         count: int, state: TrainState, images: Any, values: tuple[Any, ...], order: Any

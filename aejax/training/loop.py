@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import math
+import os
 import threading
 import time
 import zlib
@@ -19,7 +20,7 @@ import numpy as np
 from aejax.config import AejaxError, Config, InputError
 from aejax.config.checks import is_own
 from aejax.config.user_files import located
-from aejax.data import Dataset, load_dataset, require_fit
+from aejax.data import Dataset, Standardization, as_dataset, require_fit
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
@@ -43,35 +44,48 @@ class Finish(dict):
 
 
 class Trained(NamedTuple):
-    """What `train` returns: the contents of config.json, the state, the lines of metrics.jsonl, summary.json."""
+    """What `train` returns: the contents of config.json, the state, the lines of metrics.jsonl, summary.json; images.
+
+    These are the examples as they were given, whatever was done to them for training.
+    """
 
     description: dict[str, Any]
     state: TrainState
     lines: list[dict[str, Any]]
     summary: dict[str, Any]
+    dataset: Dataset
 
 
 def train(
     models: Single,
     config: Config,
     workdir: str | Path | None,
-    dataset: Dataset | np.ndarray | None,
+    dataset: Any,
     *,
     progress: bool,
     on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
 ) -> Trained:
     """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
+    if not isinstance(config, Config):
+        raise InputError(
+            f"the configuration is of the type {type(config).__name__}; aejax.fit takes a Config first, as in "
+            "aejax.fit(aejax.Config(), dataset=images)"
+        )
+    if not isinstance(workdir, str | os.PathLike | None):
+        raise InputError(
+            f"the workdir is of the type {type(workdir).__name__}; it must be a path, and images are given as dataset="
+        )
     config = located(config)
-    if dataset is None:
-        dataset = load_dataset(config.data.name, config.data.source_dir)
-    elif not isinstance(dataset, Dataset):
-        dataset = Dataset.from_arrays(dataset)
+    given = dataset = as_dataset(dataset, config)
     require_fit(config, dataset)
+    standardization: Standardization | None = None
+    if config.data.standardize:
+        dataset, standardization = dataset.standardized()
     workdir = None if workdir is None else Path(workdir)
     join(config.hosts)
     with peers(), contextlib.ExitStack() as stack:
         driver = models.driver(config)
-        description = {**describe(config, dataset), **models.description}
+        description = {**describe(config, given, standardization), **models.description}
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch
         with together():
@@ -98,7 +112,7 @@ def train(
         if finished and record.finished:
             if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to do", flush=True)
-            return Trained(description, models.local(restored.state), record.lines, read_summary(workdir))
+            return Trained(description, models.local(restored.state), record.lines, read_summary(workdir), given)
         record.start(epochs_done)
         models.resume(record.lines)
         if restored.terms:
@@ -148,7 +162,7 @@ def train(
                     line |= {"train": _finite(_means(trained)), "test": _finite(test), "code": _finite(code)}
                     lines.append(models.line(member, line))
                 if on_epoch is not None:
-                    trained_so_far = Trained(description, models.local(chunk.state), [*record.lines, *lines], {})
+                    trained_so_far = Trained(description, models.local(chunk.state), [*record.lines, *lines], {}, given)
                     lines[0] |= _figures(on_epoch(trained_so_far))
                 for line in lines:
                     record.add(line)
@@ -173,7 +187,7 @@ def train(
         count = len(models.names)
         summary = models.summary([_summary(record.lines[first::count], config, dataset) for first in range(count)])
         record.finish(summary)
-        return Trained(description, models.local(state), record.lines, summary)
+        return Trained(description, models.local(state), record.lines, summary, given)
 
 
 class _Epoch:
@@ -241,13 +255,15 @@ def _newest(checkpoints: Checkpoints | None) -> int | None:
 def _require_same_everywhere(config: Config, description: dict[str, Any]) -> None:
     """Refuse processes that were given different runs, which would wait for each other or mix two results."""
     shared = {name: section for name, section in config.to_dict().items() if name != "hosts"}
-    shared["data"]["source_dir"] = None
-    digest = zlib.crc32(json.dumps([shared, description["dataset"], description["versions"]]).encode()) >> 1
+    shared["data"] |= {"name": None, "source_dir": None, "channels": None}
+    images = {name: value for name, value in description["dataset"].items() if name != "name"}
+    same = [shared, images, description["versions"], description["settings"]]
+    digest = zlib.crc32(json.dumps(same).encode()) >> 1
     digests = gather([digest])[:, 0]
     if (other := digests != digests[0]).any():
         raise InputError(
-            f"process {int(other.argmax())} has another configuration, other images or other versions than process 0; "
-            "give all the same command"
+            f"process {int(other.argmax())} has another configuration, other images, versions or settings of JAX than "
+            "process 0; give all the same command"
         )
 
 

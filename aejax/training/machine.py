@@ -1,4 +1,4 @@
-"""What a result was computed by and on: versions, device, processor."""
+"""What a result was computed by and on: versions, settings of JAX, device, processor."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def describe_machine() -> dict[str, Any]:
     """The versions, the kind of device, and of the processor the number of cores and the bits of its vectors."""
     device = jax.devices()[0].device_kind
     return {"versions": versions(), "device": device, "cores": os.cpu_count(), "vector_bits": _vector_bits()}
+
+
+def settings() -> dict[str, Any]:
+    """JAX's own settings that change what is drawn from a seed, or how products are rounded, by their names in JAX."""
+    names = ("enable_x64", "threefry_partitionable", "default_matmul_precision")
+    return {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in names}
 
 
 def _vector_bits() -> int | None:

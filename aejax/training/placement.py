@@ -18,6 +18,7 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.data.mapped import reader
+from aejax.models import ImageShape
 from aejax.training.devices import Driver, gather
 from aejax.training.step import Batch, TrainState
 
@@ -78,17 +79,18 @@ class Resident:
     """All images on every device.
 
     Args:
-        images: [N, H, W, C].
+        images: [N, H, W, C], or vectors [N, D].
+        shape: (height, width, channels) of an image, as the model meets it.
         labels: int32[N], or None.
         order: how they come.
         in_epoch: number of steps of an epoch.
     """
 
     def __init__(
-        self, driver: Driver, images: np.ndarray, labels: np.ndarray | None, order: Order, in_epoch: int
-    ) -> None:
-        self._driver, self._order, self._in_epoch = driver, order, in_epoch
-        self._shape = images.shape[1:]
+        self, driver: Driver, images: np.ndarray, shape: ImageShape, labels: np.ndarray | None, order: Order,
+        in_epoch: int,
+    ) -> None:  # fmt: skip
+        self._driver, self._shape, self._order, self._in_epoch = driver, shape, order, in_epoch
         # One axis of pixels: a compiler would lay images of three axes out anew at every call. For a TPU, rows of whole
         # vectors: else it has the first pixels of all images side by side, and would transpose them at every call.
         rows = images.reshape(len(images), -1)
@@ -140,10 +142,11 @@ class Streamed:
     """
 
     def __init__(
-        self, driver: Driver, images: np.ndarray, labels: np.ndarray | None, order: Order, in_epoch: int
-    ) -> None:
+        self, driver: Driver, images: np.ndarray, shape: ImageShape, labels: np.ndarray | None, order: Order,
+        in_epoch: int,
+    ) -> None:  # fmt: skip
         self._driver, self._images, self._labels, self._in_epoch = driver, images, labels, in_epoch
-        self._rows = reader(images)
+        self._rows, self._shape = reader(images), shape
         order = jax.jit(order)
         self._batch = jax.eval_shape(order, np.int32(0)).shape[1]
         # Two are needed at a time: one epoch's, and that of the next, which is read ahead.
@@ -161,7 +164,7 @@ class Streamed:
         shape = (steps, self._batch)
         examples = jax.ShapeDtypeStruct(shape, np.int32, sharding=self._driver.replicated)
         return Block(
-            jax.ShapeDtypeStruct(shape + self._images.shape[1:], self._images.dtype, sharding=self._driver.by_example),
+            jax.ShapeDtypeStruct(shape + self._shape, self._images.dtype, sharding=self._driver.by_example),
             examples,
             None if self._labels is None else examples,
         )
@@ -206,9 +209,10 @@ class Streamed:
         examples = self._order(epoch)[begin : begin + steps]
 
         def read(index: tuple[slice, ...]) -> np.ndarray:
-            return self._rows(examples[index[:2]])
+            chosen = examples[index[:2]]
+            return self._rows(chosen).reshape(*chosen.shape, *self._shape)
 
-        images = self._driver.spread((*examples.shape, *self._images.shape[1:]), read)
+        images = self._driver.spread((*examples.shape, *self._shape), read)
         labels = None if self._labels is None else self._labels.take(examples)
         return Block(images, *self._driver.replicate((examples, labels)))
 

@@ -15,9 +15,9 @@ from aejax.config import Config, InputError
 from aejax.config.checks import is_own
 from aejax.config.files import write, write_json
 from aejax.config.user_files import digests, named, sources
-from aejax.data import Dataset
+from aejax.data import Dataset, Standardization
 from aejax.models.randomness import DRAWS
-from aejax.training.machine import describe_machine
+from aejax.training.machine import describe_machine, settings
 
 _SECTIONS = tuple(Config().to_dict())
 _SUMMARIES = (("train", "test", "code"), ("members",))  # of one model, and of a sweep's
@@ -169,7 +169,7 @@ class Progress:
         self._bar.close()
 
 
-def describe(config: Config, dataset: Dataset) -> dict[str, Any]:
+def describe(config: Config, dataset: Dataset, standardization: Standardization | None = None) -> dict[str, Any]:
     """The content of config.json: the configuration, the user's files, the images, the software and the machine."""
     labels = dataset.labels_fingerprint
     return {
@@ -178,10 +178,14 @@ def describe(config: Config, dataset: Dataset) -> dict[str, Any]:
         "dataset": {
             "name": dataset.name,
             "image_shape": list(dataset.image_shape),
+            "vectors": dataset.vectors,
+            "range": dataset.range,
             "fingerprint": dataset.fingerprint,
+            **({} if standardization is None else {"standardization": standardization.to_dict()}),
             **({} if labels is None else {"labels": labels}),
         },
         "draws": DRAWS,
+        "settings": settings(),
         **describe_machine(),
     }
 
@@ -286,7 +290,7 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> tuple[bool,
         )
     require_same_files(workdir, saved, config)
     there, here = saved["dataset"], description["dataset"]
-    if any(there[name] != here[name] for name in ("name", "image_shape", "fingerprint")):
+    if any(there[name] != here[name] for name in ("image_shape", "fingerprint")):  # not how they were named
         raise InputError(
             f"{workdir} holds a run on other images ({there['fingerprint']} there, {here['fingerprint']} here); "
             "give another workdir"
@@ -295,6 +299,12 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> tuple[bool,
         raise InputError(f"{workdir} holds a run on the same images with other labels; give another workdir")
     if _not_zero(saved.get("members")) != _not_zero(description.get("members")):
         raise InputError(f"{workdir} holds a sweep of other members; give another workdir")
+    for name, now in description["settings"].items():
+        if (before := saved.get("settings", {}).get(name, now)) != now:
+            raise InputError(
+                f"{workdir} was begun with {name} = {before}, and {now} would give other numbers: set it as it was, "
+                "or give another workdir"
+            )
     before, now = saved["versions"]["jax"], description["versions"]["jax"]
     if before != now:
         logging.getLogger("aejax").warning(

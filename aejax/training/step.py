@@ -16,7 +16,7 @@ from aejax.config.checks import Watched
 from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, require_model
 from aejax.models.corruption import binarize, corrupt
-from aejax.models.randomness import Key, per_example, stream
+from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training.devices import AXIS
 from aejax.training.optimizer import build_optimizer
 from aejax.training.own_models import kept, require_read, weighted_terms
@@ -118,7 +118,7 @@ def build_steps(
         "beta": warmup_schedule(config.training.beta_warmup_epochs * steps_per_epoch),
     }
     optimizer = build_optimizer(config)
-    abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(0)))
+    abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(stream(0, "parameters"))))
     # By default as JAX is told by the user, jax_default_matmul_precision.
     chosen = None if config.model.precision == "default" else config.model.precision
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
@@ -130,7 +130,9 @@ def build_steps(
         )
 
     def merge(params: Any, extra: Any) -> Autoencoder:
-        typed = jax.tree.map(lambda key, leaf: jax.random.wrap_key_data(leaf) if key else leaf, generators, extra)
+        typed = jax.tree.map(
+            lambda key, leaf: jax.random.wrap_key_data(leaf, impl=GENERATOR) if key else leaf, generators, extra
+        )
         return nnx.merge(graphdef, params, typed)
 
     def init(seed: Seed = configured) -> TrainState:
@@ -172,7 +174,7 @@ def build_steps(
 
     def train(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, Terms]:
         def key(name: str) -> Key:
-            return jax.random.wrap_key_data(at.keys[name])
+            return _key(at.keys[name])
 
         def loss(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
             context = Context(training=True, axis=axis)
@@ -269,6 +271,11 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.traced}
     traced = jax.vmap(steps.alone, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
     jax.eval_shape(traced, state, batch, coefficients)
+
+
+def _key(data: jax.Array) -> Key:
+    """The inverse of `jax.random.key_data`."""
+    return jax.random.wrap_key_data(data, impl=GENERATOR)
 
 
 def _is_generator(leaf: Any) -> bool:

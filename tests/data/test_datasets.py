@@ -6,12 +6,10 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from aejax import Config, Dataset, InputError, load_dataset, require_fit
-from aejax.data import datasets
+from aejax.data import as_examples, datasets
 from aejax.data.cache import cached
-from aejax.data.datasets import as_images
 
 
 def test_digits_are_split_once_and_for_all(digits):
@@ -28,15 +26,15 @@ def test_digits_are_split_once_and_for_all(digits):
 @pytest.mark.parametrize(
     ("array", "shape", "dtype"),
     [
-        (np.zeros((5, 784), np.uint8), (5, 28, 28, 1), np.uint8),
-        (np.zeros((5, 7)), (5, 1, 7, 1), np.float32),
+        (np.zeros((5, 784), np.uint8), (5, 784), np.uint8),
+        (np.zeros((5, 7)), (5, 7), np.float32),
         (np.zeros((5, 4, 6), np.float16), (5, 4, 6, 1), np.float32),
         (np.zeros((5, 4, 6, 3), np.uint8), (5, 4, 6, 3), np.uint8),
         (np.ones((5, 4, 6), bool), (5, 4, 6, 1), np.uint8),
     ],
 )
 def test_arrays_become_images(array, shape, dtype):
-    images = as_images(array)
+    images = as_examples(array)
     assert images.shape == shape and images.dtype == dtype
     assert array.dtype != bool or (images == 255).all()
 
@@ -49,12 +47,12 @@ def test_arrays_become_images(array, shape, dtype):
         (np.zeros((2, 3, 3), np.int64), "int64; give uint8"),
         (np.zeros((0, 3, 3)), "shape"),
         (np.zeros(3), "shape"),
-        (np.array(["a"]), "give uint8"),
+        (np.array(["a"]), "of numbers"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(array, message):
     with pytest.raises(InputError, match=message):
-        as_images(array)
+        as_examples(array)
 
 
 def test_a_single_array_is_split_by_a_fixed_permutation():
@@ -63,13 +61,13 @@ def test_a_single_array_is_split_by_a_fixed_permutation():
     assert len(one.test) == 10 and one.fingerprint == two.fingerprint
     assert sorted([*one.train[:, 0, 0, 0], *one.test[:, 0, 0, 0]]) == list(range(50))
     assert (one.train_labels == one.train[:, 0, 0, 0]).all() and (one.test_labels == one.test[:, 0, 0, 0]).all()
-    with pytest.raises(InputError, match="one image"):
+    with pytest.raises(InputError, match="one example"):
         Dataset.from_arrays(images[:1])
     with pytest.raises(InputError, match="one size"):
         Dataset.from_arrays(images, np.zeros((3, 4, 4), np.uint8))
     with pytest.raises(InputError, match="one type"):
         Dataset.from_arrays(images, np.zeros((3, 2, 2)))
-    with pytest.raises(InputError, match=r"labels of shape \[3\] for 50 images"):
+    with pytest.raises(InputError, match=r"labels have shape \[3\] for 50 examples"):
         Dataset.from_arrays(images, train_labels=np.arange(3))
 
 
@@ -88,42 +86,6 @@ def test_array_files(tmp_path):
         load_dataset(str(tmp_path / "torn.npy"))
     with pytest.raises(InputError, match="no file or folder"):
         load_dataset(str(tmp_path / "missing.npy"))
-
-
-def test_image_folders(tmp_path):
-    with pytest.raises(InputError, match="holds no images"):
-        load_dataset(str(tmp_path))
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4), dtype=np.uint8)
-    for index, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / f"{index}.png")
-    grey = load_dataset(str(tmp_path))
-    assert grey.train.shape == (5, 5, 4, 1)
-    assert sorted(map(tuple, np.concatenate([grey.train, grey.test]).reshape(6, -1))) == sorted(
-        map(tuple, pixels.reshape(6, -1))
-    )
-    Image.new("RGB", (4, 5)).save(tmp_path / "7.png")
-    assert load_dataset(str(tmp_path)).image_shape == (5, 4, 3)
-    Image.new("L", (9, 9)).save(tmp_path / "8.png")
-    with pytest.raises(InputError, match=r"8\.png is 9x9 .* of one size"):
-        load_dataset(str(tmp_path))
-    (tmp_path / "8.png").write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"8\.png cannot be read"):
-        load_dataset(str(tmp_path))
-
-
-def test_sixteen_bits_are_refused_not_clipped(tmp_path):
-    Image.fromarray(np.full((4, 4), 5000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(InputError, match=r"deep\.png .* 8 bits"):
-        load_dataset(str(tmp_path))
-
-
-def test_folders_for_training_and_test(tmp_path):
-    for part, count in (("train", 3), ("test", 2)):
-        (tmp_path / part).mkdir()
-        for index in range(count):
-            Image.new("L", (4, 4), index).save(tmp_path / part / f"{index}.png")
-    dataset = load_dataset(str(tmp_path))
-    assert (len(dataset.train), len(dataset.test)) == (3, 2)
 
 
 def test_pixels_must_suit_the_loss_and_the_corruption():

@@ -13,7 +13,13 @@ import aejax
 ROOT = Path(__file__).parents[2]
 READMES = {
     path: (ROOT / path).read_text()
-    for path in ("README.md", "aejax/README.md", "experiments/README.md", "experiments/results/README.md")
+    for path in (
+        "README.md",
+        "aejax/README.md",
+        "aejax/data/README.md",
+        "experiments/README.md",
+        "experiments/results/README.md",
+    )
 }
 README = READMES["README.md"]
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

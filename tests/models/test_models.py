@@ -97,3 +97,14 @@ def test_the_largest_units_stay_as_they_are():
     smallest_kept = np.where(kept == 0, np.inf, np.abs(kept)).min(axis=1)
     assert (np.where(kept == 0, np.abs(codes), 0).max(axis=1) < smallest_kept).all()
     assert np.array_equal(largest(codes, 30), codes)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_top_k_keeps_no_more_than_k_where_values_tie(dtype):
+    codes = jnp.asarray([[1, -2, 2, 1, 2, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0]], dtype)
+    assert largest(codes, 2).tolist() == [[0, -2, 2, 0, 0, 0], [1, 1, 0, 0, 0, 0], [0] * 6]
+    many = jax.random.normal(jax.random.key(0), (1000, 64)).astype(dtype)  # bfloat16 has few values: many tie
+    kept = largest(many, 8)
+    assert ((kept != 0).sum(axis=1) == 8).all()
+    others = jnp.where(kept == 0, jnp.abs(many), 0).max(axis=1)
+    assert (others <= jnp.where(kept == 0, jnp.inf, jnp.abs(kept)).min(axis=1)).all()
