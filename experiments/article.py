@@ -7,6 +7,7 @@ from pathlib import Path
 
 import aejax
 from aejax.config import command_line
+from aejax.data import require_images
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 _MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
@@ -23,6 +24,7 @@ def main(given: list[str]) -> None:
     command_line.require_some(arguments, "seeds")
     workdir = arguments.folder("article")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
+    require_images(dataset, "the article")
     configs = {model: aejax.load_config(_CONFIGS / f"{model}.py") for model in _MODELS}
     for config in configs.values():
         aejax.require_fit(config, dataset)

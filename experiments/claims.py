@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import aejax
 from aejax.config import command_line
+from aejax.data import require_images
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"there is no claim {min(wrong)}; they are numbered from 1 to 9")
     workdir = arguments.folder("claims")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
+    require_images(dataset, "a test of the claims")
     if dataset.train_labels is None or dataset.test_labels is None:
         raise aejax.InputError(f"{dataset.name} has no labels, which claims 4 to 6 and 8 need")
     command_line.require_workdir(workdir)
