@@ -50,7 +50,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
     if name in ("mnist", "fashion_mnist"):
         return _from_parts(name, cache.cached(name, lambda: _quietly(_mnist, name, source_dir), PARTS))
     if is_path(name):
-        return _from_parts(name, _read(Path(name)), channels)
+        return _from_files(Path(name), channels)
     return _from_parts(name, cache.cached(name, lambda: _quietly(_tfds, name)))
 
 
@@ -136,12 +136,16 @@ def require_images(dataset: Dataset, purpose: str) -> None:
         raise InputError(f"{dataset.name} holds vectors [N, {dataset.train.shape[1]}]; {purpose} needs images")
 
 
-def _read(path: Path) -> Mapping[str, np.ndarray]:
-    """The arrays of a file or folder of the user's own."""
+def _from_files(path: Path, channels: Channels) -> Dataset:
+    """A file or folder of the user's own; the whole path is its name, so that it is known for one from anywhere."""
     try:
-        path = path.expanduser()
+        path = path.expanduser().absolute()
     except RuntimeError as error:
         raise InputError(f"there is no file or folder {path}: {error}") from error
+    return _from_parts(str(path), _read(path), channels)
+
+
+def _read(path: Path) -> Mapping[str, np.ndarray]:
     if path.is_dir():
         if (path / "train.npy").is_file():
             return array_files.read_mapped(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -53,10 +52,14 @@ def as_examples(given: Any, where: str = "images", channels: Channels = "auto") 
     return array
 
 
+_ARRAYS = ("__array__", "__array_interface__", "to_numpy")
+"""by one of which arrays, tensors, tables and images of other libraries are known"""
+
+
 def _array(given: Any, where: str) -> np.ndarray:
     """A NumPy array of what has the values of one."""
     kind = type(given).__name__
-    if isinstance(given, Iterator) or given is None or isinstance(given, str | bytes):
+    if not isinstance(given, list | tuple) and not any(hasattr(given, name) for name in _ARRAYS):
         raise InputError(f"{where} are of the type {kind}; give {_WANTED}")
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError(f"{where} are an array with masked values; fill them in, or leave such examples out")
@@ -69,7 +72,7 @@ def _array(given: Any, where: str) -> np.ndarray:
             array = np.asarray(array.tolist())  # of columns or rows of several types, where they have a common one
     except Exception as error:  # whatever another library raises
         raise InputError(f"{where} ({kind}) are no array: {str(error).splitlines()[0]}; give {_WANTED}") from error
-    if array.dtype.kind in "OUSMmc":
+    if array.dtype.kind in "OUSMmc" or array.dtype.names:
         raise InputError(f"{where} ({kind}) are {array.dtype}; give {_WANTED}, of numbers")
     return array
 
