@@ -10,7 +10,8 @@ placement.py     images on the device, or streamed to it
 devices.py       devices and hosts: jit, pmap, shard_map
 single.py        the model of an ordinary run, as the loop takes it
 chunks.py        how long a compiled call is, so that a stop or a save is never far
-checkpoint.py  record.py  machine.py     what a run leaves behind, and what it was computed by
+checkpoint.py  manifest.py               the states that a run saves, and whether one is as it was saved
+record.py  reading.py  machine.py        its records, written and read, and what it was computed by
 interrupt.py                             signals
 """
 

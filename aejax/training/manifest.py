@@ -62,15 +62,8 @@ def examined(folder: Path, run: str | None) -> tuple[list[Manifest], dict[Path, 
     return found, damaged
 
 
-_DAMAGE = (
-    FileNotFoundError,
-    NotADirectoryError,
-    IsADirectoryError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)
+_MISSING = FileNotFoundError, NotADirectoryError, IsADirectoryError
+_DAMAGE = *_MISSING, ValueError, TypeError, AttributeError, RecursionError
 """what shows where a part is missing, cut or changed; other failures of the disk say nothing of what lies on it"""
 
 

@@ -1,4 +1,4 @@
-"""What a run left behind, as it was written: the one door through which config.json, metrics.jsonl and summary.json come.
+"""What a run left behind, as it was written: the one door to config.json, metrics.jsonl and summary.json.
 
 config.json and summary.json carry the SHA-256 of their content; that of the lines of metrics.jsonl stands in the
 checkpoints. Records of a version without digests are checked by their form alone.
