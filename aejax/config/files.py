@@ -25,7 +25,7 @@ def write(path: Path, text: str) -> None:
     require_file(partial)
     partial.unlink(missing_ok=True)
     try:
-        with open(partial, "x", encoding="utf-8") as file:
+        with naming(path), open(partial, "x", encoding="utf-8") as file:
             file.write(text)
         os.replace(partial, path)
     except BaseException:
@@ -41,8 +41,18 @@ def write_json(path: Path, content: Any) -> None:
 def append(path: Path, text: str) -> None:
     """Add to the end of a file; raises as `write` does."""
     require_file(path)
-    with open(path, "a", encoding="utf-8") as file:
+    with naming(path), open(path, "a", encoding="utf-8") as file:
         file.write(text)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within, a failure to write names this file, as a failure to open it does by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def require_file(path: Path) -> None:

@@ -38,6 +38,7 @@ from aejax.training import (
     build_programs,
     build_steps,
     reading,
+    require_memory,
     require_trainable,
     steps_per_epoch,
     train,
@@ -229,6 +230,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         print(f"the axes change what is compiled: {len(planned.programs)} programs, one after another", flush=True)
     programs = []
     for names in planned.programs:
+        _require_one(planned.members[names[0]], dataset)
         most = fitting(planned.members[names[0]], dataset, len(names))
         if most < len(names) and progress:
             print(f"{len(names)} members do not fit in memory together: at most {most} at a time", flush=True)
@@ -240,6 +242,14 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
     return programs
+
+
+def _require_one(config: Config, dataset: Dataset) -> None:
+    """Refuse members one of which does not fit in memory by itself."""
+    one, steps_in_epoch = Members({"": config}), steps_per_epoch(config.training, len(dataset.train))
+    steps = build_steps(config, dataset.image_shape, steps_in_epoch, None, len(dataset.train))
+    state = jax.eval_shape(functools.partial(one.init, steps))
+    require_memory(config, state, one.driver(config), dataset.image_shape, steps_in_epoch)
 
 
 _SHARE = 0.8

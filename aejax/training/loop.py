@@ -28,6 +28,7 @@ from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import gather, is_first, join, peers, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.interrupt import Interrupted, stop_requests
+from aejax.training.memory import require_memory
 from aejax.training.record import Progress, Record, describe
 from aejax.training.single import Single
 from aejax.training.step import TrainState, build_steps, require_trainable
@@ -82,6 +83,8 @@ def train(
             if is_own(config.model.kind) or is_own(config.training.optimizer):
                 require_trainable(steps, config, dataset)
             _require_same_everywhere(config, description)
+            state = jax.eval_shape(functools.partial(models.init, steps))
+            require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
             record = Record(workdir, description, members=len(models.names), writes=is_first())
         description = record.description
         stack.callback(record.close)
