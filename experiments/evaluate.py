@@ -15,7 +15,7 @@ import tyro
 
 import aejax
 from aejax.config import command_line
-from aejax.config.files import write_json
+from aejax.config.files import require_file, write_json
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,17 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="evaluate.py WORKDIR")
     if not (arguments.workdir / "config.json").is_file():
         raise aejax.InputError(f"{arguments.workdir} holds no run; give the workdir of one, as train.py leaves it")
+    path = arguments.json or arguments.workdir / "evaluation.json"
+    require_file(path)
 
     from aejax.evaluation import evaluation
 
     run = aejax.load(arguments.workdir, models=arguments.models)
-    data = run.config.data
-    dataset = aejax.load_dataset(arguments.dataset or data.name, arguments.source_dir or data.source_dir)
+    if arguments.dataset is None:
+        dataset = evaluation.images_of(run, arguments.source_dir)
+    else:
+        dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir or run.config.data.source_dir)
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
-    path = arguments.json or arguments.workdir / "evaluation.json"
     write_json(path, figures)
     for name, value in figures.items():
         if value is not None:

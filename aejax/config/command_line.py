@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -187,9 +188,7 @@ def require_workdir(workdir: Path) -> None:
     """Refuse a workdir that cannot be written, before anything slow begins."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        partial = workdir / ".writable"
-        partial.touch()
-        partial.unlink(missing_ok=True)  # another process of the run may be as far
+        tempfile.TemporaryFile(dir=workdir).close()
     except OSError as error:
         raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
 

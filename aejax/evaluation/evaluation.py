@@ -84,7 +84,7 @@ def evaluate(
     if samples < 0:
         raise InputError(f"samples is {samples}; it must be at least 0")
     if dataset is None:
-        dataset = load_dataset(run.config.data.name, run.config.data.source_dir)
+        dataset = images_of(run)
     images, seen = run.evaluation_inputs(dataset.test)
     codes = run.encode(seen)
     figures: dict[str, Any] = {
@@ -100,6 +100,22 @@ def evaluate(
         **_variational(run, images, samples),
     }
     return {name: figures.get(name) for name in FIELDS}
+
+
+def images_of(run: Run, source_dir: str | None = None) -> Dataset:
+    """The images that a run was trained on.
+
+    Raises:
+        InputError: they are not there any more, or others are in their place.
+    """
+    data, expected = run.config.data, run.description["dataset"]["fingerprint"]
+    dataset = load_dataset(data.name, source_dir or data.source_dir)
+    if dataset.fingerprint != expected:
+        raise InputError(
+            f"{data.name} are not the images that the run was trained on ({expected} there, {dataset.fingerprint} "
+            "here): hand over those, evaluate(run, dataset), or name the ones to measure on, --dataset NAME"
+        )
+    return dataset
 
 
 def _reconstruction(run: Run, codes: np.ndarray, images: np.ndarray) -> dict[str, Any]:
