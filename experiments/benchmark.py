@@ -5,6 +5,11 @@ Or what the compilers make of it for accelerators that are not there.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+    from aejax import signals
+
+    signals.install()
+
 import json
 import shlex
 from dataclasses import dataclass

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+    from aejax import signals
+
+    signals.install()
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +15,7 @@ import tyro
 
 import aejax
 from aejax.config import command_line
-from aejax.config.files import write_json
+from aejax.config.files import require_file, write_json
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="evaluate.py WORKDIR")
     if not (arguments.workdir / "config.json").is_file():
         raise aejax.InputError(f"{arguments.workdir} holds no run; give the workdir of one, as train.py leaves it")
+    path = arguments.json or arguments.workdir / "evaluation.json"
+    require_file(path)
 
     from aejax.evaluation import evaluation
 
@@ -43,7 +50,6 @@ def main(given: list[str]) -> None:
     else:
         dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir, run.config.data.channels)
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
-    path = arguments.json or arguments.workdir / "evaluation.json"
     write_json(path, figures)
     for name, value in figures.items():
         if value is not None:

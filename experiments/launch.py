@@ -5,6 +5,11 @@ For trying what several hosts do, as in `launch.py --count 2 -- experiments/trai
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+    from aejax import signals
+
+    signals.install()
+
 import sys
 from dataclasses import dataclass
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+    from aejax import signals
+
+    signals.install()
+
 import json
 import re
 from pathlib import Path

@@ -8,6 +8,11 @@ and its values; 0:8 stands for 0 to 7, 128,64 for two widths.
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+    from aejax import signals
+
+    signals.install()
+
 from dataclasses import dataclass
 from pathlib import Path
 

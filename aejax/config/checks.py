@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import re
 import typing
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import Literal
@@ -18,6 +21,17 @@ class InputError(AejaxError):
 
 class Stopped(AejaxError):
     """The run ended before its end, through no fault of its own: the same call goes on from the last checkpoint."""
+
+
+def reason(error: BaseException) -> str:
+    """One line of why something failed: of an OSError what the system says of it, also where a library wrapped it."""
+    text = str(error).strip()
+    full = os.strerror(errno.ENOSPC)
+    if full in text or re.search(r"\d+ requested and \d+ written", text):  # as NumPy has it
+        return full
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return text.split("\n")[0] or type(error).__name__
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+from aejax import signals
 from aejax.config.checks import AejaxError, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.environment import keep_compiled_programs
@@ -57,11 +59,12 @@ class StudyArguments:
         return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
 
 
-FAILED, WRONG_USAGE, STOPPED = 1, 2, 75
+FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
 
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and worth a restart."""
+    signals.install()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with its traceback, what it raises as well
     keep_compiled_programs()
@@ -77,9 +80,10 @@ def run(main: Callable[[list[str]], None]) -> None:
 
 def _exit(code: int, message: object) -> None:
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
-    if "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized():
-        # A usual exit would wait for the other processes, which may be gone.
-        sys.stdout.flush()
+    if "jax" in sys.modules:
+        # A usual exit would wait for other processes, which may be gone, and for Orbax's threads, which may be stuck.
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -184,9 +188,7 @@ def require_workdir(workdir: Path) -> None:
     """Refuse a workdir that cannot be written, before anything slow begins."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        partial = workdir / ".writable"
-        partial.touch()
-        partial.unlink(missing_ok=True)  # another process of the run may be as far
+        tempfile.TemporaryFile(dir=workdir).close()
     except OSError as error:
         raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
 

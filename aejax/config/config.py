@@ -218,13 +218,18 @@ class Config:
             made[section] = sections[section](**fields)
         return Config(**made)
 
+    @property
+    def computed(self) -> dict[str, Any]:
+        """Path → value of every field that changes the result."""
+        return _computed(self.to_dict())
+
     def differences(self, other: Config) -> list[str]:
         """The fields in which two configurations differ, as `name: here, there`.
 
         Left out is what does not change what is computed: `devices`, `hosts`, the folder of a file of the user's own,
         `data.placement`, and how the images were named, of which the fingerprint is compared.
         """
-        here, there = (_computed(config.to_dict()) for config in (self, other))
+        here, there = self.computed, other.computed
         return [
             f"{path}: {here.get(path)} here, {there.get(path)} there"
             for path in {**here, **there}

@@ -52,6 +52,8 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
     for field, values in axes.items():
         path = field_path(field)
         plain = [_plain(path, value) for value in values]
+        for value in plain:
+            _require_type(path, value)
         if not plain or path in paths:
             raise InputError(f"{path} is swept over {'nothing' if not plain else 'twice'}; give it values, once")
         if len({json.dumps(value) for value in plain}) < len(plain):
@@ -105,7 +107,10 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
         if re.fullmatch(r"\d+:\d+(:[1-9]\d*)?", text):
             values += range(*map(int, text.split(":")))
         elif lists or (options and "," in text):
-            values.append(None if text == "None" else [_scalar(part) for part in text.split(",") if part])
+            parts = text.split(",") if text else []
+            if "" in parts:
+                raise InputError(f"{path} is swept over {text!r}; give numbers with a comma between them, as 128,64")
+            values.append(None if text == "None" else [_scalar(part) for part in parts])
         else:
             values.append(_scalar(text))
     return values
@@ -130,6 +135,14 @@ def _plain(path: str, value: Any) -> Any:
     if path.startswith(("coefficients.", "weights.")) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     return value
+
+
+def _require_type(path: str, value: Any) -> None:
+    """Refuse what Python would count as a truth value or as a number and is none."""
+    section, _, name = path.partition(".")
+    is_switch = isinstance(getattr(getattr(Config(), section), name, None), bool)
+    if isinstance(value, bool) != is_switch and not path.startswith("model.options."):
+        raise InputError(f"{path} is swept over {value!r}; give {'True or False' if is_switch else 'other values'}")
 
 
 def _label(path: str, paths: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,7 @@ from aejax.training import (
     build_steps,
     for_evaluation,
     inputs,
+    reading,
     record,
     restore,
     test_keys,
@@ -64,7 +66,7 @@ class Run:
     @functools.cached_property
     def config(self) -> Config:
         """The configuration that was trained."""
-        return record.config_of(self.description)
+        return reading.config_of(self.description)
 
     @property
     def image_shape(self) -> ImageShape:
@@ -179,15 +181,14 @@ class Run:
         folder = Path(folder)
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; give another folder")
-        written = record.Record(folder, self.description)
-        with Checkpoints(folder / "checkpoints") as checkpoints:
-            checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"])
-        written.start(0)
-        for line in self.history:
-            written.add(line)
-        if self.summary:
-            written.finish(self.summary)
-        written.close()
+        with contextlib.closing(record.Record(folder, self.description)) as written:
+            written.start(0)
+            for line in self.history:
+                written.add(line)
+            with Checkpoints(folder / "checkpoints", written.run) as checkpoints:
+                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=written.digest)
+            if self.summary:
+                written.finish(self.summary)
 
     @functools.cached_property
     def _class(self) -> type[Autoencoder]:
@@ -317,20 +318,25 @@ def load(
     workdir = Path(workdir)
     if (workdir / "sweep.json").exists():
         raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
-    description = record.read_description(workdir)
+    description = reading.description(workdir)
     if "members" in description:
         raise InputError(f"{workdir} holds a program of a sweep; load one of the sweep's members")
-    config = replaced(record.config_of(description), models, str(workdir))
+    config = replaced(reading.config_of(description), models, str(workdir))
     record.require_same_files(workdir, description, config)
     description |= config.to_dict()
     image_shape = tuple(description["dataset"]["image_shape"])
     like = jax.eval_shape(build_steps(config, image_shape).init)
     folder = workdir / "checkpoints"
-    found = whole(folder)
+    found = whole(folder, description.get("run"))
     step = best(found) if which == "best" else max((manifest.step for manifest in found), default=None)
     if step is None:
         raise InputError(f"{folder} has no whole checkpoint{' of the end of an epoch' if found else ''}")
-    state = restore(folder, step, like, jax.sharding.SingleDeviceSharding(jax.devices()[0])).state
-    lines = [line for line in record.read_lines(workdir) if line["step"] <= int(state.step)]
-    summary = record.read_summary(workdir)
-    return Run(description, state, lines, summary if summary.get("step") == int(state.step) else {})
+    state, _, _, recorded = restore(folder, step, like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    lines = reading.lines(workdir)
+    before = [line for line in lines if line["step"] <= step]
+    ends_epoch = next(manifest for manifest in found if manifest.step == step).test_total is not None
+    if ends_epoch and (not before or before[-1]["step"] != step):
+        raise InputError(f"{workdir / 'metrics.jsonl'} lacks the epoch that ends with step {step}; put it back")
+    reading.require_lines(workdir, before, len(before), recorded)
+    summary = reading.summary(workdir)
+    return Run(description, state, before, summary if summary.get("step") == step else {})

@@ -9,8 +9,8 @@ workdir/
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping
@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import is_own
-from aejax.config.files import write_json
+from aejax.config.checks import is_own, reason
+from aejax.config.files import locked
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
@@ -37,11 +37,14 @@ from aejax.training import (
     abstract,
     build_programs,
     build_steps,
+    reading,
+    require_memory,
     require_trainable,
     steps_per_epoch,
     train,
+    whole,
 )
-from aejax.training.record import read_summary
+from aejax.training.record import identity
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,19 @@ def sweep(
     for member in _representative(planned):
         if is_own(member.model.kind) or is_own(member.training.optimizer):
             require_trainable(build_steps(member, dataset.image_shape), member, dataset)
-    workdir = None if workdir is None else Path(workdir)
+    if workdir is None:
+        return _swept(config, planned, dataset, None, progress)
+    workdir = Path(workdir)
+    with contextlib.ExitStack() as stack:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(workdir, "sweep"))
+        except OSError as error:
+            raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
+        return _swept(config, planned, dataset, workdir, progress)
+
+
+def _swept(config: Config, planned: Grid, dataset: Dataset, workdir: Path | None, progress: bool) -> Sweep:
     programs = _programs(planned, config, dataset, workdir, progress)
     runs: dict[str, Run] = {}
     rows: list[dict[str, Any]] = []
@@ -142,7 +157,9 @@ def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
     state = trained.state
     own = state._replace(step=None)
     own = jax.tree.map(lambda array: np.asarray(array[index]), own)._replace(step=state.step)
-    description = {key: value for key, value in trained.description.items() if key != "members"} | config.to_dict()
+    shared = {key: value for key, value in trained.description.items() if key not in ("members", "run")}
+    description = shared | config.to_dict()
+    description["run"] = identity(description)
     lines = [
         {key: value for key, value in line.items() if key != "member"}
         for line in trained.lines
@@ -151,11 +168,33 @@ def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
     return Run(description, own, lines, trained.summary["members"][name], trained.dataset)
 
 
+_WRITTEN = ("summary.json", "config.json", "metrics.jsonl", "checkpoints", "files", ".lock")
+"""what a run writes, the sign that it is finished first"""
+
+
 def _write_member(run: Run, folder: Path) -> None:
-    summary = folder / "summary.json"  # which is written last
-    if not summary.exists() or read_summary(folder)["step"] != run.summary["step"]:
-        shutil.rmtree(folder, ignore_errors=True)
-        run.save(folder)
+    """Write a member as a run of its own; what is there of it is written again unless it is whole."""
+    if _is_whole(run, folder):
+        return
+    for path in [folder / name for name in _WRITTEN] + list(folder.glob("events.out.tfevents*")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    run.save(folder)
+
+
+def _is_whole(run: Run, folder: Path) -> bool:
+    """Whether a folder holds this run, every file of it as it was written."""
+    try:
+        if reading.summary(folder) != run.summary or reading.lines(folder) != run.history:
+            return False
+        return any(
+            manifest.step == run.summary["step"]
+            for manifest in whole(folder / "checkpoints", reading.description(folder).get("run"))
+        )
+    except InputError:
+        return False
 
 
 def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
@@ -164,16 +203,22 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
     path = None if workdir is None else workdir / "sweep.json"
     if path is not None and path.exists():
         try:
-            found = json.loads(path.read_text())
+            found = reading.read(path)
             saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is damaged ({error}); remove {workdir}, or give another workdir") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+            raise InputError(
+                f"{path} is damaged ({reason(error)}); remove {workdir}, or give another workdir"
+            ) from error
         # How long the members are trained is theirs to refuse, as an ordinary run does.
         differences = [each for each in config.differences(saved[0]) if not each.startswith("training.epochs:")]
         differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
         if differences:
             raise InputError(
                 f"{workdir} holds another sweep ({'; '.join(differences)}); give another workdir, or remove this one"
+            )
+        if sorted(name for names in saved[2] for name in names) != sorted(planned.members):
+            raise InputError(
+                f"{path} is damaged (its programs are not of all members); remove {workdir}, or give another workdir"
             )
         return saved[2]
     if path is not None and (workdir / "config.json").exists():
@@ -182,6 +227,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         print(f"the axes change what is compiled: {len(planned.programs)} programs, one after another", flush=True)
     programs = []
     for names in planned.programs:
+        _require_one(planned.members[names[0]], dataset)
         most = fitting(planned.members[names[0]], dataset, len(names))
         if most < len(names) and progress:
             print(f"{len(names)} members do not fit in memory together: at most {most} at a time", flush=True)
@@ -189,11 +235,18 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         programs += [names[len(names) * part // parts : len(names) * (part + 1) // parts] for part in range(parts)]
     if path is not None:
         try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            write_json(path, own | {"programs": programs})
+            reading.write(path, own | {"programs": programs})
         except OSError as error:
-            raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
+            raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
     return programs
+
+
+def _require_one(config: Config, dataset: Dataset) -> None:
+    """Refuse members one of which does not fit in memory by itself."""
+    one, steps_in_epoch = Members({"": config}), steps_per_epoch(config.training, len(dataset.train))
+    steps = build_steps(config, dataset.image_shape, steps_in_epoch, None, len(dataset.train))
+    state = jax.eval_shape(functools.partial(one.init, steps))
+    require_memory(config, state, one.driver(config), dataset.image_shape, steps_in_epoch)
 
 
 _SHARE = 0.8

@@ -8,18 +8,23 @@ own_models.py    what a model of the user's own must return and keep
 batches.py       which examples come when
 placement.py     images on the device, or streamed to it
 devices.py       devices and hosts: jit, pmap, shard_map
+memory.py        what cannot fit is refused before it is compiled
+compiled_cache.py  what JAX keeps of compiled programs is noticed where it is damaged
 single.py        the model of an ordinary run, as the loop takes it
 chunks.py        how long a compiled call is, so that a stop or a save is never far
-checkpoint.py  record.py  machine.py     what a run leaves behind, and what it was computed by
+checkpoint.py  manifest.py               the states that a run saves, and whether one is as it was saved
+record.py  reading.py  machine.py        its records, written and read, and what it was computed by
 interrupt.py                             signals
 """
 
+from aejax.training import compiled_cache
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, best, restore, whole
 from aejax.training.devices import AXIS, Absent, Driver, PeerLost, Program, abstract, is_first, local
 from aejax.training.epoch import build_programs
 from aejax.training.interrupt import Interrupted
 from aejax.training.loop import Diverged, Finish, Trained, train
+from aejax.training.memory import require_memory
 from aejax.training.single import Single
 from aejax.training.step import (
     MEMBER_AXES,
@@ -33,3 +38,5 @@ from aejax.training.step import (
     test_keys,
     unit_interval,
 )
+
+compiled_cache.require_checksums()

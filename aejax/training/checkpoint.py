@@ -2,22 +2,23 @@
 
     checkpoints/STEP/arrays/         the state, by Orbax
     checkpoints/STEP/terms.npz       within an epoch: the terms of its steps so far
-    checkpoints/STEP/manifest.json   one line of JSON and its SHA-256: step, figures, types, shapes, digests of files
+    checkpoints/STEP/manifest.json   one line of JSON and its SHA-256: run, step, figures, types, shapes, digests
 
-A checkpoint is written beside its place and renamed to it once it is complete; a kill leaves all of it or nothing.
+A checkpoint is written beside its place and renamed to it once it is complete; a kill leaves all of it or nothing. It
+counts where all of it is as it was saved, by this run, at the step that its folder is named for. Nothing else in the
+folder is looked at, and nothing else is removed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import hashlib
-import json
-import logging
+import re
 import shutil
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,47 +27,32 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from aejax.config import AejaxError, InputError
+from aejax.config.checks import reason
 from aejax.training.devices import abstract, is_first
+from aejax.training.manifest import NAME, Manifest, digests, entries, examined, verified
 
-_MANIFEST = "manifest.json"
+_TERMS, _ARRAYS = "terms.npz", "arrays"
 
-
-@dataclass(frozen=True)
-class Manifest:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        step: the number of steps taken.
-        test_total: the test loss; None within an epoch.
-        seconds: spent on the steps of the epoch that is not done.
-        leaves: type and shape of every array, by its path in the tree.
-        files: SHA-256 of every file, by its path in the checkpoint's folder.
-    """
-
-    step: int
-    test_total: float | None
-    seconds: float
-    leaves: dict[str, str]
-    files: dict[str, str]
+_LEFT = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|gone)")
+"""the folders that a kill leaves half saved or half deleted"""
 
 
 class Restored(NamedTuple):
-    """A state and, within an epoch, the terms of its steps so far and the seconds spent on them."""
+    """A state, within an epoch the terms of its steps so far and the seconds spent on them, and `Manifest.records`."""
 
     state: Any
     terms: dict[str, np.ndarray]
     seconds: float
+    records: str | None = None
 
 
-def whole(folder: Path) -> list[Manifest]:
-    """The checkpoints in a folder that are as they were saved, oldest first; a warning names what is damaged."""
-    found = []
-    for path in _step_folders(folder):
-        try:
-            found.append(_verified(path))
-        except (OSError, ValueError, TypeError) as error:
-            logging.getLogger("aejax").warning("the checkpoint %s is damaged: %s", path, error)
-    return found
+def whole(folder: Path, run: str | None = None) -> list[Manifest]:
+    """The checkpoints of a run that are as they were saved, oldest first; a warning names each that is not.
+
+    Raises:
+        InputError: the folder or a file in it is there and cannot be read: that is no damage.
+    """
+    return examined(folder, run)[0]
 
 
 def best(manifests: list[Manifest]) -> int | None:
@@ -86,7 +72,7 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
         InputError: its structure, shapes or types are others: nothing is cast.
     """
     path = folder.absolute() / str(step)
-    manifest = _verified(path)
+    manifest = verified(path)
     here, there = _leaves(like), manifest.leaves
     if here != there:
         name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
@@ -99,8 +85,11 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
     except Exception as error:  # of many types; its coroutines are collected once it is gone
         failure = str(error).strip().split("\n")[0]
     else:
-        terms = path / "terms.npz"
-        return Restored(like._replace(**found), dict(np.load(terms)) if terms.exists() else {}, manifest.seconds)
+        state = like._replace(**found)
+        if int(state.step) != step:
+            raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
+        terms = dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
+        return Restored(state, terms, manifest.seconds, manifest.records)
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -110,33 +99,41 @@ class Checkpoints:
 
     Use as a context manager: leaving it waits for the save in progress. With several processes, all save together,
     and the first one alone looks after the folder.
+
+    Args:
+        run: whose they are, as in `Manifest`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: str | None = None) -> None:
         self.folder = folder.absolute()
+        self._run = run
         self._kept: list[Manifest] = []
         self._thread = ThreadPoolExecutor(1)
         self._under_way: Future | None = None
 
     def recover(self) -> int | None:
-        """Clear up what a kill or damage left; damaged checkpoints go to a folder `damaged` beside this one.
+        """Clear up what a kill or damage left; what is damaged or of another run goes to `damaged` beside this folder.
 
         Returns:
             the step of the newest checkpoint; None where there is none.
 
         Raises:
-            InputError: there are checkpoints, and none of them is whole.
+            InputError: there are checkpoints, and none of them is whole; or they cannot be read.
         """
-        for left in self.folder.glob(".*"):
-            shutil.rmtree(left)
-        self._kept = whole(self.folder)
-        damaged = [path for path in _step_folders(self.folder) if int(path.name) not in self._steps()]
+        self._kept, damaged = examined(self.folder, self._run)
         if damaged and not self._kept:
-            raise InputError(f"no checkpoint in {self.folder} is whole; move the run away and start again")
+            newest = list(damaged)[-1]
+            raise InputError(
+                f"no checkpoint in {self.folder} is whole and of this run ({newest.name}: {damaged[newest]}); "
+                "put it back, or move the run away and start again"
+            )
+        for left in entries(self.folder):
+            _clear(left)
         for path in damaged:
-            target = self.folder.parent / "damaged" / path.name
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(exist_ok=True)
+            folder, count = self.folder.parent / "damaged", 1
+            folder.mkdir(exist_ok=True)
+            while (target := folder / (path.name if count == 1 else f"{path.name}-{count}")).exists():
+                count += 1
             path.rename(target)
         return self._steps()[-1] if self._kept else None
 
@@ -147,21 +144,26 @@ class Checkpoints:
         test_total: float | None = None,
         terms: Mapping[str, np.ndarray] | None = None,
         seconds: float = 0.0,
+        records: str | None = None,
     ) -> None:
         """Save in the background; waits for the save before this one.
 
         Raises:
-            AejaxError: the save before this one failed.
+            AejaxError: the save before this one failed, or this one cannot begin.
         """
         self.wait()
         step = int(state.step)
         partial = self.folder / f".{step}.partial"
-        if is_first():
-            partial.mkdir(parents=True)
-            if terms:
-                np.savez(partial / "terms.npz", **terms)
-        saving = ocp.save_checkpointables_async(partial / "arrays", {"state": _branches(state)})
-        about = Manifest(step, test_total, seconds, _leaves(state), {})
+        try:
+            if is_first():
+                _clear(partial)
+                partial.mkdir(parents=True)
+                if terms:
+                    np.savez(partial / _TERMS, **terms)
+            saving = ocp.save_checkpointables_async(partial / _ARRAYS, {"state": _branches(state)})
+        except Exception as error:  # of many types
+            raise self._failed(error, partial) from error
+        about = Manifest(step, test_total, seconds, _leaves(state), {}, self._run, records)
         self._under_way = self._thread.submit(self._complete, saving, partial, about)
 
     def wait(self) -> None:
@@ -179,10 +181,9 @@ class Checkpoints:
         except Exception as error:  # of many types
             if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
                 raise  # another process is gone
-            text = str(error).strip()
-            reason = "No space left on device" if "No space left on device" in text else text.split("\n")[0]
+            failure = self._failed(error)
         _collect_coroutines()
-        raise AejaxError(f"a checkpoint could not be saved in {self.folder}: {reason}; those before it are whole")
+        raise failure
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -198,6 +199,13 @@ class Checkpoints:
         finally:
             self._thread.shutdown()
 
+    def _failed(self, error: Exception, partial: Path | None = None) -> AejaxError:
+        if partial is not None and is_first():
+            shutil.rmtree(partial, ignore_errors=True)
+        return AejaxError(
+            f"a checkpoint could not be saved in {self.folder}: {reason(error)}; those before it are whole"
+        )
+
     def _steps(self) -> list[int]:
         return [manifest.step for manifest in self._kept]
 
@@ -206,9 +214,8 @@ class Checkpoints:
             saving.result()
             if not is_first():
                 return
-            manifest = Manifest(**{**asdict(about), "files": _digests(partial)})
-            line = json.dumps(asdict(manifest))
-            (partial / _MANIFEST).write_text(f"{line}\n{_sha256(line)}\n")
+            manifest = replace(about, files=digests(partial))
+            manifest.write(partial)
             partial.rename(self.folder / str(about.step))
         except Exception:
             if is_first():
@@ -217,10 +224,11 @@ class Checkpoints:
         self._kept.append(manifest)
         keep = {*self._steps()[-2:], best(self._kept)}
         for old in [old for old in self._kept if old.step not in keep]:
-            gone = self.folder / f".{old.step}.gone"
-            (self.folder / str(old.step)).rename(gone)
-            shutil.rmtree(gone)
             self._kept.remove(old)
+            gone = self.folder / f".{old.step}.gone"
+            with contextlib.suppress(OSError):  # a network disk keeps an open file: it goes at the next start
+                (self.folder / str(old.step)).rename(gone)
+                _clear(gone)
 
 
 def _branches(state: Any) -> dict[str, Any]:
@@ -228,34 +236,13 @@ def _branches(state: Any) -> dict[str, Any]:
     return {name: branch for name, branch in state._asdict().items() if jax.tree.leaves(branch)}
 
 
-def _step_folders(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
-
-
-def _verified(path: Path) -> Manifest:
-    """The manifest of a checkpoint whose every file is as it was saved."""
-    line, *rest = (path / _MANIFEST).read_text(errors="replace").split("\n")
-    if rest != [_sha256(line), ""]:
-        raise ValueError(f"{_MANIFEST} does not match its digest")
-    manifest = Manifest(**json.loads(line))
-    found = _digests(path)
-    for name in sorted({**manifest.files, **found}):
-        if manifest.files.get(name) != found.get(name):
-            raise ValueError(f"{name} {'does not match its digest' if name in found else 'is missing'}")
-    return manifest
-
-
-def _digests(path: Path) -> dict[str, str]:
-    files = sorted(file for file in path.rglob("*") if file.is_file() and file != path / _MANIFEST)
-    digests = {}
-    for file in files:
-        with file.open("rb") as content:
-            digests[str(file.relative_to(path))] = hashlib.file_digest(content, "sha256").hexdigest()
-    return digests
-
-
-def _sha256(line: str) -> str:
-    return hashlib.sha256(line.encode()).hexdigest()
+def _clear(path: Path) -> None:
+    """Remove a folder that a kill left half saved or half deleted, if it is one of ours by its name and content."""
+    if not _LEFT.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return
+    ours = (NAME, _TERMS, _ARRAYS)
+    if all(child.name.startswith((".", *ours)) for child in path.iterdir()):  # Orbax adds to a name while it writes
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _leaves(tree: Any) -> dict[str, str]:

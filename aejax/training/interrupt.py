@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, looked at between compiled calls."""
+"""Ctrl-C and SIGTERM in the loop, looked at between compiled calls."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+from aejax import signals
 from aejax.config import Stopped
 
 
@@ -16,21 +17,25 @@ class Interrupted(Stopped):
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[threading.Event]:
-    """An event that the first SIGINT or SIGTERM sets; a second one ends the process at once.
+    """An event that the first SIGINT or SIGTERM sets.
 
-    Signals reach the main thread only; in another thread the event is never set.
+    A second one ends a script at once; elsewhere, as in a notebook, it does what it does outside of the loop, where
+    Ctrl-C is a KeyboardInterrupt. Signals reach the main thread only; in another thread the event is never set.
     """
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield requested
         return
+    script = signals.installed()
 
     def request(*_: object) -> None:
         requested.set()
-        for number in before:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if script else handler)
 
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in signals.NUMBERS}
+    for number in before:
+        signal.signal(number, request)
     try:
         yield requested
     finally:

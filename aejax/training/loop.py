@@ -17,17 +17,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from aejax import signals
 from aejax.config import AejaxError, Config, InputError
 from aejax.config.checks import is_own
 from aejax.config.user_files import located
 from aejax.data import Dataset, Standardization, as_dataset, require_fit
+from aejax.training import reading
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import gather, is_first, join, peers, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.interrupt import Interrupted, stop_requests
-from aejax.training.record import Progress, Record, describe, read_summary
+from aejax.training.memory import require_memory
+from aejax.training.record import Progress, Record, describe
 from aejax.training.single import Single
 from aejax.training.step import TrainState, build_steps, require_trainable
 
@@ -83,6 +86,7 @@ def train(
         dataset, standardization = dataset.standardized()
     workdir = None if workdir is None else Path(workdir)
     join(config.hosts)
+    signals.renew()  # JAX takes SIGTERM for itself there
     with peers(), contextlib.ExitStack() as stack:
         driver = models.driver(config)
         description = {**describe(config, given, standardization), **models.description}
@@ -93,12 +97,16 @@ def train(
             if is_own(config.model.kind) or is_own(config.training.optimizer):
                 require_trainable(steps, config, dataset)
             _require_same_everywhere(config, description)
+            state = jax.eval_shape(functools.partial(models.init, steps))
+            require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
             record = Record(workdir, description, members=len(models.names), writes=is_first())
+        description = record.description
         stack.callback(record.close)
-        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
+        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.run)
         newest = _newest(checkpoints)
         init = functools.partial(models.init, steps)
         if newest is not None:
+            signals.saved()
             restored = restore(checkpoints.folder, newest, jax.eval_shape(init), driver.state_sharding)
         elif record.finished:
             raise InputError(f"{workdir} holds a finished run whose checkpoints are gone; give another workdir")
@@ -106,27 +114,27 @@ def train(
             restored = Restored(jax.jit(init, out_shardings=driver.state_sharding)(), {}, 0.0)
         epochs_done = (newest or 0) // steps_in_epoch
         with together():
-            record.require_lines(epochs_done)
+            record.require_lines(epochs_done, restored.records)
         done = record.lines[: epochs_done * len(models.names)]
         finished = newest == last_step or (not record.longer and models.finished(config, done) is not None)
         if finished and record.finished:
             if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to do", flush=True)
-            return Trained(description, models.local(restored.state), record.lines, read_summary(workdir), given)
-        record.start(epochs_done)
+            return Trained(description, models.local(restored.state), record.lines, reading.summary(workdir), given)
+        record.start(epochs_done, restored.records)
         models.resume(record.lines)
         if restored.terms:
             _check(models, restored.terms, None, newest or 0)
-        stop = threading.Event()
-        if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process
-            stop = stack.enter_context(stop_requests())
-            stack.enter_context(checkpoints)
         last_step = newest if finished else last_step
         shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
         stack.callback(shown.close)
 
         programs = build_programs(steps, config, driver, restored.state, dataset, models.values)
         pace = Pace(steps_in_epoch, programs.flops, jax.process_count())
+        stop = threading.Event()
+        if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process
+            stop = stack.enter_context(stop_requests())
+            stack.enter_context(checkpoints)
         epoch = _Epoch(restored.terms, restored.seconds)
         state, step = restored.state, newest or 0
         chunk_steps, chunk_seconds = 0, 0.0  # of the chunk before
@@ -173,7 +181,13 @@ def train(
                 if checkpoints is not None:
                     if models.alone:
                         _require_finite_state(state, step)
-                    checkpoints.save(state, test_total=_lowest(tested), terms=epoch.terms, seconds=epoch.seconds)
+                    checkpoints.save(
+                        state,
+                        test_total=_lowest(tested),
+                        terms=epoch.terms,
+                        seconds=epoch.seconds,
+                        records=record.digest,
+                    )
             if tested is not None and models.finished(config, record.lines) is not None:
                 last_step = step
                 break  # the chunk after this one is on its way, and not looked at
@@ -184,9 +198,15 @@ def train(
             )
         if checkpoints is not None:
             checkpoints.wait()  # the summary is the sign of a finished run
+            signals.saved()
         count = len(models.names)
         summary = models.summary([_summary(record.lines[first::count], config, dataset) for first in range(count)])
         record.finish(summary)
+        if gather([stop.is_set()]).any():
+            raise Interrupted(
+                f"stopped by a signal after the last step; the run in {workdir} is finished: run the same command for "
+                "what comes after it"
+            )
         return Trained(description, models.local(state), record.lines, summary, given)
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import hashlib
 import json
 import logging
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from aejax.config import Config, InputError
-from aejax.config.checks import is_own
-from aejax.config.files import write, write_json
+from aejax.config.checks import is_own, reason
+from aejax.config.files import append, locked, write
 from aejax.config.user_files import digests, named, sources
 from aejax.data import Dataset, Standardization
 from aejax.models.randomness import DRAWS
+from aejax.training import reading
 from aejax.training.machine import describe_machine, settings
-
-_SECTIONS = tuple(Config().to_dict())
-_SUMMARIES = (("train", "test", "code"), ("members",))  # of one model, and of a sweep's
+from aejax.training.reading import config_of
 
 
 class Record:
@@ -33,6 +33,8 @@ class Record:
         writes: False in all processes of a run but the first: they only read.
 
     Attributes:
+        description: the content of config.json; in it `run`, whose the checkpoints are, unless an older version began
+            the run.
         lines: one dictionary per epoch (of a sweep: per epoch and member), as in metrics.jsonl.
         longer: whether the run that is there is to be trained for more epochs than it was begun with.
 
@@ -46,44 +48,62 @@ class Record:
         self.workdir = workdir
         self.lines: list[dict[str, Any]] = []
         self.longer = self._changed = False
-        self._description = description
+        self.description = {"run": identity(description)} | description
         self._members = members
         self._writes = writes and workdir is not None
-        self._events = self._lock = None
+        self._events = None
+        self._open = contextlib.ExitStack()
+        there = workdir is not None and (workdir / "config.json").exists()
         if not self._writes:
-            if workdir is not None and (workdir / "config.json").exists():
-                self.lines, self.longer = read_lines(workdir), _is_longer(description, read_description(workdir))
+            if there:
+                self._go_on(saved := reading.description(workdir))
+                self.longer = _is_longer(description, saved)
             return
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(workdir)
-            if (workdir / "config.json").exists():
-                self.longer, self._changed = _require_same_run(workdir, description)
-            elif (workdir / "checkpoints").exists():
-                raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
-            else:
-                self._describe()
-        except InputError:
-            self.close()
-            raise
-        except OSError as error:
-            self.close()
-            raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
-        self.lines = read_lines(workdir)
+        with contextlib.ExitStack() as opened:
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                opened.enter_context(locked(workdir, "run"))
+                if (workdir / "config.json").exists():
+                    self.longer, self._changed = _require_same_run(workdir, description)
+                    self._go_on(reading.description(workdir))
+                elif (workdir / "checkpoints").exists():
+                    raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
+                else:
+                    self._describe()
+            except OSError as error:
+                raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
+            self._open = opened.pop_all()
+
+    def _go_on(self, saved: dict[str, Any]) -> None:
+        """As the run that is there: a run is whose it was when it began."""
+        self.description = {key: value for key, value in self.description.items() if key != "run"}
+        self.description |= {"run": saved["run"]} if "run" in saved else {}
+        self.lines = reading.lines(self.workdir)
 
     @property
     def finished(self) -> bool:
         """Whether summary.json is there, which is written last."""
         return self.workdir is not None and (self.workdir / "summary.json").exists()
 
-    def start(self, epochs_done: int) -> None:
+    @property
+    def run(self) -> str | None:
+        """Whose the checkpoints are, as in `Manifest`."""
+        return self.description.get("run")
+
+    @property
+    def digest(self) -> str | None:
+        """Of the lines so far, for a checkpoint; None in a run of an older version."""
+        return None if self.run is None else self._digest.hexdigest()
+
+    def start(self, epochs_done: int, recorded: str | None = None) -> None:
         """Go on after `epochs_done` epochs, those of the restored checkpoint; what was written past it is dropped.
 
         Raises:
-            InputError: metrics.jsonl lacks some of those epochs, though each was written before its checkpoint.
+            InputError: as `require_lines`.
         """
-        self.require_lines(epochs_done)
+        self.require_lines(epochs_done, recorded)
         self.lines = self.lines[: epochs_done * self._members]
+        self._digest = reading.Digest(self.lines)
         if not self._writes:
             return
         if self.longer:
@@ -99,21 +119,29 @@ class Record:
         purge = self.lines[-1]["step"] + 1 if self.lines else 0
         self._events = SummaryWriter(str(self.workdir), purge_step=purge)
 
-    def require_lines(self, epochs: int) -> None:
-        """Refuse records that lack some of the epochs that a checkpoint has behind it."""
-        if self.workdir is not None and len(self.lines) < epochs * self._members:
+    def require_lines(self, epochs: int, recorded: str | None) -> None:
+        """Refuse records that are not those of the epochs that a checkpoint has behind it; see `reading`.
+
+        Raises:
+            InputError: metrics.jsonl lacks some, though each was written before its checkpoint, or was changed; or it
+                has more than can be without a checkpoint, and there is none.
+        """
+        if self.workdir is None:
+            return
+        reading.require_lines(self.workdir, self.lines, epochs, recorded, self._members)
+        if epochs == 0 and len(self.lines) > 2 * self._members:  # the first is saved before the third is written
             raise InputError(
-                f"{self.workdir / 'metrics.jsonl'} has {len(self.lines)} whole lines, but {epochs} epochs are "
-                "trained: it was changed since; put it back, or give another workdir"
+                f"{self.workdir} holds a run of {len(self.lines) // self._members} epochs whose checkpoints are gone; "
+                "put them back, or give another workdir"
             )
 
     def add(self, line: dict[str, Any]) -> None:
         """Write the figures of one epoch, or of one member of a sweep in it."""
         self.lines.append(line)
+        self._digest.add(line)
         if not self._writes:
             return
-        with open(self.workdir / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(line) + "\n")
+        append(self.workdir / "metrics.jsonl", json.dumps(line) + "\n")
         if self._events is not None:
             of = f"{line['member']}/" if "member" in line else ""
             for group in ("train", "test", "code", "metrics"):
@@ -125,21 +153,21 @@ class Record:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, the sign of a finished run."""
         if self._writes:
-            write_json(self.workdir / "summary.json", summary)
+            reading.write(self.workdir / "summary.json", summary)
 
     def _describe(self) -> None:
         """Write config.json, after a copy of each of the user's files that the configuration names."""
-        config = config_of(self._description)
+        config = config_of(self.description)
         for name, path in sources(config).items():
             (self.workdir / "files").mkdir(exist_ok=True)
             write(self.workdir / "files" / name, path.read_text(encoding="utf-8"))
-        write_json(self.workdir / "config.json", self._description | named(config).to_dict())
+        reading.write(self.workdir / "config.json", self.description | named(config).to_dict())
 
     def close(self) -> None:
         """Close the files and give the workdir free."""
-        for file in (self._events, self._lock):
-            if file is not None:
-                file.close()
+        if self._events is not None:
+            self._events.close()
+        self._open.close()
 
 
 class Progress:
@@ -190,73 +218,18 @@ def describe(config: Config, dataset: Dataset, standardization: Standardization 
     }
 
 
-def config_of(description: dict[str, Any]) -> Config:
-    """The configuration within the content of config.json."""
-    return Config.from_dict({section: description[section] for section in _SECTIONS if section in description})
+def identity(description: dict[str, Any]) -> str:
+    """Tells one run from another by all that its states follow from: configuration, user's files, images, members.
 
-
-def read_description(workdir: Path) -> dict[str, Any]:
-    """The content of config.json.
-
-    Raises:
-        InputError: there is no run in `workdir`, or its config.json is damaged.
+    Made once, when a run begins, and kept with it: a later version may know of more fields.
     """
-    try:
-        description = json.loads((workdir / "config.json").read_text())
-        if not isinstance(description, dict) or not {"model", "dataset", "versions"} <= set(description):
-            raise ValueError("it lacks what a run writes there")
-        config_of(description)
-        return description
-    except (OSError, ValueError, TypeError, InputError) as error:
-        raise InputError(f"{workdir} holds no run that can be read: config.json: {error}") from error
-
-
-def read_lines(workdir: Path) -> list[dict[str, Any]]:
-    """The whole lines of metrics.jsonl; a line that a kill tore, and what stands after it, is dropped."""
-    path = workdir / "metrics.jsonl"
-    lines = []
-    for text in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict) or not {"step", "epoch", "train", "test"} <= set(line):
-            break
-        lines.append(line)
-    return lines
-
-
-def read_summary(workdir: Path) -> dict[str, Any]:
-    """The content of summary.json; empty while the run is not finished.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    path = workdir / "summary.json"
-    if not path.exists():
-        return {}
-    try:
-        summary = json.loads(path.read_text(errors="replace"))
-    except ValueError:
-        summary = None
-    if not isinstance(summary, dict) or not any({"step", *parts} <= set(summary) for parts in _SUMMARIES):
-        raise InputError(f"{path} is damaged; remove it, and the run will write it again")
-    return summary
-
-
-def _lock(workdir: Path) -> IO[str]:
-    """A lock on the workdir, which ends with the process.
-
-    Raises:
-        InputError: another run holds it.
-    """
-    file = open(workdir / ".lock", "w")  # noqa: SIM115 - the lock is held as long as the file is open
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.close()
-        raise InputError(f"another run is under way in {workdir}; wait for it, or give another workdir") from error
-    return file
+    config = config_of(description)
+    computed = {**config.computed, "data.name": None, "training.patience": None}
+    if config.training.schedule == "constant":
+        computed["training.epochs"] = None  # it may be trained longer
+    images = {key: value for key, value in description["dataset"].items() if key != "name"}
+    rest = [description.get(key) for key in ("files", "draws", "members")]
+    return hashlib.sha256(json.dumps([computed, images, *rest], sort_keys=True).encode()).hexdigest()
 
 
 _MAY_CHANGE = ("training.epochs:", "training.patience:")
@@ -273,7 +246,7 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> tuple[bool,
     Returns:
         whether it is to be trained for more epochs than before, and whether its configuration changes at all.
     """
-    saved = read_description(workdir)
+    saved = reading.description(workdir)
     config = config_of(description)
     differences = config.differences(config_of(saved))
     longer = _is_longer(description, saved)

@@ -1,5 +1,6 @@
 import json
 import logging
+import shutil
 import sys
 from pathlib import Path
 
@@ -127,6 +128,87 @@ def test_a_stopped_sweep_goes_on_bit_for_bit(noisy, swept, tmp_path, stop_after)
         assert without_clock(run.history) == without_clock(resumed.runs[name].history)
 
 
+def test_a_second_sweep_in_one_workdir_is_refused_from_the_first_file_to_the_last(noisy, tmp_path, monkeypatch):
+    config, dataset = noisy
+    refused = []
+
+    def second(*_):
+        with pytest.raises(InputError, match="another sweep is under way"):
+            sweep(config, AXES, tmp_path, dataset=dataset, progress=False)
+        refused.append(1)
+
+    for name in ("_programs", "_write_member"):
+        monkeypatch.setattr(MODULE, name, beside(second, getattr(MODULE, name)))
+    monkeypatch.setattr(comparison, "write", beside(second, comparison.write))
+    sweep(config, AXES, tmp_path, dataset=dataset, progress=False)
+    assert len(refused) == 6
+
+
+MODULE = sys.modules[fitting.__module__]  # aejax.sweeps.sweep is a function
+
+
+def beside(first, then):
+    def both(*arguments):
+        first()
+        return then(*arguments)
+
+    return both
+
+
+def test_what_a_sweep_left_is_read_as_it_was_written_or_written_again(swept, noisy, tmp_path):
+    (config, dataset), folder = noisy, tmp_path / "run"
+    shutil.copytree(swept[0], folder)
+
+    def again():
+        return sweep(config, AXES, folder, dataset=dataset, progress=False)
+
+    for name in ("summary.json", "metrics.jsonl", "config.json"):  # of an exported member
+        path = folder / "members" / NAMES[1] / name
+        path.write_bytes(path.read_bytes().replace(b"1", b"2", 1))
+        (path.parent / "notes.txt").write_text("theirs")
+        again()
+        member = load(path.parent)
+        assert same(member, swept[1].runs[NAMES[1]]) and member.history == swept[1].runs[NAMES[1]].history
+        assert (path.parent / "notes.txt").read_text() == "theirs"
+    state = max((folder / "members" / NAMES[2] / "checkpoints").rglob("d/*"), key=lambda path: path.stat().st_size)
+    state.write_bytes(bytes(state.stat().st_size))
+    again()
+    assert same(load(folder / "members" / NAMES[2]), swept[1].runs[NAMES[2]])
+    plan = json.loads((folder / "sweep.json").read_text())
+    for digest in ({"sha256": plan.pop("sha256")}, {}):  # as now, and as an older version wrote it
+        (folder / "sweep.json").write_text(json.dumps(plan | {"programs": [NAMES[:3]]} | digest))
+        with pytest.raises(InputError, match=r"sweep\.json is damaged"):
+            again()
+    (folder / "sweep.json").write_text(json.dumps(plan))
+    assert list(again().runs) == NAMES
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"data.binarize": ["yes"]}, "data.binarize is swept over 'yes'; give True or False"),
+        ({"model.tied": [1]}, "model.tied is swept over 1"),
+        ({"coefficients.learning_rate": [True]}, "learning_rate is swept over True"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(axes, message):
+    with pytest.raises(InputError, match=message):
+        grid(Config(), axes)
+
+
+@pytest.mark.parametrize("text", [",", "8,,8", "8,"])
+def test_a_list_of_widths_has_no_holes(text):
+    with pytest.raises(InputError, match="numbers with a comma between them"):
+        parse_values("model.hidden", [text])
+
+
+@pytest.mark.parametrize("axes", [{"l1": [1e-4]}, {"seed": [3]}, {"hidden": [[5]]}])
+def test_an_axis_of_one_value_is_enough(small, tmp_path, axes):
+    config, dataset = small
+    found = sweep(config.replace({"training.epochs": 1}), axes, tmp_path, dataset=dataset, progress=False)
+    assert len(found.runs) == 1 and (tmp_path / "report.md").exists() and (tmp_path / "figures" / "sweep.png").exists()
+
+
 def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_path, caplog):
     config, dataset = small
     config = config.replace({"loss.reconstruction": "mse"})
@@ -166,7 +248,7 @@ def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tm
     assert fitting(config, dataset, 4) == 1
     monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [2**20])
     assert 3 < fitting(config, dataset, 1000) < 100  # a member's state is 10 kB
-    monkeypatch.setattr(sys.modules[fitting.__module__], "fitting", lambda *_: 3)  # aejax.sweeps.sweep is a function
+    monkeypatch.setattr(MODULE, "fitting", lambda *_: 3)
     found = sweep(config, AXES, tmp_path, dataset=dataset)
     assert "4 members do not fit in memory together: at most 3 at a time" in capsys.readouterr().out
     assert json.loads((tmp_path / "sweep.json").read_text())["programs"] == [NAMES[:2], NAMES[2:]]

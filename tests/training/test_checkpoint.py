@@ -1,3 +1,5 @@
+import json
+import os
 import random
 import shutil
 
@@ -8,6 +10,7 @@ import pytest
 
 from aejax import InputError
 from aejax.training.checkpoint import Checkpoints, best, restore, whole
+from aejax.training.manifest import Manifest
 from aejax.training.step import TrainState
 
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -60,6 +63,149 @@ def test_only_who_saves_clears_away_what_is_half_saved_or_half_deleted(folder):
     assert steps(folder) == [2, 4, 5] and (folder / ".6.partial").exists()
     assert Checkpoints(folder).recover() == 5
     assert sorted(path.name for path in folder.iterdir()) == ["2", "4", "5"]
+
+
+def test_what_is_not_ours_stays(folder, tmp_path):
+    """Nor is it in the way: of a desktop, of a network disk, a link, a folder of somebody else's with such a name."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "arrays").write_text("precious")
+    theirs = [folder / name for name in (".DS_Store", ".nfs000001", "notes", ".9.partial", ".3.gone.bak", ".٣.gone")]
+    for path in theirs:
+        path.write_text("theirs")
+    (folder / ".config").mkdir()
+    (folder / ".7.gone").symlink_to(elsewhere)
+    (folder / ".8.partial").mkdir()
+    (folder / ".8.partial" / "thesis.tex").write_text("theirs")
+    before = sorted(path.name for path in folder.iterdir())
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.recover() == 5
+        checkpoints.save(state_at(6), test_total=2.5)
+    assert {path.name for path in folder.iterdir()} == {*before, "6"} - {"4"}
+    assert all(path.read_text() == "theirs" for path in theirs)
+    assert (elsewhere / "arrays").read_text() == "precious"
+
+
+def test_the_folder_may_be_a_link_and_what_else_is_behind_it_stays(folder, tmp_path):
+    behind = tmp_path / "scratch"
+    folder.rename(behind)
+    (behind / ".ssh").mkdir()
+    (behind / ".ssh" / "id").write_text("theirs")
+    (behind / ".6.partial").mkdir()
+    folder.symlink_to(behind)
+    assert Checkpoints(folder).recover() == 5
+    assert (behind / ".ssh" / "id").exists() and not (behind / ".6.partial").exists()
+
+
+def test_what_a_desktop_leaves_in_a_checkpoint_is_no_damage(folder):
+    for place in (folder / "5", folder / "5" / "arrays"):
+        (place / ".DS_Store").write_text("theirs")
+    assert Checkpoints(folder).recover() == 5
+    restore(folder, 5, state_at(0), SHARDING)
+
+
+@pytest.mark.parametrize("name", ["05", "٥", "99999"])
+def test_a_checkpoint_under_another_name_is_none(folder, name, caplog):
+    (folder / "5").rename(folder / name)
+    assert steps(folder) == [2, 4] and "it is the checkpoint of step 5" in caplog.text
+    assert Checkpoints(folder).recover() == 4
+    assert (folder.parent / "damaged" / name / "manifest.json").exists()
+
+
+def test_two_checkpoints_whose_names_are_exchanged_are_none(folder):
+    (folder / "5").rename(folder / "x")
+    (folder / "4").rename(folder / "5")
+    (folder / "x").rename(folder / "4")
+    assert Checkpoints(folder).recover() == 2
+    with pytest.raises(FileNotFoundError):
+        restore(folder, 5, state_at(0), SHARDING)
+
+
+def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(tmp_path, caplog):
+    for name in ("ours", "theirs"):
+        with Checkpoints(tmp_path / name, name) as checkpoints:
+            for step in (1, 2) if name == "ours" else (3, 4):
+                checkpoints.save(state_at(step), test_total=1.0)
+    shutil.copytree(tmp_path / "theirs" / "4", tmp_path / "ours" / "4")
+    assert Checkpoints(tmp_path / "ours", "ours").recover() == 2
+    assert "is of another run" in caplog.text and (tmp_path / "damaged" / "4").is_dir()
+    with pytest.raises(InputError, match=r"no checkpoint .* whole and of this run \(4: it is of another run\)"):
+        Checkpoints(tmp_path / "theirs", "ours").recover()
+    assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == ["3", "4"]
+
+
+def test_a_state_of_another_step_than_its_manifest_says_is_refused(folder):
+    path = folder / "5"
+    manifest = Manifest(**json.loads((path / "manifest.json").read_text().splitlines()[0]))
+    path = path.rename(folder / "7")
+    Manifest(**{**vars(manifest), "step": 7}).write(path)
+    with pytest.raises(InputError, match="holds the state of step 5"):
+        restore(folder, 7, state_at(0), SHARDING)
+
+
+def test_a_manifest_names_nothing_outside_of_its_checkpoint(folder, tmp_path, caplog):
+    (tmp_path / "secret").write_text("theirs")
+    manifest = Manifest(**json.loads((folder / "5" / "manifest.json").read_text().splitlines()[0]))
+    for name in (str(tmp_path / "secret"), "../../secret"):
+        Manifest(**{**vars(manifest), "files": {name: "0"}}).write(folder / "5")
+        assert steps(folder) == [2, 4] and "which is not in it" in caplog.text
+        caplog.clear()
+
+
+def test_a_pipe_in_place_of_a_file_does_not_hang(folder):
+    (folder / "5" / "manifest.json").unlink()
+    os.mkfifo(folder / "5" / "manifest.json")
+    assert steps(folder) == [2, 4]
+
+
+def test_damage_is_never_put_over_what_is_there(folder):
+    there = folder.parent / "damaged" / "5"
+    there.mkdir(parents=True)
+    (there / "kept").touch()
+    (folder / "5" / "manifest.json").write_text("")
+    Checkpoints(folder).recover()
+    assert [path.name for path in there.iterdir()] == ["kept"] and (there.parent / "5-2" / "manifest.json").exists()
+
+
+@pytest.fixture
+def as_nobody():
+    """Without the rights of root, whom no mode of a file keeps from reading it."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        yield
+        os.seteuid(0)
+    else:
+        yield
+
+
+@pytest.mark.parametrize("place", ["", "5", "5/manifest.json", "5/arrays"])
+def test_what_cannot_be_read_is_an_error_and_changes_nothing(folder, place, request):
+    path = folder / place
+    before = sorted(folder.rglob("*"))
+    for each in [folder, *folder.rglob("*")]:
+        each.chmod(0o777)
+    path.chmod(0)
+    parents = [each for each in folder.parents if not each.stat().st_mode & 0o001]
+    modes = [each.stat().st_mode for each in parents]
+    for each in parents:
+        each.chmod(each.stat().st_mode | 0o011)
+    try:
+        request.getfixturevalue("as_nobody")
+        with pytest.raises(InputError, match="cannot be read: Permission denied; nothing was changed"):
+            Checkpoints(folder).recover()
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        path.chmod(0o777)
+        for each, mode in zip(parents, modes, strict=True):
+            each.chmod(mode)
+    assert sorted(folder.rglob("*")) == before and Checkpoints(folder).recover() == 5
+
+
+def test_a_link_to_nothing_is_not_an_empty_folder(tmp_path):
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(InputError, match="cannot be read"):
+        Checkpoints(tmp_path / "checkpoints").recover()
 
 
 def test_a_flipped_byte_anywhere_is_noticed_and_the_one_before_is_used(folder, caplog):

@@ -1,0 +1,165 @@
+"""What a run left behind is read as it was written, or refused; never taken for something else."""
+
+import json
+import random
+import re
+import shutil
+
+import pytest
+
+from aejax import Dataset, InputError, evaluate, fit, load
+from aejax.training import reading
+from runs import same, without_clock
+
+
+@pytest.fixture(scope="module")
+def one_run(small, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    config, dataset = small
+    fit(config, folder, dataset=dataset, progress=False)
+    return folder
+
+
+@pytest.fixture
+def finished(one_run, tmp_path):
+    """The workdir of a finished run of `small`, a copy."""
+    shutil.copytree(one_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def older(workdir):
+    """As a version without digests left it."""
+    for name in ("config.json", "summary.json"):
+        content = json.loads((workdir / name).read_text())
+        del content["sha256"]
+        content.pop("run", None)
+        (workdir / name).write_text(json.dumps(content))
+    for path in (workdir / "checkpoints").glob("*/manifest.json"):
+        content = json.loads(path.read_text().splitlines()[0])
+        del content["run"], content["records"]
+        line = json.dumps(content)
+        path.write_text(f"{line}\n{reading.hashlib.sha256(line.encode()).hexdigest()}\n")
+
+
+def test_a_run_of_a_version_without_digests_is_read_and_goes_on(small, finished):
+    config, dataset = small
+    older(finished)
+    before = load(finished)
+    longer = fit(config.replace({"training.epochs": 4}), finished, dataset=dataset, progress=False)
+    assert longer.history[:3] == before.history and load(finished).history == longer.history
+    assert "run" not in json.loads((finished / "config.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "other"),
+    [
+        ("config.json", '"l1": 0.0', '"l1": 0.5'),
+        ("config.json", '"code_size": 4', '"code_size": 5'),
+        ("config.json", '"run"', '"ran"'),
+        ("config.json", '"sha256"', '"sha255"'),
+        ("summary.json", r'"reconstruction": 0\.(\d)', '"reconstruction": 1.\\1'),
+        ("metrics.jsonl", r'"total": 0\.(\d)', '"total": 1.\\1'),
+    ],
+)
+def test_one_changed_byte_of_a_record_is_refused(small, finished, name, pattern, other):
+    path = finished / name
+    text, count = re.subn(pattern, other, path.read_text(), count=1)
+    assert count == 1
+    path.write_text(text)
+    files = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    config, dataset = small
+    for door in (lambda: load(finished), lambda: fit(config, finished, dataset=dataset, progress=False)):
+        with pytest.raises(InputError, match=re.escape(name)) as refused:
+            door()
+        assert "\n" not in str(refused.value)
+    assert files == {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "metrics.jsonl"])
+def test_a_flipped_bit_anywhere_gives_the_same_run_or_is_refused(finished, name):
+    path, anywhere, expected = finished / name, random.Random(0), load(finished)
+    content = path.read_bytes()
+    refused = 0
+    for _ in range(25):
+        flipped = bytearray(content)
+        flipped[anywhere.randrange(len(content))] ^= 1 << anywhere.randrange(8)
+        path.write_bytes(flipped)
+        try:
+            found = load(finished)
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            same = found.history == expected.history and found.summary == expected.summary
+            assert same and found.config == expected.config
+    assert refused > 15
+
+
+@pytest.mark.parametrize("line", [0, 1, 2])
+@pytest.mark.parametrize("is_older", [False, True])
+def test_a_damaged_line_is_not_taken_for_the_end(finished, line, is_older):
+    if is_older:
+        older(finished)
+    path = finished / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    lines[line] = "{" + lines[line]
+    path.write_text("".join(lines))
+    with pytest.raises(InputError, match=r"metrics\.jsonl"):
+        load(finished)
+
+
+@pytest.mark.parametrize("missing", ["training", "model", "dataset", "versions", "code", "seconds"])
+def test_what_lacks_a_part_is_named_in_one_line(small, finished, missing):
+    older(finished)
+    name = "config.json" if missing in ("training", "model", "dataset", "versions") else "metrics.jsonl"
+    lines = [json.loads(line) for line in (finished / name).read_text().splitlines()]
+    (finished / name).write_text(
+        "".join(json.dumps({key: value for key, value in line.items() if key != missing}) + "\n" for line in lines)
+    )
+    config, dataset = small
+    for door in (lambda: load(finished), lambda: fit(config, finished, dataset=dataset, progress=False)):
+        with pytest.raises(InputError, match=re.escape(name)):
+            door()
+
+
+def test_a_run_whose_checkpoints_are_gone_is_not_begun_again(small, finished):
+    """It would cut what was written of its epochs."""
+    config, dataset = small
+    (finished / "summary.json").unlink()
+    shutil.move(finished / "checkpoints", finished / "elsewhere")
+    before = (finished / "metrics.jsonl").read_bytes()
+    with pytest.raises(InputError, match="3 epochs whose checkpoints are gone"):
+        fit(config, finished, dataset=dataset, progress=False)
+    assert (finished / "metrics.jsonl").read_bytes() == before
+    shutil.move(finished / "elsewhere", finished / "checkpoints")
+    assert fit(config, finished, dataset=dataset, progress=False).summary["epochs"] == 3
+
+
+@pytest.mark.bits
+def test_a_checkpoint_of_another_seed_is_not_trained_on(small, finished, tmp_path):
+    config, dataset = small
+    expected = load(finished)
+    other = config.replace({"training.seed": 1, "training.epochs": 4})
+    fit(other, tmp_path / "other", dataset=dataset, progress=False)
+    shutil.copytree(tmp_path / "other" / "checkpoints", finished / "checkpoints", dirs_exist_ok=True)  # over 15, and 20
+    assert load(finished).state.step == 10
+    found = fit(config, finished, dataset=dataset, progress=False)
+    assert same(found, expected) and without_clock(found.history) == without_clock(expected.history)
+    assert sorted(path.name for path in (finished / "damaged").iterdir()) == ["15", "20"]
+
+
+def test_evaluate_measures_the_images_that_were_trained_on(digits, tmp_path, small):
+    import numpy as np
+
+    config = small[0]
+    for name, images in (("a", digits.train[:90]), ("b", digits.train[90:180])):
+        np.save(tmp_path / f"{name}.npy", images)
+    config = config.replace({"data.name": str(tmp_path / "a.npy"), "training.epochs": 1})
+    run = fit(config, tmp_path / "run", progress=False)
+    assert evaluate(run, samples=0)["test_images"] == 18
+    (tmp_path / "b.npy").replace(tmp_path / "a.npy")
+    for given in (run, tmp_path / "run"):
+        with pytest.raises(InputError, match="not the images that the run was trained on"):
+            evaluate(given, samples=0)
+    array = Dataset.from_arrays(digits.train[:90])
+    assert evaluate(tmp_path / "run", array, samples=0)["test_images"] == 18  # handed over, any may be
