@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from aejax import Dataset, InputError, evaluate, fit, load
+from aejax import InputError, fit, load
 from aejax.training import reading
 from runs import same, without_clock
 
@@ -146,20 +146,3 @@ def test_a_checkpoint_of_another_seed_is_not_trained_on(small, finished, tmp_pat
     found = fit(config, finished, dataset=dataset, progress=False)
     assert same(found, expected) and without_clock(found.history) == without_clock(expected.history)
     assert sorted(path.name for path in (finished / "damaged").iterdir()) == ["15", "20"]
-
-
-def test_evaluate_measures_the_images_that_were_trained_on(digits, tmp_path, small):
-    import numpy as np
-
-    config = small[0]
-    for name, images in (("a", digits.train[:90]), ("b", digits.train[90:180])):
-        np.save(tmp_path / f"{name}.npy", images)
-    config = config.replace({"data.name": str(tmp_path / "a.npy"), "training.epochs": 1})
-    run = fit(config, tmp_path / "run", progress=False)
-    assert evaluate(run, samples=0)["test_images"] == 18
-    (tmp_path / "b.npy").replace(tmp_path / "a.npy")
-    for given in (run, tmp_path / "run"):
-        with pytest.raises(InputError, match="not the images that the run was trained on"):
-            evaluate(given, samples=0)
-    array = Dataset.from_arrays(digits.train[:90])
-    assert evaluate(tmp_path / "run", array, samples=0)["test_images"] == 18  # handed over, any may be
