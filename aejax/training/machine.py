@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from aejax.training.start import devices
 
 
