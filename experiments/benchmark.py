@@ -11,6 +11,7 @@ if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end 
     signals.install()
 
 import json
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,10 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"sweep is {arguments.sweep}; give numbers of models of at least 1")
     if "--compile-for" in split and not arguments.compile_for:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
-    if arguments.peers_python is not None and not arguments.peers_python.is_file():
-        raise aejax.InputError(f"there is no interpreter {arguments.peers_python}")
-    configs = {model: aejax.load_config(_ROOT / "configs" / "mnist" / f"{model}.py") for model in arguments.models}
+    python = arguments.peers_python
+    if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
+        raise aejax.InputError(f"there is no interpreter {python} that can be run")
+    configs = command_line.configurations(_ROOT / "configs" / "mnist", arguments.models)
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     for config in configs.values():
         for batch in arguments.batches:
@@ -93,12 +95,12 @@ def main(given: list[str]) -> None:
         members=arguments.sweep,
         placements=arguments.placements,
         repeats=arguments.repeats,
-        peers=peers.commands(arguments.peers_python),
+        peers=peers.commands(python),
     ):
         rows.append(row)
         print(f"{row['model']} at batch {row['batch']}: {row['images_per_second']:,.0f} images/s", flush=True)
     if _COMPILED.is_file():
-        compiled.beside(rows, json.loads(_COMPILED.read_text())["rows"], jax.devices()[0].device_kind)
+        compiled.beside(rows, json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"], jax.devices()[0].device_kind)
     content = {**report.describe(command, _ROOT, dataset.name), "rows": rows}
     first = next(iter(configs.values()))
     if arguments.scaling:

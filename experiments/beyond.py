@@ -20,14 +20,15 @@ _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     models: tuple[str, ...] = ("deep", "convolutional", "convolutional_denoising", "vae_flax", "vae", "iwae")
-    """names of configurations in configs/mnist"""
+    """names of configurations in configs/mnist, with commas or spaces between them"""
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(dataset="mnist"), program="beyond.py")
+    split = command_line.without_commas(Arguments, given)
+    arguments = command_line.parse(Arguments, split, Arguments(dataset="mnist"), program="beyond.py")
     command_line.require_some(arguments, "models")
     workdir = arguments.folder("beyond")
-    configs = {model: aejax.load_config(_CONFIGS / f"{model}.py") for model in arguments.models}
+    configs = command_line.configurations(_CONFIGS, arguments.models)
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     for config in configs.values():
         aejax.require_fit(config, dataset)

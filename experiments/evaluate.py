@@ -7,6 +7,7 @@ if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end 
 
     signals.install()
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,8 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{arguments.workdir} holds no run; give the workdir of one, as train.py leaves it")
     path = arguments.json or arguments.workdir / "evaluation.json"
     require_file(path)
+    if arguments.json is not None and not os.access(path.parent, os.W_OK):
+        raise aejax.InputError(f"json is {path}, and {path.parent} is no folder that can be written")
 
     from aejax.evaluation import evaluation
 
@@ -50,11 +53,14 @@ def main(given: list[str]) -> None:
     else:
         dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir, run.config.data.channels)
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
-    write_json(path, figures)
     for name, value in figures.items():
         if value is not None:
             shown = f"{value:.4f}" if isinstance(value, float) else value
             print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")
+    try:
+        write_json(path, figures)
+    except OSError as error:
+        raise aejax.InputError(f"{path} cannot be written ({error.strerror}); --json names another file") from error
     print(path)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aejax.config.checks import InputError
 from aejax.config.command_line import FAILED, STOPPED, WRONG_USAGE
@@ -22,7 +23,8 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
 
     Each process is given `--hosts.coordinator`, `--hosts.count` and `--hosts.index`, and its lines are printed with its
     index before them. While they are stopped or die, all of them are started again, at most `restarts` times. A signal
-    is passed on to them, a second one kills them; after it nothing is started again.
+    is passed on to them, a second one kills them; after it nothing is started again. Where this process is killed, they
+    are stopped as by a signal (on Linux).
 
     Returns:
         0 where all are done; 1 or 2 where one was refused; else 75.
@@ -60,7 +62,8 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
     processes: list[subprocess.Popen] = []
-    threads = []
+    threads: list[threading.Thread] = []
+    ending = ending_with_parent()
     try:
         for index in range(count):
             hosts = f"--hosts.coordinator {coordinator} --hosts.count {count} --hosts.index {index}".split()
@@ -71,9 +74,12 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                encoding="utf-8",
                 start_new_session=True,  # a Ctrl-C reaches them once, through us
+                preexec_fn=ending,
             )
             processes.append(process)
+        for index, process in enumerate(processes):  # only now: before, this process is to be forked
             threads.append(threading.Thread(target=_pass_on, args=(index, process), daemon=True))
             threads[-1].start()
         _wait(processes, signalled)
@@ -87,6 +93,15 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
         for thread in threads:
             thread.join(5.0)
     return codes
+
+
+def ending_with_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
+    """What a new process calls to be sent a signal once this one is gone, however it ends; None where none can be."""
+    if sys.platform != "linux":
+        return None
+    prctl, death = ctypes.CDLL(None).prctl, 1  # PR_SET_PDEATHSIG
+
+    return lambda: prctl(death, int(number))
 
 
 def _wait(processes: list[subprocess.Popen], signalled: list[int]) -> None:

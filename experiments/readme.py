@@ -52,7 +52,7 @@ def with_tables(readme: str) -> str:
 
 
 def _read(folder: str, name: str = "results.json") -> dict[str, Any]:
-    return json.loads((_RESULTS / folder / name).read_text())
+    return json.loads((_RESULTS / folder / name).read_text(encoding="utf-8"))
 
 
 def main(given: list[str]) -> None:

@@ -18,8 +18,11 @@ from pathlib import Path
 
 import aejax
 from aejax.config import command_line, environment
-from aejax.config.grid import grid
+from aejax.config.grid import grid, require_size
 from aejax.data import as_dataset
+
+_MANY = 1000
+"""models that are trained without asking"""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Arguments(command_line.ConfigArguments):
     workdir: Path | None = None
     """folder for the members, the table and the figure, where a sweep goes on that is there already;
     runs/sweeps/mnist/sparse for configs/mnist/sparse.py where none is given"""
+    yes: bool = False
+    """train also more than 1,000 models"""
 
 
 def main(given: list[str]) -> None:
@@ -42,10 +47,14 @@ def main(given: list[str]) -> None:
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
 
     # First what can be refused, then JAX, which takes seconds to import.
+    if not arguments.yes:
+        takes = f"each is a folder below {workdir}, and {config.training.epochs} epochs of training"
+        advice = f"{takes}; give fewer values, or --yes where that is meant"
+        require_size({path: len(values) for path, values in axes.items()}, _MANY, advice)
     planned = grid(config, axes)
     dataset = as_dataset(None, config)
-    for member in planned.members.values():
-        aejax.require_fit(member, dataset)
+    for names in planned.programs:  # the members of one differ in values only
+        aejax.require_fit(planned.members[names[0]], dataset)
     command_line.require_workdir(workdir)
     environment.spread_over_cores(max(map(len, planned.programs)))
     found = aejax.sweep(config, axes, workdir, dataset=dataset)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
-import math
 import os
 import re
+import types
 import typing
-from collections.abc import ItemsView, Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, ItemsView, Iterator, Mapping
+from typing import Any, Literal
 
 
 class AejaxError(Exception):
@@ -36,19 +37,37 @@ def reason(error: BaseException) -> str:
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
-        raise InputError(f"{name} is {value!r}; it must be {allowed}")
+        raise InputError(f"{name} is {shown(value)}; it must be {allowed}")
+
+
+def shown(value: object, form: Callable[[object], str] = repr) -> str:
+    """A value within a message: one line, and not all of a long one."""
+    text = " ".join(form(value).split())
+    return text if len(text) <= 250 else f"{text[:200]}... ({len(text):,} characters)"
+
+
+MOST = 2**31 - 1
+"""of anything that is counted: steps are int32 on a device"""
+
+
+def is_whole(value: object, least: int, most: int = MOST) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return is_whole(value, 1)
 
 
 def is_seed(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32
+    return is_whole(value, 0, 2**32 - 1)
 
 
 def is_non_negative(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    """Whether it is a number of at least 0 that a float32 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+
+
+_LARGEST = (2 - 2**-23) * 2.0**127
 
 
 def is_own(value: object) -> bool:
@@ -61,7 +80,7 @@ class Named(dict):
 
     def __init__(self, *given: object, **named: object) -> None:
         values = dict(*given, **named)
-        super().__init__({name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        super().__init__({name: plain(value) for name, value in values.items()})
 
     def __hash__(self) -> int:
         return hash(tuple(sorted(self.items(), key=lambda item: item[0])))
@@ -117,17 +136,37 @@ def require_names(values: object, name: str) -> None:
     require(holds, name, values, "a mapping of names (letters, digits and _) to values")
 
 
-def require_choices(section: object, prefix: str) -> None:
-    """Check every `Literal` field of a section against its choices."""
-    for name, hint in typing.get_type_hints(type(section)).items():
-        if typing.get_origin(hint) is Literal:
-            choices = typing.get_args(hint)
-            require(
-                getattr(section, name) in choices,
-                f"{prefix}.{name}",
-                getattr(section, name),
-                "one of " + ", ".join(choices),
-            )
+def require_types(section: Any, prefix: str) -> None:
+    """Make the fields of a section plain values, and check those whose type says all: choices, switches, strings."""
+    hints = typing.get_type_hints(type(section))
+    for field in dataclasses.fields(section):
+        given = getattr(section, field.name)
+        value = given if isinstance(given, Mapping) else plain(given)
+        if value is not given:
+            object.__setattr__(section, field.name, value)
+        name, hint = f"{prefix}.{field.name}", hints[field.name]
+        kinds = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+        if value is None and type(None) in kinds:
+            continue
+        choices = [each for kind in kinds if typing.get_origin(kind) is Literal for each in typing.get_args(kind)]
+        if choices:
+            require(isinstance(value, str) and value in choices, name, value, "one of " + ", ".join(choices))
+        elif bool in kinds:
+            require(isinstance(value, bool), name, value, "True or False")
+        elif str in kinds:
+            require(isinstance(value, str), name, value, "a string" + (" or None" if type(None) in kinds else ""))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it, but for lists, which become tuples: NumPy's numbers become Python's, a path a string."""
+    if type(value).__module__ == "numpy":
+        value = value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    if isinstance(value, list | tuple):
+        parts = tuple(map(plain, value))
+        return value if isinstance(value, tuple) and all(a is b for a, b in zip(parts, value, strict=True)) else parts
+    return value
 
 
 # More units in one layer than any device has memory for: refused here, since XLA would hang on such an allocation.

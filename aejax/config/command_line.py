@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -21,7 +21,9 @@ from aejax.config.checks import AejaxError, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.environment import keep_compiled_programs
 from aejax.config.grid import field_path, parse_values
-from aejax.config.user_files import located
+from aejax.config.paths import local
+from aejax.config.terminal import flush, open_streams, use_utf8
+from aejax.config.user_files import failure, load_config, located
 
 T = TypeVar("T")
 
@@ -64,40 +66,62 @@ FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and worth a restart."""
+    use_utf8()
     signals.install()
+    open_streams()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with its traceback, what it raises as well
-    keep_compiled_programs()
     try:
+        keep_compiled_programs()
+        _require_readable(sys.argv[1:])
         main(sys.argv[1:])
+        sys.stdout.flush()
     except Stopped as error:
         _exit(STOPPED, error)
     except (AejaxError, OSError) as error:  # an OSError: a full disk, a file where a folder should be
-        _exit(FAILED, error)
+        _exit(FAILED, (failure(error) if isinstance(error, OSError) else None) or error)
     except KeyboardInterrupt:
         _exit(130, "stopped")
+    except BaseException as error:
+        # Of a failure in one of the user's files, its own frames; of a bug of ours, all of them.
+        if (line := failure(error)) is None:
+            raise
+        _exit(FAILED, line)
 
 
 def _exit(code: int, message: object) -> None:
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
+    flush()
     if "jax" in sys.modules:
         # A usual exit would wait for other processes, which may be gone, and for Orbax's threads, which may be stuck.
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
         os._exit(code)
     sys.exit(code)
 
 
 def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str) -> T:
-    """Arguments of a dataclass by tyro; what tyro refuses becomes one line and exit code 2."""
+    """Arguments of a dataclass by tyro, its paths as `local` makes them.
+
+    What tyro refuses becomes one line and exit code 2.
+    """
+    if "--" in given:
+        usage_error("it takes nothing after a --")
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
-            return tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
+            made = tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
     except SystemExit as stop:
         if stop.code == 0:  # --help
             raise
         usage_error(f"{_one_line(shown.getvalue())}; see --help")
+    changes: dict[str, Any] = {}
+    for each in fields(made):
+        value = getattr(made, each.name)
+        if isinstance(value, Path):
+            changes[each.name] = local(value, each.name)
+        elif isinstance(value, tuple) and any(isinstance(part, Path) for part in value):
+            changes[each.name] = tuple(local(part, each.name) for part in value)
+    return replace(made, **changes)
 
 
 def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
@@ -153,6 +177,41 @@ def swept(given: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
     return {path: parse_values(path, values) for path, values in axes.items()}, rest
 
 
+def _require_readable(given: Sequence[str]) -> None:
+    """Refuse arguments that are empty, or that no program would read as their author does."""
+    flag = ""
+    for token in given[: given.index("--")] if "--" in given else given:
+        flag, value = (token, token.partition("=")[2]) if token.startswith("--") else (flag, token)
+        name = flag.partition("=")[0]
+        if (token == "" or token == f"{name}=") and not name.startswith("--sweep."):
+            usage_error(f"{name} is empty; give it a value" if name else "one of the arguments is empty")
+        if not value.isascii() and re.fullmatch(r"[\d.,:+-]+", value) and not name.endswith(_PATHS):
+            usage_error(f"{value} has digits of another script; write them as 0 to 9")
+        try:
+            token.encode()
+        except UnicodeEncodeError:
+            usage_error(f"the argument {token} is not UTF-8; rename what it names")
+
+
+_PATHS = ("dir", "dataset", "data.name", "json", "profile", "models")
+"""how the names of options end that take a path"""
+
+
+def configurations(folder: Path, names: Sequence[str]) -> dict[str, Config]:
+    """The configurations of a folder by their names, each of which is one: no path leads out of the folder.
+
+    Raises:
+        InputError: there is no such name, or one stands there twice.
+    """
+    known = sorted(path.stem for path in folder.glob("*.py"))
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no model {name!r} in {folder.name}; there are {', '.join(known)}")
+        if names.count(name) > 1:
+            raise InputError(f"the model {name} stands there twice")
+    return {name: load_config(folder / f"{name}.py") for name in names}
+
+
 def require_some(arguments: object, *names: str) -> None:
     """Refuse a list that is empty, and a number below 1."""
     for name in names:
@@ -165,14 +224,19 @@ def require_some(arguments: object, *names: str) -> None:
 
 def usage_error(message: str) -> None:
     """Print one line and exit with 2."""
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr)
     sys.exit(WRONG_USAGE)
+
+
+def _in_one_line(message: object) -> str:
+    """A name in it may hold a line's end, or what moves a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
 
 
 def config_file(given: Sequence[str], example: str) -> Path | None:
     """The config file, which comes first among the arguments; None where help is asked for instead."""
     if given and not given[0].startswith("-"):
-        return Path(given[0])
+        return local(given[0], "the config file")
     if not {"-h", "--help"} & set(given):
         usage_error(f"the config file comes first, as in {example}")
     return None

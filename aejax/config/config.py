@@ -18,8 +18,8 @@ from aejax.config.checks import (
     is_own,
     is_seed,
     require,
-    require_choices,
     require_names,
+    require_types,
 )
 from aejax.config.devices import Devices, Hosts
 from aejax.config.model import Model
@@ -50,8 +50,8 @@ class Data:
     in half of its free memory. The result does not depend on it"""
 
     def __post_init__(self) -> None:
-        require_choices(self, "data")
-        require(isinstance(self.name, str) and self.name != "", "data.name", self.name, "a dataset's name or a path")
+        require_types(self, "data")
+        require(self.name != "", "data.name", self.name, "a dataset's name or a path")
         holds = self.order_seed is None or is_seed(self.order_seed)
         require(holds, "data.order_seed", self.order_seed, "a whole number from 0 to 2**32 - 1, or None")
 
@@ -70,7 +70,7 @@ class Loss:
     """penalty on the code: its L1 norm, or the divergence of each unit's mean from a target rate"""
 
     def __post_init__(self) -> None:
-        require_choices(self, "loss")
+        require_types(self, "loss")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Corruption:
     """gaussian adds noise and clips to [0, 1]; masking sets pixels to 0; salt_and_pepper to 0 or 1"""
 
     def __post_init__(self) -> None:
-        require_choices(self, "corruption")
+        require_types(self, "corruption")
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,18 @@ class Config:
     hosts: Hosts = field(default_factory=Hosts)
 
     def __post_init__(self) -> None:
+        if type(self) is not Config:
+            raise InputError(
+                f"{type(self).__name__} extends Config, and what it adds would be lost; a model's own numbers are "
+                "model.options, its own weights are weights"
+            )
         require_names(self.weights, "weights")
         for name, value in self.weights.items():
             require(is_non_negative(value), f"weights.{name}", value, "a finite number of at least 0")
         object.__setattr__(self, "weights", Named({name: float(value) for name, value in self.weights.items()}))
         for part in dataclasses.fields(self):
             value = getattr(self, part.name)
-            require(isinstance(value, part.default_factory), part.name, value, f"a {part.default_factory.__name__}")
+            require(type(value) is part.default_factory, part.name, value, f"a {part.default_factory.__name__}")
         noise, kind = self.coefficients.noise, self.corruption.kind
         require(
             kind != "none" or noise == 0,
@@ -185,8 +190,9 @@ class Config:
         """
         values = self.to_dict()
         for path, value in changes.items():
-            section, _, name = path.rpartition(".")
+            section, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
             if path == "weights":
+                require_names(value, "weights")
                 values["weights"] = dict(value)
             elif section in ("weights", "model.options"):
                 named = values["weights"] if section == "weights" else values["model"]["options"]
@@ -205,10 +211,12 @@ class Config:
     def from_dict(values: Mapping[str, Mapping[str, Any]]) -> Config:
         """The inverse of `to_dict`; fields that are left out take their defaults."""
         sections = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+        require(isinstance(values, Mapping), "the configuration", values, "a mapping of sections")
         made = {}
         for section, fields in values.items():
             if section not in sections:
                 raise InputError(f"there is no field {section!r} in the configuration")
+            require(isinstance(fields, Mapping), section, fields, "a mapping of its fields")
             if section != "weights":
                 gone = _GONE.get(section, {})
                 fields = {name: value for name, value in fields.items() if gone.get(name, _GONE) != value}

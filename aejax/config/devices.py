@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from aejax.config.checks import is_count, require, require_choices
+from aejax.config.checks import MOST, is_count, is_whole, require, require_types
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Devices:
     """number of devices; None takes all that there are"""
 
     def __post_init__(self) -> None:
-        require_choices(self, "devices")
+        require_types(self, "devices")
         require(self.count is None or is_count(self.count), "devices.count", self.count, "at least 1, or None for all")
 
 
@@ -39,16 +39,18 @@ class Hosts:
     """how long to wait for all processes at the start"""
 
     def __post_init__(self) -> None:
+        require_types(self, "hosts")
         for name in ("heartbeat_seconds", "startup_seconds"):
-            require(is_count(getattr(self, name)), f"hosts.{name}", getattr(self, name), "a whole number above 0")
+            value = getattr(self, name)
+            require(is_count(value), f"hosts.{name}", value, f"a whole number from 1 to {MOST:,}")
         if self.coordinator in (None, "auto"):
             for name in ("count", "index"):
                 value = getattr(self, name)
                 require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
             return
-        _, _, port = str(self.coordinator).rpartition(":")
-        holds = port.isdecimal() and len(str(self.coordinator)) > len(port) + 1
+        host, _, port = self.coordinator.rpartition(":")
+        holds = host != "" and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 2**16
         require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
         require(is_count(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
-        holds = isinstance(self.index, int) and 0 <= self.index < self.count
+        holds = is_whole(self.index, 0, self.count - 1)
         require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")

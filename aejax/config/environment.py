@@ -5,10 +5,29 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from aejax.config.checks import InputError
+from aejax.config.paths import local
+
 
 def data_dir() -> Path:
-    """Where prepared data lives: AEJAX_DATA_DIR, or a folder in the user's cache."""
-    return Path(os.environ.get("AEJAX_DATA_DIR") or Path.home() / ".cache" / "aejax")
+    """Where prepared data lives: AEJAX_DATA_DIR, or a folder in the user's cache.
+
+    Raises:
+        InputError: it is no folder of a disk, or there is no home folder.
+    """
+    if given := os.environ.get("AEJAX_DATA_DIR"):
+        return local(given, "AEJAX_DATA_DIR")
+    if (home := _home()) is None:
+        raise InputError("there is no home folder for prepared images; set AEJAX_DATA_DIR to a folder of yours")
+    return home / ".cache" / "aejax"
+
+
+def _home() -> Path | None:
+    """None where HOME is not set and the system does not know the user, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def keep_compiled_programs() -> None:
@@ -16,7 +35,8 @@ def keep_compiled_programs() -> None:
 
     By the environment, so that JAX need not be imported yet; what the user set stays.
     """
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "compiled"))
+    if os.environ.get("AEJAX_DATA_DIR") or _home() is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aejax.config import locks
 from aejax.config.checks import InputError
 
 
@@ -79,12 +80,10 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         InputError: another process has it.
         OSError: the folder cannot be written.
     """
-    import fcntl  # which Windows has not
-
     require_file(folder / ".lock")
-    with open(folder / ".lock", "a") as file:
+    with open(folder / ".lock", "a", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.take(file)
         except BlockingIOError as error:
             raise InputError(
                 f"another {what} is under way in {folder}; wait for it, or give another workdir"

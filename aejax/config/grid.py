@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aejax.config.checks import InputError
+from aejax.config.checks import InputError, plain, require, shown
 from aejax.config.config import Config
 
 SEED = "training.seed"
+LARGEST = 1_000_000
+"""members: each is a configuration in memory, and a folder"""
 
 
 @dataclass(frozen=True)
@@ -44,21 +47,29 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
         axes: field → its values; a field by its path, as "coefficients.l1", or by its last name where that is unique.
 
     Raises:
-        InputError: a field is unknown, a value is not allowed or stands twice, or an axis is empty.
+        InputError: a field is unknown, a value is not allowed or stands twice, an axis is empty, or there are more
+            members than `LARGEST`.
     """
+    require(isinstance(axes, Mapping), "axes", axes, "a mapping of fields to their values")
+    for field, values in axes.items():
+        require(
+            isinstance(values, Iterable) and not isinstance(values, str), field, values, "a list of values to sweep"
+        )
+    axes = {field: list(itertools.islice(values, LARGEST + 1)) for field, values in axes.items()}
+    require_size({field: len(values) for field, values in axes.items()}, LARGEST, "give fewer values")
     if config.data.order_seed is None:
         config = config.replace({"data.order_seed": config.training.seed})
     paths: dict[str, list[Any]] = {}
     for field, values in axes.items():
         path = field_path(field)
-        plain = [_plain(path, value) for value in values]
-        for value in plain:
+        found = [_plain(path, value) for value in values]
+        for value in found:
             _require_type(path, value)
-        if not plain or path in paths:
-            raise InputError(f"{path} is swept over {'nothing' if not plain else 'twice'}; give it values, once")
-        if len({json.dumps(value) for value in plain}) < len(plain):
-            raise InputError(f"{path} is swept over {plain}; each value may stand there once")
-        paths[path] = plain
+        if not found or path in paths:
+            raise InputError(f"{path} is swept over {'nothing' if not found else 'twice'}; give it values, once")
+        if len({_key(value) for value in found}) < len(found):
+            raise InputError(f"{path} is swept over {shown(found)}; each value may stand there once")
+        paths[path] = found
     if not paths:
         raise InputError("nothing is swept; name a field and its values, such as training.seed: range(8)")
     labels = {path: _label(path, paths) for path in paths}
@@ -73,13 +84,28 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
     return Grid(paths, settings, members, list(programs.values()))
 
 
+def require_size(lengths: Mapping[str, int], most: int, advice: str) -> None:
+    """Refuse a grid of more members than there may be.
+
+    Args:
+        lengths: of each axis, by its field.
+        advice: how there would be fewer, or how more are allowed.
+
+    Raises:
+        InputError: there are more.
+    """
+    if (members := math.prod(lengths.values())) > most:
+        product = " x ".join(f"{length:,} of {field.rpartition('.')[2]}" for field, length in lengths.items())
+        raise InputError(f"the sweep has {members:,} members ({product}), of at most {most:,}: {advice}")
+
+
 def field_path(field: str) -> str:
     """The path of a field, which may be named by its last part.
 
     Raises:
         InputError: there is no such field, it is in several sections, or it is not one to sweep.
     """
-    section, _, name = field.rpartition(".")
+    section, _, name = field.rpartition(".") if isinstance(field, str) else ("", "", "")
     if section in ("weights", "model.options") and name.isidentifier():
         return field
     known = [f"{section}.{name}" for section, fields in Config().to_dict().items() for name in fields]
@@ -104,13 +130,18 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
     options = path.startswith("model.options.")
     values: list[Any] = []
     for text in texts:
-        if re.fullmatch(r"\d+:\d+(:[1-9]\d*)?", text):
-            values += range(*map(int, text.split(":")))
+        if re.fullmatch(r"[0-9]{1,20}:[0-9]{1,20}(:0*[1-9][0-9]{,20})?", text):
+            span = range(*map(int, text.split(":")))
+            count = -(-(span.stop - span.start) // span.step)  # which `len` gives for smaller ones only
+            require_size({path: len(values) + count}, LARGEST, "give fewer values")
+            values += span
         elif lists or (options and "," in text):
             parts = text.split(",") if text else []
             if "" in parts:
                 raise InputError(f"{path} is swept over {text!r}; give numbers with a comma between them, as 128,64")
             values.append(None if text == "None" else [_scalar(part) for part in parts])
+        elif text == "":
+            raise InputError(f"{path} is empty; give it a value")
         else:
             values.append(_scalar(text))
     return values
@@ -119,7 +150,7 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
 def _scalar(text: str) -> Any:
     if text in ("None", "True", "False"):
         return {"None": None, "True": True, "False": False}[text]
-    for kind in (int, float):
+    for kind in (int, float) if text.isascii() else ():
         try:
             return kind(text)
         except ValueError:
@@ -129,10 +160,11 @@ def _scalar(text: str) -> Any:
 
 def _plain(path: str, value: Any) -> Any:
     """A value as JSON has it; NumPy's numbers become Python's, a coefficient a float."""
-    value = value.item() if hasattr(value, "item") else value
+    value = plain(value)
     if isinstance(value, tuple):
-        value = list(value)
-    if path.startswith(("coefficients.", "weights.")) and isinstance(value, int) and not isinstance(value, bool):
+        return [_plain("", part) for part in value]
+    is_coefficient = path.startswith(("coefficients.", "weights."))
+    if is_coefficient and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         value = float(value)
     return value
 
@@ -143,6 +175,13 @@ def _require_type(path: str, value: Any) -> None:
     is_switch = isinstance(getattr(getattr(Config(), section), name, None), bool)
     if isinstance(value, bool) != is_switch and not path.startswith("model.options."):
         raise InputError(f"{path} is swept over {value!r}; give {'True or False' if is_switch else 'other values'}")
+
+
+def _key(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return repr(value)  # which the configuration refuses
 
 
 def _label(path: str, paths: Iterable[str]) -> str:

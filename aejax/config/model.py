@@ -7,18 +7,23 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from aejax.config.checks import (
+    MOST,
     WIDEST,
     Named,
     is_count,
     is_own,
     is_width,
     require,
-    require_choices,
     require_names,
+    require_types,
     require_widths,
 )
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 2**63
 
 
 Option = int | float | str | tuple[int | float | str, ...]
@@ -60,17 +65,14 @@ class Model:
     --model.options.NAME"""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "decoder_hidden", "channels"):
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+        require_types(self, "model")
         require_names(self.options, "model.options")
         if not isinstance(self.options, Named):
             object.__setattr__(self, "options", Named(self.options))
         for name, value in self.options.items():
             parts = value if isinstance(value, tuple) else (value,)
-            holds = all(isinstance(part, int | float | str) for part in parts)
-            require(holds, f"model.options.{name}", value, "a number, a string, or a list of them")
-        require_choices(self, "model")
+            holds = all(isinstance(part, str) or _is_number(part) for part in parts)
+            require(holds, f"model.options.{name}", value, "a finite number, a string, or a list of them")
         require_widths(self.hidden, "model.hidden")
         if self.decoder_hidden is not None:
             require_widths(self.decoder_hidden, "model.decoder_hidden")
@@ -80,7 +82,7 @@ class Model:
         known = self.kind in ("plain", "variational")
         require(known or is_own(self.kind), "model.kind", self.kind, choices)
         require(not (known and self.options), "model.options", self.options, f"empty while model.kind is {self.kind}")
-        require(is_count(self.samples), "model.samples", self.samples, "a whole number of at least 1")
+        require(is_count(self.samples), "model.samples", self.samples, f"a whole number from 1 to {MOST:,}")
         if self.top_k is not None:
             holds = is_count(self.top_k) and self.top_k <= self.code_size
             require(holds, "model.top_k", self.top_k, f"from 1 to {self.code_size}, the code size, or None")

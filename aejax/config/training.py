@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from aejax.config.checks import is_count, is_non_negative, is_own, is_seed, require, require_choices
+from aejax.config.checks import MOST, is_count, is_non_negative, is_own, is_seed, is_whole, require, require_types
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 
@@ -34,6 +34,7 @@ class Coefficients:
     learning rate (Loshchilov and Hutter 2019)"""
 
     def __post_init__(self) -> None:
+        require_types(self, "coefficients")
         for name, value in dataclasses.asdict(self).items():
             require(is_non_negative(value), f"coefficients.{name}", value, "a finite number of at least 0")
 
@@ -68,23 +69,22 @@ class Training:
     """largest global norm of the gradient; None does not clip"""
 
     def __post_init__(self) -> None:
-        require_choices(self, "training")
+        require_types(self, "training")
         for name in ("epochs", "passes", "batch_size"):
-            require(
-                is_count(getattr(self, name)), f"training.{name}", getattr(self, name), "a whole number of at least 1"
-            )
+            value = getattr(self, name)
+            require(is_count(value), f"training.{name}", value, f"a whole number from 1 to {MOST:,}")
         require(is_seed(self.seed), "training.seed", self.seed, "a whole number from 0 to 2**32 - 1")
         require(
-            isinstance(self.warmup_epochs, int) and 0 <= self.warmup_epochs < self.epochs,
+            is_whole(self.warmup_epochs, 0, self.epochs - 1),
             "training.warmup_epochs",
             self.warmup_epochs,
             f"from 0 to {self.epochs - 1}, below training.epochs",
         )
         require(
-            isinstance(self.beta_warmup_epochs, int) and self.beta_warmup_epochs >= 0,
+            is_whole(self.beta_warmup_epochs, 0),
             "training.beta_warmup_epochs",
             self.beta_warmup_epochs,
-            "a whole number of at least 0",
+            f"a whole number from 0 to {MOST:,}",
         )
         known = self.optimizer in OPTIMIZERS or is_own(self.optimizer)
         require(known, "training.optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}, or FILE.py:NAME")

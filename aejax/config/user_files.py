@@ -18,8 +18,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import InputError, is_own
+from aejax.config.checks import InputError, is_own, shown
 from aejax.config.config import Config
+from aejax.config.paths import local
 
 FIELDS = ("model.kind", "training.optimizer")
 """those that may name something of the user's own"""
@@ -33,7 +34,7 @@ def load_config(path: str | Path) -> Config:
     Raises:
         InputError: there is no such file, it fails, or it has no `get_config` that returns a `Config`.
     """
-    path = Path(path)
+    path = local(path, "the config file")
     if not path.is_file():
         raise InputError(f"there is no config file {path}")
     if path.suffix != ".py":
@@ -43,7 +44,9 @@ def load_config(path: str | Path) -> Config:
         config = module.get_config() if hasattr(module, "get_config") else None
     except InputError:
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise InputError(f"the config file {path} fails: {_reason(error, path)}") from error
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
@@ -55,7 +58,7 @@ def located(config: Config, folder: Path | None = None) -> Config:
     changes = {}
     for field, spec in _specs(config).items():
         place, _, name = spec.rpartition(":")
-        if _is_file(place) and (found := (folder or Path()) / place).is_file():
+        if _is_file(place) and (found := (folder or Path()) / local(place, field)).is_file():
             changes[field] = f"{found.resolve()}:{name}"
     return config.replace(changes) if changes else config
 
@@ -75,7 +78,8 @@ def replaced(config: Config, files: str | Path | Iterable[str | Path], where: st
     Raises:
         InputError: the configuration needs a file that is not among them.
     """
-    given = {Path(file).name: str(file) for file in ([files] if isinstance(files, str | Path) else files)}
+    files = [files] if isinstance(files, str | Path) else files
+    given = {Path(file).name: str(local(file, "models") if _is_file(str(file)) else file) for file in files}
     for name, file in given.items():
         if _is_file(name) and not Path(file).is_file():
             raise InputError(f"there is no file {file}, which was named for {where}")
@@ -122,11 +126,35 @@ def own(spec: str, field: str) -> Any:
     """
     place, _, name = spec.rpartition(":")
     try:
-        module = _module(place) if _is_file(place) else importlib.import_module(place)
-    except (Exception, SystemExit) as error:
+        module = _module(str(local(place, field))) if _is_file(place) else importlib.import_module(place)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         place = Path(place).absolute() if _is_file(place) else place
         raise InputError(f"{field} is {spec!r}, and {place} cannot be loaded: {_reason(error, place)}") from error
+    if getattr(module, "__file__", None):
+        _EXECUTED.add(module.__file__)
     return getattr(module, name, None)
+
+
+def failure(error: BaseException) -> str | None:
+    """One line of where one of the user's files failed, frame by frame; None where none of them had a part in it."""
+    places, file = [], ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename in _EXECUTED:
+            named = "" if frame.filename == file else f"{frame.filename}, "
+            places.append(f"{named}line {frame.lineno} in {frame.name}")
+            file = frame.filename
+    if not places:
+        return None
+    reason = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
+    left_out = [f"... {len(places) - 6} more ..."] if len(places) > 7 else []
+    places = places[:3] + left_out + places[-3:] if left_out else places
+    return f"{', '.join(places)}: {type(error).__name__}: {shown(reason, str)}"
+
+
+_EXECUTED: set[str] = set()
+"""the paths of the user's files that were run"""
 
 
 def _specs(config: Config) -> dict[str, str]:
@@ -165,6 +193,7 @@ def _executed(path: str, digest: str) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_{digest[:12]}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
+    _EXECUTED.add(path)
     try:
         spec.loader.exec_module(module)
     except BaseException:

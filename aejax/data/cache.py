@@ -66,7 +66,7 @@ def cached(
 
 
 def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:
-    checksums = json.loads((folder / _CHECKSUMS).read_text())
+    checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
     whole = isinstance(checksums, dict) and "files" in checksums  # older caches have those of the arrays only
     checksums = checksums["files"] if whole else checksums
     missing = set(parts) - set(checksums if isinstance(checksums, dict) else ())

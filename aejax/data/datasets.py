@@ -16,6 +16,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.environment import data_dir
+from aejax.config.paths import local
 from aejax.config.user_files import digests
 from aejax.data import array_files, cache, image_folders
 from aejax.data.array_files import PARTS
@@ -50,7 +51,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
     if name in ("mnist", "fashion_mnist"):
         return _from_parts(name, cache.cached(name, lambda: _quietly(_mnist, name, source_dir), PARTS))
     if is_path(name):
-        return _from_files(Path(name), channels)
+        return _from_files(local(name, "the dataset"), channels)
     return _from_parts(name, cache.cached(name, lambda: _quietly(_tfds, name)))
 
 
@@ -59,6 +60,7 @@ def is_path(name: str) -> bool:
     return (
         Path(name).suffix in array_files.ENDINGS
         or os.path.exists(name)
+        or "://" in name
         or name.startswith((".", "/", "~"))
         or (os.sep in name and Path(name).parent.exists())
     )
@@ -138,10 +140,7 @@ def require_images(dataset: Dataset, purpose: str) -> None:
 
 def _from_files(path: Path, channels: Channels) -> Dataset:
     """A file or folder of the user's own; the whole path is its name, so that it is known for one from anywhere."""
-    try:
-        path = path.expanduser().absolute()
-    except RuntimeError as error:
-        raise InputError(f"there is no file or folder {path}: {error}") from error
+    path = path.absolute()
     return _from_parts(str(path), _read(path), channels)
 
 
@@ -186,7 +185,8 @@ def _digits() -> dict[str, np.ndarray]:
 def _mnist(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
     from aejax.data import mnist_tfds  # tensorflow-datasets takes a second to import; a cached dataset does without
 
-    source_dir = source_dir or os.environ.get("AEJAX_SOURCE_DIR")
+    source_dir = source_dir or os.environ.get("AEJAX_SOURCE_DIR") or None
+    source_dir = None if source_dir is None else local(source_dir, "source_dir")
     folder = data_dir() / "tfds"
     try:
         builder = mnist_tfds.builder(name, folder)
@@ -194,7 +194,7 @@ def _mnist(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
         raise InputError(f"the prepared data in {folder} is damaged ({type(error).__name__}); remove it") from error
     if not builder.is_prepared() and source_dir is None:
         _require_network(builder.URL, f"{name}: give --source-dir with the original files")
-    return mnist_tfds.read(builder, None if source_dir is None else Path(source_dir))
+    return mnist_tfds.read(builder, source_dir)
 
 
 def _quietly(prepare: Callable[..., dict[str, np.ndarray]], *arguments: object) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ def reader(array: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     three times as long, and they count as memory of this process.
     """
     root = _root(array)
-    if root is None or array.nbytes < LARGE or not array.flags.c_contiguous:
+    if root is None or array.nbytes < LARGE or not array.flags.c_contiguous or not hasattr(os, "preadv"):
         return lambda indices: array.take(indices, axis=0, mode="clip")
     file = open(root.filename, "rb", buffering=0)  # noqa: SIM115 (open as long as there is something to read)
     begin = root.offset + array.ctypes.data - root.ctypes.data
@@ -59,7 +59,7 @@ def reader(array: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 def _forget(array: np.ndarray) -> None:
     """Let the pages of a mapped file that were read go: they would count as memory of this process until it ends."""
-    if (root := _root(array)) is not None:
+    if (root := _root(array)) is not None and hasattr(root.base, "madvise"):  # Windows has none
         root.base.madvise(mmap.MADV_DONTNEED)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def trained_on(run: Run, source_dir: str | Path | None = None) -> Dataset:
     recorded = run.description["dataset"]
     name = recorded["name"]
     advice = "hand them over: aejax.evaluate(run, images), or --dataset NAME_OR_PATH"
-    if is_path(name) or name == "array":
+    if is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name):
         raise InputError(f"the run was trained on images from {name!r}, which it may not read by itself; {advice}")
     dataset = load_dataset(name, source_dir)
     if dataset.fingerprint != recorded["fingerprint"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.paths import local
 from aejax.config.user_files import replaced
 from aejax.data import Dataset, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
@@ -28,10 +30,12 @@ from aejax.training import (
     TrainState,
     best,
     build_steps,
+    devices,
     for_evaluation,
     inputs,
     reading,
     record,
+    require_own,
     restore,
     test_keys,
     train,
@@ -62,6 +66,11 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.config.model.kind} on {self.description['dataset']['name']}, step {int(self.state.step)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone, as plain arrays: what was compiled is compiled again where it is needed."""
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return fields | {"state": jax.device_get(self.state)}
 
     @functools.cached_property
     def config(self) -> Config:
@@ -102,6 +111,7 @@ class Run:
     @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
+        require_own()
         return self._steps.model(self.state)
 
     def encode(self, images: np.ndarray) -> np.ndarray:
@@ -136,6 +146,7 @@ class Run:
             raise InputError(f"{kind.__name__} has a log_prior of its own and no prior(keys) to draw from")
         if count < 1:
             raise InputError(f"count is {count}; it must be at least 1")
+        require_own()
         keys = per_example(stream(seed, "sample"), jnp.arange(count))
         return self.decode(exact(lambda state, keys: self._steps.model(state).prior(keys))(self._state, keys))
 
@@ -178,7 +189,7 @@ class Run:
         Raises:
             InputError: the folder holds a run already, or cannot be written.
         """
-        folder = Path(folder)
+        folder = local(folder, "the folder")
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; give another folder")
         with contextlib.closing(record.Record(folder, self.description)) as written:
@@ -261,6 +272,7 @@ class Run:
 
     def _in_chunks(self, function: Callable, rows: np.ndarray) -> np.ndarray:
         """Apply a compiled function to chunks of one size, and to what is left: nothing is padded (see `epoch`)."""
+        require_own()
         starts = range(0, len(rows), _CHUNK)
         return np.concatenate(jax.device_get([function(self._state, rows[at : at + _CHUNK]) for at in starts]))
 
@@ -294,6 +306,7 @@ def fit(
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
         PeerLost: another process of the run is gone.
     """
+    workdir = None if workdir is None else local(workdir, "the workdir")
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
     return Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
 
@@ -315,9 +328,10 @@ def load(
     """
     if which not in ("newest", "best"):
         raise InputError(f"which is {which!r}; it must be newest or best")
-    workdir = Path(workdir)
+    workdir = local(workdir, "the workdir")
     if (workdir / "sweep.json").exists():
         raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
+    here = devices()[0]
     description = reading.description(workdir)
     if "members" in description:
         raise InputError(f"{workdir} holds a program of a sweep; load one of the sweep's members")
@@ -331,7 +345,7 @@ def load(
     step = best(found) if which == "best" else max((manifest.step for manifest in found), default=None)
     if step is None:
         raise InputError(f"{folder} has no whole checkpoint{' of the end of an epoch' if found else ''}")
-    state, _, _, recorded = restore(folder, step, like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    state, _, _, recorded = restore(folder, step, like, jax.sharding.SingleDeviceSharding(here))
     lines = reading.lines(workdir)
     before = [line for line in lines if line["step"] <= step]
     ends_epoch = next(manifest for manifest in found if manifest.step == step).test_total is not None

@@ -76,7 +76,7 @@ def read(folder: Path) -> Schedule:
 
 def _bundles(file: Path) -> list[Bundle]:
     found: list[Bundle] = []
-    for line in file.read_text(errors="replace").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if match := _LINE.match(line):
             mark, nesting, text = match.groups()
             depth = nesting.count(">")

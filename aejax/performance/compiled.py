@@ -105,7 +105,10 @@ def _rows(name: str, jobs: list[dict[str, Any]], dataset: Dataset) -> Iterator[d
         "dtype": str(dataset.train.dtype),
         "labels": dataset.train_labels is not None,
     }
-    with tempfile.TemporaryDirectory() as dump, tempfile.TemporaryFile("w+") as errors:
+    with (
+        tempfile.TemporaryDirectory() as dump,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+    ):
         process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             env=environment(TARGETS[name], Path(dump)),

@@ -37,7 +37,7 @@ class Launches(NamedTuple):
 def read(folder: Path, length_is_known: bool) -> Launches:
     """The launches of the one program whose dump is in a folder."""
     file = max(folder.glob("*thunk_sequence_after_thunk_passes.txt"), key=lambda file: file.stat().st_size)
-    lines = file.read_text().splitlines()
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     loops = [_loop(lines, place) for place, line in enumerate(lines) if "kWhile" in line]
     condition, body = max(loops, key=lambda loop: len(loop[1]))
     every = sum(_kinds(lines).values())

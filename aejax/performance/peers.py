@@ -28,7 +28,7 @@ class Peer:
 
     def __init__(self, command: list[str], task: Path) -> None:
         self._command = command
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it lives as long as the program)
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (it lives as long as the program)
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
         try:
             self._process = subprocess.Popen(
@@ -38,16 +38,28 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 text=True,
+                encoding="utf-8",
+                errors="replace",
             )
         except OSError as error:
             raise InputError(f"the peer {' '.join(command)} cannot be started: {error.strerror}") from error
-        self.description: dict[str, object] = self._line()
+        try:
+            self.description = self._line()
+            if not isinstance(self.description, dict):
+                raise InputError(f"the peer {' '.join(command)} does not say what it is, but {self.description!r}")
+        except InputError:
+            self.close()
+            raise
 
     def seconds(self) -> float:
         """Train for an epoch."""
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return float(self._line())
+        with contextlib.suppress(BrokenPipeError):  # it has ended: what follows says how
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        line = self._line()
+        if not isinstance(line, int | float):
+            raise InputError(f"the peer {' '.join(self._command)} gives {line!r} in place of the seconds of an epoch")
+        return float(line)
 
     def close(self) -> None:
         """End the program."""
@@ -65,7 +77,10 @@ class Peer:
             self._errors.seek(0)
             reason = (self._errors.read().strip() or "no message").splitlines()[-1]
             raise InputError(f"the peer {' '.join(self._command)} fails: {reason}")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise InputError(f"the peer {' '.join(self._command)} prints no JSON: {line.strip()[:200]}") from error
 
 
 @contextlib.contextmanager

@@ -25,6 +25,7 @@ from aejax.config import Config, InputError
 from aejax.config.checks import is_own, reason
 from aejax.config.files import locked
 from aejax.config.grid import Grid, grid
+from aejax.config.paths import local
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
 from aejax.evaluation import Run
@@ -89,6 +90,7 @@ def sweep(
         Diverged: every member diverged (one that does not is enough).
         Interrupted: a signal stopped the sweep after it was saved (only with a workdir).
     """
+    workdir = None if workdir is None else local(workdir, "the workdir")
     planned = grid(located(config), axes)
     for name, member in planned.members.items():
         require_model(member)
@@ -104,7 +106,6 @@ def sweep(
             require_trainable(build_steps(member, dataset.image_shape), member, dataset)
     if workdir is None:
         return _swept(config, planned, dataset, None, progress)
-    workdir = Path(workdir)
     with contextlib.ExitStack() as stack:
         try:
             workdir.mkdir(parents=True, exist_ok=True)

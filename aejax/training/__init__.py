@@ -10,6 +10,7 @@ placement.py     images on the device, or streamed to it
 devices.py       devices and hosts: jit, pmap, shard_map
 memory.py        what cannot fit is refused before it is compiled
 compiled_cache.py  what JAX keeps of compiled programs is noticed where it is damaged
+start.py         what must hold before JAX computes in this process
 single.py        the model of an ordinary run, as the loop takes it
 chunks.py        how long a compiled call is, so that a stop or a save is never far
 checkpoint.py  manifest.py               the states that a run saves, and whether one is as it was saved
@@ -26,6 +27,7 @@ from aejax.training.interrupt import Interrupted
 from aejax.training.loop import Diverged, Finish, Trained, train
 from aejax.training.memory import require_memory
 from aejax.training.single import Single
+from aejax.training.start import devices, require_own
 from aejax.training.step import (
     MEMBER_AXES,
     Batch,

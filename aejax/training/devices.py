@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +20,8 @@ import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
-from aejax.config import AejaxError, Devices, Hosts, InputError, Stopped
+from aejax.config import AejaxError, Devices, InputError, Stopped
+from aejax.training import start
 
 AXIS = "devices"
 """the name of the mesh's axis"""
@@ -29,40 +29,6 @@ AXIS = "devices"
 
 class PeerLost(Stopped):
     """Another process of the run is gone; started together again, all go on from the last checkpoint."""
-
-
-def join(hosts: Hosts) -> None:
-    """Make this process one of those of a run; nothing to do for a run of one process.
-
-    Raises:
-        InputError: JAX was used before, or the other processes cannot be found.
-    """
-    if hosts.coordinator is None or jax.distributed.is_initialized():
-        return
-    named = {}
-    if hosts.coordinator != "auto":
-        named = {
-            "coordinator_address": hosts.coordinator,
-            "num_processes": hosts.count,
-            "process_id": hosts.index,
-            "coordinator_bind_address": hosts.coordinator if hosts.index == 0 else None,  # not all interfaces
-        }
-        # JAX aborts the process when the others do not come: this line is then the one that explains it.
-        print(
-            f"process {hosts.index} of {hosts.count}: waiting for the others at {hosts.coordinator}, at most "
-            f"{hosts.startup_seconds} s",
-            file=sys.stderr,
-            flush=True,
-        )
-    try:
-        jax.distributed.initialize(
-            **named,
-            initialization_timeout=hosts.startup_seconds,
-            heartbeat_timeout_seconds=hosts.heartbeat_seconds,
-        )
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"hosts.coordinator is {hosts.coordinator}; joining the run failed: {reason}") from error
 
 
 def is_first() -> bool:
@@ -169,7 +135,7 @@ class Driver:
 
     def __init__(self, config: Devices, batch_size: int, absent: Absent | None = None) -> None:
         self._absent = absent
-        available = jax.devices() if absent is None else absent.devices
+        available = start.devices() if absent is None else absent.devices
         count = config.count or len(available)
         if count > len(available):
             raise InputError(f"devices.count is {count}; there are {len(available)} devices")

@@ -26,12 +26,13 @@ from aejax.training import reading
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
-from aejax.training.devices import gather, is_first, join, peers, together
+from aejax.training.devices import gather, is_first, peers, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.interrupt import Interrupted, stop_requests
 from aejax.training.memory import require_memory
 from aejax.training.record import Progress, Record, describe
 from aejax.training.single import Single
+from aejax.training.start import join
 from aejax.training.step import TrainState, build_steps, require_trainable
 
 SAVE_EVERY = 60.0

@@ -11,10 +11,12 @@ from typing import Any
 
 import jax
 
+from aejax.training.start import devices
+
 
 def describe_machine() -> dict[str, Any]:
     """The versions, the kind of device, and of the processor the number of cores and the bits of its vectors."""
-    device = jax.devices()[0].device_kind
+    device = devices()[0].device_kind
     return {"versions": versions(), "device": device, "cores": os.cpu_count(), "vector_bits": _vector_bits()}
 
 
@@ -27,7 +29,7 @@ def settings() -> dict[str, Any]:
 def _vector_bits() -> int | None:
     """Of the widest vectors of an x86 processor; None where the system does not tell."""
     try:
-        flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text()))
+        flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")))
     except OSError:
         return None
     return next((bits for name, bits in {"avx512f": 512, "avx2": 256, "sse2": 128}.items() if name in flags), None)

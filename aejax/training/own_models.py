@@ -7,13 +7,46 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import is_own
-from aejax.models import Output
+from aejax.models import Autoencoder, Output, Variational
 
 _OURS = {"l1": "coefficients.l1", "kl": "coefficients.beta", "rate": "coefficients.rate_penalty"}
 """terms that contain a coefficient already"""
+
+
+def require_output(config: Config, model: Autoencoder, output: Any, images: jax.Array) -> None:
+    """Refuse what is no `Output` for these images [B, H, W, C].
+
+    Raises:
+        InputError: a part of it is missing, or has another shape; of logits a loss of the model's own may want others.
+    """
+    kind, size = config.model.kind, len(images)
+    if not isinstance(output, Output):
+        found = "an array" if isinstance(output, jax.Array) else f"a {type(output).__name__}"
+        raise InputError(f"the call of {kind} returns {found}; it must return an aejax.Output")
+    codes, logits = _shape(output.codes), _shape(output.logits)
+    if codes != (size, config.model.code_size):
+        raise InputError(f"the codes of {kind} {_has(output.codes)}; it must be {[size, config.model.code_size]}")
+    own = type(model).loss not in (Autoencoder.loss, Variational.loss)
+    if logits is None or logits[:1] != (size,) or (not own and logits[-3:] != images.shape[1:]):
+        raise InputError(f"the logits of {kind} {_has(output.logits)}; it must be {list(images.shape)}, as the images'")
+    if not isinstance(output.metrics, Mapping):
+        raise InputError(f"the metrics of {kind} are a {type(output.metrics).__name__}; they must be a dict")
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """Of a number or an array of real numbers; None of anything else."""
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic | float | int)
+    return jnp.shape(value) if is_array and jnp.isrealobj(value) else None
+
+
+def _has(value: Any) -> str:
+    if (shape := _shape(value)) is not None:
+        return f"has shape {list(shape)}"
+    return f"has type {value.dtype}" if hasattr(value, "dtype") else f"is a {type(value).__name__}"
 
 
 def weighted_terms(
@@ -29,13 +62,11 @@ def weighted_terms(
         found = "an array" if isinstance(terms, jax.Array) else f"a {type(terms).__name__}"
         raise InputError(f"the loss of {model} returns {found}; it must return its terms by name, in a dict")
     for name, value in terms.items():
-        if jnp.shape(value) != (size,):
-            shape = list(jnp.shape(value))
-            raise InputError(f"the term {name} of {model} has shape {shape}; it must be [{size}], one per example")
+        if _shape(value) != (size,):
+            raise InputError(f"the term {name} of {model} {_has(value)}; it must be [{size}], one per example")
     for name, value in output.metrics.items():
-        if jnp.shape(value) not in ((), (size,)):
-            shape = list(jnp.shape(value))
-            raise InputError(f"the metric {name} of {model} has shape {shape}; it must be one number, or [{size}]")
+        if _shape(value) not in ((), (size,)):
+            raise InputError(f"the metric {name} of {model} {_has(value)}; it must be one number, or [{size}]")
     if taken := ({"total"} | set(terms)) & set(output.metrics) | {"total"} & set(terms):
         raise InputError(f"{model} has a term or metric named {min(taken)}, which is there already; rename it")
     weights = {name.partition(".")[2]: value for name, value in coefficients.items() if name.startswith("weights.")}
@@ -45,7 +76,7 @@ def weighted_terms(
             allowed = f"{_OURS[name]} is its weight" if name in terms else f"{model} has the terms {choices}"
             raise InputError(f"weights.{name} is given, but {allowed}")
     terms = {name: weights[name] * value if name in weights else value for name, value in terms.items()}
-    terms = {name: value.astype(jnp.float32) for name, value in terms.items()}
+    terms = {name: jnp.asarray(value).astype(jnp.float32) for name, value in terms.items()}
     metrics = {name: jnp.broadcast_to(value, (size,)).astype(jnp.float32) for name, value in output.metrics.items()}
     return {**terms, "total": sum(terms.values())}, metrics
 

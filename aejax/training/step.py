@@ -19,7 +19,7 @@ from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training.devices import AXIS
 from aejax.training.optimizer import build_optimizer
-from aejax.training.own_models import kept, require_read, weighted_terms
+from aejax.training.own_models import kept, require_output, require_read, weighted_terms
 
 Coefficients = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
@@ -158,7 +158,9 @@ def build_steps(
         )
         watched = Watched(coefficients, "coefficient")
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
-            output = cast(model(seen, context), jnp.float32)
+            output = model(seen, context)
+            require_output(config, model, output, clean)
+            output = cast(output, jnp.float32)
             terms = model.loss(clean, output, watched, context)
         terms, metrics = weighted_terms(config, terms, output, coefficients)
         require_read(config, watched.read)
@@ -271,6 +273,8 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.traced}
     traced = jax.vmap(steps.alone, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
     jax.eval_shape(traced, state, batch, coefficients)
+    evaluated = jax.vmap(lambda *given: steps.evaluate(*given)[0], in_axes=None, axis_size=1, axis_name=AXIS)
+    jax.eval_shape(evaluated, state, batch, coefficients)
 
 
 def _key(data: jax.Array) -> Key:

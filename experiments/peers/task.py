@@ -10,7 +10,7 @@ import numpy as np
 
 def read() -> dict:
     """The task, its images as float32[N, D] from 0 to 1."""
-    with open(sys.argv[-1]) as file:
+    with open(sys.argv[-1], encoding="utf-8") as file:
         task = json.load(file)
     task["images"] = np.load(task["images"]).astype(np.float32) / 255
     task["widths"] = [*task["hidden"], task["code_size"], *task["hidden"][::-1]]
