@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from typing import Literal
 
 
@@ -101,6 +101,18 @@ def require_names(values: object, name: str) -> None:
     """Check that a section of names chosen by the user is one: identifiers, so that a command line can name them."""
     holds = isinstance(values, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in values)
     require(holds, name, values, "a mapping of names (letters, digits and _) to values")
+
+
+FigureFormat = Literal["png", "pdf", "svg"]
+"""what a figure can be written as"""
+
+
+def figure_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
+    """The formats of figures, checked; one may stand by itself."""
+    given = (formats,) if isinstance(formats, str) else tuple(formats)
+    known = typing.get_args(FigureFormat)
+    require(all(each in known for each in given), "figures", formats, f"some of {', '.join(known)}, or empty")
+    return given
 
 
 def require_choices(section: object, prefix: str) -> None:

@@ -10,5 +10,5 @@
 Nothing here imports JAX.
 """
 
-from aejax.data.datasets import Dataset, load_dataset, require_fit
+from aejax.data.datasets import Dataset, dataset_for, load_dataset, require_fit
 from aejax.data.pixels import as_images, require_range

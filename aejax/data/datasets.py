@@ -155,6 +155,13 @@ def load_dataset(name: str, source_dir: str | Path | None = None) -> Dataset:
     return _from_parts(name, cache.cached(name, lambda: _quietly(_tfds, name)))
 
 
+def dataset_for(config: Config, given: Dataset | np.ndarray | None) -> Dataset:
+    """What a function was given as images: a dataset, an array, or None for those that the configuration names."""
+    if given is None:
+        return load_dataset(config.data.name, config.data.source_dir)
+    return given if isinstance(given, Dataset) else Dataset.from_arrays(given)
+
+
 def require_fit(config: Config, dataset: Dataset) -> None:
     """Refuse what a configuration and its images cannot do together.
 

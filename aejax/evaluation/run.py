@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.checks import figure_formats
 from aejax.config.user_files import replaced
-from aejax.data import Dataset, as_images, require_range
+from aejax.data import Dataset, as_images, dataset_for, require_range
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.randomness import per_example, stream
@@ -28,6 +29,7 @@ from aejax.training import (
     build_steps,
     for_evaluation,
     inputs,
+    is_first,
     record,
     restore,
     test_keys,
@@ -217,11 +219,13 @@ def fit(
     dataset: Dataset | np.ndarray | None = None,
     progress: bool = True,
     on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
+    figures: str | Iterable[str] = ("png",),
 ) -> Run:
     """Train an autoencoder, or go on with the run in `workdir`.
 
     A finished run is loaded, not trained again; given more epochs (`training.epochs`, with a constant schedule), it is
-    trained longer.
+    trained longer. With a workdir the figures of the trained model are drawn below it; one that is there is left alone,
+    unless the run was trained longer since.
 
     Args:
         config: what to train.
@@ -231,6 +235,7 @@ def fit(
         progress: show a bar, or in a pipe one line per epoch.
         on_epoch: called after each epoch with the model as trained so far. The figures that it returns, by name, are
             recorded with the epoch as `metrics`; `aejax.Finish(...)`, with figures or without, finishes the run.
+        figures: formats of the figures: png, pdf, svg; empty draws none. It is no part of the configuration.
 
     Raises:
         InputError: the images do not fit the configuration, or the workdir cannot be used.
@@ -239,7 +244,21 @@ def fit(
         PeerLost: another process of the run is gone.
     """
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
-    return Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
+    formats, dataset = figure_formats(figures), dataset_for(config, dataset)
+    finished_before = None if workdir is None else _finished_at(Path(workdir))
+    run = Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
+    if workdir is not None and formats and is_first():
+        from aejax.evaluation.figures import draw_run  # matplotlib, which a run in memory does not need
+
+        longer = finished_before not in (None, _finished_at(Path(workdir)))
+        draw_run(run, dataset, Path(workdir) / "figures", formats, replace=longer)
+    return run
+
+
+def _finished_at(workdir: Path) -> int | None:
+    """When the run in a workdir was finished; None where it is not."""
+    path = workdir / "summary.json"
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def load(

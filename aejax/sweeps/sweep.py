@@ -22,11 +22,11 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import is_own
+from aejax.config.checks import figure_formats, is_own
 from aejax.config.files import write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
-from aejax.data import Dataset, load_dataset, require_fit
+from aejax.data import Dataset, dataset_for, require_fit
 from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
@@ -69,6 +69,7 @@ def sweep(
     *,
     dataset: Dataset | np.ndarray | None = None,
     progress: bool = True,
+    figures: str | Iterable[str] = ("png",),
 ) -> Sweep:
     """Train every combination of some fields' values, or go on with the sweep in `workdir`.
 
@@ -80,12 +81,14 @@ def sweep(
         axes: field → its values, as in `{"training.seed": range(8), "coefficients.l1": [0, 1e-4]}`.
         workdir: folder for everything; None keeps it in memory.
         dataset, progress: as in `aejax.fit`.
+        figures: formats of the figure that is drawn with a workdir: png, pdf, svg; empty draws none.
 
     Raises:
         InputError: an axis, the images or the workdir cannot be used.
         Diverged: every member diverged (one that does not is enough).
         Interrupted: a signal stopped the sweep after it was saved (only with a workdir).
     """
+    formats = figure_formats(figures)
     planned = grid(located(config), axes)
     for name, member in planned.members.items():
         require_model(member)
@@ -93,10 +96,7 @@ def sweep(
             raise InputError(
                 f"training.patience is {member.training.patience} in {name}; the members of a sweep end together"
             )
-    if dataset is None:
-        dataset = load_dataset(config.data.name, config.data.source_dir)
-    elif not isinstance(dataset, Dataset):
-        dataset = Dataset.from_arrays(dataset)
+    dataset = dataset_for(config, dataset)
     for names in planned.programs:
         require_fit(planned.members[names[0]], dataset)
     for member in _representative(planned):
@@ -125,7 +125,7 @@ def sweep(
     order = {name: place for place, name in enumerate(planned.members)}
     results = comparison.results(planned.axes, sorted(rows, key=lambda row: order[row["member"]]))
     if workdir is not None:
-        comparison.write(results, config, workdir)
+        comparison.write(results, config, workdir, formats)
     if not runs:
         raise Diverged(f"every member diverged; {rows[0]['member']}: {rows[0]['diverged']}")
     return Sweep(runs, results)

@@ -19,7 +19,7 @@ import numpy as np
 from aejax.config import AejaxError, Config, InputError
 from aejax.config.checks import is_own
 from aejax.config.user_files import located
-from aejax.data import Dataset, load_dataset, require_fit
+from aejax.data import Dataset, require_fit
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
@@ -55,17 +55,13 @@ def train(
     models: Single,
     config: Config,
     workdir: str | Path | None,
-    dataset: Dataset | np.ndarray | None,
+    dataset: Dataset,
     *,
     progress: bool,
     on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
 ) -> Trained:
     """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
     config = located(config)
-    if dataset is None:
-        dataset = load_dataset(config.data.name, config.data.source_dir)
-    elif not isinstance(dataset, Dataset):
-        dataset = Dataset.from_arrays(dataset)
     require_fit(config, dataset)
     workdir = None if workdir is None else Path(workdir)
     join(config.hosts)

@@ -28,7 +28,9 @@ class Result:
     """What was found on one claim."""
 
     claim: str
-    """the claim, in a line"""
+    """the article's claim, in a line"""
+    title: str
+    """what was found, in a line made from the figures"""
     method: str
     """what was trained and measured"""
     found: str
@@ -71,7 +73,8 @@ class Study:
         for seed in range(self.seeds):
             self.report(f"{name}, seed {seed}")
             folder = self.workdir / "runs" / name.replace(" ", "-") / f"seed-{seed}"
-            runs.append(fit(config.replace({"training.seed": seed}), folder, dataset=dataset, progress=False))
+            seeded = config.replace({"training.seed": seed})
+            runs.append(fit(seeded, folder, dataset=dataset, progress=False, figures=()))
         return runs
 
     def probe(self, run: Run) -> float:
@@ -110,7 +113,11 @@ def std(values: list[float | None]) -> float | None:
     return float(np.std(known, ddof=1)) if len(known) > 1 else None
 
 
+def differs(some: list[float | None], others: list[float | None]) -> bool:
+    """Whether two means differ by more than the spread over the seeds."""
+    return abs(mean(some) - mean(others)) > 2 * max(std(some) or 0.0, std(others) or 0.0)
+
+
 def margin(better: list[float], worse: list[float]) -> str:
-    """Whether a difference is beyond the spread over the seeds, in words."""
-    spread = max(std(better) or 0.0, std(worse) or 0.0)
-    return "within the spread of the seeds" if abs(mean(better) - mean(worse)) <= 2 * spread else "beyond their spread"
+    """The same in words."""
+    return "beyond their spread" if differs(better, worse) else "within the spread of the seeds"
