@@ -40,7 +40,7 @@ def main(given: list[str]) -> None:
     chosen = {n: claim for n, claim in claims.CLAIMS.items() if not arguments.only or n in arguments.only}
     results = claims.write_page(study, chosen, arguments.figures)
     for number, claim in results["claims"].items():
-        print(f"\n{number}. {claim['claim']}\n{claim['found']}")
+        print(f"\n{number}. {claim['title']}\n{claim['found']}")
     print(f"\n{workdir / 'claims.md'}")
 
 

@@ -5,7 +5,6 @@ Each function returns a matplotlib figure; `aejax.evaluation.drawing` writes the
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -37,22 +36,20 @@ def draw_run(
     of the user's own whose encoder begins otherwise than ours has no figure of weights; what else cannot be drawn of it
     is left out, with a warning.
     """
-    for name, make in _of_run(run, dataset).items():
+    for name, make in of_run(run, dataset).items():
         try:
             draw({name: make}, folder, formats, replace=replace)
         except Exception as error:  # the model may be anybody's; what was trained is there, and worth more
             logging.getLogger("aejax").warning("the figure %s is left out: %s", folder / name, _line(error))
 
 
-def _of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
-    @functools.cache
-    def codes() -> np.ndarray:
-        return run.encode(run.corrupt(dataset.test[:: -(-len(dataset.test) // _CODES)]))
-
+def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
+    """Name → function that makes it, of each figure of a run."""
+    some = dataset.test[:: -(-len(dataset.test) // _CODES)]
     first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
     drawn = {
         first: lambda: reconstructions(run, dataset.test),
-        "codes": lambda: code_histogram({"code": codes()}),
+        "codes": lambda: code_histogram({"code": run.encode(run.corrupt(some))}),
         "losses": lambda: loss_curves({"": run}),
     }
     if _first_kernel(run) is not None:
@@ -61,7 +58,7 @@ def _of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
         drawn |= {
             "samples": lambda: samples(run),
             "interpolations": lambda: interpolations(run, dataset.test),
-            "traversals": lambda: traversals(run, dataset.test),
+            "traversals": lambda: traversals(run, some),
         }
     return drawn
 
@@ -97,7 +94,7 @@ def interpolations(run: Run, images: np.ndarray) -> Figure:
 
 def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
     """The first image with one unit of its code moved from -3 to 3, for the units that vary most over the images."""
-    varying = np.argsort(-run.encode(images[:_CODES]).var(axis=0))[:units]
+    varying = np.argsort(-run.encode(images).var(axis=0))[:units]
     values = np.linspace(-3, 3, _COLUMNS)
     rows = {f"unit {unit}": run.traverse(images[:1], unit, values)[0] for unit in varying}
     return image_rows(rows, {f"{value:.2f}": 1 for value in values}, "value of the unit")
@@ -105,7 +102,7 @@ def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
 
 @styled
 def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None = None, across: str = "") -> Figure:
-    """One labelled row of images for each entry: [N, H, W, C], uint8, or floats from 0 to 1; all of one height and width.
+    """One labelled row of images for each entry: [N, H, W, C], uint8, or floats from 0 to 1, all of one size.
 
     Floats beyond that are shown on the scale of the first row.
 
@@ -229,7 +226,7 @@ def _first_kernel(run: Run) -> np.ndarray | None:
 @styled
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
     """Total loss per epoch: training (mean over the epoch's steps) and test (after it); a panel for each run."""
-    units = {"bce": "binary cross-entropy [nats per {}]", "mse": "squared error per {}"}
+    units = {"bce": "cross-entropy [nats per {}]", "mse": "squared error [per {}]"}
     per = {"mean": "pixel", "sum": "image"}
     losses = [run.config.loss for run in runs.values()]
     kinds = [units[loss.reconstruction].format(per[loss.pixels]) for loss in losses]
@@ -242,13 +239,13 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     for axis, (label, run), kind in zip(axes, runs.items(), kinds, strict=False):
         epochs = [line["epoch"] for line in run.history]
         marker = "o" if len(epochs) < 4 else None
-        for part, style in (("train", {"color": "C0", "linewidth": 3, "alpha": 0.45}), ("test", {"color": "0.15"})):
+        for part, style in (("train", {"color": "C0", "linewidth": 3, "alpha": 0.45}), ("test", {"color": "0.15", "linewidth": 1.2})):
             axis.plot(epochs, [line[part]["total"] for line in run.history], label=part, marker=marker, **style)
         axis.set_title(label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlim(left=0)
         if not common or len(runs) == 1:
-            axis.set_ylabel(f"total loss\n{kind}")
+            axis.set_ylabel(f"total loss: {kind}".replace(" [", "\n["))
     for axis in axes[len(runs) :]:
         axis.set_axis_off()
     for axis in axes[max(0, len(runs) - columns) : len(runs)]:

@@ -186,7 +186,7 @@ def _axis_label(path: str, config: Config) -> str:
 
 
 def _mark(panel: Axes, place: Mapping[str, float], numbers: bool) -> None:
-    """The ticks of the swept field: its values where they are few or no numbers, a logarithm where they are far apart."""
+    """The ticks of the swept field: its values where they are no numbers, powers of ten where they are far apart."""
     if not numbers:
         labels = [_text(json.loads(value)) for value in place]
         turned = sum(map(len, labels)) > 20  # characters that fit below a panel side by side

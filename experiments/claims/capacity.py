@@ -77,7 +77,7 @@ def figure(table: Table, pixels: int) -> Figure:
     }
     labels = {
         "test BCE": "test BCE\n[nats per pixel]",
-        gap: "test BCE - train BCE\n[nats per pixel]",
+        gap: "BCE of test minus train\n[nats per pixel]",
         "PSNR of random pixels": "PSNR of random pixels\n[dB]",
         "probe accuracy": "accuracy of a linear probe",
     }
@@ -86,14 +86,14 @@ def figure(table: Table, pixels: int) -> Figure:
         for depth, style in zip(_DEPTHS, ("oC0-", "sC1-"), strict=True):
             rows = {row: int(row.rpartition(" ")[2]) for row in table if row.startswith(f"{depth},")}
             plots.line(axis, shown, rows, column, depth, style)
-        axis.axvline(pixels, color="0.6", linestyle=":", label=f"{pixels} pixels")
+        axis.axvline(pixels, color="0.6", linestyle=":")
         axis.set_xscale("log", base=2)
         axis.set(ylabel=label)
     sizes = rows.values()
     powers = [2**power for power in range(1, 20, 2) if min(sizes) <= 2**power <= max(sizes)]
     axes[0, 0].set_xticks(powers, map(str, powers))
     for axis in axes[1]:
-        axis.set_xlabel("size of the code [units]")
+        axis.set_xlabel(f"size of the code [units] (dotted: {pixels} pixels)")
     axes[0, 0].legend(title="encoder")
     plots.explain(drawn, table)
     return drawn

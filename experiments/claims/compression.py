@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib import colormaps
@@ -13,6 +13,7 @@ from PIL import Image
 from aejax.data import Dataset
 from aejax.evaluation import Run
 from aejax.evaluation.classes import IMAGES
+from aejax.evaluation.drawing import note
 from aejax.evaluation.measures import dequantise, entropy_bits, psnr, quantise
 from aejax.training import unit_interval
 from claims import images, plots
@@ -59,7 +60,7 @@ def rate_distortion(study: Study) -> Result:
 
     return Result(
         "Autoencoders are lossy, and JPEG compresses photographs better",
-        title(list(curves), table),
+        title(list(curves)[-1], table),
         f"Deep autoencoders with codes of {', '.join(map(str, _SIZES))} units, trained on squared error; every unit "
         f"quantised to {', '.join(map(str, _BITS))} bits and counted by its entropy, the best of all at each rate. "
         "JPEG and PNG (Pillow) of each image, counted with and without headers and tables; the weights of the "
@@ -71,7 +72,7 @@ def rate_distortion(study: Study) -> Result:
 
 
 def winners(kind: str, table: Table) -> dict[str, list[str]]:
-    """Of which coder the images are the better ones at each rate, headers left out; "neither" within the seeds' spread."""
+    """Which coder is the better one at which rates, headers left out; neither within the spread of the seeds."""
     found: dict[str, list[str]] = {"autoencoder": [], "JPEG": [], "neither": []}
     for rate in _RATES:
         row = table[f"{kind}, {rate} bits per pixel"]
@@ -88,17 +89,16 @@ def winners(kind: str, table: Table) -> dict[str, list[str]]:
     return {name: rates for name, rates in found.items() if rates}
 
 
-def title(kinds: Sequence[str], table: Table) -> str:
-    """What was found, in a line: of the last kind of images, the photograph."""
-    found = winners(kinds[-1], table)
-    said = {name: f"at {', '.join(rates)} bits per pixel" for name, rates in found.items()}
-    if "JPEG" not in said:
+def title(kind: str, table: Table) -> str:
+    """What was found on the photograph, in a line."""
+    found = winners(kind, table)
+    if "JPEG" not in found:
         return "Autoencoders are lossy; JPEG compresses photographs no better"
-    if len(said) == 1:
+    if list(found) == ["JPEG"]:
         return "Autoencoders are lossy, and JPEG compresses photographs better"
-    ahead = [f"the autoencoder {said['autoencoder']}"] if "autoencoder" in said else []
-    ahead += [f"neither {said['neither']}"] if "neither" in said else []
-    return f"Autoencoders are lossy; on photographs JPEG is ahead {said['JPEG']}, {', '.join(ahead)}"
+    names = {"JPEG": "JPEG is ahead", "autoencoder": "the autoencoder", "neither": "neither"}
+    said = [f"{name} at {', '.join(found[coder])}" for coder, name in names.items() if coder in found]
+    return f"Autoencoders are lossy; on photographs {'; '.join(said)} bits per pixel"
 
 
 def _per_seed(coders: Mapping[str, list[Curve]]) -> list[dict[str, Curve]]:
@@ -124,10 +124,13 @@ def figure(
                 label = name if seed == 0 else None
                 axis.plot(*zip(*curve, strict=True), marker="o" if is_code else "s", ms=3, lw=1.1, label=label, **style)
         axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only (lossless)")
-        ahead = [f"{name}: {', '.join(rates)}" for name, rates in winners(kind, table).items()]
-        axis.set_title(f"{kind}; ahead at [bits per pixel]\n" + "\n".join(ahead))
+        won = winners(kind, table)
+        ahead = [f"{name}: {', '.join(won.get(name, ['none']))}" for name in ("autoencoder", "JPEG", "neither")]
+        axis.set_title("\n".join([f"{kind}; ahead at [bits per pixel]", *ahead]))
         axis.set(xlabel="rate [bits per pixel]", ylabel="PSNR [dB]", xscale="log")
     drawn.legend(*axes[0, -1].get_legend_handles_labels(), title="coder", loc="outside lower center", ncols=3)
+    seeds = "one seed" if len(per_seed) == 1 else f"one of {len(per_seed)} seeds"
+    note(drawn, f"Each line of a code: {seeds}. The weights of the autoencoder are not counted.")
     return drawn
 
 

@@ -105,7 +105,7 @@ def structure(study: Study) -> Result:
 
     return Result(
         "An undercomplete autoencoder works because data has structure",
-        f"The autoencoder removes {shares[0]:z.0%} of the avoidable loss on {study.dataset.name}, and {shares[1]:z.0%} on "
+        f"The autoencoder removes {shares[0]:z.0%} of the avoidable loss on {study.dataset.name}, {shares[1]:z.0%} on "
         "random pixels",
         f"The deep autoencoder with a code of {size}, trained on the images and on as many images of uniform random "
         "pixels; the mean training image as a constant guess; and the entropy of the grey values, below which no guess "

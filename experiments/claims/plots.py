@@ -19,12 +19,18 @@ def panels(rows: int, columns: int, height: float = 2.3, **shared: bool | str) -
 
 
 def line(
-    axis: Axes, table: Table, rows: Mapping[str, float], column: str, label: str | None = None, style: str = "oC0-"
+    axis: Axes,
+    table: Table,
+    rows: Mapping[str, float],
+    column: str,
+    label: str | None = None,
+    style: str = "oC0-",
+    **more: str,
 ) -> None:
     """One column of a table against a number per row, with the spread over the seeds."""
     values = [table[row][column] for row in rows]
     errors = [std(value) or 0.0 for value in values]
-    axis.errorbar(list(rows.values()), [mean(value) for value in values], errors, fmt=style, label=label)
+    axis.errorbar(list(rows.values()), [mean(value) for value in values], errors, fmt=style, label=label, **more)
 
 
 def bars(axis: Axes, values: Mapping[str, Sequence[float]], form: str = "{:.3f}") -> None:

@@ -61,9 +61,9 @@ def sparse(study: Study) -> Result:
 
     return Result(
         "A penalty makes the code sparse, at a final loss 0.01 higher",
-        f"At the article's strength the loss is {mean(article['total loss']) - mean(none['total loss']):.3f} higher and "
-        f"{mean(article['share of zeros']):.0%} of the code are zeros, without a penalty "
-        f"{mean(none['share of zeros']):.0%}",
+        f"At the article's strength {mean(article['share of zeros']):.0%} of the code is zero, without a penalty "
+        f"{mean(none['share of zeros']):.0%}, at a loss that is "
+        f"{mean(article['total loss']) - mean(none['total loss']):.3f} higher",
         "The shallow autoencoder (32 units, ReLU), L1 norm of the code summed over units, mean over examples.",
         found,
         table,
@@ -77,13 +77,13 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     losses, moments, zeros, values = axes.flat
     rows = {row: float(row) for row in table}
     plots.line(losses, table, rows, "total loss", "with the penalty")
-    plots.line(losses, table, rows, "BCE", "BCE alone", "sC1-")
+    plots.line(losses, table, rows, "BCE", "BCE alone", "sC1--", markerfacecolor="none")
     losses.set_ylabel("test loss [nats per pixel]")
     losses.legend()
     plots.line(moments, table, rows, "code mean", "mean")
     plots.line(moments, table, rows, "code variance", "variance", "sC1-")
     moments.set_yscale("symlog", linthresh=1, linscale=0.5)  # whose error bars may reach 0, as the code does
-    moments.set_ylabel("mean and variance of the code")
+    moments.set_ylabel("mean and variance\nof the code")
     moments.legend()
     plots.line(zeros, table, rows, "share of zeros")
     zeros.set_ylabel("share of the code that is zero")
