@@ -8,6 +8,8 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from aejax.config import Loss
+
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -61,6 +63,12 @@ def _write(figure: Figure, path: Path) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def loss_unit(loss: Loss) -> str:
+    """In what a loss is measured."""
+    per = {"mean": "pixel", "sum": "image"}[loss.pixels]
+    return f"{'nats' if loss.reconstruction == 'bce' else 'squared error'} per {per}"
 
 
 def note(figure: Figure, text: str) -> None:

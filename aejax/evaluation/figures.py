@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aejax.data import Dataset
-from aejax.evaluation.drawing import draw, note, styled
+from aejax.evaluation.drawing import draw, loss_unit, note, styled
 from aejax.evaluation.run import Run
 from aejax.training import unit_interval
 
@@ -226,32 +226,32 @@ def _first_kernel(run: Run) -> np.ndarray | None:
 @styled
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
     """Total loss per epoch: training (mean over the epoch's steps) and test (after it); a panel for each run."""
-    units = {"bce": "cross-entropy [nats per {}]", "mse": "squared error [per {}]"}
-    per = {"mean": "pixel", "sum": "image"}
-    losses = [run.config.loss for run in runs.values()]
-    kinds = [units[loss.reconstruction].format(per[loss.pixels]) for loss in losses]
+    units = [loss_unit(run.config.loss) for run in runs.values()]
     columns = min(3, len(runs))
     rows = -(-len(runs) // columns)
-    common = len(set(kinds)) == 1
+    common = len(set(units)) == 1
     size = (4.6, 3.0) if len(runs) == 1 else (0.6 + 2.2 * columns, 0.4 + 1.9 * rows)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, sharey=common, squeeze=False).ravel()
-    for axis, (label, run), kind in zip(axes, runs.items(), kinds, strict=False):
+    for axis, (label, run), unit in zip(axes, runs.items(), units, strict=False):
         epochs = [line["epoch"] for line in run.history]
         marker = "o" if len(epochs) < 4 else None
-        for part, style in (("train", {"color": "C0", "linewidth": 3, "alpha": 0.45}), ("test", {"color": "0.15", "linewidth": 1.2})):
+        for part, style in (
+            ("train", {"color": "C0", "linewidth": 3, "alpha": 0.45}),
+            ("test", {"color": "0.15", "linewidth": 1.2}),
+        ):
             axis.plot(epochs, [line[part]["total"] for line in run.history], label=part, marker=marker, **style)
         axis.set_title(label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlim(left=0)
         if not common or len(runs) == 1:
-            axis.set_ylabel(f"total loss: {kind}".replace(" [", "\n["))
+            axis.set_ylabel(f"total loss\n[{unit}]")
     for axis in axes[len(runs) :]:
         axis.set_axis_off()
     for axis in axes[max(0, len(runs) - columns) : len(runs)]:
         axis.set_xlabel("epoch")
     if common and len(runs) > 1:
-        figure.supylabel(f"total loss: {kinds[0]}", fontsize=9)
+        figure.supylabel(f"total loss [{units[0]}]", fontsize=9)
     axes[0].legend(loc="upper right")
     note(figure, "train: mean over the steps of an epoch; test: after the epoch")
     return figure

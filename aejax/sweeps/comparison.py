@@ -18,7 +18,7 @@ from aejax.config import Config, files
 from aejax.config.checks import is_own
 from aejax.config.grid import SEED
 from aejax.evaluation import tables
-from aejax.evaluation.drawing import draw, note, spread_over, styled
+from aejax.evaluation.drawing import draw, loss_unit, note, spread_over, styled
 
 _WEIGHTS = {f"coefficients.{name}" for name in ("l1", "beta", "free_bits", "rate_penalty", "rate")}
 _FIGURES = {
@@ -124,7 +124,7 @@ def figure(found: Mapping[str, Any], config: Config) -> Figure:
     place = _places(found["axes"].get(along, []))
     numbers = along != SEED and list(place) == [json.dumps(value) for value in place.values()]
     colour = dict(zip(place, colormaps["viridis"](np.linspace(0, 0.92, len(place))), strict=True))
-    loss, names = _loss_unit(config), {}
+    loss, names = loss_unit(config.loss), {}
     names["test loss"] = f"test loss\n[{loss}]"
     names["test reconstruction"] = f"test reconstruction\n[{loss}]"
     names["code zeros"] = "share of the code that is zero"
@@ -174,11 +174,6 @@ _UNITS = {
 """of the fields that have one; what a weight or a rate multiplies has its own"""
 
 
-def _loss_unit(config: Config) -> str:
-    per = "image" if config.loss.pixels == "sum" else "pixel"
-    return f"{'nats' if config.loss.reconstruction == 'bce' else 'squared error'} per {per}"
-
-
 def _axis_label(path: str, config: Config) -> str:
     noise = {"gaussian": "standard deviation, pixels from 0 to 1"}.get(config.corruption.kind, "share of the pixels")
     unit = (_UNITS | {"coefficients.noise": noise}).get(path)
@@ -195,7 +190,8 @@ def _mark(panel: Axes, place: Mapping[str, float], numbers: bool) -> None:
         return
     positive = [x for x in place.values() if x > 0] or [1.0]
     if max(positive) >= 20 * min(positive):
-        panel.set_xscale("symlog", linthresh=min(positive), linscale=0.5)
+        decades = np.log10(max(positive) / min(positive))
+        panel.set_xscale("symlog", linthresh=min(positive), linscale=max(0.5, 0.22 * decades))
         powers = 10.0 ** np.arange(np.ceil(np.log10(min(positive))), np.floor(np.log10(max(positive))) + 1)
         step = -(-len(powers) // 4)
         panel.set_xticks([0.0, *powers[::step]] if min(place.values()) <= 0 else powers[::step])

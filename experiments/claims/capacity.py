@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from aejax.evaluation.classes import IMAGES
+from aejax.evaluation.drawing import styled
 from claims import images, plots
 from claims.study import Result, Study, Table, bce_of, differs, mean, over_seeds, psnr_of
 
@@ -68,6 +69,7 @@ def _title(table: Table, sizes: Sequence[int]) -> str:
     return f"A code of {sizes[-1]} returns random pixels better than a code of {sizes[0]}{only}"
 
 
+@styled
 def figure(table: Table, pixels: int) -> Figure:
     """Loss, generalization, copying and classes against the size of the code."""
     gap = "gap"
@@ -93,7 +95,7 @@ def figure(table: Table, pixels: int) -> Figure:
     powers = [2**power for power in range(1, 20, 2) if min(sizes) <= 2**power <= max(sizes)]
     axes[0, 0].set_xticks(powers, map(str, powers))
     for axis in axes[1]:
-        axis.set_xlabel(f"size of the code [units] (dotted: {pixels} pixels)")
+        axis.set_xlabel(f"code [units] (dotted: {pixels} pixels)")
     axes[0, 0].legend(title="encoder")
     plots.explain(drawn, table)
     return drawn

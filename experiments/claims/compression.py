@@ -13,7 +13,7 @@ from PIL import Image
 from aejax.data import Dataset
 from aejax.evaluation import Run
 from aejax.evaluation.classes import IMAGES
-from aejax.evaluation.drawing import note
+from aejax.evaluation.drawing import styled
 from aejax.evaluation.measures import dequantise, entropy_bits, psnr, quantise
 from aejax.training import unit_interval
 from claims import images, plots
@@ -110,6 +110,7 @@ def _sentence(kind: str, table: Table) -> str:
     return f"On {kind}, headers left out, the better one at so many bits per pixel: {'; '.join(said)}."
 
 
+@styled
 def figure(
     curves: Mapping[str, Mapping[str, list[Curve]]], png: Mapping[str, tuple[float, float]], table: Table
 ) -> Figure:
@@ -128,9 +129,9 @@ def figure(
         ahead = [f"{name}: {', '.join(won.get(name, ['none']))}" for name in ("autoencoder", "JPEG", "neither")]
         axis.set_title("\n".join([f"{kind}; ahead at [bits per pixel]", *ahead]))
         axis.set(xlabel="rate [bits per pixel]", ylabel="PSNR [dB]", xscale="log")
-    drawn.legend(*axes[0, -1].get_legend_handles_labels(), title="coder", loc="outside lower center", ncols=3)
     seeds = "one seed" if len(per_seed) == 1 else f"one of {len(per_seed)} seeds"
-    note(drawn, f"Each line of a code: {seeds}. The weights of the autoencoder are not counted.")
+    title = f"coder (each line of a code: {seeds}; weights of the autoencoder not counted)"
+    drawn.legend(*axes[0, -1].get_legend_handles_labels(), title=title, loc="outside lower center", ncols=3)
     return drawn
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from aejax.evaluation import Run, cross_entropy
 from aejax.evaluation.classes import IMAGES, knn, pca
+from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
 from aejax.evaluation.measures import psnr
 from aejax.training import unit_interval
@@ -60,11 +61,12 @@ def better_features(study: Study) -> Result:
     )
 
 
+@styled
 def features_figure(table: Table) -> Figure:
     """Accuracies against the strength of each kind of corruption, which have axes of their own."""
     strengths = {
-        "gaussian": "standard deviation of the Gaussian noise\n[pixels from 0 to 1]",
-        "masking": "share of the pixels that are masked",
+        "gaussian": "σ of the Gaussian noise\n[pixels from 0 to 1]",
+        "masking": "share of masked pixels",
     }
     names = {"probe accuracy": "accuracy of a linear probe", "kNN accuracy": "accuracy of\nnearest neighbours"}
     drawn, axes = plots.panels(2, 2, sharex="col", sharey="row")

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
+from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
 from aejax.training import unit_interval
 from claims import images, plots
@@ -116,6 +117,7 @@ def structure(study: Study) -> Result:
     )
 
 
+@styled
 def structure_figure(table: Table) -> Figure:
     """How much of what can be explained beyond the mean image is."""
     drawn, axes = plots.panels(1, 1, height=1.9)
@@ -124,7 +126,7 @@ def structure_figure(table: Table) -> Figure:
         names.get(kind, kind): [100 * each for each in row["share of it explained"]] for kind, row in table.items()
     }
     plots.bars(axes[0, 0], shares, "{:z.1f} %")
-    axes[0, 0].set(xlabel="part of the avoidable loss (mean image's minus lowest possible) that the model removes [%]")
+    axes[0, 0].set(xlabel="part of the mean image's avoidable loss that the model removes [%]")
     axes[0, 0].axvline(0, color="0.3", linewidth=0.8)
     plots.explain(drawn, table, "Bars")
     return drawn

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from aejax.evaluation import tables
 from aejax.evaluation.classes import IMAGES, knn, pca
-from aejax.evaluation.drawing import note
+from aejax.evaluation.drawing import note, styled
 from aejax.training import unit_interval
 from claims import plots
 from claims.study import Result, Study, Table, mean, std
@@ -82,6 +82,7 @@ def _title(table: Table) -> str:
     return f"t-SNE keeps the classes best from {first} ({mean(table[first][column]):.3f}; {listed})"
 
 
+@styled
 def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
     """The planes of seed 0, coloured by class, and the accuracy of nearest neighbours in those of all seeds."""
     drawn, axes = plots.panels(1, len(planes), height=3.0)
@@ -93,7 +94,7 @@ def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -
         shown = tables.with_spread(mean(accuracies), std(accuracies), ".3f")
         axis.set_title(f"from {name}\naccuracy {shown}")
         axis.set(xticks=[], yticks=[], xlabel="t-SNE dimension 1", ylabel="t-SNE dimension 2")
-    ticks = np.arange(len(classes))[:: -(-len(classes) // 20)]
+    ticks = np.arange(len(classes))[:: -(-len(classes) // 15)]
     bar = drawn.colorbar(dots, ax=axes, label="class", ticks=ticks, fraction=0.04)
     bar.ax.set_yticklabels(classes[ticks])
     bar.ax.tick_params(length=0)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from aejax.evaluation.drawing import styled
 from aejax.evaluation.measures import code_measures
 from claims import plots
 from claims.study import Result, Study, Table, margin, mean, over_seeds
@@ -71,6 +72,7 @@ def sparse(study: Study) -> Result:
     )
 
 
+@styled
 def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     """Losses, moments and zeros of the code against the weight of the penalty; the values of some codes."""
     drawn, axes = plots.panels(2, 2)

@@ -65,7 +65,7 @@ def test_a_run_may_draw_nothing_and_a_wrong_format_is_refused_before_anything(sm
     fit(config.replace({"training.epochs": 1}), tmp_path / "run", dataset=dataset, progress=False, figures=())
     assert not (tmp_path / "run" / "figures").exists()
     for wrong in ("jpg", ("png", "eps")):
-        with pytest.raises(InputError, match="figures is .*; it must be some of png, pdf, svg"):
+        with pytest.raises(InputError, match=r"figures is .*; it must be some of png, pdf, svg"):
             fit(config, tmp_path / "other", dataset=dataset, progress=False, figures=wrong)
     assert not (tmp_path / "other").exists()
 
