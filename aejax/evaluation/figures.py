@@ -116,8 +116,9 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     shown = [_coloured(np.clip((images - low) / (high - low), 0, 1)) for images in rows.values()]
     sheet, across_at, down_at = _tiled(shown, np.ones)
     ratio = float(np.clip(first.shape[1] / first.shape[2], 0.4, 2.5))  # of a cell: height to width
-    height = _CELL * ratio * len(down_at) + 0.2 * (columns is not None) + 0.3 * bool(across)
-    figure = Figure(figsize=(_CELL * len(across_at) + 1.0, height), layout="constrained")
+    height = _CELL * ratio * len(down_at) + 0.1 + 0.2 * (columns is not None) + 0.3 * bool(across)
+    label = 0.25 + 0.075 * max(len(line) for text in rows for line in text.splitlines())
+    figure = Figure(figsize=(_CELL * len(across_at) + label, height), layout="constrained")
     axis = figure.subplots()
     axis.imshow(sheet)
     _bare(axis)
