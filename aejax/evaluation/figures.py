@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from aejax.data import Dataset
-from aejax.evaluation.drawing import draw, loss_unit, note, styled
+from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled
 from aejax.evaluation.run import Run
 from aejax.training import unit_interval
 
@@ -115,12 +116,15 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     low, high = min(0.0, float(first.min())), max(1.0, float(first.max()))
     shown = [_coloured(np.clip((images - low) / (high - low), 0, 1)) for images in rows.values()]
     sheet, across_at, down_at = _tiled(shown, np.ones)
-    ratio = float(np.clip(first.shape[1] / first.shape[2], 0.4, 2.5))  # of a cell: height to width
-    height = _CELL * ratio * len(down_at) + 0.1 + 0.2 * (columns is not None) + 0.3 * bool(across)
-    label = 0.25 + 0.075 * max(len(line) for text in rows for line in text.splitlines())
-    figure = Figure(figsize=(_CELL * len(across_at) + label, height), layout="constrained")
-    axis = figure.subplots()
-    axis.imshow(sheet)
+    across_inches = _CELL / (across_at[1] - across_at[0]) if len(across_at) > 1 else _CELL / first.shape[2]
+    ratio = first.shape[1] / first.shape[2]
+    down_inches = across_inches * np.clip(ratio, 0.4, 2.5) / ratio  # so that strips are seen as well
+    size = sheet.shape[1] * across_inches, sheet.shape[0] * down_inches
+    left, below, above = 0.2 + max(map(_inches, rows)), 0.05 + 0.3 * bool(across), 0.05 + 0.2 * bool(columns)
+    figure = Figure(figsize=(left + size[0] + 0.05, below + size[1] + above))
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((left / width, below / height, size[0] / width, size[1] / height))
+    axis.imshow(sheet, aspect="auto", interpolation="nearest" if max(first.shape[1:3]) <= 64 else None)
     _bare(axis)
     axis.set_yticks(down_at, rows)
     if columns:
@@ -135,6 +139,11 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     return figure
 
 
+def _inches(text: str) -> float:
+    """How wide a text is."""
+    return max(TextPath((0, 0), line, size=STYLE["font.size"]).get_extents().width for line in text.splitlines()) / 72
+
+
 def _coloured(images: np.ndarray) -> np.ndarray:
     """[N, H, W, C] → [N, H, W, 3]; any other number of channels than three is shown as their mean."""
     return images if images.shape[-1] == 3 else np.repeat(images.mean(axis=-1, keepdims=True), 3, axis=-1)
@@ -143,15 +152,15 @@ def _coloured(images: np.ndarray) -> np.ndarray:
 def _tiled(rows: Sequence[np.ndarray], ground: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of images as one, on a ground that shows between them; and the middles of the columns and of the rows."""
     height, width, *channels = rows[0].shape[1:]
-    gap = max(1, round(0.09 * max(height, width)))
+    beside, below = (max(1, round(0.09 * side)) for side in (width, height))
     count = max(map(len, rows))
-    sheet = ground((len(rows) * (height + gap) - gap, count * (width + gap) - gap, *channels))
+    sheet = ground((len(rows) * (height + below) - below, count * (width + beside) - beside, *channels))
     for down, images in enumerate(rows):
         for across, image in enumerate(images):
-            top, left = down * (height + gap), across * (width + gap)
+            top, left = down * (height + below), across * (width + beside)
             sheet[top : top + height, left : left + width] = image
-    across_at = np.arange(count) * (width + gap) + (width - 1) / 2
-    return sheet, across_at, np.arange(len(rows)) * (height + gap) + (height - 1) / 2
+    across_at = np.arange(count) * (width + beside) + (width - 1) / 2
+    return sheet, across_at, np.arange(len(rows)) * (height + below) + (height - 1) / 2
 
 
 def _bare(axis: Axes) -> None:
