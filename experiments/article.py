@@ -22,10 +22,13 @@ _MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
 class Arguments(command_line.StudyArguments):
     seeds: int = 1
     """number of seeds, from 0"""
+    figures: tuple[command_line.FigureFormat, ...] = ("png",)
+    """formats of the figures, with commas or spaces between them; none draws none"""
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="article.py")
+    split = command_line.without_commas(Arguments, given)
+    arguments = command_line.parse(Arguments, split, Arguments(), program="article.py")
     command_line.require_some(arguments, "seeds")
     workdir = arguments.folder("article")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
@@ -37,7 +40,7 @@ def main(given: list[str]) -> None:
 
     from article import article  # imports JAX: after all that can be refused
 
-    results = article.reproduce(configs, dataset, workdir, seeds=arguments.seeds)
+    results = article.reproduce(configs, dataset, workdir, seeds=arguments.seeds, formats=arguments.figures)
     print(f"\n{article.comparison(results)}\n\n{results['seconds']:.0f} s; {workdir / 'report.md'}")
 
 

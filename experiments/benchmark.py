@@ -45,8 +45,10 @@ class Arguments(command_line.StudyArguments):
     """measure also how time follows examples, batch, code size and epochs, for the first model"""
     cold_start: bool = False
     """measure also the first model's way from the imports to its first step, in processes of its own"""
+    figures: tuple[command_line.FigureFormat, ...] = ("png",)
+    """formats of the figure, with commas or spaces between them; none draws none"""
     workdir: Path = Path("runs", "benchmark")
-    """folder for benchmark.json and roofline.png"""
+    """folder for benchmark.json and the figure"""
     compile_for: tuple[str, ...] = ()
     """accelerators that need not be there: compile for them and measure nothing (v5e-1, v5e-4, v5p-4, v6e-1, h100,
     a100, t4; uv run --group compile); writes compiled.json"""
@@ -109,7 +111,7 @@ def main(given: list[str]) -> None:
         own = {"data.name": arguments.dataset, "data.source_dir": arguments.source_dir}
         content["cold_start_seconds"] = benchmark.cold_start(first.replace(own), arguments.repeats)
         print(f"cold start: {min(content['cold_start_seconds']):.2f} s after the imports, at best")
-    report.write(content, arguments.workdir)
+    report.write(content, arguments.workdir, arguments.figures)
     print(f"\n{report.text(content)}\n\n{path}")
 
 

@@ -22,12 +22,15 @@ class Arguments(command_line.StudyArguments):
     """number of seeds, from 0"""
     epochs: int = 5
     """of every model; a dataset of less than 40,000 images passes several times per epoch"""
+    figures: tuple[command_line.FigureFormat, ...] = ("png",)
+    """formats of the figures, with commas or spaces between them; none draws none"""
     only: tuple[int, ...] = ()
     """numbers of the claims to try, from 1 to 9; none tries all"""
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="claims.py")
+    split = command_line.without_commas(Arguments, given)
+    arguments = command_line.parse(Arguments, split, Arguments(), program="claims.py")
     command_line.require_some(arguments, "seeds", "epochs")
     if wrong := set(arguments.only) - set(range(1, 10)):
         raise aejax.InputError(f"there is no claim {min(wrong)}; they are numbered from 1 to 9")
@@ -42,9 +45,9 @@ def main(given: list[str]) -> None:
 
     study = claims.Study(dataset, arguments.seeds, workdir, arguments.epochs, lambda name: print(name, flush=True))
     chosen = {n: claim for n, claim in claims.CLAIMS.items() if not arguments.only or n in arguments.only}
-    results = claims.write_page(study, chosen)
+    results = claims.write_page(study, chosen, arguments.figures)
     for number, claim in results["claims"].items():
-        print(f"\n{number}. {claim['claim']}\n{claim['found']}")
+        print(f"\n{number}. {claim['title']}\n{claim['found']}")
     print(f"\n{workdir / 'claims.md'}")
 
 

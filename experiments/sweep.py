@@ -57,7 +57,7 @@ def main(given: list[str]) -> None:
         aejax.require_fit(planned.members[names[0]], dataset)
     command_line.require_workdir(workdir)
     environment.spread_over_cores(max(map(len, planned.programs)))
-    found = aejax.sweep(config, axes, workdir, dataset=dataset)
+    found = aejax.sweep(config, axes, workdir, dataset=dataset, figures=arguments.figures)
 
     from aejax.sweeps import comparison
 

@@ -43,14 +43,12 @@ def main(given: list[str]) -> None:
 
         print(f"{profile.table(profile.profile(config, dataset, arguments.profile))}\n\n{arguments.profile}")
         return
-    run = aejax.fit(config, workdir, dataset=dataset)
+    run = aejax.fit(config, workdir, dataset=dataset, figures=arguments.figures)
 
-    from aejax.evaluation import figures
     from aejax.training import is_first
 
     if not is_first():
         return
-    figures.draw_run(run, dataset, workdir / "figures")
     test, code = run.summary["test"], run.summary["code"]
     print(
         f"test {', '.join(f'{name} {value:.4f}' for name, value in test.items())}; code mean {code['mean']:.3f}, "

@@ -8,7 +8,7 @@ import os
 import re
 import types
 import typing
-from collections.abc import Callable, ItemsView, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 
@@ -167,6 +167,18 @@ def plain(value: Any) -> Any:
         parts = tuple(map(plain, value))
         return value if isinstance(value, tuple) and all(a is b for a, b in zip(parts, value, strict=True)) else parts
     return value
+
+
+FigureFormat = Literal["png", "pdf", "svg"]
+"""what a figure can be written as"""
+
+
+def figure_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
+    """The formats of figures, checked; one may stand by itself."""
+    given = (formats,) if isinstance(formats, str) else tuple(formats)
+    known = typing.get_args(FigureFormat)
+    require(all(each in known for each in given), "figures", formats, f"some of {', '.join(known)}, or empty")
+    return given
 
 
 # More units in one layer than any device has memory for: refused here, since XLA would hang on such an allocation.

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from aejax import signals
-from aejax.config.checks import AejaxError, InputError, Stopped, require
+from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.environment import keep_compiled_programs
 from aejax.config.grid import field_path, parse_values
@@ -36,6 +36,8 @@ class ConfigArguments:
     """the same as --data.source_dir"""
     dataset: str | None = None
     """the same as --data.name"""
+    figures: tuple[FigureFormat, ...] = ("png",)
+    """formats of the figures, with commas or spaces between them; none draws none"""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def configured(self, file: Path) -> Config:
@@ -143,7 +145,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *
         values = parse_values(path, texts)
         changes[path] = values[0] if len(values) == 1 else values
     default = arguments(config=config.replace(changes) if changes else config)
-    return parse(arguments, rest, default, program=program)
+    return parse(arguments, without_commas(arguments, rest), default, program=program)
 
 
 _NAMED = re.compile(r"--((?:weights|model\.options)\.\w+)(?:=(.*))?")

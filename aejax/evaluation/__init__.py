@@ -6,6 +6,7 @@ measures.py      of reconstructions and codes
 classes.py       what a representation knows of the classes
 likelihood.py    importance sampling under a variational model
 figures.py       what is drawn of a run
+drawing.py       how every figure looks and is written
 tables.py        Markdown, of figures and their spread
 """
 

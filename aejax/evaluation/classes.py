@@ -13,12 +13,12 @@ NEIGHBOURS = 5
 _ITERATIONS = 50
 
 
-def chosen(examples: int) -> np.ndarray:
-    """Which of so many training examples a probe learns from: all, or a fixed random 10,000, int[N] in their order.
+def chosen(examples: int, most: int = EXAMPLES) -> np.ndarray:
+    """Which of so many examples stand for all: all, or a fixed random `most` of them, int[N] in their order.
 
     Not the first ones: people's examples are often sorted by class.
     """
-    return np.sort(np.random.default_rng(0).permutation(examples)[:EXAMPLES])
+    return np.sort(np.random.default_rng(0).permutation(examples)[:most])
 
 
 def linear_probe(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labels: np.ndarray) -> float:

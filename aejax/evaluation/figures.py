@@ -1,65 +1,64 @@
-"""Figures: rows of images, code histograms, weights as images, loss curves.
+"""What is drawn of a run: rows of images, code histograms, weights as images, loss curves.
 
-Each function returns a matplotlib figure; `draw` writes them. Nothing here needs a screen.
+Each function returns a matplotlib figure; `aejax.evaluation.drawing` writes them. Nothing here needs a screen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextPath
 
 from aejax.data import Dataset
+from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled
 from aejax.evaluation.run import Run
 from aejax.evaluation.vector_figures import error_histogram, feature_error_bars
 from aejax.training import unit_interval
 
-STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "figure.dpi": 100,
-    "savefig.dpi": 150,
-    "legend.frameon": False,
-}
 _COLUMNS = 10
+_CELL = 0.6
+"""inches of an image in a row: ten of them and their label are as wide as a page"""
+
+_CODES = 10_000
+"""test images, at most, whose codes are counted; of more every n-th is taken"""
 
 
-def draw(figures: Mapping[str, Callable[[], Figure]], folder: Path) -> None:
-    """Write figures as PNG, each by its name; one that is there already is left alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, make in figures.items():
-        path = folder / f"{name}.png"
-        if not path.exists():
-            partial = folder / f".{name}.png"
-            make().savefig(partial)
-            partial.rename(path)
-
-
-def draw_run(run: Run, dataset: Dataset, folder: Path) -> None:
+def draw_run(
+    run: Run, dataset: Dataset, folder: Path, formats: Sequence[str] = ("png",), *, replace: bool = False
+) -> None:
     """The figures of one model: reconstructions (or denoised images), codes, weights, losses.
 
     Of a variational one also samples, the way from one code to another, and what single units of the code do. A model
-    of the user's own whose encoder begins otherwise than ours has no figure of weights. Of vectors there are no rows of
-    images, but errors, over the examples and over the features.
+    of the user's own whose encoder begins otherwise than ours has no figure of weights; what else cannot be drawn of it
+    is left out, with a warning. Of vectors there are no rows of images, but errors, over the examples and the features.
     """
+    for name, make in of_run(run, dataset).items():
+        try:
+            draw({name: make}, folder, formats, replace=replace)
+        except Exception as error:  # the model may be anybody's; what was trained is there, and worth more
+            logging.getLogger("aejax").warning("the figure %s is left out: %s", folder / name, _line(error))
+
+
+def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
+    """Name → function that makes it, of each figure of a run."""
+    some = dataset.test[:: -(-len(dataset.test) // _CODES)]
     if run.vectors:
-        drawn = {
-            "errors": lambda: error_histogram(run, dataset, STYLE),
-            "features": lambda: feature_error_bars(run, dataset, STYLE),
-            "codes": lambda: code_histogram({"code": run.encode(run.corrupt(dataset.test))}),
+        return {
+            "errors": lambda: error_histogram(run, dataset),
+            "features": lambda: feature_error_bars(run, dataset),
+            "codes": lambda: code_histogram({"code": run.encode(run.corrupt(some))}),
             "losses": lambda: loss_curves({"": run}),
         }
-        draw(drawn, folder)
-        return
     first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
     drawn = {
         first: lambda: reconstructions(run, dataset.test),
-        "codes": lambda: code_histogram({"code": run.encode(run.corrupt(dataset.test))}),
+        "codes": lambda: code_histogram({"code": run.encode(run.corrupt(some))}),
         "losses": lambda: loss_curves({"": run}),
     }
     if _first_kernel(run) is not None:
@@ -68,9 +67,13 @@ def draw_run(run: Run, dataset: Dataset, folder: Path) -> None:
         drawn |= {
             "samples": lambda: samples(run),
             "interpolations": lambda: interpolations(run, dataset.test),
-            "traversals": lambda: traversals(run, dataset.test),
+            "traversals": lambda: traversals(run, some),
         }
-    draw(drawn, folder)
+    return drawn
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def reconstructions(run: Run, images: np.ndarray) -> Figure:
@@ -93,119 +96,180 @@ def interpolations(run: Run, images: np.ndarray) -> Figure:
     """From the code of one image to that of another in even steps, for four pairs of the first eight images."""
     pairs = min(4, len(images) // 2)
     between = run.interpolate(images[:pairs], images[pairs : 2 * pairs], _COLUMNS)
-    return image_rows({f"pair {number}": row for number, row in enumerate(between, start=1)})
+    rows = {f"pair {number}": row for number, row in enumerate(between, start=1)}
+    shares = {f"{share:.2f}": 1 for share in np.linspace(0, 1, _COLUMNS)}
+    return image_rows(rows, shares, "share of the second image's code, the rest is that of the first")
 
 
 def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
     """The first image with one unit of its code moved from -3 to 3, for the units that vary most over the images."""
     varying = np.argsort(-run.encode(images).var(axis=0))[:units]
     values = np.linspace(-3, 3, _COLUMNS)
-    return image_rows({f"unit {unit}": run.traverse(images[:1], unit, values)[0] for unit in varying})
+    rows = {f"unit {unit}": run.traverse(images[:1], unit, values)[0] for unit in varying}
+    return image_rows(rows, {f"{value:.2f}": 1 for value in values}, "value of the unit")
 
 
-def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
-    """One labelled row of images for each entry: [N, H, W, C], uint8, or floats from 0 to 1.
+@styled
+def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None = None, across: str = "") -> Figure:
+    """One labelled row of images for each entry: [N, H, W, C], uint8, or floats from 0 to 1, all of one size.
 
     Floats beyond that are shown on the scale of the first row.
+
+    Args:
+        columns: what stands above the images: a label → how many of them it is for.
+        across: what these labels are, below the images.
     """
     rows = {label: unit_interval(images) for label, images in rows.items()}
     first = next(iter(rows.values()))
     low, high = min(0.0, float(first.min())), max(1.0, float(first.max()))
-    count = max(len(images) for images in rows.values())
-    ratio = float(np.clip(first.shape[1] / first.shape[2], 0.4, 2.5))  # of a cell: height to width
-    with rc_context(STYLE):
-        figure = Figure(figsize=(0.9 + 0.8 * count, 0.8 * len(rows) * ratio), layout="constrained")
-        axes = figure.subplots(len(rows), count, squeeze=False)
-        for line, (label, images) in zip(axes, rows.items(), strict=True):
-            for axis, image in zip(line, images, strict=False):
-                scaled = np.clip((image - low) / (high - low), 0, 1)
-                colour = image.shape[-1] == 3  # any other number of channels is shown as their mean
-                axis.imshow(scaled if colour else scaled.mean(axis=-1), cmap="gray", vmin=0, vmax=1)
-            for axis in line:
-                axis.set_axis_off()
-            line[0].text(-0.15, 0.5, label, transform=line[0].transAxes, ha="right", va="center")
+    shown = [_coloured(np.clip((images - low) / (high - low), 0, 1)) for images in rows.values()]
+    sheet, across_at, down_at = _tiled(shown, np.ones)
+    across_inches = _CELL / (across_at[1] - across_at[0]) if len(across_at) > 1 else _CELL / first.shape[2]
+    ratio = first.shape[1] / first.shape[2]
+    down_inches = across_inches * np.clip(ratio, 0.4, 2.5) / ratio  # so that strips are seen as well
+    size = sheet.shape[1] * across_inches, sheet.shape[0] * down_inches
+    left, below, above = 0.2 + max(map(_inches, rows)), 0.05 + 0.3 * bool(across), 0.05 + 0.2 * bool(columns)
+    figure = Figure(figsize=(left + size[0] + 0.05, below + size[1] + above))
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((left / width, below / height, size[0] / width, size[1] / height))
+    axis.imshow(sheet, aspect="auto", interpolation="nearest" if max(first.shape[1:3]) <= 64 else None)
+    _bare(axis)
+    axis.set_yticks(down_at, rows)
+    if columns:
+        ends = np.cumsum(list(columns.values()))
+        spans = zip(ends - list(columns.values()), ends, strict=True)
+        axis.set_xticks([np.mean(across_at[begin:end]) for begin, end in spans], columns, fontsize=8)
+        axis.xaxis.tick_top()
+        axis.tick_params(length=0)
+    if across:
+        axis.set_xlabel(across)
+        axis.xaxis.set_label_position("bottom")
     return figure
 
 
+def _inches(text: str) -> float:
+    """How wide a text is."""
+    return max(TextPath((0, 0), line, size=STYLE["font.size"]).get_extents().width for line in text.splitlines()) / 72
+
+
+def _coloured(images: np.ndarray) -> np.ndarray:
+    """[N, H, W, C] → [N, H, W, 3]; any other number of channels than three is shown as their mean."""
+    return images if images.shape[-1] == 3 else np.repeat(images.mean(axis=-1, keepdims=True), 3, axis=-1)
+
+
+def _tiled(rows: Sequence[np.ndarray], ground: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of images as one, on a ground that shows between them; and the middles of the columns and of the rows."""
+    height, width, *channels = rows[0].shape[1:]
+    beside, below = (max(1, round(0.09 * side)) for side in (width, height))
+    count = max(map(len, rows))
+    sheet = ground((len(rows) * (height + below) - below, count * (width + beside) - beside, *channels))
+    for down, images in enumerate(rows):
+        for across, image in enumerate(images):
+            top, left = down * (height + below), across * (width + beside)
+            sheet[top : top + height, left : left + width] = image
+    across_at = np.arange(count) * (width + beside) + (width - 1) / 2
+    return sheet, across_at, np.arange(len(rows)) * (height + below) + (height - 1) / 2
+
+
+def _bare(axis: Axes) -> None:
+    """Without ticks and without a frame."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+
+
+@styled
 def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
     """Values of the code: how many are exactly zero, and how the others are spread.
 
     The zeros have a panel of their own: in a common histogram their bar hides all others.
     """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.8), layout="constrained")
-        zeros, others = figure.subplots(1, 2, width_ratios=[1, 3.2])
-        largest = max(float(np.quantile(np.abs(values), 0.999)) for values in codes.values())
-        lowest = 0.0 if all(values.min() >= 0 for values in codes.values()) else -largest
-        edges = np.linspace(lowest, largest if largest > 0 else 1.0, 61)
-        for position, (label, values) in enumerate(codes.items()):
-            fraction = float((values == 0).mean())
-            bar = zeros.bar(position, 100 * fraction, color=f"C{position}", width=0.7)
-            zeros.bar_label(bar, [f"{fraction:.1%}"], padding=2)
-            nonzero = values[values != 0]
-            others.hist(
-                nonzero,
-                bins=edges,
-                weights=np.full(len(nonzero), 100 / values.size),
-                color=f"C{position}",
-                alpha=0.6,
-                label=f"{label} (of all its values: mean {values.mean():.2f}, variance {values.var():.2f})",
-            )
-        zeros.set(title="exactly zero", ylabel="share of all values [%]", ylim=(0, 100), xticks=range(len(codes)))
-        zeros.set_xticklabels(codes)
-        others.set(title="not zero", xlabel="value of a code unit", ylabel="share of all values per bin [%]")
-        others.legend()
+    figure = Figure(figsize=(7.0, 2.7), layout="constrained")
+    zeros, others = figure.subplots(1, 2, width_ratios=[1, 3.2])
+    largest = max(float(np.quantile(np.abs(values), 0.999)) for values in codes.values())
+    lowest = 0.0 if all(values.min() >= 0 for values in codes.values()) else -largest
+    edges = np.linspace(lowest, largest if largest > 0 else 1.0, 61)
+    for position, (label, values) in enumerate(codes.items()):
+        fraction = float((values == 0).mean())
+        bar = zeros.bar(position, 100 * fraction, color=f"C{position}", width=0.7)
+        zeros.bar_label(bar, [f"{fraction:.1%}"], padding=2)
+        nonzero = values[values != 0]
+        others.hist(
+            nonzero,
+            bins=edges,
+            weights=np.full(len(nonzero), 100 / values.size),
+            color=f"C{position}",
+            alpha=0.6,
+            label=f"{label} (of all its values: mean {values.mean():.2f}, variance {values.var():.2f})",
+        )
+    zeros.set(title="exactly zero", ylabel="share of all values [%]", ylim=(0, 112), yticks=range(0, 101, 20))
+    zeros.set_xticks(range(len(codes)), codes)
+    others.set(title="not zero", xlabel="value of a code unit (all but the largest 0.1 %)")
+    others.set_ylabel("share of all values per bin [%]")
+    others.set_ylim(top=1.25 * others.get_ylim()[1])  # room for the legend above the bars
+    others.legend(loc="upper right")
     return figure
 
 
+@styled
 def first_layer_weights(run: Run, units: int = 32) -> Figure:
     """The weights from the pixels to each of the first units, or the kernels of the first convolution, as images."""
     kernel = _first_kernel(run)
     seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window, or the whole image
     images = kernel.reshape(*seen, -1)[..., :units].mean(axis=2).transpose(2, 0, 1)
-    columns = 8
-    rows = -(-len(images) // columns)
     limit = float(np.quantile(np.abs(images), 0.97))  # border pixels, always black, keep or drift to large weights
-    with rc_context(STYLE):
-        figure = Figure(figsize=(0.8 * columns + 0.8, 0.8 * rows + 0.4), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for axis, image in zip(axes.flat, images, strict=False):
-            shown = axis.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        figure.colorbar(shown, ax=axes, label="weight", shrink=0.8, extend="both")
-        figure.suptitle(f"first layer: {len(images)} of {kernel.shape[-1]} units", fontsize=10)
+    columns = 8
+    rows = [images[at : at + columns] for at in range(0, len(images), columns)]
+    sheet, _, _ = _tiled(rows, lambda shape: np.full(shape, np.nan))  # which is shown as the page
+    height, width = sheet.shape
+    figure = Figure(figsize=(6.4, 5.4 * height / width + 0.4), layout="constrained")
+    axis = figure.subplots()
+    shown = axis.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    _bare(axis)
+    figure.colorbar(shown, ax=axis, label="weight", shrink=0.8, extend="both")
+    axis.set_title(f"first layer: {len(images)} of {kernel.shape[-1]} units")
     return figure
 
 
 def _first_kernel(run: Run) -> np.ndarray | None:
-    layers = getattr(getattr(run.autoencoder.encoder, "layers", None), "layers", [None])
+    """[pixels, units], or [height, width, channels, units] of a convolution; None where an encoder begins otherwise."""
+    layers = getattr(getattr(getattr(run.autoencoder, "encoder", None), "layers", None), "layers", [None])
     kernel = getattr(layers[0], "kernel", None)
-    return None if kernel is None else np.asarray(kernel[...])
+    if kernel is None:
+        return None
+    kernel = np.asarray(kernel[...])
+    return kernel if kernel.ndim == 4 or kernel.shape[:-1] == (math.prod(run.image_shape),) else None
 
 
+@styled
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
-    """Total loss per epoch of one or several runs: training (mean over the epoch's steps) and test (after it)."""
-    units = {"bce": "binary cross-entropy [nats per {}]", "mse": "squared error per {}"}
-    per = {"mean": "pixel", "sum": "image"}
-    losses = [run.config.loss for run in runs.values()]
-    kinds = sorted({units[loss.reconstruction].format(per[loss.pixels]) for loss in losses})
-    with rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 3.2), layout="constrained")
-        axis = figure.subplots()
-        for position, (label, run) in enumerate(runs.items()):
-            epochs = [line["epoch"] for line in run.history]
-            marker = "." if len(epochs) < 4 else None
-            width = 1.2 + 0.6 * (len(runs) - 1 - position)  # so that a curve below another is seen
-            for part, style in (("train", "-"), ("test", ":")):
-                values = [line[part]["total"] for line in run.history]
-                axis.plot(epochs, values, style, color=f"C{position}", linewidth=width, marker=marker)
-            if label:
-                axis.plot([], [], color=f"C{position}", label=label)
-        for part, style in (("train", "-"), ("test", ":")):
-            axis.plot([], [], style, color="0.4", label=part)
-        axis.set(xlabel="epoch", ylabel="total loss\n" + " / ".join(kinds))
+    """Total loss per epoch: training (mean over the epoch's steps) and test (after it); a panel for each run."""
+    units = [loss_unit(run.config.loss) for run in runs.values()]
+    columns = min(3, len(runs))
+    rows = -(-len(runs) // columns)
+    common = len(set(units)) == 1
+    size = (4.6, 3.0) if len(runs) == 1 else (0.6 + 2.2 * columns, 0.4 + 1.9 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, sharey=common, squeeze=False).ravel()
+    for axis, (label, run), unit in zip(axes, runs.items(), units, strict=False):
+        epochs = [line["epoch"] for line in run.history]
+        marker = "o" if len(epochs) < 4 else None
+        for part, style in (
+            ("train", {"color": "C0", "linewidth": 3, "alpha": 0.45}),
+            ("test", {"color": "0.15", "linewidth": 1.2}),
+        ):
+            axis.plot(epochs, [line[part]["total"] for line in run.history], label=part, marker=marker, **style)
+        axis.set_title(label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlim(left=0)
-        figure.legend(loc="outside right center", fontsize=8)
+        if not common or len(runs) == 1:
+            axis.set_ylabel(f"total loss\n[{unit}]")
+    for axis in axes[len(runs) :]:
+        axis.set_axis_off()
+    for axis in axes[max(0, len(runs) - columns) : len(runs)]:
+        axis.set_xlabel("epoch")
+    if common and len(runs) > 1:
+        figure.supylabel(f"total loss [{units[0]}]", fontsize=9)
+    axes[0].legend(loc="upper right")
+    note(figure, "train: mean over the steps of an epoch; test: after the epoch")
     return figure

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.checks import figure_formats
 from aejax.config.paths import local
 from aejax.config.user_files import replaced
 from aejax.data import Dataset, Standardization, as_examples, require_range, require_scale
@@ -33,6 +34,7 @@ from aejax.training import (
     devices,
     for_evaluation,
     inputs,
+    is_first,
     reading,
     record,
     require_own,
@@ -284,11 +286,13 @@ def fit(
     dataset: Any = None,
     progress: bool = True,
     on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
+    figures: str | Iterable[str] = ("png",),
 ) -> Run:
     """Train an autoencoder, or go on with the run in `workdir`.
 
     A finished run is loaded, not trained again; given more epochs (`training.epochs`, with a constant schedule), it is
-    trained longer.
+    trained longer. With a workdir the figures of the trained model are drawn below it; one that is there is left alone,
+    unless the run was trained longer since.
 
     Args:
         config: what to train.
@@ -299,6 +303,7 @@ def fit(
         progress: show a bar, or in a pipe one line per epoch.
         on_epoch: called after each epoch with the model as trained so far. The figures that it returns, by name, are
             recorded with the epoch as `metrics`; `aejax.Finish(...)`, with figures or without, finishes the run.
+        figures: formats of the figures: png, pdf, svg; empty draws none. It is no part of the configuration.
 
     Raises:
         InputError: the images do not fit the configuration, or the workdir cannot be used.
@@ -308,7 +313,21 @@ def fit(
     """
     workdir = None if workdir is None else local(workdir, "the workdir")
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
-    return Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
+    formats = figure_formats(figures)
+    finished_before = None if workdir is None else _finished_at(Path(workdir))
+    run = Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
+    if workdir is not None and formats and is_first():
+        from aejax.evaluation.figures import draw_run  # matplotlib, which a run in memory does not need
+
+        longer = finished_before not in (None, _finished_at(Path(workdir)))
+        draw_run(run, run.dataset, Path(workdir) / "figures", formats, replace=longer)
+    return run
+
+
+def _finished_at(workdir: Path) -> int | None:
+    """When the run in a workdir was finished; None where it is not."""
+    path = workdir / "summary.json"
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def load(

@@ -9,6 +9,7 @@ from typing import Any
 
 from aejax.config.files import write_json
 from aejax.evaluation import tables
+from aejax.evaluation.drawing import draw
 from aejax.performance import roofline
 from aejax.training.machine import describe_machine
 
@@ -18,10 +19,10 @@ def describe(command: str, checkout: Path, dataset: str) -> dict[str, Any]:
     return {"command": command, "commit": commit(checkout), "dataset": dataset, **describe_machine()}
 
 
-def write(content: Mapping[str, Any], workdir: Path) -> None:
-    """Write benchmark.json and, of its rows, roofline.png."""
+def write(content: Mapping[str, Any], workdir: Path, formats: Sequence[str] = ("png",)) -> None:
+    """Write benchmark.json and, of its rows and in each format, roofline."""
     write_json(workdir / "benchmark.json", content)
-    roofline.figure(content["rows"]).savefig(workdir / "roofline.png")
+    draw({"roofline": lambda: roofline.figure(content["rows"])}, workdir, formats)
 
 
 def text(content: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import functools
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import is_own, reason
+from aejax.config.checks import figure_formats, is_own, reason
 from aejax.config.files import locked
 from aejax.config.grid import Grid, grid
 from aejax.config.paths import local
@@ -73,6 +73,7 @@ def sweep(
     *,
     dataset: Any = None,
     progress: bool = True,
+    figures: str | Iterable[str] = ("png",),
 ) -> Sweep:
     """Train every combination of some fields' values, or go on with the sweep in `workdir`.
 
@@ -84,12 +85,14 @@ def sweep(
         axes: field → its values, as in `{"training.seed": range(8), "coefficients.l1": [0, 1e-4]}`.
         workdir: folder for everything; None keeps it in memory.
         dataset, progress: as in `aejax.fit`.
+        figures: formats of the figure that is drawn with a workdir: png, pdf, svg; empty draws none.
 
     Raises:
         InputError: an axis, the images or the workdir cannot be used.
         Diverged: every member diverged (one that does not is enough).
         Interrupted: a signal stopped the sweep after it was saved (only with a workdir).
     """
+    formats = figure_formats(figures)
     workdir = None if workdir is None else local(workdir, "the workdir")
     planned = grid(located(config), axes)
     for name, member in planned.members.items():
@@ -105,17 +108,19 @@ def sweep(
         if is_own(member.model.kind) or is_own(member.training.optimizer):
             require_trainable(build_steps(member, dataset.image_shape), member, dataset)
     if workdir is None:
-        return _swept(config, planned, dataset, None, progress)
+        return _swept(config, planned, dataset, None, formats, progress)
     with contextlib.ExitStack() as stack:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(workdir, "sweep"))
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
-        return _swept(config, planned, dataset, workdir, progress)
+        return _swept(config, planned, dataset, workdir, formats, progress)
 
 
-def _swept(config: Config, planned: Grid, dataset: Dataset, workdir: Path | None, progress: bool) -> Sweep:
+def _swept(
+    config: Config, planned: Grid, dataset: Dataset, workdir: Path | None, formats: Sequence[str], progress: bool
+) -> Sweep:
     programs = _programs(planned, config, dataset, workdir, progress)
     runs: dict[str, Run] = {}
     rows: list[dict[str, Any]] = []
@@ -138,7 +143,7 @@ def _swept(config: Config, planned: Grid, dataset: Dataset, workdir: Path | None
     order = {name: place for place, name in enumerate(planned.members)}
     results = comparison.results(planned.axes, sorted(rows, key=lambda row: order[row["member"]]))
     if workdir is not None:
-        comparison.write(results, config, workdir)
+        comparison.write(results, config, workdir, formats)
     if not runs:
         raise Diverged(f"every member diverged; {rows[0]['member']}: {rows[0]['diverged']}")
     return Sweep(runs, results)

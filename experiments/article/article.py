@@ -6,7 +6,7 @@ Source: Arden Dertat, "Applied Deep Learning - Part 3: Autoencoders" (2017), and
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from aejax.config import Config
 from aejax.config.files import write, write_json
 from aejax.data import Dataset
 from aejax.evaluation import Run, figures, fit, tables
+from aejax.evaluation.drawing import draw
 
 _MNIST_TRAINING_IMAGES = 60_000
 _LABELS = {
@@ -52,7 +53,13 @@ PRINTED = (
 
 
 def reproduce(
-    configs: Mapping[str, Config], dataset: Dataset, workdir: Path, *, seeds: int = 1, progress: bool = True
+    configs: Mapping[str, Config],
+    dataset: Dataset,
+    workdir: Path,
+    *,
+    seeds: int = 1,
+    progress: bool = True,
+    formats: Sequence[str] = ("png",),
 ) -> dict[str, Any]:
     """Train the five models with each seed; write results.json, report.md and the figures.
 
@@ -64,6 +71,7 @@ def reproduce(
         configs: of deep, shallow, denoising, standard and sparse, by name.
         dataset: the images.
         seeds: the number of seeds, from 0.
+        formats: of the figures: png, pdf, svg.
 
     Returns:
         the content of results.json.
@@ -77,7 +85,8 @@ def reproduce(
             if progress:
                 print(f"{model}, seed {seed}", flush=True)
             seeded = config.replace({"data.name": dataset.name, "training.seed": seed, "training.passes": passes})
-            runs[model].append(fit(seeded, workdir / model / f"seed-{seed}", dataset=dataset, progress=progress))
+            folder = workdir / model / f"seed-{seed}"
+            runs[model].append(fit(seeded, folder, dataset=dataset, progress=progress, figures=()))
     description = runs["deep"][0].description
     results = {
         "dataset": dataset.name,
@@ -87,10 +96,10 @@ def reproduce(
         "device": description["device"],
         "models": {model: _over_seeds([_results_of(run) for run in runs[model]]) for model in runs},
     }
-    _draw({model: runs[model][0] for model in runs}, dataset, workdir / "figures")
+    _draw({model: runs[model][0] for model in runs}, dataset, workdir / "figures", formats)
     results["seconds"] = time.perf_counter() - begin
     write_json(workdir / "results.json", results)
-    write(workdir / "report.md", report(results))
+    write(workdir / "report.md", report(results, formats))
     return results
 
 
@@ -107,8 +116,8 @@ def comparison(results: Mapping[str, Any]) -> str:
     return tables.markdown(["model", "figure", "article (MNIST)", "aejax"], rows)
 
 
-def report(results: Mapping[str, Any]) -> str:
-    """The content of report.md."""
+def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
+    """The content of report.md, with the figures in the first of their formats."""
     seeds = results["seeds"]
     passes = results["passes"]
     noted = [
@@ -126,7 +135,9 @@ def report(results: Mapping[str, Any]) -> str:
         "show seed 0."
     )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    drawn = "\n\n".join(f"![{title}](figures/{name}.png)" for name, title in _FIGURES.items())
+    drawn = "\n\n".join(
+        f"![{title}](figures/{name}.{form})" for form in formats[:1] for name, title in _FIGURES.items()
+    )
     seconds = [[model, _cell(results, model, "seconds", None, ".1f")] for model in results["models"]]
     return (
         f"# The article's five autoencoders\n\n{' '.join(noted)}\n\n{comparison(results)}\n\n"
@@ -146,8 +157,8 @@ _FIGURES = {
 }
 
 
-def _draw(runs: Mapping[str, Run], dataset: Dataset, folder: Path) -> None:
-    figures.draw(
+def _draw(runs: Mapping[str, Run], dataset: Dataset, folder: Path, formats: Sequence[str]) -> None:
+    draw(
         {
             **{
                 model: lambda model=model: figures.reconstructions(runs[model], dataset.test)
@@ -163,6 +174,7 @@ def _draw(runs: Mapping[str, Run], dataset: Dataset, folder: Path) -> None:
             "losses": lambda: figures.loss_curves(runs),
         },
         folder,
+        formats,
     )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from aejax.evaluation.classes import IMAGES
+from aejax.evaluation.drawing import styled
 from claims import images, plots
-from claims.study import Result, Study, Table, bce_of, mean, over_seeds, psnr_of
+from claims.study import Result, Study, Table, bce_of, differs, mean, over_seeds, psnr_of
 
 _DEPTHS = {"shallow": (), "two hidden layers": (256, 256)}
 
@@ -18,7 +19,7 @@ def too_powerful(study: Study) -> Result:
     pixels = math.prod(study.dataset.image_shape)
     sizes = sorted({2, 8, 32, 128, pixels, 2 * pixels} - {128 if pixels < 128 else 0})
     noise = images.random_pixels(study.dataset.image_shape, 1).test
-    train, test = study.dataset.train[:IMAGES], study.dataset.test
+    train, test = study.learnt, study.dataset.test
     table: Table = {}
     for depth, hidden in _DEPTHS.items():
         for size in sizes:
@@ -44,30 +45,56 @@ def too_powerful(study: Study) -> Result:
         f"{mean(table[gap]['test BCE']) - mean(table[gap]['train BCE']):.4f} ({gap})."
     )
 
-    def figure() -> Figure:
-        drawn, axes = plots.panels(3, width=3.1)
-        for depth, colour in zip(_DEPTHS, ("C0", "C1"), strict=True):
-            rows = {f"{depth}, code of {size}": size for size in sizes}
-            plots.line(axes[0], table, rows, "test BCE", f"{depth}, test", f"o{colour}-")
-            plots.line(axes[0], table, rows, "train BCE", f"{depth}, train", f"x{colour}:")
-            plots.line(axes[1], table, rows, "PSNR of random pixels", depth, f"o{colour}-")
-            plots.line(axes[2], table, rows, "probe accuracy", depth, f"o{colour}-")
-        for axis, label in zip(
-            axes, ("BCE [nats per pixel]", "PSNR of random pixels [dB]", "probe accuracy"), strict=True
-        ):
-            axis.axvline(pixels, color="0.6", linestyle=":")
-            axis.set_xscale("log", base=2)
-            axis.set_xticks(sizes, map(str, sizes), fontsize=7)
-            axis.set(xlabel="units of the code (dotted: pixels)", ylabel=label)
-        axes[0].legend(fontsize=7)
-        axes[1].legend(fontsize=7)
-        return drawn
-
     return Result(
         "A too powerful autoencoder copies",
+        _title(table, sizes),
         f"Codes of {', '.join(map(str, sizes))} units ({pixels} pixels), shallow and with hidden layers of 256 and "
         "256; random pixels, never trained on, show how much of it is copying.",
         found,
         table,
-        figure,
+        lambda: figure(table, pixels),
     )
+
+
+def _title(table: Table, sizes: Sequence[int]) -> str:
+    """Whether the largest code returns random pixels better than the smallest."""
+    copying = []
+    for depth in _DEPTHS:
+        small, large = (table[f"{depth}, code of {size}"]["PSNR of random pixels"] for size in (sizes[0], sizes[-1]))
+        copying += [depth] if mean(large) > mean(small) and differs(large, small) else []
+    if not copying:
+        return f"A code of {sizes[-1]} returns random pixels no better than a code of {sizes[0]}: no copying"
+    only = "" if len(copying) == len(_DEPTHS) else f" ({copying[0]} only)"
+    return f"A code of {sizes[-1]} returns random pixels better than a code of {sizes[0]}{only}"
+
+
+@styled
+def figure(table: Table, pixels: int) -> Figure:
+    """Loss, generalization, copying and classes against the size of the code."""
+    gap = "gap"
+    shown = {
+        row: {**each, gap: [test - train for test, train in zip(each["test BCE"], each["train BCE"], strict=True)]}
+        for row, each in table.items()
+    }
+    labels = {
+        "test BCE": "test BCE\n[nats per pixel]",
+        gap: "BCE of test minus train\n[nats per pixel]",
+        "PSNR of random pixels": "PSNR of random pixels\n[dB]",
+        "probe accuracy": "accuracy of a linear probe",
+    }
+    drawn, axes = plots.panels(2, 2, sharex=True)
+    for axis, (column, label) in zip(axes.flat, labels.items(), strict=True):
+        for depth, style in zip(_DEPTHS, ("oC0-", "sC1-"), strict=True):
+            rows = {row: int(row.rpartition(" ")[2]) for row in table if row.startswith(f"{depth},")}
+            plots.line(axis, shown, rows, column, depth, style)
+        axis.axvline(pixels, color="0.6", linestyle=":")
+        axis.set_xscale("log", base=2)
+        axis.set(ylabel=label)
+    sizes = rows.values()
+    powers = [2**power for power in range(1, 20, 2) if min(sizes) <= 2**power <= max(sizes)]
+    axes[0, 0].set_xticks(powers, map(str, powers))
+    for axis in axes[1]:
+        axis.set_xlabel(f"code [units] (dotted: {pixels} pixels)")
+    axes[0, 0].legend(title="encoder")
+    plots.explain(drawn, table)
+    return drawn

@@ -6,16 +6,18 @@ import io
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
 from aejax.data import Dataset
 from aejax.evaluation import Run
-from aejax.evaluation.classes import IMAGES
+from aejax.evaluation.classes import chosen
+from aejax.evaluation.drawing import styled
 from aejax.evaluation.measures import dequantise, entropy_bits, psnr, quantise
 from aejax.training import unit_interval
 from claims import images, plots
-from claims.study import Result, Study, Table, mean
+from claims.study import Result, Study, Table, differs, mean
 
 _SIZES = (4, 16, 64)
 _BITS = (2, 3, 4, 6, 8)
@@ -56,26 +58,47 @@ def rate_distortion(study: Study) -> Result:
         }
     found = " ".join(_sentence(kind, table) for kind in curves)
 
-    def figure() -> Figure:
-        drawn, axes = plots.panels(len(curves), width=4.2, height=3.4)
-        for axis, (kind, coders) in zip(axes, curves.items(), strict=True):
-            for name, per_seed in coders.items():
-                axis.plot(*zip(*per_seed[0], strict=True), "o-" if name.startswith("code") else "s--", ms=3, label=name)
-            axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only")
-            axis.set(title=kind, xlabel="bits per pixel", ylabel="PSNR [dB]", xscale="log")
-        axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
-        return drawn
-
     return Result(
         "Autoencoders are lossy, and JPEG compresses photographs better",
+        title(list(curves)[-1], table),
         f"Deep autoencoders with codes of {', '.join(map(str, _SIZES))} units, trained on squared error; every unit "
         f"quantised to {', '.join(map(str, _BITS))} bits and counted by its entropy, the best of all at each rate. "
         "JPEG and PNG (Pillow) of each image, counted with and without headers and tables; the weights of the "
         "autoencoder are not counted.",
         found,
         table,
-        figure,
+        lambda: figure(curves, png, table),
     )
+
+
+def winners(kind: str, table: Table) -> dict[str, list[str]]:
+    """Which coder is the better one at which rates, headers left out; neither within the spread of the seeds."""
+    found: dict[str, list[str]] = {"autoencoder": [], "JPEG": [], "neither": []}
+    for rate in _RATES:
+        row = table[f"{kind}, {rate} bits per pixel"]
+        ours, theirs = row["autoencoder [dB]"], row["JPEG, data only [dB]"]
+        if np.isnan(mean(ours)) and np.isnan(mean(theirs)):
+            continue
+        if np.isnan(mean(ours)) or np.isnan(mean(theirs)):  # that one alone reaches so low
+            name = "JPEG" if np.isnan(mean(ours)) else "autoencoder"
+        elif not differs(ours, theirs):
+            name = "neither"
+        else:
+            name = "JPEG" if mean(theirs) > mean(ours) else "autoencoder"
+        found[name].append(f"{rate:g}")
+    return {name: rates for name, rates in found.items() if rates}
+
+
+def title(kind: str, table: Table) -> str:
+    """What was found on the photograph, in a line."""
+    found = winners(kind, table)
+    if "JPEG" not in found:
+        return "Autoencoders are lossy; JPEG compresses photographs no better"
+    if list(found) == ["JPEG"]:
+        return "Autoencoders are lossy, and JPEG compresses photographs better"
+    names = {"JPEG": "JPEG is ahead", "autoencoder": "the autoencoder", "neither": "neither"}
+    said = [f"{name} at {', '.join(found[coder])}" for coder, name in names.items() if coder in found]
+    return f"Autoencoders are lossy; on photographs {'; '.join(said)} bits per pixel"
 
 
 def _per_seed(coders: Mapping[str, list[Curve]]) -> list[dict[str, Curve]]:
@@ -83,19 +106,41 @@ def _per_seed(coders: Mapping[str, list[Curve]]) -> list[dict[str, Curve]]:
 
 
 def _sentence(kind: str, table: Table) -> str:
-    wins = {"autoencoder": [], "JPEG": []}
-    for rate in _RATES:
-        row = table[f"{kind}, {rate} bits per pixel"]
-        ours, theirs = mean(row["autoencoder [dB]"]), mean(row["JPEG, data only [dB]"])
-        if not np.isnan(ours):
-            wins["JPEG" if theirs > ours else "autoencoder"].append(f"{rate:g}")
-    said = [f"{name} at {', '.join(rates)}" for name, rates in wins.items() if rates]
+    said = [f"{name} at {', '.join(rates)}" for name, rates in winners(kind, table).items()]
     return f"On {kind}, headers left out, the better one at so many bits per pixel: {'; '.join(said)}."
+
+
+@styled
+def figure(
+    curves: Mapping[str, Mapping[str, list[Curve]]], png: Mapping[str, tuple[float, float]], table: Table
+) -> Figure:
+    """Rate against distortion, a line for each seed; above each kind of images who is ahead where."""
+    drawn, axes = plots.panels(1, len(curves), height=3.6)
+    for axis, (kind, coders) in zip(axes[0], curves.items(), strict=True):
+        blues = iter(colormaps["Blues"](np.linspace(0.45, 1, len(_SIZES))))
+        for name, per_seed in coders.items():
+            is_code = name.startswith("code")
+            style = {"color": next(blues)} if is_code else _JPEG[name]
+            for seed, curve in enumerate(per_seed if is_code else per_seed[:1]):  # of JPEG all seeds are the same
+                label = name if seed == 0 else None
+                axis.plot(*zip(*curve, strict=True), marker="o" if is_code else "s", ms=3, lw=1.1, label=label, **style)
+        axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only (lossless)")
+        won = winners(kind, table)
+        ahead = [f"{name}: {', '.join(won.get(name, ['none']))}" for name in ("autoencoder", "JPEG", "neither")]
+        axis.set_title("\n".join([f"{kind}; ahead at [bits per pixel]", *ahead]))
+        axis.set(xlabel="rate [bits per pixel]", ylabel="PSNR [dB]", xscale="log")
+    seeds = "one seed" if len(per_seed) == 1 else f"one of {len(per_seed)} seeds"
+    title = f"coder (each line of a code: {seeds}; weights of the autoencoder not counted)"
+    drawn.legend(*axes[0, -1].get_legend_handles_labels(), title=title, loc="outside lower center", ncols=3)
+    return drawn
+
+
+_JPEG = {"JPEG, data only": {"color": "C3"}, "JPEG, file": {"color": "C3", "linestyle": "--", "alpha": 0.6}}
 
 
 def quantised_codes(run: Run, kind: Dataset) -> Curve:
     """The rates and distortions of a model's code at several numbers of bits per unit."""
-    known, codes = run.encode(kind.train[:IMAGES]), run.encode(kind.test)
+    known, codes = run.encode(kind.train[chosen(len(kind.train))]), run.encode(kind.test)
     low, high = known.min(axis=0), known.max(axis=0)
     pixels = unit_interval(kind.test)
     curve = []

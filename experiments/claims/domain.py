@@ -7,10 +7,14 @@ import math
 import numpy as np
 from matplotlib.figure import Figure
 
+from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
 from aejax.training import unit_interval
 from claims import images, plots
 from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds, psnr_of
+
+_SHOWN = 4
+"""images of each kind in the figure"""
 
 
 def data_specific(study: Study) -> Result:
@@ -50,10 +54,12 @@ def data_specific(study: Study) -> Result:
     )
 
     def figure() -> Figure:
-        return image_rows(_side_by_side(kinds, {source: runs[0] for source, runs in trained.items()}))
+        rows = _side_by_side(kinds, {source: runs[0] for source, runs in trained.items()})
+        return image_rows(rows, {kind.name: _SHOWN for kind in kinds})
 
     return Result(
         "Autoencoders are data-specific",
+        f"{'Each' if holds else 'Not every'} autoencoder is best on the kind of images it was trained on",
         f"The deep autoencoder trained on each of {', '.join(trained)}, tested on all of them.",
         found,
         table,
@@ -62,7 +68,7 @@ def data_specific(study: Study) -> Result:
 
 
 def _side_by_side(kinds: list, runs: dict) -> dict[str, np.ndarray]:
-    picked = {kind.name: kind.test[:4] for kind in kinds}
+    picked = {kind.name: kind.test[:_SHOWN] for kind in kinds}
     rows = {"original": np.concatenate([unit_interval(part) for part in picked.values()])}
     for source, run in runs.items():
         rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked.values()])
@@ -93,24 +99,34 @@ def structure(study: Study) -> Result:
     beats = "does not beat" if shares[1] <= 0 else "beats"
     found = (
         f"On {study.dataset.name} the model removes {shares[0]:.0%} of the loss that the mean image leaves above the "
-        f"lowest possible one; on random pixels it {beats} the mean image ({shares[1]:+.1%}, "
+        f"lowest possible one; on random pixels it {beats} the mean image ({shares[1]:z.1%}, "
         f"{margin(table['random']['test BCE'], table['random']['BCE of the mean image'])}; the code has "
         f"{size / pixels:.1%} as many numbers as the image, and could copy so many pixels)."
     )
 
-    def figure() -> Figure:
-        drawn, axes = plots.panels(1, width=6)
-        plots.bars(axes[0], table, "share of it explained", "{:.1%}")
-        axes[0].set(xlabel="share of the mean image's excess loss that the model removes")
-        axes[0].axvline(0, color="0.3", linewidth=0.8)
-        return drawn
-
     return Result(
         "An undercomplete autoencoder works because data has structure",
+        f"The autoencoder removes {shares[0]:z.0%} of the avoidable loss on {study.dataset.name}, {shares[1]:z.0%} on "
+        "random pixels",
         f"The deep autoencoder with a code of {size}, trained on the images and on as many images of uniform random "
         "pixels; the mean training image as a constant guess; and the entropy of the grey values, below which no guess "
         "can come.",
         found,
         table,
-        figure,
+        lambda: structure_figure(table),
     )
+
+
+@styled
+def structure_figure(table: Table) -> Figure:
+    """How much of what can be explained beyond the mean image is."""
+    drawn, axes = plots.panels(1, 1, height=1.9)
+    names = {"random": "random pixels"}
+    shares = {
+        names.get(kind, kind): [100 * each for each in row["share of it explained"]] for kind, row in table.items()
+    }
+    plots.bars(axes[0, 0], shares, "{:z.1f} %")
+    axes[0, 0].set(xlabel="part of the mean image's avoidable loss that the model removes [%]")
+    axes[0, 0].axvline(0, color="0.3", linewidth=0.8)
+    plots.explain(drawn, table, "Bars")
+    return drawn

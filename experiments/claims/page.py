@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from matplotlib import rc_context
-
 from aejax.config.files import write, write_json
-from aejax.evaluation import figures, tables
+from aejax.evaluation import tables
+from aejax.evaluation.drawing import draw
 from aejax.training.machine import describe_machine
 from claims.study import Result, Study, mean, std
 
 
-def write_page(study: Study, claims: Mapping[int, Callable[[Study], Result]]) -> dict[str, Any]:
+def write_page(
+    study: Study, claims: Mapping[int, Callable[[Study], Result]], formats: Sequence[str] = ("png",)
+) -> dict[str, Any]:
     """Try each claim; write claims.md, results.json and a figure for each below the study's workdir.
 
     Returns:
         the content of results.json.
     """
-    folder = study.workdir / "figures"
     results: dict[str, Any] = {
         "dataset": study.dataset.name,
         "seeds": study.seeds,
@@ -31,12 +31,11 @@ def write_page(study: Study, claims: Mapping[int, Callable[[Study], Result]]) ->
     for number, claim in claims.items():
         study.report(f"claim {number}")
         result = claim(study)
-        path = folder / f"claim_{number}.png"
-        path.unlink(missing_ok=True)  # of another choice of seeds or epochs, perhaps
-        with rc_context(figures.STYLE):
-            figures.draw({path.stem: result.figure}, folder)
+        # What is there may be of another choice of seeds or epochs.
+        draw({f"claim_{number}": result.figure}, study.workdir / "figures", formats, replace=True)
         results["claims"][str(number)] = {
             "claim": result.claim,
+            "title": result.title,
             "method": result.method,
             "found": result.found,
             "table": {
@@ -52,12 +51,12 @@ def write_page(study: Study, claims: Mapping[int, Callable[[Study], Result]]) ->
             },
         }
         write_json(study.workdir / "results.json", results)
-        write(study.workdir / "claims.md", page(results))
+        write(study.workdir / "claims.md", page(results, formats))
     return results
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The content of claims.md, from that of results.json."""
+def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
+    """The content of claims.md, from that of results.json, with the figures in the first of their formats."""
     seeds = results["seeds"]
     spread = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
@@ -67,9 +66,10 @@ def page(results: Mapping[str, Any]) -> str:
     ]
     for number, claim in results["claims"].items():
         parts.append(
-            f"## {number}. {claim['claim']}\n\n{claim['found']}\n\n{claim['method']}\n\n{_markdown(claim['table'])}\n\n"
-            f"![{claim['claim']}](figures/claim_{number}.png)"
+            f"## {number}. {claim['title']}\n\nThe article: *{claim['claim']}.*\n\n{claim['found']}\n\n"
+            f"{claim['method']}\n\n{_markdown(claim['table'])}"
         )
+        parts += [f"![{claim['title']}](figures/claim_{number}.{form})" for form in formats[:1]]
     return "\n\n".join(parts) + "\n"
 
 

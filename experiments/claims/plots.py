@@ -4,43 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aejax.evaluation.drawing import note, spread_over
 from claims.study import Table, mean, std
 
 
-def panels(count: int, width: float = 3.4, height: float = 2.9) -> tuple[Figure, Sequence[Axes]]:
-    """A row of empty panels."""
-    figure = Figure(figsize=(width * count, height), layout="constrained")
-    return figure, figure.subplots(1, count, squeeze=False)[0]
+def panels(rows: int, columns: int, height: float = 2.3, **shared: bool | str) -> tuple[Figure, np.ndarray]:
+    """A page's width of empty panels [rows, columns]."""
+    figure = Figure(figsize=(7.2, height * rows + 0.3), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
-def line(axis: Axes, table: Table, rows: Mapping[str, float], column: str, label: str, style: str = "oC0-") -> None:
+def line(
+    axis: Axes,
+    table: Table,
+    rows: Mapping[str, float],
+    column: str,
+    label: str | None = None,
+    style: str = "oC0-",
+    **more: str,
+) -> None:
     """One column of a table against a number per row, with the spread over the seeds."""
     values = [table[row][column] for row in rows]
-    axis.errorbar(
-        list(rows.values()),
-        [mean(value) for value in values],
-        yerr=[std(value) or 0.0 for value in values],
-        fmt=style,
-        markersize=4,
-        capsize=2,
-        label=label,
-    )
+    errors = [std(value) or 0.0 for value in values]
+    axis.errorbar(list(rows.values()), [mean(value) for value in values], errors, fmt=style, label=label, **more)
 
 
-def bars(axis: Axes, table: Table, column: str, form: str = "{:.3f}") -> None:
-    """One column of a table as horizontal bars, one per row, from the top."""
-    rows = list(table)
-    shown = axis.barh(
-        range(len(rows)),
-        [mean(table[row][column]) for row in rows],
-        xerr=[std(table[row][column]) or 0.0 for row in rows],
-        color=[f"C{position}" for position in range(len(rows))],
-        height=0.65,
-    )
-    axis.bar_label(shown, [form.format(mean(table[row][column])) for row in rows], padding=4)
-    axis.set_yticks(range(len(rows)), rows)
+def bars(axis: Axes, values: Mapping[str, Sequence[float]], form: str = "{:.3f}") -> None:
+    """The mean of each as a horizontal bar, from the top, its value at its right where no other text stands."""
+    means, spread = [mean(each) for each in values.values()], [std(each) or 0.0 for each in values.values()]
+    axis.barh(range(len(values)), means, xerr=spread, color="C0", height=0.6)
+    for place, (centre, error) in enumerate(zip(means, spread, strict=True)):
+        right = max(0.0, centre + error), place
+        axis.annotate(form.format(centre), right, xytext=(5, 0), textcoords="offset points", va="center")
+    axis.set_yticks(range(len(values)), values)
     axis.invert_yaxis()
-    axis.margins(x=0.18)
+    axis.margins(x=0.15)
+
+
+def explain(figure: Figure, table: Table, shown: str = "Points", more: str = "") -> None:
+    """Say below a figure what its marks and error bars are: those of the seeds of a table."""
+    seeds = len(next(iter(next(iter(table.values())).values())))
+    note(figure, spread_over(seeds, shown) + more)

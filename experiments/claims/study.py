@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from aejax.config import Coefficients, Config, Model, Training
 from aejax.data import Dataset
 from aejax.evaluation import Run, cross_entropy, fit
-from aejax.evaluation.classes import IMAGES, linear_probe
+from aejax.evaluation.classes import chosen, linear_probe
 from aejax.evaluation.measures import psnr
 from aejax.training import unit_interval
 
@@ -28,7 +29,9 @@ class Result:
     """What was found on one claim."""
 
     claim: str
-    """the claim, in a line"""
+    """the article's claim, in a line"""
+    title: str
+    """what was found, in a line made from the figures"""
     method: str
     """what was trained and measured"""
     found: str
@@ -71,16 +74,27 @@ class Study:
         for seed in range(self.seeds):
             self.report(f"{name}, seed {seed}")
             folder = self.workdir / "runs" / name.replace(" ", "-") / f"seed-{seed}"
-            runs.append(fit(config.replace({"training.seed": seed}), folder, dataset=dataset, progress=False))
+            seeded = config.replace({"training.seed": seed})
+            runs.append(fit(seeded, folder, dataset=dataset, progress=False, figures=()))
         return runs
+
+    @functools.cached_property
+    def learnt(self) -> np.ndarray:
+        """The training images that classifiers learn from, as in an evaluation."""
+        return self.dataset.train[chosen(len(self.dataset.train))]
+
+    @functools.cached_property
+    def learnt_labels(self) -> np.ndarray:
+        """Theirs."""
+        return np.asarray(self.dataset.train_labels)[chosen(len(self.dataset.train))]
 
     def probe(self, run: Run) -> float:
         """Test accuracy of a linear classifier on the code."""
-        return self.probe_of(run.encode(self.dataset.train[:IMAGES]), run.encode(self.dataset.test))
+        return self.probe_of(run.encode(self.learnt), run.encode(self.dataset.test))
 
     def probe_of(self, train: np.ndarray, test: np.ndarray) -> float:
-        """The same on any representation of the first training images and of the test images."""
-        return linear_probe(train, self.dataset.train_labels[: len(train)], test, self.dataset.test_labels)
+        """The same on any representation of `learnt` and of the test images."""
+        return linear_probe(train, self.learnt_labels, test, self.dataset.test_labels)
 
 
 def bce_of(run: Run, images: np.ndarray) -> float:
@@ -110,7 +124,11 @@ def std(values: list[float | None]) -> float | None:
     return float(np.std(known, ddof=1)) if len(known) > 1 else None
 
 
+def differs(some: list[float | None], others: list[float | None]) -> bool:
+    """Whether two means differ by more than the spread over the seeds."""
+    return abs(mean(some) - mean(others)) > 2 * max(std(some) or 0.0, std(others) or 0.0)
+
+
 def margin(better: list[float], worse: list[float]) -> str:
-    """Whether a difference is beyond the spread over the seeds, in words."""
-    spread = max(std(better) or 0.0, std(worse) or 0.0)
-    return "within the spread of the seeds" if abs(mean(better) - mean(worse)) <= 2 * spread else "beyond their spread"
+    """The same in words."""
+    return "beyond their spread" if differs(better, worse) else "within the spread of the seeds"

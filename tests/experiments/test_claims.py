@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from PIL import Image
 
 import claims
 from aejax.evaluation.measures import psnr
-from claims import compression, images, study
+from claims import capacity, compression, denoising, domain, embedding, images, page, sparsity, study
+from readable import require_readable, words
 
+ROOT = Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)
 
 
@@ -57,6 +60,150 @@ def test_a_difference_is_weighed_against_the_seeds():
     assert "beyond" in study.margin([1.0, 1.1], [2.0, 2.1])
     assert "within" in study.margin([1.0, 2.0], [1.5, 2.6])
     assert study.std([1.0]) is None and np.isnan(study.mean([None]))
+
+
+def committed(claim):
+    """The table of a claim in the committed results, and its title there."""
+    found = json.loads((ROOT / "experiments" / "results" / "claims_mnist" / "results.json").read_text())["claims"]
+    table = found[str(claim)]["table"]
+    return {row: {name: each["runs"] for name, each in cells.items()} for row, cells in table.items()}
+
+
+def at_rates(ours, theirs):
+    rows = zip(compression._RATES, ours, theirs, strict=True)
+    return {
+        f"photograph, {rate} bits per pixel": {"autoencoder [dB]": own, "JPEG, data only [dB]": jpeg}
+        for rate, own, jpeg in rows
+    }
+
+
+CURVES = {
+    kind: {
+        **{f"code of {size}": [[(0.01 * size, 15.0), (0.02 * size, 20.0)]] * 2 for size in (4, 16, 64)},
+        "JPEG, file": [[(2.0, 20.0), (5.0, 45.0)]] * 2,
+        "JPEG, data only": [[(0.3, 20.0), (4.0, 45.0)]] * 2,
+    }
+    for kind in ("mnist", "photograph")
+}
+NONE, LOW, HIGH = [None, None], [20.0, 20.2], [30.0, 30.2]
+
+
+def test_the_title_of_claim_2_is_its_finding():
+    row = at_rates([HIGH, HIGH, LOW, LOW, LOW, NONE], [NONE, LOW, [20.1, 20.1], HIGH, HIGH, HIGH])
+    expected = {"autoencoder": ["0.1", "0.25"], "JPEG": ["1", "2", "4"], "neither": ["0.5"]}
+    assert compression.winners("photograph", row) == expected
+    title = compression.title("photograph", row)
+    assert title.endswith("JPEG is ahead at 1, 2, 4; the autoencoder at 0.1, 0.25; neither at 0.5 bits per pixel")
+    assert compression.title("photograph", at_rates([LOW] * 6, [HIGH] * 6)).endswith(
+        "JPEG compresses photographs better"
+    )
+    assert compression.title("photograph", at_rates([HIGH] * 6, [LOW] * 6)).endswith("photographs no better")
+    table = row | {name.replace("photograph", "mnist"): cells for name, cells in row.items()}
+    figure = compression.figure(CURVES, {kind: (5.0, 3.0) for kind in CURVES}, table)
+    for panel in figure.axes:
+        assert panel.get_title().splitlines()[1:] == ["autoencoder: 0.1, 0.25", "JPEG: 1, 2, 4", "neither: 0.5"]
+        assert panel.get_xlabel() == "rate [bits per pixel]" and len(panel.get_lines()) == 3 * 2 + 2 + 1
+    assert "one of 2 seeds" in words(figure) and "weights of the autoencoder not counted" in words(figure)
+    require_readable(figure)
+
+
+def test_what_other_claims_found_is_said_by_their_titles():
+    table = {
+        f"{depth}, code of {size}": {"PSNR of random pixels": values}
+        for depth, sized in (("shallow", {2: LOW, 1568: HIGH}), ("two hidden layers", {2: LOW, 1568: [20.3, 19.9]}))
+        for size, values in sized.items()
+    }
+    said = capacity._title(table, (2, 1568))
+    assert said == "A code of 1568 returns random pixels better than a code of 2 (shallow only)"
+    table["shallow, code of 1568"]["PSNR of random pixels"] = [10.0, 10.0]
+    assert "no better than a code of 2" in capacity._title(table, (2, 1568))
+    accuracies = {"code of 32": [0.8, 0.82], "PCA of 32": [0.9, 0.9], "pixels": [0.7, 0.7]}
+    table = {name: {"kNN accuracy in the plane": values} for name, values in accuracies.items()}
+    assert (
+        embedding._title(table) == "t-SNE keeps the classes best from PCA of 32 (0.900; code of 32 0.810, pixels 0.700)"
+    )
+    assert "no better than the best dense one (+0.00 dB" in denoising._title([20.0, 20.2], [20.05, 20.15])
+    assert "denoises better than the best dense one (+10.00 dB" in denoising._title(HIGH, LOW)
+
+
+def test_an_amount_of_nothing_has_no_sign_and_stands_beside_no_other_label():
+    shares = {"mnist": [0.85, 0.84], "random": [-0.00001, -0.00003]}
+    figure = domain.structure_figure({kind: {"share of it explained": each} for kind, each in shares.items()})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["84.5 %", "0.0 %"]
+    require_readable(figure)
+    worse = {"mnist": [0.85, 0.84], "random": [-0.4, -0.6]}
+    figure = domain.structure_figure({kind: {"share of it explained": each} for kind, each in worse.items()})
+    assert figure.axes[0].texts[1].get_text() == "-50.0 %"
+    require_readable(figure)
+
+
+@pytest.mark.parametrize("pixels", [64, 784, 3072])
+def test_the_sizes_of_codes_are_apart_on_their_axis(pixels):
+    sizes = sorted({2, 8, 32, 128, pixels, 2 * pixels})
+    columns = {
+        "train BCE": [0.2, 0.3],
+        "test BCE": [0.4, 0.4],
+        "PSNR of random pixels": LOW,
+        "probe accuracy": [1.0, 0.9],
+    }
+    table = {f"{depth}, code of {size}": columns for depth in ("shallow", "two hidden layers") for size in sizes}
+    figure = capacity.figure(table, pixels)
+    gap = figure.axes[1]
+    assert np.allclose(gap.containers[0][0].get_ydata(), 0.15)  # of test over train, seed by seed
+    assert np.allclose(gap.containers[0][0].get_xdata(), sizes) and f"dotted: {pixels} pixels" in words(figure)
+    require_readable(figure)
+
+
+def test_each_kind_of_corruption_has_its_axis_and_no_reference_hides_another():
+    table = committed(5)
+    for level in ("probe accuracy", "kNN accuracy"):  # the two references coincide
+        table["pixels"][level] = table["PCA of 32"][level]
+    figure = denoising.features_figure(table)
+    labels = [panel.get_xlabel() for panel in figure.axes]
+    assert "σ of the Gaussian noise" in labels[2] and "pixels from 0 to 1" in labels[2] and "share" in labels[3]
+    for panel, strengths in zip(figure.axes, 2 * [[0, 0.1, 0.2, 0.4, 0.8], [0, 0.25, 0.5]], strict=True):
+        assert list(panel.containers[0][0].get_xdata()) == strengths
+        widths = [line.get_linewidth() for line in panel.get_lines() if len(set(line.get_ydata())) == 1][-2:]
+        assert widths[0] > 3 * widths[1]  # the broad one below
+    assert figure.legends[0].get_title().get_text() == "classes predicted from"
+    assert "means over 2 seeds; error bars: ± one standard deviation" in words(figure)
+    require_readable(figure)
+
+
+def test_the_penalty_s_error_bars_stay_on_their_axes_though_a_code_may_be_zero():
+    table = committed(6)
+    table["0.01"]["code mean"], table["0.01"]["code variance"] = [0.0, 1e-7], [0.0, 1e-9]
+    codes = {strength: RANDOM.exponential(5, (50, 32)) * (RANDOM.random((50, 32)) < 0.8) for strength in (0.0, 1e-3)}
+    figure = sparsity.figure(table, codes)
+    losses, moments, _, values = figure.axes
+    assert moments.get_ylabel() == "mean and variance\nof the code"
+    assert values.get_legend().get_title().get_text() == "weight of the L1 norm"
+    assert losses.get_ylabel() == "test loss [nats per pixel]" and len(losses.containers[0][0].get_xdata()) == len(
+        table
+    )
+    require_readable(figure)
+
+
+@pytest.mark.parametrize("classes", [["0", "1"], [str(digit) for digit in range(10)], [f"c{n}" for n in range(60)]])
+def test_the_numbers_above_the_planes_have_a_name(classes):
+    labels = RANDOM.choice(classes, 200)
+    names = ("code of 32", "PCA of 32", "pixels")
+    table = {name: {"kNN accuracy in the plane": [0.8, 0.9], "seconds": [1.0, 2.0]} for name in names}
+    figure = embedding.figure(table, {name: RANDOM.normal(size=(200, 2)) for name in names}, labels)
+    *planes, bar = figure.axes
+    assert [plane.get_title() for plane in planes] == [f"from {name}\naccuracy 0.850 ± 0.071" for name in names]
+    assert "nearest neighbours in the plane, mean ± standard deviation over 2 seeds" in words(figure)
+    assert bar.get_ylabel() == "class" and {tick.get_text() for tick in bar.get_yticklabels()} <= set(classes)
+    require_readable(figure)
+
+
+def test_the_committed_page_is_that_of_the_committed_numbers():
+    folder = ROOT / "experiments" / "results" / "claims_mnist"
+    results = json.loads((folder / "results.json").read_text())
+    assert page.page(results) == (folder / "claims.md").read_text(encoding="utf-8")
+    assert results["claims"]["2"]["title"] == compression.title("photograph", committed(2))
+    assert results["claims"]["4"]["title"] == capacity._title(committed(4), (2, 1568))
+    assert results["claims"]["8"]["title"] == embedding._title(committed(8))
 
 
 @pytest.mark.long

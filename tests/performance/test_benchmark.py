@@ -1,12 +1,15 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from aejax import InputError, Model, load_config
 from aejax.performance import benchmark, peers, report
 from aejax.performance import roofline as floors
 from aejax.performance.roofline import figure as roofline
+from readable import error_bars, require_readable, words
 
 PEER = """
 import json, sys
@@ -63,7 +66,27 @@ def test_a_row_has_what_was_timed_in_turn_with_it(row):
     assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
     assert clean.endswith(" | - |") and "fast" not in head
     assert report.beside_table([row["clean"] | {"beside": {}}]) == ""
-    assert roofline(rows).axes[0].get_xlabel()
+    require_readable(roofline(rows))
+
+
+def test_no_point_of_the_figure_is_above_the_roof():
+    measured = {"images_per_second": 100.0, "images_per_second_std": 20.0, "bytes_per_image": 1e5, "bandwidth": 1e9}
+    rows = [
+        # What XLA counts as bytes is met in caches: such a step is faster than the memory could be.
+        measured | {"model": model, "dtype": dtype, "batch": batch, "share_of_matmul": share, "flops_per_second": 1e12}
+        for dtype in ("float32", "bfloat16")
+        for model, batch, share in (("deep", 32, 0.35), ("deep", 256, 0.95), ("vae", 32, 0.2), ("vae", 4096, 0.5))
+    ]
+    figure = roofline(rows)
+    (axes,) = figure.axes
+    (roof,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+    assert set(roof.get_ydata()) == {100}
+    shown = [line for line in axes.get_lines() if line.get_marker() in "os^Dv"]
+    assert np.allclose(np.concatenate([line.get_ydata() for line in shown]), 2 * [35, 95, 20, 50])
+    assert len({line.get_color() for line in shown}) == 4 and figure.legends[0].get_title().get_text() == "model"
+    ends = np.concatenate([ends for _, ends in error_bars(figure)])
+    assert np.allclose(ends[:2], [[28, 42], [76, 114]]) and "standard deviation" in words(figure)
+    require_readable(figure)
 
 
 def test_only_what_a_peer_can_train_is_compared(small):
@@ -115,7 +138,9 @@ def test_the_script_measures_what_should_be_linear_and_the_start_and_overwrites_
     content = json.loads((tmp_path / "out" / "benchmark.json").read_text())
     assert {row["varied"] for row in content["scaling"]} == {"examples", "batch", "code", "epoch"}
     assert all(row["ms_per_step"] > 0 for row in content["scaling"]) and content["cold_start_seconds"][0] > 0
-    assert (tmp_path / "out" / "roofline.png").stat().st_size > 1000 and content["command"].endswith("out")
+    with Image.open(tmp_path / "out" / "roofline.png") as image:
+        assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
+    assert content["command"].endswith("out")
     again = script(*command, "--workdir", "out")
     assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is there already" in again.stderr
 
