@@ -14,8 +14,9 @@ import numpy as np
 from aejax.config import InputError
 from aejax.data import Dataset, as_dataset, is_path, load_dataset
 from aejax.evaluation import classes, measures
+from aejax.evaluation.fitting import load
 from aejax.evaluation.likelihood import likelihood
-from aejax.evaluation.run import Run, load
+from aejax.evaluation.run import Run
 from aejax.models import Variational, losses
 from aejax.training import unit_interval
 

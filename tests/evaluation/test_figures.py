@@ -63,7 +63,7 @@ def test_fit_draws_with_a_workdir_what_is_not_there(small, tmp_path):
 def test_a_run_may_draw_nothing_and_a_wrong_format_is_refused_before_anything(small, tmp_path, monkeypatch):
     config, dataset = small
     with monkeypatch.context() as patch:
-        patch.setattr("aejax.evaluation.run.is_first", lambda: False)  # of several processes the first one draws
+        patch.setattr("aejax.evaluation.fitting.is_first", lambda: False)  # of several processes the first one draws
         fit(config.replace({"training.epochs": 1}), tmp_path / "second", dataset=dataset, progress=False)
     assert not (tmp_path / "second" / "figures").exists()
     fit(config.replace({"training.epochs": 1}), tmp_path / "run", dataset=dataset, progress=False, figures=())
