@@ -61,9 +61,12 @@ class Run:
         return f"Run({self.config.model.kind} on {self.description['dataset']['name']}, step {int(self.state.step)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone, as plain arrays: what was compiled is compiled again where it is needed."""
+        """The fields alone, as plain arrays: what was compiled is compiled again where it is needed.
+
+        The images stay behind, as in a workdir: they may be larger than memory.
+        """
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        return fields | {"state": jax.device_get(self.state)}
+        return fields | {"state": jax.device_get(self.state), "dataset": None}
 
     @functools.cached_property
     def config(self) -> Config:
