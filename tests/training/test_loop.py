@@ -267,7 +267,7 @@ def test_a_signal_in_the_last_chunk_is_not_lost(small, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "stop_requests", at_the_end)
-        with pytest.raises(Interrupted, match="after the last step; the run in .* is finished"):
+        with pytest.raises(Interrupted, match=r"after the last step; the run in .* is finished"):
             fit(config, tmp_path, dataset=dataset, progress=False)
     summary = (tmp_path / "summary.json").read_bytes()
     assert fit(config, tmp_path, dataset=dataset, progress=False).summary["epochs"] == 1
