@@ -30,12 +30,25 @@ def install() -> None:
     """
     if signal.getsignal(signal.SIGINT) is _noted or threading.current_thread() is not threading.main_thread():
         return
+    open_closed()
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     _take()
     os.register_at_fork(after_in_child=_give_back)  # which has no such thread
     threading.Thread(target=_watch, args=(read,), daemon=True).start()
+
+
+def open_closed() -> None:
+    """Open those of the standard streams that are closed.
+
+    A file that is opened while one is closed would get its number, and what a library prints would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, this one
 
 
 def installed() -> bool:

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -71,6 +72,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     use_utf8()
     signals.install()
     open_streams()
+    _quiet_threads()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with its traceback, what it raises as well
     try:
@@ -89,6 +91,13 @@ def run(main: Callable[[list[str]], None]) -> None:
         if (line := failure(error)) is None:
             raise
         _exit(FAILED, line)
+
+
+def _quiet_threads() -> None:
+    """What fails in a thread of a library's, as on a full disk, shows in the main one, where it becomes one line."""
+    threading.excepthook = lambda _: None
+    shown = sys.unraisablehook
+    sys.unraisablehook = lambda what: shown(what) if threading.current_thread() is threading.main_thread() else None
 
 
 def _exit(code: int, message: object) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from aejax import signals
+
 
 def use_utf8() -> None:
     """Start this process again with UTF-8 for names of files and all else, where its locale has less."""
@@ -15,15 +17,8 @@ def use_utf8() -> None:
 
 
 def open_streams() -> None:
-    """Make standard output and error take every letter, and open those that are closed.
-
-    A file that is opened while one is closed would get its number, and what a library prints would be written into it.
-    """
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, this one
+    """Make standard output and error take every letter, and open those that are closed."""
+    signals.open_closed()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)

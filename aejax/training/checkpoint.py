@@ -162,9 +162,14 @@ class Checkpoints:
                     np.savez(partial / _TERMS, **terms)
             saving = ocp.save_checkpointables_async(partial / _ARRAYS, {"state": _branches(state)})
         except Exception as error:  # of many types
-            raise self._failed(error, partial) from error
-        about = Manifest(step, test_total, seconds, _leaves(state), {}, self._run, records)
-        self._under_way = self._thread.submit(self._complete, saving, partial, about)
+            failure = self._failed(error)
+        else:
+            about = Manifest(step, test_total, seconds, _leaves(state), {}, self._run, records)
+            self._under_way = self._thread.submit(self._complete, saving, partial, about)
+            return
+        if is_first():
+            _clear(partial)
+        raise failure
 
     def wait(self) -> None:
         """Wait for the save in progress.
@@ -179,8 +184,6 @@ class Checkpoints:
             under_way.result()
             return
         except Exception as error:  # of many types
-            if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
-                raise  # another process is gone
             failure = self._failed(error)
         _collect_coroutines()
         raise failure
@@ -199,9 +202,9 @@ class Checkpoints:
         finally:
             self._thread.shutdown()
 
-    def _failed(self, error: Exception, partial: Path | None = None) -> AejaxError:
-        if partial is not None and is_first():
-            shutil.rmtree(partial, ignore_errors=True)
+    def _failed(self, error: Exception) -> Exception:
+        if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
+            return error  # another process is gone
         return AejaxError(
             f"a checkpoint could not be saved in {self.folder}: {reason(error)}; those before it are whole"
         )

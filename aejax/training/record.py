@@ -117,7 +117,8 @@ class Record:
         except ImportError:
             return
         purge = self.lines[-1]["step"] + 1 if self.lines else 0
-        self._events = SummaryWriter(str(self.workdir), purge_step=purge)
+        # Without an end to its queue: its thread dies on a full disk, and who waits for it to take an event would hang.
+        self._events = SummaryWriter(str(self.workdir), purge_step=purge, max_queue=0)
 
     def require_lines(self, epochs: int, recorded: str | None) -> None:
         """Refuse records that are not those of the epochs that a checkpoint has behind it; see `reading`.
@@ -166,7 +167,8 @@ class Record:
     def close(self) -> None:
         """Close the files and give the workdir free."""
         if self._events is not None:
-            self._events.close()
+            with contextlib.suppress(OSError):  # a full disk: what matters has been told of by then
+                self._events.close()
         self._open.close()
 
 

@@ -1,8 +1,10 @@
 import gzip
+import json
 import shutil
 import socket
 import sys
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -121,6 +123,48 @@ def test_a_damaged_cache_is_noticed_and_prepared_again(data_dir, damage, caplog)
         path.unlink()
     assert np.array_equal(cached(f"cache-{damage}", prepare)["train"], first) and len(calls) == 2
     assert str(path.parent) in caplog.text
+
+
+def older_cache(folder):
+    """As a version left it whose checksums are of the arrays alone."""
+    arrays = {path.stem: np.load(path) for path in folder.glob("*.npy")}
+    checksums = {name: zlib.crc32(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    (folder / "crc32.json").write_text(json.dumps(checksums))
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_any_flipped_bit_or_emptied_file_of_a_cache_is_noticed(monkeypatch, tmp_path, older):
+    """The header too: a bit of it turns the type of labels into that of other numbers."""
+    monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path))
+    made = {"train": np.arange(60, dtype=np.uint8).reshape(5, 3, 4), "train_labels": np.arange(5, dtype=np.int32)}
+    calls = []
+
+    def prepare():
+        calls.append(1)
+        return made
+
+    cached("small", prepare, made)
+    folder = tmp_path / "arrays" / "small"
+    for path in sorted(folder.iterdir()):
+        for bit in range(0, 8 * path.stat().st_size, 7):
+            if older:
+                older_cache(folder)
+            content = bytearray(path.read_bytes())
+            if bit >= 8 * len(content):
+                break
+            content[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(content)
+            found = cached("small", prepare, made)
+            assert all(np.array_equal(found[name], made[name]) for name in made), (path, bit)
+            assert all(found[name].dtype == made[name].dtype for name in made), (path, bit)
+        path.write_bytes(b"")
+        count = len(calls)
+        assert np.array_equal(cached("small", prepare, made)["train"], made["train"]) and len(calls) == count + 1
+    if older:
+        count = len(calls)
+        older_cache(folder)
+        cached("small", prepare, made)
+        assert len(calls) == count  # it is not prepared again
 
 
 def test_a_cache_without_labels_is_prepared_again(monkeypatch, tmp_path, caplog):

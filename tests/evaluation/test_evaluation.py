@@ -73,7 +73,7 @@ def test_a_squared_error_is_no_likelihood(pictures):
     config = aejax.Config().replace(
         VARIATIONAL | {"loss.reconstruction": "mse", "training.epochs": 1, "model.code_size": 3}
     )
-    figures = aejax.evaluate(fit(config, dataset=pictures, progress=False))
+    figures = aejax.evaluate(fit(config, dataset=pictures, progress=False), pictures)
     assert figures["bce"] is figures["nats"] is figures["nll"] is None and figures["mse"] > 0
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax import InputError
+from aejax import AejaxError, InputError
 from aejax.training.checkpoint import Checkpoints, best, restore, whole
 from aejax.training.manifest import Manifest
 from aejax.training.step import TrainState
@@ -82,6 +82,10 @@ def test_what_is_not_ours_stays(folder, tmp_path):
         assert checkpoints.recover() == 5
         checkpoints.save(state_at(6), test_total=2.5)
     assert {path.name for path in folder.iterdir()} == {*before, "6"} - {"4"}
+    for step in (8, 9):  # where they are in the way
+        with Checkpoints(folder) as checkpoints, pytest.raises(AejaxError, match=r"could not be saved .* File exists"):
+            checkpoints.save(state_at(step))
+    assert (folder / ".8.partial" / "thesis.tex").read_text() == "theirs"
     assert all(path.read_text() == "theirs" for path in theirs)
     assert (elsewhere / "arrays").read_text() == "precious"
 

@@ -1,9 +1,11 @@
+import contextlib
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -252,6 +254,24 @@ def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_aft
     resumed = fit(config, tmp_path, dataset=dataset, progress=False)
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(resumed), strict=True))
     assert without_clock(resumed.history) == without_clock(whole.history)
+
+
+def test_a_signal_in_the_last_chunk_is_not_lost(small, tmp_path, monkeypatch):
+    """The run is finished, and what would come after it does not begin."""
+    config, dataset = small
+    config = config.replace({"training.epochs": 1})
+
+    @contextlib.contextmanager
+    def at_the_end():
+        yield types.SimpleNamespace(is_set=iter([False, False, True]).__next__)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "stop_requests", at_the_end)
+        with pytest.raises(Interrupted, match=r"after the last step; the run in .* is finished"):
+            fit(config, tmp_path, dataset=dataset, progress=False)
+    summary = (tmp_path / "summary.json").read_bytes()
+    assert fit(config, tmp_path, dataset=dataset, progress=False).summary["epochs"] == 1
+    assert summary == (tmp_path / "summary.json").read_bytes()
 
 
 def test_a_state_that_a_finite_loss_hides_is_not_saved(small, tmp_path, monkeypatch):
