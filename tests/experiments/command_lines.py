@@ -64,7 +64,7 @@ def lines(seed: int, count: int) -> Iterator[list[str]]:
     makers = [_train, _train, _train, _sweep, _sweep, _evaluate, _study, _study, _launch, _readme]
     for _ in range(count):
         line = choose.choice(makers)(choose)
-        if choose.random() < 0.15:
+        if choose.random() < 0.1:
             line.insert(choose.randrange(1, len(line) + 1), choose.choice(ODD))
         if choose.random() < 0.1 and len(line) > 2:
             del line[choose.randrange(2, len(line))]
@@ -73,12 +73,12 @@ def lines(seed: int, count: int) -> Iterator[list[str]]:
 
 def _train(choose: random.Random) -> list[str]:
     others = ["broken.py", "exits.py", "nowhere.py", "empty", "file", "own.py"]
-    given = ["train.py", choose.choice(["good.py"] * 2 * len(others) + others)]
-    given += ["--dataset", choose.choice(["images.npy"] * 6 + ["missing.npy", choose.choice(ODD)])]
+    given = ["train.py", choose.choice(["good.py"] * 4 * len(others) + others)]
+    given += ["--dataset", choose.choice(["images.npy"] * 8 + ["missing.npy", choose.choice(ODD)])]
     given += ["--workdir", choose.choice([*PATHS, *PATHS, choose.choice(ODD)])]
-    for field in choose.sample(sorted(FIELDS), choose.randint(1, 3)):
-        # One value in three is right, so that what remains to be refused is met too.
-        value = choose.choice(FIELDS[field]) if choose.random() < 0.4 else choose.choice(ODD)
+    for field in choose.sample(sorted(FIELDS), choose.randint(0, 2)):
+        # Most values are ones that some run has, so that what remains to be refused is met too.
+        value = choose.choice(FIELDS[field]) if choose.random() < 0.7 else choose.choice(ODD)
         given += [f"--{field}={value}"] if choose.random() < 0.2 else [f"--{field}", *value.split(" ")]
     return given
 
