@@ -217,7 +217,7 @@ def configurations(folder: Path, names: Sequence[str]) -> dict[str, Config]:
     known = sorted(path.stem for path in folder.glob("*.py"))
     for name in names:
         if name not in known:
-            raise InputError(f"there is no model {name!r} in {folder.name}; there are {', '.join(known)}")
+            raise InputError(f"{name}.py is none of the configurations in configs/{folder.name}: {', '.join(known)}")
         if names.count(name) > 1:
             raise InputError(f"the model {name} stands there twice")
     return {name: load_config(folder / f"{name}.py") for name in names}

@@ -21,7 +21,7 @@ def local(path: object, what: str) -> Path:
     try:
         text = os.fsdecode(path)
     except TypeError as error:
-        raise InputError(f"{what} is {path!r}; it must be a path") from error
+        raise InputError(f"{what} is of the type {type(path).__name__}; it must be a path") from error
     if not text or "\0" in text:
         raise InputError(f"{what} is {text!r}; it must be a path")
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):  # `Path` leaves one of the two slashes
@@ -33,7 +33,7 @@ def local(path: object, what: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise InputError(f"{what} is {text}, and there is no such home folder; give the whole path") from error
+        raise InputError(f"there is no file or folder {text} for {what}: no user has that name") from error
 
 
 def require_utf8(text: str, what: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -59,16 +60,25 @@ def fit(
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
         PeerLost: another process of the run is gone.
     """
+    if not isinstance(config, Config):
+        raise InputError(
+            f"the configuration is of the type {type(config).__name__}; aejax.fit takes a Config first, as in "
+            "aejax.fit(aejax.Config(), dataset=images)"
+        )
+    if not isinstance(workdir, str | os.PathLike | None):
+        raise InputError(
+            f"the workdir is of the type {type(workdir).__name__}; it must be a path, and images are given as dataset="
+        )
     workdir = None if workdir is None else local(workdir, "the workdir")
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
     formats = figure_formats(figures)
-    finished_before = None if workdir is None else _finished_at(Path(workdir))
+    finished_before = None if workdir is None else _finished_at(workdir)
     run = Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
     if workdir is not None and formats and is_first():
         from aejax.evaluation.figures import draw_run  # matplotlib, which a run in memory does not need
 
-        longer = finished_before not in (None, _finished_at(Path(workdir)))
-        draw_run(run, run.dataset, Path(workdir) / "figures", formats, replace=longer)
+        longer = finished_before not in (None, _finished_at(workdir))
+        draw_run(run, run.dataset, workdir / "figures", formats, replace=longer)
     return run
 
 

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import threading
 import time
 import zlib
@@ -63,29 +62,19 @@ class Trained(NamedTuple):
 def train(
     models: Single,
     config: Config,
-    workdir: str | Path | None,
+    workdir: Path | None,
     dataset: Any,
     *,
     progress: bool,
     on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
 ) -> Trained:
     """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
-    if not isinstance(config, Config):
-        raise InputError(
-            f"the configuration is of the type {type(config).__name__}; aejax.fit takes a Config first, as in "
-            "aejax.fit(aejax.Config(), dataset=images)"
-        )
-    if not isinstance(workdir, str | os.PathLike | None):
-        raise InputError(
-            f"the workdir is of the type {type(workdir).__name__}; it must be a path, and images are given as dataset="
-        )
     config = located(config)
     given = dataset = as_dataset(dataset, config)
     require_fit(config, dataset)
     standardization: Standardization | None = None
     if config.data.standardize:
         dataset, standardization = dataset.standardized()
-    workdir = None if workdir is None else Path(workdir)
     join(config.hosts)
     signals.renew()  # JAX takes SIGTERM for itself there
     with peers(), contextlib.ExitStack() as stack:

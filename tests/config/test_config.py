@@ -2,13 +2,15 @@ import copy
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Training, load_config
-from aejax.config import Data, Hosts
+from aejax.config import Data, Devices, Hosts
 
 configs = st.builds(
     Config,
@@ -54,6 +56,18 @@ def test_json_and_back(config):
         (Training, "warmup_epochs", 10),
         (Training, "schedule", "step"),
         (Data, "name", ""),
+        (Data, "binarize", "no"),
+        (Data, "source_dir", 5),
+        (Model, "spatial_code", 1),
+        (Model, "hidden", (True,)),
+        (Training, "warmup_epochs", True),
+        (Training, "beta_warmup_epochs", True),
+        (Training, "epochs", 10**12),
+        (Coefficients, "l1", True),
+        (Coefficients, "l1", 10**400),
+        (Coefficients, "l1", 1e300),
+        (Devices, "count", True),
+        (Hosts, "coordinator", 5),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(section, field, value):
@@ -67,6 +81,9 @@ def test_a_value_out_of_range_is_refused_by_name(section, field, value):
     [
         ({"coordinator": "somewhere"}, "HOST:PORT, auto or None"),
         ({"coordinator": ":80", "count": 2, "index": 0}, "HOST:PORT"),
+        ({"coordinator": "here:٨٠", "count": 2, "index": 0}, "HOST:PORT"),
+        ({"coordinator": "here:99999", "count": 2, "index": 0}, "HOST:PORT"),
+        ({"coordinator": "here:80", "count": 2, "index": True}, "hosts.index is True"),
         ({"coordinator": "here:80"}, "hosts.count is None"),
         ({"coordinator": "here:80", "count": 2}, "hosts.index is None; it must be from 0 to 1"),
         ({"coordinator": "here:80", "count": 2, "index": 2}, "hosts.index is 2; it must be from 0 to 1"),
@@ -79,6 +96,39 @@ def test_a_value_out_of_range_is_refused_by_name(section, field, value):
 def test_hosts_that_cannot_be_are_refused(fields, message):
     with pytest.raises(InputError, match=message):
         Hosts(**fields)
+
+
+def test_numbers_of_numpy_and_paths_become_plain_values():
+    model = Model(hidden=np.array([4, 2]), code_size=np.int64(3))
+    assert model == Model(hidden=(4, 2), code_size=3) and type(model.code_size) is int
+    assert type(Coefficients(l1=np.float32(0.5)).l1) is float
+    assert Data(name=Path("images.npy"), binarize=np.True_) == Data(name="images.npy", binarize=True)
+
+
+def test_a_configuration_is_not_extended():
+    @dataclasses.dataclass(frozen=True)
+    class Larger(Config):
+        more: int = 1
+
+    @dataclasses.dataclass(frozen=True)
+    class LargerModel(Model):
+        more: int = 1
+
+    with pytest.raises(InputError, match=r"model\.options"):
+        Larger()
+    with pytest.raises(InputError, match="must be a Model"):
+        Config(model=LargerModel())
+
+
+def test_what_is_no_configuration_is_refused_in_one_line():
+    for make in (
+        lambda: Config.from_dict([]),
+        lambda: Config.from_dict({"model": 5}),
+        lambda: Config().replace({5: 1}),
+    ):
+        with pytest.raises(InputError) as refused:
+            make()
+        assert "\n" not in str(refused.value)
 
 
 def test_noise_needs_a_corruption_that_can_use_it():

@@ -90,3 +90,23 @@ def test_a_signal_is_passed_on_and_nothing_is_started_again(launched, tmp_path):
 def test_wrong_usage_is_one_line(script, arguments, code, message):
     run = script("launch.py", *arguments)
     assert run.returncode == code and message in run.stderr and run.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they go on, as the documentation says")
+def test_when_the_launcher_is_killed_its_processes_are_stopped(tmp_path):
+    stopped = 'signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path(f"stopped-{index}").touch(), os._exit(75)))'
+    waits = PROCESS.replace("signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))", stopped)
+    waits = waits.replace("    time.sleep(60)", '    pathlib.Path(f"ready-{index}").touch()\n    time.sleep(60)')
+    (tmp_path / "process.py").write_text(f"CODES = [['waits', 'waits']]\n{waits}")
+    process = subprocess.Popen([sys.executable, LAUNCH, "--count", "2", "--", "process.py"], cwd=tmp_path)
+    wait_for(tmp_path, "ready-*")
+    process.kill()
+    process.wait()
+    wait_for(tmp_path, "stopped-*")
+
+
+def wait_for(folder, pattern, count=2, seconds=60):
+    end = time.monotonic() + seconds
+    while len(list(folder.glob(pattern))) < count:
+        assert time.monotonic() < end, f"there are no {count} {pattern} after {seconds} s"
+        time.sleep(0.05)

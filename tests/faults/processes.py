@@ -2,13 +2,16 @@
 
 import multiprocessing
 import os
+import signal
 import socket
+import time
 from contextlib import contextmanager
 
 from aejax import Config, fit
 from aejax.config import command_line
 from aejax.training import loop
 from aejax.training.chunks import Pace
+from launching import ending_with_parent
 
 CONTEXT = multiprocessing.get_context("forkserver")
 _DIALECTS = ("mhlo", "stablehlo", "chlo", "sdy", "func", "hlo")  # JAX imports them at its first compilation
@@ -47,7 +50,12 @@ def stop_at_once():
 
 
 def train(config, workdir, dataset, log, stopped=False, short=True):
-    """Train in this process as a script does; everything printed goes to `log`."""
+    """Train in this process as a script does; everything printed goes to `log`.
+
+    It ends with the server that it was forked from, which ends with pytest, however that ends.
+    """
+    if (ending := ending_with_parent(signal.SIGKILL)) is not None:
+        ending()
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -78,10 +86,22 @@ def start(config, workdir, dataset, log, count=1, **how):
 
 
 def finish(processes, seconds=120):
-    """Exit codes, once all have ended."""
-    for process in processes:
-        process.join(seconds)
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    return codes
+    """Exit codes, once all have ended; those that do not are killed.
+
+    Raises:
+        TimeoutError: some did not end in time.
+    """
+    begin = time.monotonic()
+    try:
+        for process in processes:
+            process.join(max(0.0, begin + seconds - time.monotonic()))
+        late = [index for index, process in enumerate(processes) if process.exitcode is None]
+        if late:
+            raise TimeoutError(
+                f"{len(late)} of {len(processes)} processes ({late}) were still under way after "
+                f"{time.monotonic() - begin:.0f} s"
+            )
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()

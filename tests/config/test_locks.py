@@ -1,0 +1,44 @@
+"""The lock of a workdir, also where there is no fcntl."""
+
+import subprocess
+import sys
+import types
+
+import pytest
+
+from aejax.config import locks
+
+
+def test_without_fcntl_the_package_is_imported_and_locks_by_msvcrt():
+    """As on Windows: the module is hidden in a process of its own, and the other one stands in for it."""
+    program = """
+import sys, types
+sys.modules["fcntl"] = None
+import aejax, aejax.evaluation, aejax.sweeps
+from aejax.config import files, locks
+held = set()
+def locking(number, mode, count):
+    if held: raise OSError(13, "Permission denied")
+    held.add(number)
+sys.modules["msvcrt"] = types.SimpleNamespace(locking=locking, LK_NBLCK=2)
+import pathlib, tempfile
+folder = pathlib.Path(tempfile.mkdtemp())
+with files.locked(folder, "run"):
+    assert held
+    try:
+        with files.locked(folder, "run"): pass
+    except aejax.InputError as error:
+        print(error)
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert "another run is under way" in finished.stdout, finished.stderr
+
+
+def test_a_failure_of_msvcrt_is_a_lock_that_another_has(monkeypatch, tmp_path):
+    def locking(*_):
+        raise OSError(36, "Resource deadlock avoided")
+
+    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
+    with open(tmp_path / "lock", "a") as file, pytest.raises(BlockingIOError):
+        locks.take(file)

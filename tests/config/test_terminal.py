@@ -1,0 +1,89 @@
+"""A script wherever it is started: a locale of ASCII, streams that are closed or full, arguments that are odd."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "digits.py"
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+def test_a_locale_of_ascii_is_left_at_the_start():
+    program = "from aejax.config.terminal import *; import sys; use_utf8(); open_streams(); print(sys.argv[1])"
+    finished = subprocess.run(
+        [sys.executable, "-c", program, "größe"], env={**os.environ, **ASCII}, capture_output=True, timeout=60
+    )
+    assert finished.stdout.decode() == "größe\n", finished.stderr
+
+
+@pytest.mark.long
+def test_a_workdir_of_any_name_under_a_locale_of_ascii(script, digits, tmp_path):
+    run = script("sweep.py", CONFIG, "--sweep.seed", "0", "--training.epochs", "1", "--workdir", "größe", **ASCII)
+    assert run.returncode == 0, run.stderr
+    assert "größe" in (tmp_path / "größe" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&-", ">/dev/full"])
+def test_streams_that_are_closed_or_full(closed, tmp_path):
+    command = f'"{sys.executable}" "{ROOT}/experiments/train.py" "{CONFIG}" --training.epochs 0 {closed}'
+    finished = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 1 and "Traceback" not in finished.stderr
+    assert finished.stderr.count("\n") == ("2>&-" not in closed)
+
+
+def test_who_reads_the_output_may_stop(tmp_path):
+    command = f'"{sys.executable}" "{ROOT}/experiments/train.py" --help | true; echo ${{PIPESTATUS[0]}}'
+    finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert finished.stdout.strip() in ("0", "1") and "Exception ignored" not in finished.stderr, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--workdir", ""], 2, "--workdir is empty"),
+        (["--workdir="], 2, "--workdir is empty"),
+        (["--"], 2, "nothing after a --"),
+        (["--model.code_size", "١٦"], 2, "another script"),
+        (["--workdir", "gs://bucket/run"], 1, "is no disk"),
+        (["--workdir", "a\nb", "--model.code_size", "0"], 1, "code_size is 0"),
+        (["--coefficients.l1", "1" + "0" * 400], 1, "coefficients.l1"),
+        (["--training.epochs", "9" * 30], 1, "training.epochs"),
+    ],
+)
+def test_odd_arguments(script, tmp_path, arguments, code, message):
+    run = script("train.py", CONFIG, *arguments)
+    assert run.returncode == code and re.search(message, run.stderr) and run.stderr.count("\n") == 1, run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        (["--sweep.seed", "0:1000000000000"], "1,000,000,000,000 members"),
+        (["--sweep.seed", "0:20000"], r"20,000 members .*10 epochs of training.*--yes"),
+        (["--sweep.seed", "0:40", "--sweep.l1", *map(str, range(40))], r"1,600 members \(40 of seed x 40 of l1\)"),
+        (["--sweep.binarize", "yes"], "give True or False"),
+        (["--sweep.hidden", ","], "with a comma between"),
+        (["--sweep.learning_rate", "True"], "learning_rate"),
+        (["--sweep.l1", "1e999"], "coefficients.l1 is inf"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_before_anything_begins(script, tmp_path, axes, message):
+    run = script("sweep.py", CONFIG, "--training.epochs", "10", *axes)
+    assert run.returncode == 1 and re.search(message, run.stderr) and run.stderr.count("\n") == 1, run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["beyond.py", "benchmark.py"])
+def test_only_names_of_configurations_are_run(script, tmp_path, name):
+    (tmp_path / "mine.py").write_text("open('ran', 'w').close()")
+    path = os.path.relpath(tmp_path / "mine", ROOT / "configs" / "mnist")
+    for models, message in ((path, "none of the configurations"), ("deep,deep", "stands there twice")):
+        run = script(name, "--models", models)
+        assert run.returncode == 1 and message in run.stderr and run.stderr.count("\n") == 1, run.stderr
+    assert not (tmp_path / "ran").exists() and not (ROOT / "ran").exists()
