@@ -102,6 +102,11 @@ class Run:
         return issubclass(self._class, Variational)
 
     @property
+    def edge(self) -> Callable:
+        """From the decoder's logits to images."""
+        return {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
+
+    @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
         require_own()
@@ -194,6 +199,22 @@ class Run:
             if self.summary:
                 written.finish(self.summary)
 
+    def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx"]) -> None:
+        """Write the trained model to a new folder, for use without this library; config.json lies beside it.
+
+        Args:
+            kind: `jax` and `onnx` write the functions encode, decode and reconstruct, of float32 batches of any size
+                (`encode.jax`, for `jax.export.deserialize`, for cpu, cuda and tpu; `encode.onnx`), `safetensors` the
+                arrays, each by its path in the model. Images are float32[N, H, W, C], from 0 to 1 where the model was
+                trained on uint8. Needs the packages of `aejax[export]`.
+
+        Raises:
+            InputError: a package is missing, the folder is there already, or the model cannot be written so.
+        """
+        from aejax.evaluation.export import export
+
+        export(self, folder, kind)
+
     @functools.cached_property
     def _class(self) -> type[Autoencoder]:
         return model_class(self.config.model.kind)
@@ -215,8 +236,7 @@ class Run:
 
     @functools.cached_property
     def _decode(self) -> Callable:
-        edge = {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
-        return exact(lambda state, codes: edge(self._steps.model(state).decode(codes)))
+        return exact(lambda state, codes: self.edge(self._steps.model(state).decode(codes)))
 
     @functools.cached_property
     def _logits(self) -> Callable:
