@@ -20,7 +20,7 @@ def as_rows(images: np.ndarray) -> np.ndarray:
 
 
 def as_dataset(rows: np.ndarray) -> Dataset:
-    """Rows to learn from. None is set aside: what is held out is for scikit-learn to say, so the test loss is theirs."""
+    """Rows to learn from. None is set aside, since scikit-learn says what is held out: the test loss is theirs too."""
     images = as_images(rows)
     return Dataset.from_arrays(images, images, name="rows")
 
