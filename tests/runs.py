@@ -3,6 +3,10 @@
 import jax
 import numpy as np
 
+from aejax import Run
+from aejax.training import build_steps
+from aejax.training.record import describe
+
 
 def leaves(run):
     """Every array of the state of a run."""
@@ -17,3 +21,12 @@ def same(run, other):
 def without_clock(lines):
     """The lines of metrics.jsonl without what differs when it is trained again."""
     return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+
+
+def untrained(config, dataset):
+    """A run whose parameters, biases too, are random numbers: what a model computes can be tested without training."""
+    random = np.random.default_rng(0)
+    state = jax.jit(build_steps(config, dataset.image_shape).init)()
+    params = jax.tree.map(lambda leaf: np.float32(leaf + 0.1 * random.normal(size=leaf.shape)), state.params)
+    line = {"step": 0, "epoch": 0, "seconds": 0.0, "images_per_second": 0.0, "test": {"total": 0.0}}
+    return Run(describe(config, dataset), state._replace(params=params), [line], {})

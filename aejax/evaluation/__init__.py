@@ -14,7 +14,7 @@ drawing.py       how every figure looks and is written
 tables.py        Markdown, of figures and their spread
 """
 
-from aejax.evaluation.evaluation import FIELDS, cross_entropy, evaluate
+from aejax.evaluation.evaluation import FIELDS, cross_entropy, errors, evaluate
 from aejax.evaluation.fitting import fit, load
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run

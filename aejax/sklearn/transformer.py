@@ -10,8 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aejax.config import Coefficients, Config, Loss, Model, Training
-from aejax.evaluation import Run, fit
-from aejax.models import losses
+from aejax.evaluation import Run, errors, fit
 from aejax.sklearn.rows import as_dataset, as_images, as_rows, by_chunks
 
 DEFAULT = Config(
@@ -128,10 +127,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return float(self.score_samples(X).mean())
 
     def _errors(self, images: np.ndarray) -> np.ndarray:
-        codes = self.run_.encode(images)
-        if self.run_.config.loss.reconstruction == "bce":
-            return np.asarray(losses.binary_cross_entropy(self.run_.logits(codes), images), np.float64)
-        return np.square(self.run_.decode(codes).astype(np.float64) - images).mean(axis=(1, 2, 3))
+        return errors(self.run_, self.run_.encode(images), images)
 
     def _configured(self) -> Config:
         config = DEFAULT if self.config is None else self.config

@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from aejax import Config, InputError, fit
+from aejax import Config, Dataset, InputError
 from aejax.evaluation import export
 from aejax.models.operations import operations
+from runs import untrained
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.random((40, 9, 7, 2)).astype(np.float32)
@@ -25,8 +26,8 @@ KINDS = {
 
 @pytest.fixture(scope="module", params=KINDS)
 def run(request):
-    changes = {"training.epochs": 1, "training.batch_size": 16, "model.code_size": 12, **KINDS[request.param]}
-    return fit(Config().replace(changes), dataset=IMAGES, progress=False)
+    config = Config().replace({"model.code_size": 12, **KINDS[request.param]})
+    return untrained(config, Dataset.from_arrays(IMAGES))
 
 
 def elsewhere(code, folder):
@@ -140,8 +141,8 @@ def test_a_model_that_computes_otherwise_is_refused(tmp_path):
         "    def encode(self, images):\n"
         "        return 2 * super().encode(images).reshape(len(images), -1)\n"
     )
-    config = Config().replace({"model.kind": f"{tmp_path}/own.py:Doubled", "training.epochs": 1})
-    own = fit(config, dataset=IMAGES, progress=False)
+    config = Config().replace({"model.kind": f"{tmp_path}/own.py:Doubled"})
+    own = untrained(config, Dataset.from_arrays(IMAGES))
     with pytest.raises(InputError, match="Doubled encodes or decodes by code of its own"):
         operations(own.autoencoder, own.image_shape)
     with pytest.raises(InputError, match="Doubled encodes"):
