@@ -10,6 +10,7 @@ import tyro
 
 import aejax
 from aejax.config import command_line
+from aejax.config.files import require_file
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Arguments:
     plane: Literal["pca", "tsne"] = "pca"
     """how codes of more than two units are laid out: principal components, or t-SNE (van der Maaten and Hinton 2008)"""
     dataset: str | None = None
-    """other images than those that the run was trained on: a name or path, as for train.py"""
+    """the images, by a name or path as for train.py; needed where the run was trained on files of the user's own, or to
+    show others"""
     source_dir: str | None = None
     """folder with the original files of mnist or fashion_mnist"""
     models: tuple[Path, ...] = ()
@@ -37,15 +39,22 @@ def main(given: list[str]) -> None:
     if arguments.images < 2:
         raise aejax.InputError(f"images is {arguments.images}; it must be at least 2")
     path = arguments.output or arguments.workdir / "explore.html"
+    require_file(path)
     if not path.parent.is_dir():
         raise aejax.InputError(f"there is no folder {path.parent} for the page")
 
+    from aejax.evaluation import evaluation
     from explore import write_page
 
     run = aejax.load(arguments.workdir, models=arguments.models)
-    data = run.config.data
-    dataset = aejax.load_dataset(arguments.dataset or data.name, arguments.source_dir or data.source_dir)
-    count = write_page(run, dataset, path, arguments.images, arguments.plane)
+    if arguments.dataset is None:
+        dataset = evaluation.trained_on(run, arguments.source_dir)
+    else:
+        dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir, run.config.data.channels)
+    try:
+        count = write_page(run, dataset, path, arguments.images, arguments.plane)
+    except OSError as error:
+        raise aejax.InputError(f"{path} cannot be written ({error.strerror}); --output names another file") from error
     print(f"{path}: {count} images, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 

@@ -26,7 +26,8 @@ def without_clock(lines):
 def untrained(config, dataset):
     """A run whose parameters, biases too, are random numbers: what a model computes can be tested without training."""
     random = np.random.default_rng(0)
+    change = dataset.standardized()[1] if config.data.standardize else None
     state = jax.jit(build_steps(config, dataset.image_shape).init)()
     params = jax.tree.map(lambda leaf: np.float32(leaf + 0.1 * random.normal(size=leaf.shape)), state.params)
     line = {"step": 0, "epoch": 0, "seconds": 0.0, "images_per_second": 0.0, "test": {"total": 0.0}}
-    return Run(describe(config, dataset), state._replace(params=params), [line], {})
+    return Run(describe(config, dataset, change), state._replace(params=params), [line], {})

@@ -164,13 +164,16 @@ def cross_entropy(run: Run, codes: np.ndarray, images: np.ndarray) -> float:
 
 
 def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Of each image float32[N, H, W, C] and what is decoded from its code: float64[N].
+    """Of each image and what is decoded from its code: float64[N].
 
-    Means over pixels of the loss: cross-entropy in nats, or squared error.
+    Means over pixels of the loss, cross-entropy in nats or squared error, on the scale on which the model is trained.
+
+    Args:
+        images: float32[N, H, W, C], the target as the model meets it (`Run.standardized_inputs`).
     """
     if run.config.loss.reconstruction == "bce":
         return np.asarray(losses.binary_cross_entropy(run.logits(codes), images), np.float64)
-    return np.square(run.decode(codes).astype(np.float64) - images).mean(axis=(1, 2, 3))
+    return np.square(run.logits(codes).astype(np.float64) - images).mean(axis=(1, 2, 3))
 
 
 def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:

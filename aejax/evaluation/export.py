@@ -14,7 +14,8 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.config.files import write_json
-from aejax.models.operations import Activation, operations
+from aejax.config.paths import local
+from aejax.models.operations import Activation, Reshape, Scale, Shift, operations
 from aejax.training import for_evaluation
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def export(run: Run, folder: str | Path, kind: str) -> None:
     """
     if kind not in KINDS:
         raise InputError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
-    folder = Path(folder)
+    folder = local(folder, "the folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already; give a new folder")
     partial = folder.with_name(f".{folder.name}.partial")
@@ -54,11 +55,20 @@ def _jax(run: Run, folder: Path) -> None:
     """One file of StableHLO for each function, its parameters within."""
     import flatbuffers  # noqa: F401 - jax.export needs it, and says so only when all is done
 
-    model, edge = run.autoencoder, run.edge
+    model, edge, change, given = run.autoencoder, run.edge, run.standardization, run.example_shape
+
+    def encode(images: jax.Array) -> jax.Array:
+        images = images if change is None else (images - change.mean) / change.deviation
+        return model.encode(images.reshape(-1, *run.image_shape))
+
+    def decode(codes: jax.Array) -> jax.Array:
+        images = edge(model.decode(codes)).reshape(-1, *given)
+        return images if change is None else change.invert(images)
+
     functions: dict[str, tuple[Callable, tuple[int, ...]]] = {
-        "encode": (model.encode, run.image_shape),
-        "decode": (lambda codes: edge(model.decode(codes)), (run.config.model.code_size,)),
-        "reconstruct": (lambda images: edge(model.decode(model.encode(images))), run.image_shape),
+        "encode": (encode, given),
+        "decode": (decode, (run.config.model.code_size,)),
+        "reconstruct": (lambda images: decode(encode(images)), given),
     }
     for name, (function, shape) in functions.items():
         rows = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *shape), jnp.float32)
@@ -92,9 +102,14 @@ def _onnx(run: Run, folder: Path) -> None:
     from aejax.evaluation import onnx_graph
 
     encoder, decoder = operations(run.autoencoder, run.image_shape)
+    images, codes, change = run.example_shape, (run.config.model.code_size,), run.standardization
     if run.config.loss.reconstruction == "bce":
         decoder = [*decoder, Activation("sigmoid")]
-    images, codes = run.image_shape, (run.config.model.code_size,)
+    if run.vectors:
+        encoder, decoder = [Reshape(run.image_shape), *encoder], [*decoder, Reshape(images)]
+    if change is not None:
+        encoder = [Shift(-change.mean), Scale(1 / change.deviation), *encoder]
+        decoder = [*decoder, Scale(change.deviation), Shift(change.mean)]
     graphs = {
         "encode": (encoder, images, codes, ("images", "codes")),
         "decode": (decoder, codes, images, ("codes", "reconstructions")),

@@ -18,6 +18,8 @@ from aejax.models.operations import (
     Largest,
     Operation,
     Reshape,
+    Scale,
+    Shift,
 )
 
 _OPSET, _IR = 20, 10
@@ -84,6 +86,10 @@ class _Graph:
                 self.node("Slice", np.array([0, 0]), np.array(size), np.array([1, 2]))
             case Reshape(shape):
                 self.node("Reshape", np.array([-1, *shape]))
+            case Scale(factor):
+                self.node("Mul", factor)
+            case Shift(offset):
+                self.node("Add", offset)
             case EverySecond():
                 self.node("Slice", np.array([0]), np.array([2**62]), np.array([1]), np.array([2]))
             case Largest(count):
@@ -103,11 +109,9 @@ class _Graph:
         values, places = f"values_{next(self._numbers)}", f"places_{next(self._numbers)}"
         sizes = self.constant(np.array([count]))
         self.nodes.append(helper.make_node("TopK", [magnitudes, sizes], [values, places], axis=1))
-        self.last = values
-        threshold = self.node("Slice", np.array([count - 1]), np.array([count]), np.array([1]))
-        self.last = magnitudes
-        kept = self.node("GreaterOrEqual", threshold)
-        zero = self.constant(np.float32(0))
-        result = f"largest_{next(self._numbers)}"
-        self.nodes.append(helper.make_node("Where", [kept, given, zero], [result]))
-        self.last = result
+        self.last = given
+        kept = self.node("GatherElements", places, axis=1)
+        self.last = given
+        self.node("Shape")
+        self.node("ConstantOfShape")
+        self.node("ScatterElements", places, kept, axis=1)

@@ -50,9 +50,21 @@ class Reshape(NamedTuple):
 
 
 class Largest(NamedTuple):
-    """Rows, of which only the so many largest numbers by magnitude, and those equal to the last, are not set to 0."""
+    """Rows, of which all but the so many largest by magnitude are set to 0; of equal ones the first are kept."""
 
     count: int
+
+
+class Scale(NamedTuple):
+    """Rows [B, D] → rows * factor [D]."""
+
+    factor: np.ndarray
+
+
+class Shift(NamedTuple):
+    """Rows [B, D] → rows + offset [D]."""
+
+    offset: np.ndarray
 
 
 class EverySecond(NamedTuple):
@@ -60,7 +72,7 @@ class EverySecond(NamedTuple):
 
 
 Shape = tuple[int, ...]
-Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | EverySecond
+Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | Scale | Shift | EverySecond
 
 
 def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operation], list[Operation]]:

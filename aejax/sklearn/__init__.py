@@ -2,7 +2,7 @@
 
 transformer.py   AutoencoderTransformer: rows to codes and back
 outliers.py      AutoencoderOutlierDetector: rows that reconstruct badly
-rows.py          rows of numbers as the images that the library takes
+rows.py          what every row gives, whatever rows it comes with
 """
 
 from aejax.sklearn.outliers import AutoencoderOutlierDetector

@@ -1,29 +1,10 @@
-"""Rows of numbers as the images that the library takes: the one place that says how."""
+"""What every row of a table gives, whatever rows it comes with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-
-from aejax.data import Dataset
-
-
-def as_images(rows: np.ndarray) -> np.ndarray:
-    """Float[N, D] → float32[N, 1, D, 1]: each row is an image of one line."""
-    return rows.astype(np.float32).reshape(len(rows), 1, -1, 1)
-
-
-def as_rows(images: np.ndarray) -> np.ndarray:
-    """The inverse: float32[N, 1, D, 1] → float32[N, D]."""
-    return images.reshape(len(images), -1)
-
-
-def as_dataset(rows: np.ndarray) -> Dataset:
-    """Rows to learn from. None is set aside, since scikit-learn says what is held out: the test loss is theirs too."""
-    images = as_images(rows)
-    return Dataset.from_arrays(images, images, name="rows")
-
 
 _CHUNK = 256
 

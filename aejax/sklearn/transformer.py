@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Self
 
 import numpy as np
@@ -10,8 +11,9 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aejax.config import Coefficients, Config, Loss, Model, Training
+from aejax.data import Dataset
 from aejax.evaluation import Run, errors, fit
-from aejax.sklearn.rows import as_dataset, as_images, as_rows, by_chunks
+from aejax.sklearn.rows import by_chunks
 
 DEFAULT = Config(
     model=Model(hidden=(64,), code_size=8, activation="elu", code_activation="identity"),
@@ -27,6 +29,7 @@ FIELDS = {
     "activation": "model.activation",
     "code_activation": "model.code_activation",
     "loss": "loss.reconstruction",
+    "standardize": "data.standardize",
     "corruption": "corruption.kind",
     "noise": "coefficients.noise",
     "l1": "coefficients.l1",
@@ -38,7 +41,7 @@ FIELDS = {
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Learns a code of rows of numbers, float[N, D] of any scale; columns of one scale (StandardScaler) learn best.
+    """Learns a code of rows of numbers, float[N, D] of any scale; columns of one scale learn best (`standardize`).
 
     A parameter that is None is as `config` has it, or where that is None too, as `DEFAULT` in this file: 64 hidden
     units, a code of 8, squared error, 50 epochs.
@@ -48,6 +51,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         code_size: units of the code, the columns that `transform` gives.
         activation, code_activation: nonlinearity of the layers and of the code.
         loss: mse, or bce for rows in [0, 1].
+        standardize: give each column mean 0 and standard deviation 1 before the model meets it, with which errors are
+            measured too; what it gives is on the scale of the rows.
         corruption, noise: of the input in training, for a denoising autoencoder: its kind and strength.
         l1: weight of the code's L1 norm.
         learning_rate, epochs, batch_size: of the training; a batch is at most all rows.
@@ -67,6 +72,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         activation: str | None = None,
         code_activation: str | None = None,
         loss: str | None = None,
+        standardize: bool | None = None,
         corruption: str | None = None,
         noise: float | None = None,
         l1: float | None = None,
@@ -81,6 +87,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.activation = activation
         self.code_activation = code_activation
         self.loss = loss
+        self.standardize = standardize
         self.corruption = corruption
         self.noise = noise
         self.l1 = l1
@@ -101,33 +108,35 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         config = self._configured()
         smaller = min(config.training.batch_size, len(rows))
         config = config.replace({"training.batch_size": smaller})
-        self.run_: Run = fit(config, dataset=as_dataset(rows), progress=False)
+        # None is set aside, since scikit-learn says what is held out: the test loss is of the same rows.
+        trained = fit(config, dataset=Dataset.from_arrays(rows, rows, name="rows"), progress=False)
+        self.run_: Run = dataclasses.replace(trained, dataset=None)  # a pickle holds no data
         self._n_features_out = config.model.code_size
         return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Rows float[N, D] → codes float32[N, code_size]."""
-        return by_chunks(self.run_.encode, as_images(self._rows(X)))
+        return by_chunks(self.run_.encode, self._rows(X))
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Codes float[N, code_size] → rows float32[N, D]."""
         check_is_fitted(self)
         codes = check_array(X, dtype=np.float32)
-        return as_rows(by_chunks(self.run_.decode, codes))
+        return by_chunks(self.run_.decode, codes)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Rows float[N, D] → minus the reconstruction error of each, float64[N]: higher is better, as of PCA.
 
         The error is the mean over columns of the configured loss: squared error, or cross-entropy in nats.
         """
-        return -by_chunks(self._errors, as_images(self._rows(X)))
+        return -by_chunks(self._errors, self._rows(X))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the mean reconstruction error of rows float[N, D], which a search maximises."""
         return float(self.score_samples(X).mean())
 
-    def _errors(self, images: np.ndarray) -> np.ndarray:
-        return errors(self.run_, self.run_.encode(images), images)
+    def _errors(self, rows: np.ndarray) -> np.ndarray:
+        return errors(self.run_, self.run_.encode(rows), self.run_.standardized_inputs(rows)[0])
 
     def _configured(self) -> Config:
         config = DEFAULT if self.config is None else self.config

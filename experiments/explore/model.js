@@ -63,8 +63,9 @@ const OPERATIONS = {
   everysecond: (x, [length]) => [x.filter((_, i) => i % 2 === 0), [length / 2]],
 
   largest(x, shape, { count }) {
-    const threshold = x.map(Math.abs).sort()[x.length - count];
-    return [x.map((value) => (Math.abs(value) >= threshold ? value : 0)), shape];
+    const places = [...x.keys()].sort((i, j) => Math.abs(x[j]) - Math.abs(x[i])); // equal ones stay in order
+    const kept = new Set(places.slice(0, count));
+    return [x.map((value, i) => (kept.has(i) ? value : 0)), shape];
   },
 };
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import aejax
 from aejax.config.files import write
+from aejax.data import require_images
 from aejax.evaluation import errors, measures
 from aejax.models.operations import operations
 
@@ -33,6 +34,7 @@ def write_page(run: aejax.Run, dataset: aejax.Dataset, path: Path, count: int = 
     Returns:
         how many images it shows.
     """
+    require_images(dataset, "a page to look at")
     content = _content(run, dataset, count, plane)
     here = Path(__file__).parent
     # "<" cannot end the element that the data is in: nothing in a workdir becomes a part of the page.

@@ -59,6 +59,11 @@ def test_it_learns_a_plane_from_rows_of_any_scale(fitted):
     assert samples.shape == (120,) and np.isclose(samples.mean(), fitted.score(ROWS))
     as_it_is = AutoencoderTransformer(2, epochs=1).fit(ROWS)  # nothing refuses the scale
     assert np.isfinite(as_it_is.score(ROWS))
+    alone = fitted[-1].get_params() | {"standardize": True}
+    by_itself = AutoencoderTransformer(**alone).fit(ROWS)
+    assert np.allclose(by_itself.inverse_transform(by_itself.transform(ROWS)), fitted.inverse_transform(codes), atol=1)
+    assert np.isclose(by_itself.score(ROWS), fitted.score(ROWS), rtol=1e-2)
+    assert by_itself.run_.dataset is None  # and no data is in a pickle
 
 
 def test_what_a_row_gives_does_not_depend_on_the_others(fitted):
@@ -94,6 +99,7 @@ def test_parameters_are_fields_of_the_configuration():
         "activation": "tanh",
         "code_activation": "relu",
         "loss": "bce",
+        "standardize": False,
         "corruption": "masking",
         "noise": 0.2,
         "l1": 0.01,
