@@ -29,5 +29,6 @@ def untrained(config, dataset):
     change = dataset.standardized()[1] if config.data.standardize else None
     state = jax.jit(build_steps(config, dataset.image_shape).init)()
     params = jax.tree.map(lambda leaf: np.float32(leaf + 0.1 * random.normal(size=leaf.shape)), state.params)
-    line = {"step": 0, "epoch": 0, "seconds": 0.0, "images_per_second": 0.0, "test": {"total": 0.0}}
-    return Run(describe(config, dataset, change), state._replace(params=params), [line], {})
+    line = {"step": 1, "epoch": 1, "seconds": 0.0, "images_per_second": 0.0}
+    line |= {part: {"total": 0.0} for part in ("train", "test", "code")}
+    return Run(describe(config, dataset, change), state._replace(params=params, step=np.asarray(1, np.int32)), [line], {})
