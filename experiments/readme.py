@@ -1,4 +1,4 @@
-"""Write the tables of the READMEs anew from the files in experiments/results."""
+"""Write the tables of the READMEs anew from the files in experiments/results, and the badges of the notebook."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ _COMPILED = "compiled", "sweeps", "drivers", "batches"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
 """targets and models of the table in the first README"""
 WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md")
+
+
+NOTEBOOK = _ROOT / "experiments" / "colab.ipynb"
 
 
 def tables() -> dict[str, str]:
@@ -51,15 +54,41 @@ def with_tables(readme: str) -> str:
     return readme
 
 
+def with_badge(text: str, title: str, repository: str) -> str:
+    """A text whose first line is this title, with the badge that opens the notebook of a repository in Colab.
+
+    Colab opens notebooks of GitHub by their address, and no others: there is no badge for those.
+    """
+    place = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git|/)?", repository)
+    opens = "https://colab.research.google.com/github/{}/blob/main/experiments/colab.ipynb"
+    image = "https://colab.research.google.com/assets/colab-badge.svg"
+    badge = f" [![Open in Colab]({image})]({opens.format(place[1])})" if place else ""
+    return re.sub(rf"\A{re.escape(title)}.*", lambda _: title + badge, text)
+
+
+def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], str]:
+    """The notebook and the first README with the badge of the notebook's REPOSITORY, the one place that names it."""
+    first, *others = notebook["cells"]
+    code = "".join("".join(cell["source"]) for cell in others)
+    repository = re.search(r'^REPOSITORY = "(.*?)"', code, re.MULTILINE)[1]
+    first = first | {"source": [with_badge("".join(first["source"]), "# Autoencoders in JAX", repository)]}
+    return notebook | {"cells": [first, *others]}, with_badge(readme, "# aejax", repository)
+
+
 def _read(folder: str, name: str = "results.json") -> dict[str, Any]:
     return json.loads((_RESULTS / folder / name).read_text(encoding="utf-8"))
 
 
 def main(given: list[str]) -> None:
     if given:
-        command_line.usage_error("it takes no arguments; it writes README.md and experiments/results/README.md")
+        command_line.usage_error(
+            "it takes no arguments; it writes README.md, experiments/results/README.md and experiments/colab.ipynb"
+        )
     for path in WITH_TABLES:
         write(path, with_tables(path.read_text(encoding="utf-8")))
+    notebook, readme = with_badges(json.loads(NOTEBOOK.read_text(encoding="utf-8")), WITH_TABLES[0].read_text("utf-8"))
+    write(NOTEBOOK, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    write(WITH_TABLES[0], readme)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,10 @@
 import jax
 import numpy as np
 
+from aejax import Run
+from aejax.training import build_steps
+from aejax.training.record import describe
+
 
 def leaves(run):
     """Every array of the state of a run."""
@@ -17,3 +21,14 @@ def same(run, other):
 def without_clock(lines):
     """The lines of metrics.jsonl without what differs when it is trained again."""
     return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+
+
+def untrained(config, dataset):
+    """A run whose parameters, biases too, are random numbers: what a model computes can be tested without training."""
+    random = np.random.default_rng(0)
+    change = dataset.standardized()[1] if config.data.standardize else None
+    state = jax.jit(build_steps(config, dataset.image_shape).init)()
+    params = jax.tree.map(lambda leaf: np.float32(leaf + 0.1 * random.normal(size=leaf.shape)), state.params)
+    line = {"step": 1, "epoch": 1, "seconds": 0.0, "images_per_second": 0.0}
+    line |= {part: {"total": 0.0} for part in ("train", "test", "code")}
+    return Run(describe(config, dataset, change), state._replace(params=params, step=np.asarray(1, np.int32)), [line], {})

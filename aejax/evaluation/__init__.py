@@ -2,6 +2,8 @@
 
 run.py           Run: encode, decode, reconstruct, sample
 fitting.py       how a run comes about: by training it (fit), or by reading it (load)
+export.py        the trained model for other programs: programs of JAX, arrays, ONNX
+onnx_graph.py    its operations as an ONNX graph
 evaluation.py    evaluate: one model → one dictionary of figures
 measures.py      of reconstructions and codes
 classes.py       what a representation knows of the classes
@@ -12,7 +14,7 @@ drawing.py       how every figure looks and is written
 tables.py        Markdown, of figures and their spread
 """
 
-from aejax.evaluation.evaluation import FIELDS, cross_entropy, evaluate
+from aejax.evaluation.evaluation import FIELDS, cross_entropy, errors, evaluate
 from aejax.evaluation.fitting import fit, load
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run

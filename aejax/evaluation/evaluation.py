@@ -163,6 +163,19 @@ def cross_entropy(run: Run, codes: np.ndarray, images: np.ndarray) -> float:
     return float(np.asarray(each, np.float64).mean())
 
 
+def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Of each image and what is decoded from its code: float64[N].
+
+    Means over pixels of the loss, cross-entropy in nats or squared error, on the scale on which the model is trained.
+
+    Args:
+        images: float32[N, H, W, C], the target as the model meets it (`Run.standardized_inputs`).
+    """
+    if run.config.loss.reconstruction == "bce":
+        return np.asarray(losses.binary_cross_entropy(run.logits(codes), images), np.float64)
+    return np.square(run.logits(codes).astype(np.float64) - images).mean(axis=(1, 2, 3))
+
+
 def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
     if dataset.train_labels is None or dataset.test_labels is None:
         return {}

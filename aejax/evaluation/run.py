@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +105,11 @@ class Run:
         return issubclass(self._class, Variational)
 
     @property
+    def edge(self) -> Callable:
+        """From the decoder's logits to images."""
+        return {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
+
+    @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
         require_own()
@@ -152,7 +157,7 @@ class Run:
         if len(first) != len(last) or count < 2:
             raise InputError(f"{len(first)} images, {len(last)} others and count {count}; give as many, and at least 2")
         along = np.linspace(first, last, count, axis=1, dtype=np.float32)
-        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self._shape)
+        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.example_shape)
 
     def traverse(self, images: np.ndarray, unit: int, values: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] → float32[N, len(values), H, W, C], one unit of their code set to each of the values."""
@@ -161,7 +166,7 @@ class Run:
             raise InputError(f"unit is {unit}, values {values.tolist()}; give 0 to {codes.shape[1] - 1}, and a list")
         varied = np.repeat(codes[:, None], len(values), axis=1)
         varied[..., unit] = values
-        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self._shape)
+        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self.example_shape)
 
     def corrupt(self, images: np.ndarray) -> np.ndarray:
         """Images [N, H, W, C] → float32, corrupted (and binarized) as the test images are in evaluation."""
@@ -197,6 +202,23 @@ class Run:
             if self.summary:
                 written.finish(self.summary)
 
+    def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx"]) -> None:
+        """Write the trained model to a new folder, for use without this library; config.json lies beside it.
+
+        Args:
+            kind: `jax` and `onnx` write the functions encode, decode and reconstruct, of float32 batches of any size
+                (`encode.jax`, for `jax.export.deserialize`, for cpu, cuda and tpu; `encode.onnx`), `safetensors` the
+                arrays, each by its path in the model. Images are float32[N, H, W, C], from 0 to 1 where the model was
+                trained on uint8; vectors are float32[N, D], which the functions standardize where `encode` does. Needs
+                the packages of `aejax[export]`.
+
+        Raises:
+            InputError: a package is missing, the folder is there already, or the model cannot be written so.
+        """
+        from aejax.evaluation.export import export
+
+        export(self, folder, kind)
+
     @functools.cached_property
     def _class(self) -> type[Autoencoder]:
         return model_class(self.config.model.kind)
@@ -218,16 +240,15 @@ class Run:
 
     @functools.cached_property
     def _decode(self) -> Callable:
-        edge = {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
-        return exact(lambda state, codes: edge(self._steps.model(state).decode(codes)))
+        return exact(lambda state, codes: self.edge(self._steps.model(state).decode(codes)))
 
     @functools.cached_property
     def _logits(self) -> Callable:
         return exact(lambda state, codes: self._steps.model(state).decode(codes))
 
     @property
-    def _shape(self) -> tuple[int, ...]:
-        """Of an example: [D], or [H, W, C]."""
+    def example_shape(self) -> tuple[int, ...]:
+        """(height, width, channels), or of vectors (D,)."""
         return self.image_shape[1:2] if self.vectors else self.image_shape
 
     @functools.cached_property
@@ -240,12 +261,11 @@ class Run:
         """Images [N, H, W, C] or vectors [N, D] as the model is to meet them, refused if it cannot."""
         what = "vectors" if self.vectors else "images"
         examples = as_examples(given, what, "last")  # else the shape below says what is wanted
-        if examples.ndim == 2 and examples.shape[1] == math.prod(self._shape):
-            examples = examples.reshape(-1, *self._shape)  # flat images are no others
-        if examples.shape[1:] != self._shape:
-            raise InputError(
-                f"{what} have shape {list(examples.shape)}; this model takes [N, {', '.join(map(str, self._shape))}]"
-            )
+        if examples.ndim == 2 and examples.shape[1] == math.prod(self.example_shape):
+            examples = examples.reshape(-1, *self.example_shape)  # flat images are no others
+        if examples.shape[1:] != self.example_shape:
+            taken = ", ".join(map(str, self.example_shape))
+            raise InputError(f"{what} have shape {list(examples.shape)}; this model takes [N, {taken}]")
         if self.range is not None:
             require_scale(examples, self.range, f"the {'values' if self.vectors else 'pixels'}")
         if self.standardization is not None:
@@ -255,7 +275,7 @@ class Run:
 
     def _on_scale(self, examples: np.ndarray) -> np.ndarray:
         """What a model gives, [N, H, W, C], in the shape and on the scale of the examples."""
-        examples = examples.reshape(-1, *self._shape)
+        examples = examples.reshape(-1, *self.example_shape)
         return examples if self.standardization is None else self.standardization.invert(examples)
 
     def _codes(self, codes: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ variational.py   Variational: a code that is drawn, and a prior
 kinds.py         from the name of a kind to a model
 output.py        Context, Output, Posterior: what a model is given beside the images, and what it returns
 dense.py  convolutional.py   encoders and decoders
+operations.py    an encoder or a decoder as a list of plain operations, for other runtimes
 losses.py        the named terms of the loss
 corruption.py    noise on the input, binarization
 randomness.py    where randomness comes from: seed, stream, epoch or step, example

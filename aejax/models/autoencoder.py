@@ -11,17 +11,17 @@ from flax import nnx
 from aejax.config import Config, Model
 from aejax.models import losses
 from aejax.models.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
-from aejax.models.dense import Decoder, Encoder, ImageShape, TiedDecoder
+from aejax.models.dense import Decoder, Encoder, ImageShape, TiedDecoder, identity
 from aejax.models.output import Context, Output
 
-_ACTIVATIONS: dict[str, Callable] = {
+ACTIVATIONS: dict[str, Callable] = {
     "relu": jax.nn.relu,
     "elu": jax.nn.elu,
     "gelu": jax.nn.gelu,
     "silu": jax.nn.silu,
     "tanh": jax.numpy.tanh,
     "sigmoid": jax.nn.sigmoid,
-    "identity": lambda x: x,
+    "identity": identity,
 }
 
 
@@ -92,8 +92,8 @@ def _halves(
     model: Model, image_shape: ImageShape, outputs_per_unit: int, rngs: nnx.Rngs
 ) -> tuple[nnx.Module, nnx.Module]:
     """The encoder, which gives several numbers per unit where asked to (no activation then), and the decoder."""
-    activation = _ACTIVATIONS[model.activation]
-    last = _ACTIVATIONS[model.code_activation or model.activation if outputs_per_unit == 1 else "identity"]
+    activation = ACTIVATIONS[model.activation]
+    last = ACTIVATIONS[model.code_activation or model.activation if outputs_per_unit == 1 else "identity"]
     outputs = outputs_per_unit * model.code_size
     mirrored = model.hidden[::-1] if model.decoder_hidden is None else model.decoder_hidden
     if model.channels or model.spatial_code:

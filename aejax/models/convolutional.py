@@ -109,9 +109,9 @@ class ConvolutionalEncoder(nnx.Module):
             layers += [Convolution(inputs, width, 2, rngs=rngs), activation]
             inputs = width
         if spatial:
-            layers += [Convolution(inputs, outputs, 2, rngs=rngs), last, _flatten]
+            layers += [Convolution(inputs, outputs, 2, rngs=rngs), last, flatten]
         else:
-            layers.append(_flatten)
+            layers.append(flatten)
             inputs *= math.prod(halved(image_shape[:2], len(channels)))
             for width in (*hidden, outputs):
                 layers += [_linear(inputs, width, rngs), activation]
@@ -145,7 +145,7 @@ class ConvolutionalDecoder(nnx.Module):
                 layers += [_linear(inputs, width, rngs), activation]
                 inputs = width
             inputs = channels[-1]
-        layers.append(_Reshape((*smallest, inputs)))
+        layers.append(Reshape((*smallest, inputs)))
         outputs = (*channels[::-1], image_shape[2])[not spatial :]
         for step, width in zip(reversed(range(steps)), outputs, strict=True):
             layers += [Doubling(inputs, width, halved(image_shape[:2], step), rngs=rngs), activation]
@@ -160,13 +160,16 @@ def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
 
 
-def _flatten(rows: jax.Array) -> jax.Array:
-    return rows.reshape(len(rows), -1)
+def flatten(rows: jax.Array) -> jax.Array:
+    """[B, ...] → [B, D]."""
+    return rows.reshape(rows.shape[0], -1)
 
 
-class _Reshape(nnx.Module):
+class Reshape(nnx.Module):
+    """[B, D] → [B, *shape]."""
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
 
     def __call__(self, rows: jax.Array) -> jax.Array:
-        return rows.reshape(len(rows), *self.shape)
+        return rows.reshape(rows.shape[0], *self.shape)

@@ -10,6 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 ImageShape = tuple[int, int, int]
+# Below, sizes of a batch are taken from `shape`: an export leaves them open, and then `len` has no number to give.
+
+
+def identity(rows: jax.Array) -> jax.Array:
+    """No activation."""
+    return rows
 
 
 def _dense(widths: Sequence[int], activations: Sequence[Callable], rngs: nnx.Rngs) -> nnx.Sequential:
@@ -37,7 +43,7 @@ class Encoder(nnx.Module):
         self.layers = _dense(widths, [activation] * len(hidden) + [last], rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        return self.layers(images.reshape(len(images), -1))
+        return self.layers(images.reshape(images.shape[0], -1))
 
 
 class Decoder(nnx.Module):
@@ -48,10 +54,10 @@ class Decoder(nnx.Module):
     ) -> None:
         widths = (code_size, *hidden, math.prod(image_shape))
         self.image_shape = image_shape
-        self.layers = _dense(widths, [activation] * len(hidden) + [lambda x: x], rngs)
+        self.layers = _dense(widths, [activation] * len(hidden) + [identity], rngs)
 
     def __call__(self, codes: jax.Array) -> jax.Array:
-        return self.layers(codes).reshape(len(codes), *self.image_shape)
+        return self.layers(codes).reshape(codes.shape[0], *self.image_shape)
 
 
 class TiedDecoder(nnx.Module):
@@ -60,15 +66,15 @@ class TiedDecoder(nnx.Module):
     def __init__(self, image_shape: ImageShape, encoder: Encoder, activation: Callable) -> None:
         layers = []
         for layer in encoder.layers.layers[-2::-2]:
-            layers += [_Transposed(layer), activation]
+            layers += [Transposed(layer), activation]
         self.image_shape = image_shape
         self.layers = nnx.Sequential(*layers[:-1])
 
     def __call__(self, codes: jax.Array) -> jax.Array:
-        return self.layers(codes).reshape(len(codes), *self.image_shape)
+        return self.layers(codes).reshape(codes.shape[0], *self.image_shape)
 
 
-class _Transposed(nnx.Module):
+class Transposed(nnx.Module):
     """A linear layer backwards; the layer's kernel is one parameter, however often it is used."""
 
     def __init__(self, layer: nnx.Linear) -> None:

@@ -56,7 +56,7 @@ class Variational(Autoencoder):
 
     def moments(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Images float32[B, H, W, C] → mean and log-variance of each unit, float32[B, code_size] both."""
-        pairs = self.encoder(images).reshape(len(images), -1, 2)  # neighbours, so that a spatial code stays in place
+        pairs = self.encoder(images).reshape(images.shape[0], -1, 2)  # neighbours: a spatial code stays in place
         return pairs[..., 0], pairs[..., 1]
 
     def draw(self, images: jax.Array, keys: Key, count: int) -> tuple[jax.Array, jax.Array]:

@@ -1,0 +1,167 @@
+"""What the page knows of a run, and the one file that it becomes."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import string
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import aejax
+from aejax.config.files import write
+from aejax.data import require_images
+from aejax.evaluation import errors, measures
+from aejax.models.operations import operations
+
+_SLIDERS = 10
+_SCRIPTS = ("model.js", "canvas.js", "pad.js", "page.js")
+_BYTES = 1_500_000
+"""of pixels: more images than fill this are left out"""
+Plane = Literal["pca", "tsne"]
+
+
+def write_page(run: aejax.Run, dataset: aejax.Dataset, path: Path, count: int = 500, plane: Plane = "pca") -> int:
+    """Write one HTML file that shows a run, needs no network, and runs its model in the browser.
+
+    Args:
+        dataset: the first `count` test images are shown, or as many as 1.5 MB hold.
+        plane: how codes of more than two units are laid out.
+
+    Returns:
+        how many images it shows.
+    """
+    require_images(dataset, "a page to look at")
+    content = _content(run, dataset, count, plane)
+    here = Path(__file__).parent
+    # "<" cannot end the element that the data is in: nothing in a workdir becomes a part of the page.
+    page = string.Template((here / "page.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(content["title"]),
+        css=(here / "page.css").read_text(encoding="utf-8"),
+        data=json.dumps(content, allow_nan=False).replace("<", "\\u003c"),
+        scripts="".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS).replace('"use strict";\n', ""),
+    )
+    write(path, page)
+    return len(content["errors"])
+
+
+def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -> dict[str, Any]:
+    rows = 3 if run.config.corruption.kind != "none" else 2
+    size = int(np.prod(run.image_shape))
+    shown = dataset.test[: max(2, min(count, _BYTES // (rows * size)))]
+    clean, seen = run.evaluation_inputs(shown)
+    codes = run.encode(seen)
+    images = {"original": clean} | ({"corrupted": seen} if rows == 3 else {}) | {"reconstructed": run.decode(codes)}
+    low, high = min(0.0, float(clean.min())), max(1.0, float(clean.max()))
+    bce = run.config.loss.reconstruction == "bce"
+    labels, names = _labels(dataset, len(shown))
+    return {
+        "title": f"{_kind(run)} autoencoder on {run.description['dataset']['name']}",
+        "facts": f"{run.parameters:,} parameters, step {int(run.state.step):,}, {len(shown):,} of "
+        f"{len(dataset.test):,} test images",
+        "shape": run.image_shape,
+        "scale": [low, high],
+        "images": {name: _bytes((part - low) / (high - low)) for name, part in images.items()},
+        "errors": [round(float(each), 6) for each in errors(run, codes, clean)],
+        "error_unit": "cross-entropy in nats per pixel" if bce else "squared error per pixel",
+        "labels": labels,
+        "classes": names,
+        "code": _code(codes),
+        "plane": _plane(codes, plane, run.config.training.seed),
+        "model": _model(run),
+        "drawable": min(run.image_shape[:2]) >= 4 and (low, high) == (0.0, 1.0),
+        "corruption": {"kind": run.config.corruption.kind, "noise": run.config.coefficients.noise},
+    }
+
+
+def _kind(run: aejax.Run) -> str:
+    model = run.config.model
+    words = ["denoising"] if run.config.corruption.kind != "none" else []
+    words += ["convolutional"] if model.channels or model.spatial_code else []
+    return " ".join([*words, *([] if words and model.kind == "plain" else [model.kind.rpartition("/")[2]])])
+
+
+def _labels(dataset: aejax.Dataset, count: int) -> tuple[list[int] | None, list[str]]:
+    """The place of each image's class among all of them, and their names."""
+    if dataset.test_labels is None:
+        return None, []
+    names, places = np.unique(np.asarray(dataset.test_labels[:count]), return_inverse=True)
+    return places.tolist(), [str(name) for name in names]
+
+
+def _code(codes: np.ndarray) -> dict[str, Any]:
+    found, deviations = measures.code_measures(codes), codes.std(axis=0)
+    varying = np.argsort(-deviations)
+    nonzero = codes[codes != 0]
+    low, high = (float(np.quantile(nonzero, q)) for q in (0.001, 0.999)) if len(nonzero) else (0.0, 1.0)
+    counts, _ = np.histogram(nonzero, bins=60, range=(low, high if high > low else low + 1))
+    return {
+        "size": codes.shape[1],
+        "facts": f"{codes.shape[1]} units, {found['dead_units']} of them dead; mean {found['code_mean']:.3f}, variance "
+        f"{found['code_variance']:.3f}, {found['code_fraction_zero']:.1%} of all values exactly zero",
+        "histogram": {
+            "percent": (100 * counts / codes.size).tolist(),
+            "edges": [low, high],
+            "note": "Values of the code that are not zero, in percent of all values"
+            + (f"; {found['code_fraction_zero']:.1%} are zero." if len(nonzero) < codes.size else "."),
+        },
+        "deviations": [float(f"{each:.4g}") for each in deviations[varying]],
+        "sliders": [
+            {"unit": int(unit), "least": float(codes[:, unit].min()), "most": float(codes[:, unit].max())}
+            for unit in varying[:_SLIDERS]
+        ],
+    }
+
+
+def _plane(codes: np.ndarray, plane: Plane, seed: int) -> dict[str, Any]:
+    """Where each code lies, and where there are straight axes, what they are, so that any point can be decoded."""
+    size, axes = codes.shape[1], None
+    if size <= 2:
+        at, title = np.pad(codes, ((0, 0), (0, 2 - size))), "its two units" if size == 2 else "its one unit"
+        origin, axes = np.zeros(size), np.eye(2)[:, :size]
+    elif plane == "tsne":
+        from sklearn.manifold import TSNE
+
+        fitted = TSNE(perplexity=min(30, (len(codes) - 1) / 3), init="random", random_state=seed)
+        at, title = fitted.fit_transform(codes), "t-SNE"
+    else:
+        from sklearn.decomposition import PCA
+
+        fitted = PCA(2, random_state=0).fit(codes)
+        at, origin, axes = fitted.transform(codes), fitted.mean_, fitted.components_
+        shares = np.nan_to_num(fitted.explained_variance_ratio_)
+        title = f"its two principal components, {shares.sum():.0%} of the variance"
+    rounded = np.round(at.astype(float), 4)
+    straight = None
+    if axes is not None:
+        parts = zip(("origin", "first", "second"), (origin, *axes), strict=True)
+        straight = {name: np.round(part.astype(float), 6).tolist() for name, part in parts}
+    return {"title": title, "x": rounded[:, 0].tolist(), "y": rounded[:, 1].tolist(), "axes": straight}
+
+
+def _model(run: aejax.Run) -> dict[str, Any] | None:
+    """Its operations for model.js; None for a model of its author's that computes otherwise than ours."""
+    try:
+        halves = operations(run.autoencoder, run.image_shape)
+    except aejax.InputError:
+        return None
+    encoder, decoder = ([_plain(operation) for operation in half] for half in halves)
+    if run.config.loss.reconstruction == "bce":
+        decoder.append({"kind": "activation", "name": "sigmoid"})
+    return {"encode": encoder, "decode": decoder}
+
+
+def _plain(operation: Any) -> dict[str, Any]:
+    fields = {
+        name: base64.b64encode(np.ascontiguousarray(value, "<f4")).decode() if isinstance(value, np.ndarray) else value
+        for name, value in operation._asdict().items()
+    }
+    return {"kind": type(operation).__name__.lower(), **fields}
+
+
+def _bytes(images: np.ndarray) -> str:
+    """Floats from 0 to 1 as bytes, in base64."""
+    return base64.b64encode(np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)).decode()
