@@ -31,4 +31,5 @@ def untrained(config, dataset):
     params = jax.tree.map(lambda leaf: np.float32(leaf + 0.1 * random.normal(size=leaf.shape)), state.params)
     line = {"step": 1, "epoch": 1, "seconds": 0.0, "images_per_second": 0.0}
     line |= {part: {"total": 0.0} for part in ("train", "test", "code")}
-    return Run(describe(config, dataset, change), state._replace(params=params, step=np.asarray(1, np.int32)), [line], {})
+    state = state._replace(params=params, step=np.asarray(1, np.int32))
+    return Run(describe(config, dataset, change), state, [line], {})
