@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import psutil
 
 from aejax.config import InputError
 from aejax.data.labels import as_classes
-from aejax.data.mapped import crc32
+from aejax.data.mapped import crc32, require_memory
 from aejax.data.pixels import Channels, as_examples, scale, size
 
 
@@ -107,7 +106,7 @@ class Dataset:
         """
         if not self.vectors:
             raise InputError(f"data.standardize is for vectors [N, D]; {self.name} holds images")
-        _require_memory(4 * (self.train.size + self.test.size), f"{self.name}: to standardize them", "leave it out")
+        require_memory(4 * (self.train.size + self.test.size), f"{self.name}: to standardize them", "leave it out")
         change = Standardization.of(self.train)
         return replace(self, train=change.apply(self.train), test=change.apply(self.test)), change
 
@@ -141,7 +140,7 @@ class Dataset:
             return Dataset(name, train, test, train_labels, test_labels)
         if len(train) < 2:
             raise InputError(f"{name}: one example cannot be split into training and test examples")
-        _require_memory(2 * train.nbytes, f"{name}: to set a fifth aside", "give a folder with train.npy and test.npy")
+        require_memory(2 * train.nbytes, f"{name}: to set a fifth aside", "give a folder with train.npy and test.npy")
         order = np.random.default_rng(0).permutation(len(train))
         held_out, kept = np.split(order, [max(1, len(train) // 5)])
         labels = [None if train_labels is None else train_labels[part] for part in (kept, held_out)]
@@ -177,8 +176,3 @@ class Standardization:
     def invert(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors [N, D] of a model on the scale of the data, float32."""
         return vectors * self.deviation + self.mean
-
-
-def _require_memory(needed: int, purpose: str, advice: str) -> None:
-    if needed > (free := psutil.virtual_memory().available):
-        raise InputError(f"{purpose}, {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free; {advice}")

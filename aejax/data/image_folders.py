@@ -12,6 +12,7 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.data.array_files import say_left_out, with_test
+from aejax.data.mapped import require_memory
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,6 +49,10 @@ def read(folder: Path) -> Mapping[str, np.ndarray]:
     files, unused = with_test(files)
     say_left_out(folder, [folders[part].name for part in unused])
     shapes: dict[tuple[int, int], Path] = {}
+    first = _pixels(next(iter(files.values()))[0], shapes)
+    # Each is held twice: by itself, and in the array of all.
+    needed = 2 * first.nbytes * sum(map(len, files.values()))
+    require_memory(needed, f"{folder}: to read its images", "make them smaller, or give train.npy and test.npy")
     arrays = {part: [_pixels(file, shapes) for file in paths] for part, paths in files.items()}
     grey = all(image.ndim == 2 for images in arrays.values() for image in images)
     parts = {part: np.stack([_channels(image, grey) for image in images]) for part, images in arrays.items()}

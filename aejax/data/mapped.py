@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import psutil
 
 from aejax.config import InputError
 
@@ -15,6 +16,19 @@ LARGE = 2**30
 """bytes of a file from which on its rows are read, not mapped"""
 
 _PIECE = 2**26
+
+
+def require_memory(needed: int, purpose: str, advice: str) -> None:
+    """Refuse what would take more memory of this machine than is free.
+
+    Args:
+        needed: bytes.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if needed > (free := psutil.virtual_memory().available):
+        raise InputError(f"{purpose}, {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free; {advice}")
 
 
 def pieces(array: np.ndarray) -> Iterator[np.ndarray]:

@@ -1,8 +1,10 @@
 import os
 import struct
+import types
 import zlib
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -203,4 +205,16 @@ def test_what_cannot_be_decoded_is_one_line(tmp_path, monkeypatch):
     grey(tmp_path / "bomb.png", size=(64, 64))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3000)  # twice as many are an error, a few more a warning
     with pytest.raises(InputError, match=r"bomb\.png cannot be read"):
+        load_dataset(tmp_path)
+
+
+def test_more_than_memory_holds_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    for index in range(3):
+        grey(tmp_path / f"{index}.png", size=(50, 40))
+    (tmp_path / "1.png").write_bytes(b"not reached")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=11_999))
+    with pytest.raises(InputError, match=r"to read its images, 0\.0 GB are needed"):
+        load_dataset(tmp_path)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=12_000))
+    with pytest.raises(InputError, match=r"1\.png cannot be read"):
         load_dataset(tmp_path)
