@@ -39,6 +39,8 @@ def main(given: list[str]) -> None:
     require_images(dataset, "a test of the claims")
     if dataset.train_labels is None or dataset.test_labels is None:
         raise aejax.InputError(f"{dataset.name} has no labels, which claims 4 to 6 and 8 need")
+    if any(len(set(labels.tolist())) < 2 for labels in (dataset.train_labels, dataset.test_labels)):
+        raise aejax.InputError(f"{dataset.name} has labels of one class, and claims 4 to 6 and 8 need several")
     command_line.require_workdir(workdir)
 
     import claims  # imports JAX: after all that can be refused

@@ -237,3 +237,17 @@ def test_all_nine_are_tried(digits, tmp_path, monkeypatch, longest):
     for number, claim in results["claims"].items():
         assert claim["found"] in text and f"(figures/claim_{number}.png)" in text and "nan" not in claim["found"]
         assert (tmp_path / "figures" / f"claim_{number}.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": RANDOM.random((50, 9)), "y_train": np.arange(50) % 2}, "holds vectors"),
+        ({"x_train": RANDOM.random((50, 3, 3)), "y_train": np.zeros(50)}, "labels of one class"),
+        ({"x_train": RANDOM.random((50, 3, 3))}, "has no labels"),
+    ],
+)
+def test_what_no_claim_can_be_tested_on_is_refused(script, tmp_path, arrays, message):
+    np.savez(tmp_path / "data.npz", **arrays)
+    refused = script("claims.py", "--dataset", str(tmp_path / "data.npz"), "--workdir", "claims")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and message in refused.stderr
