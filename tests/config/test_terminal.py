@@ -87,3 +87,13 @@ def test_only_names_of_configurations_are_run(script, tmp_path, name):
         run = script(name, "--models", models)
         assert run.returncode == 1 and message in run.stderr and run.stderr.count("\n") == 1, run.stderr
     assert not (tmp_path / "ran").exists() and not (ROOT / "ran").exists()
+
+
+def test_no_file_takes_the_number_of_a_closed_stream_and_every_letter_can_be_printed(tmp_path):
+    program = (
+        "from aejax.config.terminal import open_streams; open_streams(); "
+        "print(open('file', 'w').fileno() > 2, chr(0xD8FF))"
+    )
+    command = f'"{sys.executable}" -c "{program}" 2>&- <&-'
+    finished = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert finished.stdout == "True \\ud8ff\n", finished

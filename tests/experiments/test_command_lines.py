@@ -50,11 +50,11 @@ def allowed(folder, given):
     return [folder / "runs", folder / "run" / "evaluation.json", *(folder / place for place in places)]
 
 
-@pytest.mark.parametrize(("seed", "count"), [(0, 40), pytest.param(1, 600, marks=pytest.mark.long)], ids=["40", "600"])
-def test_whatever_is_typed_ends_with_one_line(typed, seed, count):
+def test_whatever_is_typed_ends_with_one_line(typed, longest):
     folder, run = typed
     wrong, codes = [], {}
-    for given in lines(seed, count):
+    count = 600 if longest else 40
+    for given in lines(count, count):
         before = contents(folder)
         code, shown, said = run(*given)
         codes[code] = codes.get(code, 0) + 1
