@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from aejax.config.checks import InputError
 from aejax.config.command_line import FAILED, STOPPED, WRONG_USAGE
@@ -58,6 +59,8 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
 def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[int]:
     """Start all processes and wait for their exit codes."""
     program = [sys.executable, *command] if command[0].endswith(".py") else list(command)
+    if len(program) > len(command) and not Path(command[0]).is_file():
+        raise InputError(f"{command[0]} cannot be started: there is no such file")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"

@@ -85,6 +85,7 @@ def test_a_signal_is_passed_on_and_nothing_is_started_again(launched, tmp_path):
         (["--cuont", "2", "--", "x.py"], 2, "--cuont"),
         (["--count", "0", "--", "x.py"], 1, "count is 0"),
         (["--", "no-such-command"], 1, "no-such-command cannot be started"),
+        (["--", "nowhere.py"], 1, "nowhere.py cannot be started"),
     ],
 )
 def test_wrong_usage_is_one_line(script, arguments, code, message):
