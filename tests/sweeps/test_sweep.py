@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from aejax import Config, Diverged, InputError, Interrupted, fit, load, sweep
 from aejax.config.grid import field_path, grid, parse_values
 from aejax.sweeps import comparison, members
-from aejax.sweeps.sweep import fitting
+from aejax.sweeps.programs import fitting
 from aejax.training import loop
 from readable import require_readable, words
 from runs import leaves, same, without_clock
@@ -147,7 +147,7 @@ def test_a_second_sweep_in_one_workdir_is_refused_from_the_first_file_to_the_las
     assert len(refused) == 6
 
 
-MODULE = sys.modules[fitting.__module__]  # aejax.sweeps.sweep is a function
+MODULE = sys.modules["aejax.sweeps.programs"]
 
 
 def beside(first, then):
