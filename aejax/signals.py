@@ -2,7 +2,7 @@
 
 A script calls `install` before it imports anything large. From then on a signal ends it at once, with one line:
 whatever it is doing, what lies on the disk is whole, since files take their places when they are complete. Only who has
-something to finish, as the loop of a run, sets a handler of its own for as long.
+something to finish, as the loop of a run, sets a handler of its own for as long; a second signal ends it then.
 
 Nothing is imported here that takes long. A notebook does not install it: there Ctrl-C is a KeyboardInterrupt.
 """
@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 STOPPED = 75
 """exit code of what is not finished, but saved: the same command goes on"""
@@ -84,11 +85,17 @@ def _noted(*_: object) -> None:
     """Nothing: that there is a handler makes Python write the signal's number to the thread's pipe."""
 
 
+_ONE = 1.0
+"""seconds within which several signals are one: who starts a script may pass on what the terminal sent it too"""
+
+
 def _watch(read: int) -> None:
+    first = None  # when a handler of somebody else was first called
     while True:
         for number in os.read(read, 16):
-            if signal.getsignal(number) is _noted:
+            if signal.getsignal(number) is _noted or (first is not None and time.monotonic() - first > _ONE):
                 _end(signal.Signals(number))
+            first = first or time.monotonic()
 
 
 def _end(number: signal.Signals) -> None:

@@ -265,7 +265,8 @@ def require_workdir(workdir: Path) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=workdir).close()
     except OSError as error:
-        raise InputError(f"the workdir {workdir} cannot be written: {error.strerror}") from error
+        why = "it is a file, not a folder" if workdir.is_file() else error.strerror
+        raise InputError(f"the workdir {workdir} cannot be written: {why}") from error
 
 
 def _one_line(boxed: str) -> str:

@@ -195,7 +195,9 @@ def _executed(path: str, digest: str) -> types.ModuleType:
     sys.modules[spec.name] = module  # dataclasses look their module up
     _EXECUTED.add(path)
     try:
-        spec.loader.exec_module(module)
+        # Not by the loader, which leaves files of its own beside the user's, and may run what it left there of another
+        # content.
+        exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
     except BaseException:
         del sys.modules[spec.name]
         raise

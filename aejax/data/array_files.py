@@ -57,8 +57,8 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
             )
     if not named["train"]:
         raise InputError(
-            f"{path} holds {', '.join(arrays) or 'nothing'}; it needs an array train (or x_train, train_images, "
-            "images), or a single array"
+            f"{path} holds {', '.join(arrays) or 'nothing'}; it needs an array train (or "
+            f"{', '.join(NAMES['train'][1:])}), or a single array"
         )
     parts = {part: arrays[names[0]] for part, names in named.items() if names}
     parts, unused = with_test(parts)

@@ -95,9 +95,17 @@ def as_dataset(given: Any, config: Config) -> Dataset:
                     "the dataset is a pair, which is taken as examples and their classes, but the second has "
                     f"{np.ndim(labels)} axes; give aejax.Dataset.from_arrays(train, test)"
                 )
+            _require_same_rows(examples, labels)
             parts |= {part: examples, f"{part}_labels": labels}
         return _from_parts("array", parts, data.channels)
     return Dataset.from_arrays(given, channels=data.channels)
+
+
+def _require_same_rows(examples: Any, labels: Any) -> None:
+    """Refuse tables of pandas whose rows are named otherwise: by their order they would get each other's classes."""
+    names = [getattr(table, "index", None) for table in (examples, labels)]
+    if all(hasattr(rows, "equals") for rows in names) and not names[0].equals(names[1]):
+        raise InputError("the examples and their classes have other indices; bring them into one order")
 
 
 def require_fit(config: Config, dataset: Dataset) -> None:
@@ -154,7 +162,9 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"there is no file or folder {path}")
     if path.suffix not in array_files.ENDINGS:
-        raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images")
+        table = path.suffix in (".csv", ".tsv", ".parquet", ".xlsx")
+        advice = ": read a table with pandas and hand it over, aejax.fit(config, dataset=table)" if table else ""
+        raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images{advice}")
     return array_files.read(path)
 
 

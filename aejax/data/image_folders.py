@@ -166,7 +166,10 @@ def _require_plain(image: Image.Image, file: Path) -> None:
         InputError: it has some of that.
     """
     if image.mode not in _MODES or _is_deep(image):
-        raise InputError(f"{file} has pixels of the kind {image.mode}, not of 8 bits; convert it to 8 bits per channel")
+        raise InputError(
+            f"{file} has pixels of the kind {image.mode} (as Pillow calls it), which are not grey or colour of 8 bits; "
+            "convert it to 8 bits per channel"
+        )
     pages = getattr(image, "n_frames", 1)
     if pages > 1 and image.format != "MPO":  # a photograph and its preview, of which the first is meant
         raise InputError(f"{file} has {pages} pages or frames; save each as a file of its own")

@@ -71,9 +71,12 @@ def _array(given: Any, where: str) -> np.ndarray:
         if array.dtype == object and array.ndim:
             array = np.asarray(array.tolist())  # of columns or rows of several types, where they have a common one
     except Exception as error:  # whatever another library raises
-        raise InputError(f"{where} ({kind}) are no array: {str(error).splitlines()[0]}; give {_WANTED}") from error
+        why = str(error).splitlines()[0].rstrip(".")
+        why = "they are of several sizes" if "inhomogeneous" in why else why
+        raise InputError(f"{where} ({kind}) are no array: {why}; give {_WANTED}") from error
     if array.dtype.kind in "OUSMmc" or array.dtype.names:
-        raise InputError(f"{where} ({kind}) are {array.dtype}; give {_WANTED}, of numbers")
+        what = "text, or have some in them" if array.dtype.kind in "US" else str(array.dtype)
+        raise InputError(f"{where} ({kind}) are {what}; give {_WANTED}, of numbers")
     return array
 
 

@@ -38,7 +38,7 @@ FIELDS = {
     "code_l0": "units that are not 0, mean over images",
     "dead_units": "units whose value is the same for every test image",
     "effective_rank": "exp of the entropy of the normalised singular values of the centred codes",
-    "probe_code": "test accuracy of a linear classifier on the code, learnt from 10,000 random training images",
+    "probe_code": "test accuracy of a linear classifier on the code, learnt from (at most 10,000) training images",
     "probe_pixels": "the same from the pixels",
     "probe_pca": "the same from as many principal components as the code has units (at most as there are pixels)",
     "knn_code": "test accuracy of the 5 nearest of those training images, by the code",
@@ -121,7 +121,7 @@ def trained_on(run: Run, source_dir: str | Path | None = None) -> Dataset:
         return run.dataset
     recorded = run.description["dataset"]
     name = recorded["name"]
-    advice = "hand them over: aejax.evaluate(run, images), or --dataset NAME_OR_PATH"
+    advice = "hand them over: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
     if is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name):
         raise InputError(f"the run was trained on images from {name!r}, which it may not read by itself; {advice}")
     dataset = load_dataset(name, source_dir)

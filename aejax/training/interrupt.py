@@ -19,8 +19,9 @@ class Interrupted(Stopped):
 def stop_requests() -> Iterator[threading.Event]:
     """An event that the first SIGINT or SIGTERM sets.
 
-    A second one ends a script at once; elsewhere, as in a notebook, it does what it does outside of the loop, where
-    Ctrl-C is a KeyboardInterrupt. Signals reach the main thread only; in another thread the event is never set.
+    A second one ends a script at once (see `signals`); elsewhere, as in a notebook, it does what it does outside of the
+    loop, where Ctrl-C is a KeyboardInterrupt. Signals reach the main thread only; in another thread the event is never
+    set.
     """
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -30,8 +31,8 @@ def stop_requests() -> Iterator[threading.Event]:
 
     def request(*_: object) -> None:
         requested.set()
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if script else handler)
+        for number, handler in () if script else before.items():
+            signal.signal(number, handler)
 
     before = {number: signal.getsignal(number) for number in signals.NUMBERS}
     for number in before:

@@ -109,8 +109,12 @@ def train(
         finished = newest == last_step or (not record.longer and models.finished(config, done) is not None)
         if finished and record.finished:
             if progress and is_first():
-                print(f"{workdir} holds this run, finished: nothing to do", flush=True)
+                print(f"{workdir} holds this run, finished: nothing to train", flush=True)
             return Trained(description, models.local(restored.state), record.lines, reading.summary(workdir), given)
+        if newest is not None and progress and is_first():
+            print(
+                f"{workdir} goes on after step {newest}, {epochs_done} of {config.training.epochs} epochs", flush=True
+            )
         record.start(epochs_done, restored.records)
         models.resume(record.lines)
         if restored.terms:

@@ -258,7 +258,12 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> tuple[bool,
             f"{workdir} holds a run of fewer epochs ({'; '.join(differences)}), and the {config.training.schedule} "
             "schedule depends on their number: it cannot be trained longer; give another workdir"
         )
-    if fixed or description["training"]["epochs"] < saved["training"]["epochs"]:
+    if not fixed and description["training"]["epochs"] < saved["training"]["epochs"]:
+        raise InputError(
+            f"{workdir} holds a run of more epochs ({'; '.join(differences)}), and their number can only be "
+            "raised; give another workdir"
+        )
+    if fixed:
         raise InputError(
             f"{workdir} holds a run with another configuration ({'; '.join(differences)}); "
             "give another workdir, or the same configuration, or remove this one"

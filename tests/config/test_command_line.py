@@ -107,4 +107,4 @@ def test_train_and_go_on(script, tmp_path):
         f"{name}.png" for name in ("reconstructions", "codes", "weights", "losses")
     }
     again = script(*given)
-    assert again.returncode == 0 and "nothing to do" in again.stdout
+    assert again.returncode == 0 and "nothing to train" in again.stdout

@@ -33,7 +33,7 @@ def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
         assert (tmp_path / "figures" / f"{name}.png").exists() and f"figures/{name}.png" in report
     capsys.readouterr()
     again = article.reproduce(configs, Dataset.from_arrays(images), tmp_path, seeds=2)
-    assert capsys.readouterr().out.count("nothing to do") == 10 and again["models"] == results["models"]
+    assert capsys.readouterr().out.count("nothing to train") == 10 and again["models"] == results["models"]
 
 
 @pytest.mark.long

@@ -36,4 +36,4 @@ def test_the_script(script, tmp_path):
 
 def test_the_script_refuses_what_is_not_there(script):
     missing = script("beyond.py", "--models", "none")
-    assert missing.returncode == 1 and missing.stderr.count("\n") == 1 and "no model 'none'" in missing.stderr
+    assert missing.returncode == 1 and missing.stderr.count("\n") == 1 and "none.py" in missing.stderr

@@ -152,3 +152,33 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     done = subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["KeyboardInterrupt", "Interrupted"], done.stderr
     assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+
+
+@pytest.mark.parametrize("pause", [0.2, pytest.param(1.5, marks=pytest.mark.long)])
+def test_two_at_once_are_one_and_a_later_one_ends_it(tmp_path, pause):
+    """Who starts a script may pass on the Ctrl-C that the terminal sent to both."""
+    (tmp_path / "script.py").write_text(
+        f"""
+from aejax import signals
+signals.install()
+import os, signal, time
+import aejax
+config = aejax.Config(model=aejax.Model((8,), 4), training=aejax.Training(epochs=4000))
+def twice(run):
+    if len(run.history) == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep({pause})
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5 * ({pause} > 1))  # it does not come to look at the first one
+try:
+    aejax.fit(config, "run", progress=False, on_epoch=twice, figures=())
+except aejax.Interrupted:
+    print("saved")
+"""
+    )
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    if pause < 1:
+        assert done.returncode == 0 and done.stdout == "saved\n", done.stderr
+        assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
+    else:
+        assert done.returncode == 130 and done.stderr.startswith("script.py: stopped by SIGINT: nothing was saved")

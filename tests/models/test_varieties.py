@@ -89,7 +89,10 @@ def test_what_the_readme_says_against_dead_units_helps(digits):
         ({"coefficients.penalty": 2.0}, r"there is no field 'coefficients\.penalty'|there is no field"),
         ({"weights.contraction": 2.0}, "weights is .*contraction.*; it must be empty while model.kind is plain"),
         ({"model.options.k": 2}, "model.options is .*; it must be empty while model.kind is plain"),
-        ({"model.kind": "a.py:A", "model.options.k": {}}, "model.options.k is {}; it must be a number, a string"),
+        (
+            {"model.kind": "a.py:A", "model.options.k": {}},
+            "model.options.k is {}; it must be a finite number",
+        ),
         ({"model.kind": "a.py:A", "weights.commitment": -1}, "weights.commitment is -1; it must be a finite number"),
         ({"coefficients.weight_decay": 0.1}, r"weight_decay is 0.1; it must be 0 .*choose adamw"),
         (
