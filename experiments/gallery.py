@@ -1,0 +1,56 @@
+"""The gallery's models: train and evaluate them: gallery.py NAME ... [--dataset NAME] [--seeds N]"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import aejax
+from aejax.config import command_line
+from gallery import MODELS
+
+_MODELS = Path(__file__).with_suffix("")
+
+
+@dataclass(frozen=True)
+class Arguments(command_line.StudyArguments):
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """names of files in experiments/gallery; all of their models where none is given"""
+    seeds: int = 1
+    """how many models of each, from the seeds 0, 1, ..."""
+    epochs: int | None = None
+    """of every training, in place of the configuration's"""
+    samples: int = 500
+    """codes drawn for each image to estimate the likelihood; 0 leaves it out"""
+
+
+def main(given: list[str]) -> None:
+    arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
+    command_line.require_some(arguments, "seeds")
+    for name in arguments.names:
+        if name not in MODELS:
+            raise aejax.InputError(f"there is no model {name!r} in the gallery; there are {', '.join(MODELS)}")
+    configs = {name: aejax.load_config(_MODELS / f"{name}.py") for name in arguments.names or MODELS}
+    dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
+    if arguments.epochs is not None:
+        configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}
+    for config in configs.values():
+        aejax.require_fit(config, dataset)
+    workdir = arguments.folder("gallery")
+    command_line.require_workdir(workdir)
+
+    from gallery import study  # imports JAX: after all that can be refused
+
+    command, results = shlex.join(["experiments/gallery.py", *given]), {}
+    for name, config in configs.items():
+        print(name, flush=True)
+        results[name] = study.measure(name, config, arguments.seeds, dataset, workdir, command, arguments.samples)
+    print(f"\n{study.table(results, tuple(results))}\n\n{workdir}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,19 @@
+"""The plain variational autoencoder, 784-200-200-50-200-200-784: what the gallery's other models are held against.
+
+Encoder and decoder give means and log-variances of a code and logits of pixels, and the ELBO is maximised with a normal
+posterior and a standard normal prior. Images are binarized anew at every step. All models of the gallery that have a
+likelihood take these layers, epochs and batches from here.
+
+Kingma and Welling 2014, arXiv 1312.6114; layers of Burda et al. 2016, arXiv 1509.00519.
+
+    uv run experiments/gallery.py vae --dataset mnist
+"""
+
+from pathlib import Path
+
+import aejax
+
+
+def get_config():
+    vae = aejax.load_config(Path(__file__).parents[2] / "configs" / "mnist" / "vae.py")
+    return vae.replace({"training.epochs": 40, "training.batch_size": 128, "coefficients.learning_rate": 2e-3})
