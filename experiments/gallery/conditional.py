@@ -1,14 +1,15 @@
 """A conditional variational autoencoder: images of a class that one chooses.
 
-The decoder is given the class beside the code, so that the code need not hold it. Here the class is a part of the code
-itself, a unit for each: known in training, and guessed by the encoder where it is not. So the likelihood of an image
-without a label is defined too, and its bound has a part for the guess: log q(class | image) - log p(class).
+The decoder is given the class beside the code, so that the code need not hold it. Here the class is a part of the code,
+a unit for each: known in training, and guessed by the encoder where it is not. So the likelihood of an image without a
+label is defined too, and its bound has a part for the guess: log q(class | image) - log p(class).
 
 Sohn et al. 2015 (NIPS); Kingma et al. 2014, arXiv 1406.5298, model M2 where every image has a label.
 
     uv run experiments/gallery.py conditional --dataset mnist
 """
 
+import functools
 import math
 from pathlib import Path
 
@@ -34,13 +35,10 @@ class Conditional(aejax.Variational):
     def __call__(self, images, context=aejax.Context()):
         if context.labels is None:
             raise aejax.InputError("Conditional is trained with classes, and these images have none; name a dataset")
-        label = jax.nn.one_hot(context.labels, self.classes)
-        samples, log_ratio = self.of_class(images, label[:, None].repeat(self.samples, axis=1), context.keys)
-        posterior, metrics = (
-            aejax.Posterior(samples, log_ratio),
-            {"surprise": -(self.guess(images) * label).sum(axis=1)},
-        )
-        return aejax.Output(self._decode_each(samples, images.dtype), samples.mean(axis=1), posterior, metrics)
+        label = jax.nn.one_hot(context.labels, self.classes)[:, None].repeat(self.samples, axis=1)
+        codes, log_ratio, log_guess = self.of_class(images, label, context.keys)
+        posterior, metrics = aejax.Posterior(codes, log_ratio), {"surprise": -log_guess.mean(axis=1)}
+        return aejax.Output(self._decode_each(codes, images.dtype), codes.mean(axis=1), posterior, metrics)
 
     def loss(self, clean, output, coefficients, context):
         return super().loss(clean, output, coefficients, context) | {"classification": output.metrics["surprise"]}
@@ -49,20 +47,19 @@ class Conditional(aejax.Variational):
         return jax.nn.log_softmax(self.moments(images)[0][:, self.size :].astype(jnp.float32))
 
     def of_class(self, images, label, keys):
-        """Codes of images whose classes float32[B, K, classes] are known, with log q(z | x, class) - log p(z)."""
+        """Of classes float32[B, K, classes]: codes, log q(z | x, class) - log p(z), log q(class | x)."""
         moments = zip(self.moments(images), jnp.split(self.shift(label), 2, axis=-1), strict=True)
         mean, log_variance = ((moment[:, None, : self.size] + shift).astype(jnp.float32) for moment, shift in moments)
         noise = 0 if keys is None else randomness.normal(keys, mean[0].size).reshape(mean.shape)
         codes = mean + jnp.exp(log_variance / 2) * noise
         log_ratio = losses.normal_log_density(codes, mean, log_variance) - super().log_prior(codes)
-        return jnp.concatenate([codes, label], axis=-1), log_ratio
+        return jnp.concatenate([codes, label], axis=-1), log_ratio, (self.guess(images)[:, None] * label).sum(axis=2)
 
     def draw(self, images, keys, count):
-        guess = self.guess(images)
-        one = lambda key, of: jax.random.categorical(jax.random.fold_in(key, 1), of, shape=(count,))  # noqa: E731
-        label = jax.nn.one_hot(jax.vmap(one)(keys, guess), self.classes)
-        codes, log_ratio = self.of_class(images, label, keys)
-        return codes, log_ratio + (guess[:, None] * label).sum(axis=2) + math.log(self.classes)
+        one = functools.partial(jax.random.categorical, shape=(count,))
+        drawn = jax.vmap(one)(jax.vmap(jax.random.fold_in, (0, None))(keys, 1), self.guess(images))
+        codes, log_ratio, log_guess = self.of_class(images, jax.nn.one_hot(drawn, self.classes), keys)
+        return codes, log_ratio + log_guess + math.log(self.classes)
 
     def encode(self, images):
         label = jax.nn.one_hot(self.guess(images).argmax(axis=1), self.classes)

@@ -71,6 +71,7 @@ def test_nothing_in_the_library_knows_one():
 
 
 QUICK = "vamp_prior", "vq_vae"
+SLOW = [name for name in MODELS if name not in QUICK]
 
 
 @pytest.mark.bits
