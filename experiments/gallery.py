@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+    from aejax import signals
+
+    signals.install()
+
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +16,14 @@ import tyro
 
 import aejax
 from aejax.config import command_line
+from aejax.config.checks import require
 from gallery import MODELS
-
-_MODELS = Path(__file__).with_suffix("")
 
 
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """names of files in experiments/gallery; all of their models where none is given"""
+    """names of models in experiments/gallery; all of them where none is given"""
     seeds: int = 1
     """how many models of each, from the seeds 0, 1, ..."""
     epochs: int | None = None
@@ -31,10 +35,10 @@ class Arguments(command_line.StudyArguments):
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
     command_line.require_some(arguments, "seeds")
-    for name in arguments.names:
-        if name not in MODELS:
-            raise aejax.InputError(f"there is no model {name!r} in the gallery; there are {', '.join(MODELS)}")
-    configs = {name: aejax.load_config(_MODELS / f"{name}.py") for name in arguments.names or MODELS}
+    require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
+    if unknown := [name for name in arguments.names if name not in MODELS]:
+        raise aejax.InputError(f"there is no model {unknown[0]!r} in the gallery; there are {', '.join(MODELS)}")
+    configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     if arguments.epochs is not None:
         configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}

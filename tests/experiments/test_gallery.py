@@ -261,7 +261,7 @@ def test_the_table_has_what_was_measured_and_what_was_not():
 
 @pytest.mark.long
 def test_the_script(script, tmp_path):
-    arguments = "--epochs", 1, "--samples", 5, "--seeds", 2, "--workdir", "gallery"
+    arguments = "--epochs", 2, "--samples", 5, "--seeds", 2, "--workdir", "gallery"
     done = script("gallery.py", "conditional", *arguments)
     assert done.returncode == 0, done.stderr
     assert "| conditional | " in done.stdout and (tmp_path / "gallery" / "conditional.json").is_file()
@@ -269,5 +269,6 @@ def test_the_script(script, tmp_path):
 
 
 def test_the_script_refuses_what_is_not_there(script):
-    missing = script("gallery.py", "none")
-    assert missing.returncode == 1 and missing.stderr.count("\n") == 1 and "there are vae, vamp_prior" in missing.stderr
+    for arguments, message in ((["none"], "there are vae, vamp_prior"), (["vae", "--samples", -1], "samples is -1")):
+        refused = script("gallery.py", *arguments)
+        assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and message in refused.stderr
