@@ -36,8 +36,7 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
     command_line.require_some(arguments, "seeds")
     require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
-    if unknown := [name for name in arguments.names if name not in MODELS]:
-        raise aejax.InputError(f"there is no model {unknown[0]!r} in the gallery; there are {', '.join(MODELS)}")
+    require(set(arguments.names) <= set(MODELS), "names", arguments.names, f"some of {', '.join(MODELS)}")
     configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     if arguments.epochs is not None:

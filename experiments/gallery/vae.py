@@ -16,4 +16,5 @@ import aejax
 
 def get_config():
     vae = aejax.load_config(Path(__file__).parents[2] / "configs" / "mnist" / "vae.py")
-    return vae.replace({"training.epochs": 40, "training.batch_size": 128, "coefficients.learning_rate": 2e-3})
+    changes = {"training.epochs": 30, "training.batch_size": 128, "training.beta_warmup_epochs": 5}
+    return vae.replace(changes | {"coefficients.learning_rate": 2e-3})
