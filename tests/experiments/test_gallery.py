@@ -62,6 +62,7 @@ def test_each_is_one_short_file_that_says_what_it_is():
         opening = ast.get_docstring(ast.parse(text))
         assert f"uv run experiments/gallery.py {name} --dataset mnist" in opening
         assert re.search(r"\b(19|20)\d\d\b", opening), name
+        assert re.search(r"^(Takes about .*;|Not trained on MNIST yet\.)", opening, re.MULTILINE), name
         aejax.load_config(FOLDER / f"{name}.py")
 
 
