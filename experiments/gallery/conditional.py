@@ -7,6 +7,8 @@ label is defined too, and its bound has a part for the guess: log q(class | imag
 Sohn et al. 2015 (NIPS); Kingma et al. 2014, arXiv 1406.5298, model M2 where every image has a label.
 
     uv run experiments/gallery.py conditional --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 import functools

@@ -7,6 +7,8 @@ layer from the code the logarithm of the width. So the ELBO is what it would tak
 Kingma et al. 2016, arXiv 1606.04934; Salimans et al. 2017, arXiv 1701.05517.
 
     uv run experiments/gallery.py discretised_logistic --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 import math

@@ -7,6 +7,8 @@ The log-density changes by the sum of the log gates, so that draws and densities
 Kingma et al. 2016, arXiv 1606.04934; masks of Germain et al. 2015 (MADE), arXiv 1502.03509.
 
     uv run experiments/gallery.py flow_posterior --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 from pathlib import Path

@@ -7,6 +7,8 @@ nothing to learn, to move or to die, and no term of the loss but the reconstruct
 Mentzer et al. 2023, arXiv 2309.15505.
 
     uv run experiments/gallery.py fsq --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 from pathlib import Path

@@ -7,6 +7,8 @@ rather than to lie within it.
 Burda et al. 2016, arXiv 1509.00519.
 
     uv run experiments/gallery.py iwae --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 from pathlib import Path

@@ -8,6 +8,8 @@ keeps the upper layer in use.
 Sønderby et al. 2016, arXiv 1602.02282.
 
     uv run experiments/gallery.py ladder --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 from pathlib import Path

@@ -7,6 +7,8 @@ between the ELBO (groups of one) and the IWAE (one group).
 Rainforth et al. 2018, arXiv 1802.04537.
 
     uv run experiments/gallery.py miwae --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 from pathlib import Path

@@ -7,6 +7,8 @@ from the same codes.
 Rainforth et al. 2018, arXiv 1802.04537.
 
     uv run experiments/gallery.py piwae --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 from pathlib import Path

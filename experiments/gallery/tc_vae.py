@@ -9,6 +9,8 @@ rest).
 Chen et al. 2018, arXiv 1802.04942, appendix C.2.
 
     uv run experiments/gallery.py tc_vae --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 import math

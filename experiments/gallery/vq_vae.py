@@ -7,6 +7,8 @@ distance to them (commitment). An entry that nearly nothing is assigned to is pu
 van den Oord et al. 2017, arXiv 1711.00937, appendix A.1; dead entries as in Dhariwal et al. 2020, arXiv 2005.00341.
 
     uv run experiments/gallery.py vq_vae --dataset mnist
+
+Not trained on MNIST yet.
 """
 
 from pathlib import Path
