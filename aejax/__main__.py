@@ -14,6 +14,7 @@ COMMANDS = {
     "benchmark": "images per second, or what compilers make of the programs",
     "article": "the article's five models",
     "beyond": "the convolutional and variational models",
+    "gallery": "models built on the extension point",
     "claims": "the article's nine claims, tested",
     "estimators": "scikit-learn's estimators and ours, side by side",
     "launch": "a command in several processes of this machine",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import aejax
+import gallery
 import peers
 from aejax.config import command_line, environment, files
 
@@ -28,7 +29,7 @@ _COMPILED = _ROOT / "experiments" / "results" / "compiled" / "compiled.json"
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     models: tuple[str, ...] = ("deep", "shallow", "denoising", "sparse")
-    """names of configurations in configs/mnist, with commas or spaces between them"""
+    """names of configurations in configs/mnist, or of models in experiments/gallery, with commas or spaces between"""
     batches: tuple[int, ...] = (32, 256)
     """batch sizes"""
     dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
@@ -67,7 +68,7 @@ def main(given: list[str]) -> None:
     python = arguments.peers_python
     if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
         raise aejax.InputError(f"there is no interpreter {python} that can be run")
-    configs = command_line.configurations(_ROOT / "configs" / "mnist", arguments.models)
+    configs = _configs(arguments.models)
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     for config in configs.values():
         for batch in arguments.batches:
@@ -113,6 +114,13 @@ def main(given: list[str]) -> None:
         print(f"cold start: {min(content['cold_start_seconds']):.2f} s after the imports, at best")
     report.write(content, arguments.workdir, arguments.figures)
     print(f"\n{report.text(content)}\n\n{path}")
+
+
+def _configs(models: tuple[str, ...]) -> dict[str, aejax.Config]:
+    mnist, others = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
+    own = tuple(model for model in models if model in gallery.MODELS and not (mnist / f"{model}.py").is_file())
+    rest = tuple(model for model in models if model not in own)
+    return command_line.configurations(mnist, rest) | command_line.configurations(others, own)
 
 
 def _compile(

@@ -16,13 +16,14 @@ from aejax.config import command_line
 from aejax.config.files import write
 from aejax.performance import compiled, report
 from article import article, beyond
+from gallery import MODELS, study
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
 _COMPILED = "compiled", "sweeps", "drivers", "batches"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
 """targets and models of the table in the first README"""
-WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md")
+WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md", _ROOT / "experiments" / "gallery" / "README.md")
 
 
 NOTEBOOK = _ROOT / "experiments" / "colab.ipynb"
@@ -39,6 +40,7 @@ def tables() -> dict[str, str]:
     return {
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
+        "gallery": study.table(_gallery()),
         "benchmark": report.table(peers),
         "compiled": compiled.overview(first),
         **{f"compiled {name}": compiled.overview(rows) for name, rows in compiled_rows.items()},
@@ -75,15 +77,19 @@ def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], 
     return notebook | {"cells": [first, *others]}, with_badge(readme, "# aejax", repository)
 
 
+def _gallery() -> dict[str, dict[str, Any]]:
+    """Results by model, of those that were measured."""
+    names = [name for name in MODELS if (_RESULTS / "gallery_mnist" / f"{name}.json").is_file()]
+    return {name: _read("gallery_mnist", f"{name}.json") for name in names}
+
+
 def _read(folder: str, name: str = "results.json") -> dict[str, Any]:
     return json.loads((_RESULTS / folder / name).read_text(encoding="utf-8"))
 
 
 def main(given: list[str]) -> None:
     if given:
-        command_line.usage_error(
-            "it takes no arguments; it writes README.md, experiments/results/README.md and experiments/colab.ipynb"
-        )
+        command_line.usage_error("it takes no arguments; it writes the READMEs that hold tables, and the notebook")
     for path in WITH_TABLES:
         write(path, with_tables(path.read_text(encoding="utf-8")))
     notebook, readme = with_badges(json.loads(NOTEBOOK.read_text(encoding="utf-8")), WITH_TABLES[0].read_text("utf-8"))

@@ -79,6 +79,24 @@ def normal_log_density(codes: jax.Array, mean: jax.Array, log_variance: jax.Arra
     return -((deviation + log_variance + math.log(2 * math.pi)) / 2).sum(axis=-1)
 
 
+def mixture_log_density(
+    codes: jax.Array, means: jax.Array, log_variances: jax.Array, log_shares: jax.Array | float
+) -> jax.Array:
+    """Log-density of codes under a mixture of C normal distributions with independent units: nats.
+
+    Args:
+        codes: float32[..., D].
+        means, log_variances: float32[C, D].
+        log_shares: float32[C], or one number where all parts have the same share.
+    """
+    precisions = jnp.exp(-log_variances)
+    # By products of matrices, or there would be C * D numbers for each code; in full, or rounded squares cost nats.
+    product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    constant = (jnp.square(means) * precisions + log_variances + math.log(2 * math.pi)).sum(axis=1)
+    squares = product(jnp.square(codes), precisions.T) - 2 * product(codes, (means * precisions).T) + constant
+    return jax.nn.logsumexp(log_shares - squares / 2, axis=-1)
+
+
 def log_density_ratio(samples: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     """Log q(z | image) - log p(z) of each sample [B, K, D], p being N(0, 1), a sum over units: nats float32[B, K]."""
     deviation = jnp.square(samples - mean[:, None]) * jnp.exp(-log_variance)[:, None]

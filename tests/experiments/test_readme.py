@@ -18,6 +18,7 @@ READMES = {
         "aejax/README.md",
         "aejax/data/README.md",
         "experiments/README.md",
+        "experiments/gallery/README.md",
         "experiments/results/README.md",
     )
 }

@@ -71,7 +71,7 @@ def test_before_there_is_something_saved_one_line_and_the_same_code_each_time(tm
 
 
 @pytest.mark.parametrize(
-    "script", ["sweep", "evaluate", "article", "beyond", "claims", "benchmark", "launch", "readme"]
+    "script", ["sweep", "evaluate", "article", "beyond", "claims", "benchmark", "gallery", "launch", "readme"]
 )
 def test_so_it_is_for_every_script(tmp_path, script):
     code, error = ended(begin(tmp_path, f"{script}.py", **at(tmp_path / "site", "aejax.config", signal.SIGINT)))

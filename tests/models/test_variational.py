@@ -54,6 +54,14 @@ def test_the_terms_of_both_bounds_add_up_to_them():
     assert np.allclose(one["importance"], 0, atol=1e-4)
 
 
+def test_the_density_of_a_mixture_is_the_sum_of_its_parts():
+    means, log_variances = RANDOM.normal(size=(5, 3)), RANDOM.normal(size=(5, 3))
+    shares, codes = RANDOM.dirichlet(np.ones(5)), 2 * RANDOM.normal(size=(4, 2, 3))
+    parts = stats.norm.pdf(codes[..., None, :], means, np.exp(log_variances / 2)).prod(axis=-1)
+    arrays = (jnp.asarray(array, jnp.float32) for array in (codes, means, log_variances, np.log(shares)))
+    assert np.allclose(losses.mixture_log_density(*arrays), np.log(parts @ shares), rtol=1e-4, atol=1e-4)
+
+
 def test_free_bits_are_a_floor_for_each_unit():
     posterior = posterior_of(1)
     kl = losses.normal_kl(posterior.mean, posterior.log_variance)

@@ -94,12 +94,22 @@ def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_devic
 
 
 OWN = Path(__file__).parents[1] / "own"
+GALLERY = Path(__file__).parents[2] / "experiments" / "gallery"
 OWN_MODELS = {
     # Small steps: larger ones bring two entries of the codebook so close that rounding decides which is nearer.
     "vq_vae": {
-        "model.kind": f"{OWN}/vq_vae.py:VQVAE",
+        "model.kind": f"{GALLERY}/vq_vae.py:VQVAE",
+        "model.options.entries": 32,
+        "model.options.width": 2,
+        "model.options.dead": 0.9,  # so that entries die within 20 steps
         "weights.commitment": 0.25,
         "coefficients.learning_rate": 0.05,
+    },
+    "tc_vae": {
+        "model.kind": f"{GALLERY}/tc_vae.py:TCVAE",
+        "weights.total_correlation": 4.0,
+        "loss.pixels": "sum",
+        "coefficients.learning_rate": 1e-4,
     },
     "batch_norm": {"model.kind": f"{OWN}/batch_norm.py:Normalised", "model.options.dropout": 0},
     "dropout": {"model.kind": f"{OWN}/batch_norm.py:Normalised"},

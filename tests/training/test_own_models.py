@@ -1,4 +1,4 @@
-"""Models that their authors bring in a file of at most 45 lines (tests/own), none of which `aejax` knows."""
+"""Models that their authors bring in a file, none of which `aejax` knows: tests/own, and one of the gallery."""
 
 import functools
 import json
@@ -15,14 +15,21 @@ from aejax import Dataset, InputError, Interrupted, fit, load, sweep
 from aejax.training import Batch, build_steps, reading
 from runs import leaves, same
 
-OWN = Path(__file__).parents[1] / "own"
+ROOT = Path(__file__).parents[2]
+OWN = ROOT / "tests" / "own"
+VQ_VAE = ROOT / "experiments" / "gallery" / "vq_vae.py"
 NAMES = {
-    "vq_vae": {"model.kind": f"{OWN}/vq_vae.py:VQVAE", "model.options.entries": 16, "weights.commitment": 0.25},
+    "vq_vae": {
+        "model.kind": f"{VQ_VAE}:VQVAE",
+        "model.options.entries": 16,
+        "model.options.width": 2,
+        "weights.commitment": 0.25,
+    },
     "batch_norm": {"model.kind": f"{OWN}/batch_norm.py:Normalised"},
     "ssim": {"model.kind": f"{OWN}/ssim.py:Similar"},
     "lion": {"training.optimizer": f"{OWN}/lion.py:lion", "coefficients.weight_decay": 0.1},
 }
-FILES = [OWN / f"{name}.py" for name in NAMES]
+FILES = [VQ_VAE, *OWN.glob("*.py")]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +69,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, trained,
 
 def test_state_is_trained_and_evaluation_does_not_change_it(own):
     (configs, dataset) = own
-    for name, moves in (("vq_vae", {"book", "counts", "sums"}), ("batch_norm", {"mean", "var", "count"})):
+    for name, moves in (("vq_vae", {"book", "shares", "sums"}), ("batch_norm", {"mean", "var", "count"})):
         steps = build_steps(configs[name], dataset.image_shape)
         state = steps.init()
         batch = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
@@ -174,7 +181,10 @@ def test_a_wrong_number_or_file_is_refused_before_anything_is_written(own, tmp_p
             "weights.comitment is given, but .*VQVAE has the terms reconstruction, commitment",
         ),
         ({"weights.l1": 1.0}, "weights.l1 is given, but coefficients.l1 is its weight"),
-        ({"model.options.entry": 4}, "model.options.entry is given, and VQVAE does not read it .*; it reads decay"),
+        (
+            {"model.options.entry": 4},
+            "model.options.entry is given, and VQVAE does not read it .*; it reads dead",
+        ),
         ({"coefficients.beta": 2.0}, "beta is 2.0, and the loss of .*VQVAE does not read it"),
         ({"model.samples": 2}, "samples is 2; it must be 1 while model.kind is .*VQVAE"),
         ({"model.kind": f"{file}:Scalar"}, r"the term reconstruction of .* has shape \[\]; it must be \[16\]"),

@@ -1,0 +1,59 @@
+"""The gallery's models: train and evaluate them: gallery.py NAME ... [--dataset NAME] [--seeds N]"""
+
+from __future__ import annotations
+
+if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+    from aejax import signals
+
+    signals.install()
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+import aejax
+from aejax.config import command_line
+from aejax.config.checks import require
+from gallery import MODELS
+
+
+@dataclass(frozen=True)
+class Arguments(command_line.StudyArguments):
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """names of models in experiments/gallery; all of them where none is given"""
+    seeds: int = 1
+    """how many models of each, from the seeds 0, 1, ..."""
+    epochs: int | None = None
+    """of every training, in place of the configuration's"""
+    samples: int = 500
+    """codes drawn for each image to estimate the likelihood; 0 leaves it out"""
+
+
+def main(given: list[str]) -> None:
+    arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
+    command_line.require_some(arguments, "seeds")
+    require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
+    require(set(arguments.names) <= set(MODELS), "names", arguments.names, f"some of {', '.join(MODELS)}")
+    configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
+    dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
+    if arguments.epochs is not None:
+        configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}
+    for config in configs.values():
+        aejax.require_fit(config, dataset)
+    workdir = arguments.folder("gallery")
+    command_line.require_workdir(workdir)
+
+    from gallery import study  # imports JAX: after all that can be refused
+
+    command, results = shlex.join(["experiments/gallery.py", *given]), {}
+    for name, config in configs.items():
+        print(name, flush=True)
+        results[name] = study.measure(name, config, arguments.seeds, dataset, workdir, command, arguments.samples)
+    print(f"\n{study.table(results, tuple(results))}\n\n{workdir}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

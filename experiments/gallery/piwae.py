@@ -1,0 +1,57 @@
+"""PIWAE: one importance-weighted bound for the decoder, the mean of several for the encoder.
+
+The decoder gains from a bound of many codes, which is close to the likelihood. The encoder's gradient loses itself in
+noise there, and does better on the mean of bounds of fewer codes each (MIWAE). PIWAE gives to each what is good for it,
+from the same codes.
+
+Rainforth et al. 2018, arXiv 1802.04537.
+
+    uv run experiments/gallery.py piwae --dataset mnist
+
+Not trained on MNIST yet.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import aejax
+from aejax.models import losses
+
+
+class PIWAE(aejax.Variational):
+    """Of `model.samples` codes the decoder's bound has all, the encoder's are `groups` of as many each."""
+
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        self.groups = config.model.options.get("groups", 2)
+        if config.loss.bound != "importance" or self.groups < 1 or config.model.samples % self.groups:
+            given = f"model.samples is {config.model.samples} and loss.bound {config.loss.bound}"
+            raise aejax.InputError(f"{given}; PIWAE needs a multiple of {self.groups}, its groups, and importance")
+
+    def loss(self, clean, output, coefficients, context):
+        posterior, fixed = output.posterior, jax.lax.stop_gradient(output.posterior)
+        terms = self.bound(clean, self.decoder, fixed.samples, fixed.log_ratio, 1, coefficients)
+        graphdef, weights = nnx.split(self.decoder)
+        decoder = nnx.merge(graphdef, jax.lax.stop_gradient(weights))
+        whole = self.bound(clean, decoder, posterior.samples, posterior.log_ratio, self.groups, coefficients)
+        encoders = sum(whole.values())
+        # The value is that of the decoder's bound; what is added is 0, with the encoder's gradient.
+        return terms | {"encoder": encoders - jax.lax.stop_gradient(encoders)}
+
+    def bound(self, clean, decoder, samples, log_ratio, groups, coefficients):
+        """The terms of the mean of the bounds of so many groups, float32[B] each."""
+        rows, shape = samples.reshape(-1, samples.shape[2]), (len(clean) * groups, -1)
+        logits = decoder(rows.astype(self.config.model.dtype)).astype(jnp.float32)
+        logits = logits.reshape(*samples.shape[:2], *clean.shape[1:])
+        nats = clean[0].size * losses.RECONSTRUCTIONS[self.config.loss.reconstruction](logits, clean[:, None])
+        posterior = aejax.Posterior(samples.reshape(*shape, samples.shape[2]), log_ratio.reshape(shape))
+        terms = losses.variational_terms("importance", nats.reshape(shape), posterior, coefficients)
+        return {name: term.reshape(len(clean), groups).mean(axis=1) for name, term in terms.items()}
+
+
+def get_config():
+    iwae = aejax.load_config(Path(__file__).with_name("iwae.py"))
+    return iwae.replace({"model.kind": "piwae.py:PIWAE", "model.options.groups": 2})

@@ -1,0 +1,63 @@
+"""β-TC-VAE: the KL divergence of a variational autoencoder in its three parts, with a weight on one of them.
+
+Averaged over images the divergence from the prior is the information that the code has of the image, plus the total
+correlation of its units, plus how far each unit's own distribution is from the prior. A penalty on the total
+correlation alone makes units independent without taking away information. The density of the codes of all images, which
+the parts need, is estimated from the batch, stratified (the image itself counts once among all, the others for the
+rest).
+
+Chen et al. 2018, arXiv 1802.04942, appendix C.2.
+
+    uv run experiments/gallery.py tc_vae --dataset mnist
+
+Not trained on MNIST yet.
+"""
+
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import aejax
+from aejax.models import losses
+
+
+class TCVAE(aejax.Variational):
+    """The terms of the loss are `information`, `total_correlation` and `unit_kl`, in nats and times `weights`."""
+
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        if config.loss.bound != "elbo":
+            raise aejax.InputError(f"loss.bound is {config.loss.bound}; it must be elbo, whose divergence has parts")
+
+    def loss(self, clean, output, coefficients, context):
+        codes, mean, log_variance = output.posterior.samples, output.posterior.mean, output.posterior.log_variance
+        each = losses.RECONSTRUCTIONS[self.config.loss.reconstruction](output.logits, clean[:, None])
+        whole, by_unit = densities(codes, mean, log_variance, context)
+        own = losses.normal_log_density(codes, mean[:, None], log_variance[:, None])
+        parts = {"information": own - whole, "total_correlation": whole - by_unit}
+        parts["unit_kl"] = by_unit - self.log_prior(codes)
+        weighted = {name: coefficients["beta"] * part.mean(axis=1) for name, part in parts.items()}
+        return {"reconstruction": clean[0].size * each.mean(axis=1)} | weighted
+
+
+def densities(codes, mean, log_variance, context):
+    """Log-density of codes [B, K, D] under the mean of all posteriors: of codes, and as a sum over units, [B, K]."""
+    means, log_variances, first = mean, log_variance, 0
+    if context.axis is not None:  # the posteriors of the whole batch
+        means, log_variances = jax.lax.all_gather((mean, log_variance), context.axis, tiled=True)
+        first = jax.lax.axis_index(context.axis) * len(codes)
+    itself = first + jnp.arange(len(codes))[:, None] == jnp.arange(len(means))
+    examples = max(context.examples, len(means))
+    others = (examples - 1) / examples / max(len(means) - 1, 1)
+    log_shares = jnp.log(jnp.where(itself, 1 / examples, others))[:, None]  # [B, 1, images of the batch]
+    squares = jnp.square(codes[..., None] - means.T) * jnp.exp(-log_variances.T)  # [B, K, D, images of the batch]
+    each = -(squares + log_variances.T + math.log(2 * math.pi)) / 2
+    whole = jax.nn.logsumexp(each.sum(axis=2) + log_shares, axis=-1)
+    return whole, jax.nn.logsumexp(each + log_shares[:, None], axis=-1).sum(axis=2)
+
+
+def get_config():
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
+    return vae.replace({"model.kind": "tc_vae.py:TCVAE", "weights.total_correlation": 4.0})

@@ -1,0 +1,79 @@
+"""VQ-VAE: a discrete code, made of entries of a codebook.
+
+Each group of units of the code is replaced by the nearest entry of a codebook, through which the gradient passes as if
+nothing had been done. The entries are moving averages (EMA) of what is assigned to them, and the encoder pays for its
+distance to them (commitment). An entry that nearly nothing is assigned to is put where a random image's group is.
+
+van den Oord et al. 2017, arXiv 1711.00937, appendix A.1; dead entries as in Dhariwal et al. 2020, arXiv 2005.00341.
+
+    uv run experiments/gallery.py vq_vae --dataset mnist
+
+Takes about 4 minutes of training on two shared CPU cores; squared error 0.0088 at 144 bits, 100% of the codebook used.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import aejax
+from aejax.models import randomness
+
+_DEFAULTS = {"entries": 512, "width": 4, "decay": 0.99, "dead": 0.1}
+
+
+class VQVAE(aejax.Autoencoder):
+    """Groups of `width` units, a codebook of `entries`; one is dead that gets less than `dead` of an equal share."""
+
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        option = config.model.options.get
+        entries, width, self.decay, self.dead = (option(*pair) for pair in _DEFAULTS.items())
+        self.book = nnx.Variable(jax.random.normal(rngs.params(), (entries, width)))
+        self.sums, self.shares = nnx.Variable(self.book[...] / entries), nnx.Variable(jnp.full(entries, 1 / entries))
+
+    def nearest(self, codes):
+        groups, book = codes.reshape(-1, self.book.shape[1]), self.book[...]
+        distances = jnp.square(book).sum(axis=1) - 2 * groups @ book.T
+        return groups, jax.nn.one_hot(distances.argmin(axis=1), len(book))
+
+    def encode(self, images):
+        codes = self.encoder(images)
+        return (self.nearest(codes)[1] @ self.book[...]).reshape(codes.shape)
+
+    def __call__(self, images, context=aejax.Context()):
+        codes = self.encoder(images)
+        groups, chosen = self.nearest(jax.lax.stop_gradient(codes).astype(jnp.float32))
+        quantised = (chosen @ self.book[...]).reshape(codes.shape)
+        used, sums = chosen.mean(axis=0), chosen.T @ groups / len(groups)
+        if context.axis is not None:
+            used, sums = jax.lax.pmean((used, sums), context.axis)
+        if context.training:
+            self.follow(used, sums, groups, context)
+        passed = codes + jax.lax.stop_gradient(quantised - codes)
+        distance, perplexity = jnp.square(codes - quantised).sum(axis=1), jnp.exp(jax.scipy.special.entr(used).sum())
+        return aejax.Output(self.decode(passed), passed, metrics={"distance": distance, "perplexity": perplexity})
+
+    def follow(self, used, sums, groups, context):
+        """Move the entries; the groups in the place of dead ones are drawn from the whole batch, on each device."""
+        lots = randomness.uniform(context.keys, len(groups) // len(context.keys)).reshape(-1)
+        if context.axis is not None:
+            groups, lots = jax.lax.all_gather((groups, lots), context.axis, tiled=True)
+        drawn = groups[jnp.argsort(lots)[jnp.arange(len(used)) % len(lots)]]
+        kept, new = self.decay, 1 - self.decay
+        shares, sums = kept * self.shares[...] + new * used, kept * self.sums[...] + new * sums
+        dead = shares < self.dead / len(used)
+        self.shares[...] = jnp.where(dead, 1 / len(used), shares)
+        self.sums[...] = jnp.where(dead[:, None], drawn / len(used), sums)
+        self.book[...] = self.sums[...] / self.shares[...][:, None]
+
+    def loss(self, clean, output, coefficients, context):
+        return super().loss(clean, output, coefficients, context) | {"commitment": output.metrics["distance"]}
+
+
+def get_config():
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
+    changes = {"data.binarize": False, "loss.reconstruction": "mse", "training.beta_warmup_epochs": 0}
+    changes |= {"model.kind": "vq_vae.py:VQVAE", "model.code_size": 64, "model.code_activation": "identity"}
+    return vae.replace(changes | {"weights": {"commitment": 0.25}})
