@@ -7,6 +7,8 @@ import socket
 import time
 from contextlib import contextmanager
 
+import jax
+
 from aejax import Config, fit
 from aejax.config import command_line
 from aejax.training import loop
@@ -64,6 +66,9 @@ def train(config, workdir, dataset, log, stopped=False, short=True):
     if stopped:
         loop.stop_requests = stop_at_once
     command_line.run(lambda _: fit(Config.from_dict(config), workdir, dataset=dataset))
+    if jax.distributed.is_initialized():
+        # So a script waits at its end for the others, of which the first may still draw; a forked process does not.
+        jax.distributed.shutdown()
 
 
 def start(config, workdir, dataset, log, count=1, **how):
