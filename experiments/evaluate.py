@@ -48,10 +48,7 @@ def main(given: list[str]) -> None:
     from aejax.evaluation import evaluation
 
     run = aejax.load(arguments.workdir, models=arguments.models)
-    if arguments.dataset is None:
-        dataset = evaluation.trained_on(run, arguments.source_dir)
-    else:
-        dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir, run.config.data.channels)
+    dataset = evaluation.images_of(run, arguments.dataset, arguments.source_dir)
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
     for name, value in figures.items():
         if value is not None:

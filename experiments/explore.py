@@ -47,10 +47,7 @@ def main(given: list[str]) -> None:
     from explore import write_page
 
     run = aejax.load(arguments.workdir, models=arguments.models)
-    if arguments.dataset is None:
-        dataset = evaluation.trained_on(run, arguments.source_dir)
-    else:
-        dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir, run.config.data.channels)
+    dataset = evaluation.images_of(run, arguments.dataset, arguments.source_dir)
     try:
         count = write_page(run, dataset, path, arguments.images, arguments.plane)
     except OSError as error:

@@ -109,6 +109,11 @@ def evaluate(
     return {name: figures.get(name) for name in FIELDS}
 
 
+def images_of(run: Run, name: str | None, source_dir: str | Path | None) -> Dataset:
+    """The images that a user names for a run, or without a name those that it was trained on."""
+    return trained_on(run, source_dir) if name is None else load_dataset(name, source_dir, run.config.data.channels)
+
+
 def trained_on(run: Run, source_dir: str | Path | None = None) -> Dataset:
     """The images that a run was trained on: those given to `fit`, or else the dataset of that name.
 

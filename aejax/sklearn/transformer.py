@@ -110,7 +110,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         config = config.replace({"training.batch_size": smaller})
         # None is set aside, since scikit-learn says what is held out: the test loss is of the same rows.
         trained = fit(config, dataset=Dataset.from_arrays(rows, rows, name="rows"), progress=False)
-        self.run_: Run = dataclasses.replace(trained, dataset=None)  # a pickle holds no data
+        self.run_: Run = dataclasses.replace(trained, dataset=None)  # the rows need not stay in memory
         self._n_features_out = config.model.code_size
         return self
 

@@ -112,7 +112,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
 @pytest.mark.parametrize("name", ["vamp_prior", "mixture_prior", "flow_posterior", "ladder", "conditional"])
 def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, longest):
     """A code of 2 units, and the class where it is a part of it: p(x) = the integral of p(x | z) p(z), by a grid."""
-    if name not in ("flow_posterior", "ladder") and not longest:
+    if name not in ("flow_posterior", "mixture_prior", "ladder") and not longest:
         pytest.skip("only with --longest")
     classes = 2 if name == "conditional" else 0
     changes = {"model.code_size": 2 + classes, "training.epochs": 8, "training.batch_size": 8, "data.binarize": False}
@@ -127,15 +127,15 @@ def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, lon
     target = jnp.asarray(labelled.test / np.float32(255))
     each = jax.lax.map(lambda image: model.log_likelihood(image[None], grid)[0] + model.log_prior(grid)[0], target)
     exact = jax.nn.logsumexp(each, axis=1) + np.log(cell)
-    assert abs(figures["nll"] + exact.mean()) < 0.03
+    assert abs(figures["nll"] + exact.mean()) < 0.02
     assert figures["nll"] <= -figures["elbo"] and figures["kl"] > 0
     # Codes drawn from the prior have its moments, by the same grid.
     density = np.exp(np.asarray(model.log_prior(grid)[0], np.float64)) * cell
-    assert np.isclose(density.sum(), 1, atol=5e-3)
+    assert np.isclose(density.sum(), 1, atol=1e-3)
     drawn = np.asarray(model.prior(per_example(stream(0, "sample"), jnp.arange(20_000))))
     mean = density @ codes
-    assert np.allclose(drawn.mean(axis=0), mean, atol=0.06)
-    assert np.allclose(drawn.var(axis=0), density @ np.square(codes - mean), rtol=0.08, atol=0.01)
+    assert np.allclose(drawn.mean(axis=0), mean, atol=0.05)
+    assert np.allclose(drawn.var(axis=0), density @ np.square(codes - mean), rtol=0.06)
     assert np.allclose(run.sample(5), run.decode(drawn[:5]), atol=1e-5)
 
 

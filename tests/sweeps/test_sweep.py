@@ -1,4 +1,3 @@
-import itertools
 import json
 import logging
 import shutil
@@ -7,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from aejax import Config, Diverged, InputError, Interrupted, fit, load, sweep
-from aejax.config.grid import field_path, grid, parse_values
+from aejax.config.grid import grid
 from aejax.sweeps import comparison, members
 from aejax.sweeps.programs import fitting
 from aejax.training import loop
-from readable import require_readable, words
+from readable import require_readable
 from runs import leaves, same, without_clock
 
 AXES = {"training.seed": range(2), "coefficients.l1": [0.0, 0.1]}
@@ -199,12 +197,6 @@ def test_a_value_of_another_type_is_refused(axes, message):
         grid(Config(), axes)
 
 
-@pytest.mark.parametrize("text", [",", "8,,8", "8,"])
-def test_a_list_of_widths_has_no_holes(text):
-    with pytest.raises(InputError, match="numbers with a comma between them"):
-        parse_values("model.hidden", [text])
-
-
 @pytest.mark.parametrize("axes", [{"l1": [1e-4]}, {"seed": [3]}, {"hidden": [[5]]}])
 def test_an_axis_of_one_value_is_enough(small, tmp_path, axes):
     config, dataset = small
@@ -278,26 +270,6 @@ def test_what_cannot_be_swept_is_refused(axes, message):
         grid(Config(), axes)
 
 
-def test_members_share_the_order_of_examples_and_programs_what_is_compiled():
-    made = grid(
-        Config().replace({"training.seed": 7}), {"seed": [1, 2], "l1": np.array([0, 1e-4]), "hidden": [(), (8, 4)]}
-    )
-    assert {member.data.order_seed for member in made.members.values()} == {7}
-    assert [len(names) for names in made.programs] == [4, 4]
-    for names in made.programs:
-        assert len({made.members[name].model.hidden for name in names}) == 1
-    assert "seed-2_l1-0.0001_hidden-8x4" in made.members
-
-
-def test_values_on_a_command_line():
-    assert parse_values("training.seed", ["0:3", "7"]) == [0, 1, 2, 7]
-    assert parse_values("coefficients.l1", ["0", "1e-5"]) == [0, 1e-5]
-    assert parse_values("model.hidden", ["128,64", "", "32"]) == [[128, 64], [], [32]]
-    assert parse_values("corruption.kind", ["none", "masking"]) == ["none", "masking"]
-    assert parse_values("training.clip_norm", ["None", "1"]) == [None, 1]
-    assert field_path("l1") == field_path("coefficients.l1") == "coefficients.l1"
-
-
 @pytest.mark.parametrize(
     "axes",
     [
@@ -316,82 +288,6 @@ def test_the_figure_takes_any_field(swept, axes):
     assert len(panels) == 4 and panels[0].get_xlabel() == path.partition(".")[2] + unit
     require_readable(figure)
     assert (panels[0].get_xscale() == "symlog") == (path == "coefficients.l1")
-
-
-@pytest.fixture
-def drawn():
-    """The figure of a sweep whose members differ as they are told: axes, and the losses of each value and seed."""
-
-    def draw(axes, losses, config):
-        settings = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-        rows = [
-            setting
-            | {"member": str(number), "test": {"total": loss, "reconstruction": loss / 2}}
-            | {"code": {"mean": 1.0, "variance": 1.0, "fraction_zero": loss / 10}}
-            for number, (setting, loss) in enumerate(zip(settings, losses, strict=True))
-        ]
-        return comparison.figure(comparison.results(axes, rows), config)
-
-    return draw
-
-
-def points(panel):
-    """What is drawn in a panel as points: (x, y, colour)."""
-    lines = [line for line in panel.get_lines() if line.get_marker() not in (None, "None", "_", "|", "")]
-    return [(x, y, to_hex(line.get_color())) for line in lines for x, y in line.get_xydata()]
-
-
-def test_the_colours_of_the_figure_are_the_swept_values_with_their_unit(drawn):
-    axes = {"model.code_size": [2, 8, 64], "training.seed": [0, 1]}
-    figure = drawn(axes, [0.9, 0.8, 0.5, 0.6, 0.1, 0.2], Config())
-    legend = figure.legends[0]
-    assert legend.get_title().get_text() == "code_size\n[units]"
-    colour = {
-        text.get_text(): to_hex(line.get_color())
-        for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
-    }
-    assert list(colour) == ["2", "8", "64"] and len(set(colour.values())) == 3
-    *panels, pairs = figure.axes
-    for panel, means in zip(panels, ([0.85, 0.55, 0.15], [0.425, 0.275, 0.075], [0.085, 0.055, 0.015]), strict=True):
-        assert {x: c for x, _, c in points(panel)} == {size: colour[str(size)] for size in (2, 8, 64)}
-        assert np.allclose([y for _, y, _ in points(panel)], means)
-        assert panel.get_xlabel() == "code_size [units]"
-    assert [c for *_, c in points(pairs)] == [colour[size] for size in ("2", "2", "8", "8", "64", "64")]
-    assert "test loss\n[nats per pixel]" in words(figure) and "over 2 seeds; error bars: ± one standard" in words(
-        figure
-    )
-    squared = drawn(axes, [1.0] * 6, Config().replace({"loss.reconstruction": "mse", "loss.pixels": "sum"}))
-    assert "test loss\n[squared error per image]" in words(squared)
-    require_readable(figure)
-
-
-@pytest.mark.parametrize(
-    ("path", "values", "joined"),
-    [
-        ("coefficients.l1", [0.0, 1e-5, 1e-3], True),
-        ("model.code_size", [2, 3, 4], True),
-        ("model.dtype", ["float32", "bfloat16"], False),
-        ("model.tied", [True, False], False),
-        ("model.hidden", [[512, 256, 128], [128, 64], []], False),
-        ("training.seed", [0, 1, 2], False),
-    ],
-)
-def test_only_numbers_are_joined_by_a_line(drawn, path, values, joined):
-    figure = drawn({path: values}, np.linspace(0.1, 0.2, len(values)), Config())
-    for panel in figure.axes[:3]:
-        lines = [line for line in panel.get_lines() if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
-        assert len(lines) == joined
-    assert "error bars" not in words(figure)  # of one seed there are none
-    require_readable(figure)
-
-
-def test_other_fields_are_markers_and_many_values_are_readable(drawn):
-    axes = {"coefficients.l1": [0, *np.geomspace(1e-8, 1, 12).tolist()], "model.hidden": [[8], [16, 8], [4, 4, 4]]}
-    figure = drawn(axes, np.linspace(0.1, 0.2, 39), Config())
-    colours, others = figure.legends
-    assert len(colours.get_texts()) == 9 and others.get_title().get_text() == "other fields"
-    assert len({line.get_marker() for line in others.get_lines()}) == 3
-    require_readable(figure)
 
 
 def test_a_sweep_is_drawn_in_the_formats_that_are_asked_for(swept, noisy):

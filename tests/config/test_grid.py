@@ -1,0 +1,33 @@
+"""The axes of a sweep, and the members that they make."""
+
+import numpy as np
+import pytest
+
+from aejax import Config, InputError
+from aejax.config.grid import field_path, grid, parse_values
+
+
+@pytest.mark.parametrize("text", [",", "8,,8", "8,"])
+def test_a_list_of_widths_has_no_holes(text):
+    with pytest.raises(InputError, match="numbers with a comma between them"):
+        parse_values("model.hidden", [text])
+
+
+def test_members_share_the_order_of_examples_and_programs_what_is_compiled():
+    made = grid(
+        Config().replace({"training.seed": 7}), {"seed": [1, 2], "l1": np.array([0, 1e-4]), "hidden": [(), (8, 4)]}
+    )
+    assert {member.data.order_seed for member in made.members.values()} == {7}
+    assert [len(names) for names in made.programs] == [4, 4]
+    for names in made.programs:
+        assert len({made.members[name].model.hidden for name in names}) == 1
+    assert "seed-2_l1-0.0001_hidden-8x4" in made.members
+
+
+def test_values_on_a_command_line():
+    assert parse_values("training.seed", ["0:3", "7"]) == [0, 1, 2, 7]
+    assert parse_values("coefficients.l1", ["0", "1e-5"]) == [0, 1e-5]
+    assert parse_values("model.hidden", ["128,64", "", "32"]) == [[128, 64], [], [32]]
+    assert parse_values("corruption.kind", ["none", "masking"]) == ["none", "masking"]
+    assert parse_values("training.clip_norm", ["None", "1"]) == [None, 1]
+    assert field_path("l1") == field_path("coefficients.l1") == "coefficients.l1"
