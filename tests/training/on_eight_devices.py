@@ -105,6 +105,12 @@ OWN_MODELS = {
         "weights.commitment": 0.25,
         "coefficients.learning_rate": 0.05,
     },
+    "tc_vae": {
+        "model.kind": f"{GALLERY}/tc_vae.py:TCVAE",
+        "weights.total_correlation": 4.0,
+        "loss.pixels": "sum",
+        "coefficients.learning_rate": 1e-4,
+    },
     "batch_norm": {"model.kind": f"{OWN}/batch_norm.py:Normalised", "model.options.dropout": 0},
     "dropout": {"model.kind": f"{OWN}/batch_norm.py:Normalised"},
     "ssim": {"model.kind": f"{OWN}/ssim.py:Similar"},
