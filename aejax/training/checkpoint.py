@@ -28,7 +28,7 @@ from orbax.checkpoint import v1 as ocp
 
 from aejax.config import AejaxError, InputError
 from aejax.config.checks import reason
-from aejax.training.devices import abstract, is_first
+from aejax.training.devices import PeerLost, abstract, is_first, lost
 from aejax.training.manifest import NAME, Manifest, digests, entries, examined, verified
 
 _TERMS, _ARRAYS = "terms.npz", "arrays"
@@ -192,7 +192,7 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is jax.errors.JaxRuntimeError and jax.process_count() > 1:
+        if kind in (jax.errors.JaxRuntimeError, PeerLost) and jax.process_count() > 1:
             return  # another process is gone, and the save would wait for it
         try:
             self.wait()
@@ -203,8 +203,10 @@ class Checkpoints:
             self._thread.shutdown()
 
     def _failed(self, error: Exception) -> Exception:
-        if isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1:
-            return error  # another process is gone
+        if jax.process_count() > 1 and (
+            isinstance(error, jax.errors.JaxRuntimeError) or "coordination service" in str(error)
+        ):
+            return lost(error)  # as Orbax says it who waits for all to have saved: with a barrier that timed out
         return AejaxError(
             f"a checkpoint could not be saved in {self.folder}: {reason(error)}; those before it are whole"
         )

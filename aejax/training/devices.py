@@ -71,11 +71,16 @@ def peers() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        reason = str(error).strip().split("\n")[0]
-        raise PeerLost(
-            f"process {jax.process_index()} of {jax.process_count()} lost another one ({reason}); start all of them "
-            "again, they go on from the last checkpoint"
-        ) from error
+        raise lost(error) from error
+
+
+def lost(error: Exception) -> PeerLost:
+    """The failure that another process is gone."""
+    reason = str(error).strip().split("\n")[0]
+    return PeerLost(
+        f"process {jax.process_index()} of {jax.process_count()} lost another one ({reason}); start all of them again, "
+        "they go on from the last checkpoint"
+    )
 
 
 class Program(NamedTuple):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax import AejaxError, InputError
+from aejax import AejaxError, InputError, PeerLost
+from aejax.training import checkpoint
 from aejax.training.checkpoint import Checkpoints, best, restore, whole
 from aejax.training.manifest import Manifest
 from aejax.training.step import TrainState
@@ -284,3 +285,18 @@ def test_where_no_checkpoint_is_whole_the_run_is_refused(folder):
 def test_another_type_shape_or_tree_is_never_cast(folder, params, named):
     with pytest.raises(InputError, match=named):
         restore(folder, 5, TrainState(jnp.int32(0), params, ()), SHARDING)
+
+
+def test_a_save_that_fails_since_another_process_is_gone_says_so(tmp_path, monkeypatch):
+    class Saving:
+        def result(self):
+            raise ValueError("Timeout waiting at barrier: UNAVAILABLE: Failed to send RPC to coordination service")
+
+    monkeypatch.setattr(checkpoint.ocp, "save_checkpointables_async", lambda *_: Saving())
+    for processes, kind in ((2, PeerLost), (1, AejaxError)):
+        monkeypatch.setattr(jax, "process_count", lambda processes=processes: processes)
+        checkpoints = Checkpoints(tmp_path / str(processes))
+        checkpoints.save(state_at(1), test_total=0.5)
+        with pytest.raises(AejaxError) as failure:
+            checkpoints.wait()
+        assert type(failure.value) is kind
