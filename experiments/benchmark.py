@@ -118,7 +118,9 @@ def main(given: list[str]) -> None:
 
 def _configs(models: tuple[str, ...]) -> dict[str, aejax.Config]:
     mnist, others = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
-    own = tuple(model for model in models if model in gallery.MODELS and not (mnist / f"{model}.py").is_file())
+    own = tuple(
+        model for model in models if model in gallery.MODELS + gallery.LARGE and not (mnist / f"{model}.py").is_file()
+    )
     rest = tuple(model for model in models if model not in own)
     return command_line.configurations(mnist, rest) | command_line.configurations(others, own)
 

@@ -17,13 +17,16 @@ import tyro
 import aejax
 from aejax.config import command_line
 from aejax.config.checks import require
-from gallery import MODELS
+from gallery import IMAGES, LARGE, MODELS, VECTORS
 
 
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """names of models in experiments/gallery; all of them where none is given"""
+    """names of models in experiments/gallery; all but the large ones where none is given"""
+    dataset: str | None = None
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes; None takes that of
+    each model's configuration: digits of images, sparse_features_512 of vectors"""
     seeds: int = 1
     """how many models of each, from the seeds 0, 1, ..."""
     epochs: int | None = None
@@ -36,23 +39,29 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
     command_line.require_some(arguments, "seeds")
     require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
-    require(set(arguments.names) <= set(MODELS), "names", arguments.names, f"some of {', '.join(MODELS)}")
+    known = MODELS + LARGE
+    require(set(arguments.names) <= set(known), "names", arguments.names, f"some of {', '.join(known)}")
     configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
-    dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     if arguments.epochs is not None:
         configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}
-    for config in configs.values():
-        aejax.require_fit(config, dataset)
-    workdir = arguments.folder("gallery")
+    wanted = {name: arguments.dataset or config.data.name for name, config in configs.items()}
+    datasets = {name: aejax.load_dataset(name, arguments.source_dir) for name in dict.fromkeys(wanted.values())}
+    for name, config in configs.items():
+        aejax.require_fit(config, datasets[wanted[name]])
+    workdir = arguments.folder("gallery") if arguments.dataset else arguments.workdir or Path("runs", "gallery")
     command_line.require_workdir(workdir)
 
-    from gallery import study  # imports JAX: after all that can be refused
+    from gallery import recovery, study  # import JAX: after all that can be refused
 
     command, results = shlex.join(["experiments/gallery.py", *given]), {}
     for name, config in configs.items():
         print(name, flush=True)
+        dataset = datasets[wanted[name]]
         results[name] = study.measure(name, config, arguments.seeds, dataset, workdir, command, arguments.samples)
-    print(f"\n{study.table(results, tuple(results))}\n\n{workdir}")
+    for names, table in ((IMAGES, study.table), (VECTORS + LARGE, recovery.table)):
+        if found := {name: results[name] for name in results if name in names}:
+            print(f"\n{table(found, tuple(found))}")
+    print(f"\n{workdir}")
 
 
 if __name__ == "__main__":

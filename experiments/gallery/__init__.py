@@ -7,10 +7,12 @@ miwae.py  piwae.py                               importance-weighted bounds
 tc_vae.py  conditional.py                        the parts of the divergence; classes
 vq_vae.py  fsq.py                                discrete codes
 discretised_logistic.py                          a likelihood of grey levels
-study.py  measures.py                            train and evaluate them; what each has to show
+l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
+                                                 sparse autoencoders of vectors; batch_top_k_16k.py is a large one
+study.py  measures.py  recovery.py               train and evaluate them; what each has to show
 """
 
-MODELS = (
+IMAGES = (
     "vae",
     "vamp_prior",
     "mixture_prior",
@@ -25,4 +27,12 @@ MODELS = (
     "fsq",
     "discretised_logistic",
 )
-"""names of the files with a model, in the order of the table"""
+"""models of images, in the order of their table"""
+
+VECTORS = ("l1", "top_k", "batch_top_k", "jump_relu", "gated", "matryoshka")
+"""models of vectors, in the order of theirs"""
+
+LARGE = ("batch_top_k_16k",)
+"""trained only where they are named: they are made for accelerators"""
+
+MODELS = IMAGES + VECTORS

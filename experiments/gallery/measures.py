@@ -12,6 +12,7 @@ from aejax import Dataset, Run
 from aejax.evaluation import figures
 from aejax.evaluation.measures import entropy_bits
 from aejax.training import unit_interval
+from gallery import LARGE, VECTORS, recovery
 
 _KNOWN, _EACH, _PNG = 10_000, 100, 1000
 
@@ -95,6 +96,7 @@ MEASURES: dict[str, Callable[[Run, Dataset], dict[str, float]]] = {
     "ladder": _active_layers,
     "conditional": label_accuracy,
     "discretised_logistic": _against_png,
+    **dict.fromkeys(VECTORS + LARGE, recovery.of_run),
 }
 
 PICTURES: dict[str, Callable[[Run], Figure]] = {

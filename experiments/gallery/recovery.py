@@ -6,12 +6,26 @@ The measures against the truth are those of SynthSAEBench (Chanin and Garriga-Al
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from aejax import Dataset, InputError, Run
+from aejax.evaluation import tables
+from gallery import VECTORS
+
+_SHOWN = {
+    "l0": ("active units", ".1f"),
+    "unexplained": ("variance unexplained", ".3f"),
+    "dead": ("dead units", ".0f"),
+    "cosine": ("cosine", ".3f"),
+    "matched_cosine": ("matched cosine", ".3f"),
+    "f1": ("F1", ".3f"),
+}
+"""figures in the table, their heads and forms"""
 
 
 def of_run(run: Run, dataset: Dataset) -> dict[str, float]:
@@ -83,3 +97,22 @@ def agreement(runs: Sequence[Run]) -> float | None:
     """`matched_cosine` of the models of several seeds, mean over all pairs; None of one model."""
     found = [matched_cosine(*map(directions, pair)) for pair in itertools.combinations(runs, 2)]
     return float(np.mean(found)) if found else None
+
+
+def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:
+    """A row for each of these models, measured or not, as a Markdown table; ± is the standard deviation over seeds."""
+    heads = ["model", "seeds", *[head for head, _ in _SHOWN.values()], "agreement of seeds", "vectors/s"]
+    return tables.markdown(heads, [_row(name, results.get(name)) for name in names])
+
+
+def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
+    if result is None:
+        return [name, "not trained", *["-"] * (len(_SHOWN) + 2)]
+    seeds, row = result["seeds"], [name, str(len(result["seeds"]))]
+    for figure, (_, form) in _SHOWN.items():
+        values = [seed["figures"][figure] for seed in seeds if figure in seed["figures"]]
+        spread = stdev(values) if len(values) > 1 else None
+        row.append(tables.with_spread(mean(values), spread, form) if values else "-")
+    agreement = result["agreement"]
+    speed = mean(seed["evaluation"]["step"] * result["batch_size"] / seed["seconds"] for seed in seeds)
+    return [*row, "-" if agreement is None else f"{agreement:.3f}", f"{speed:,.0f}"]

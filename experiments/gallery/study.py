@@ -13,7 +13,7 @@ from aejax.config.files import write_json
 from aejax.data import Dataset
 from aejax.evaluation import evaluate, figures, fit, tables
 from aejax.training.machine import describe_machine
-from gallery import MODELS
+from gallery import IMAGES, LARGE, VECTORS, recovery
 from gallery.measures import MEASURES, PICTURES
 
 OTHERS = {
@@ -61,7 +61,7 @@ def measure(
         "batch_size": config.training.batch_size,
         "pixels": dataset.test[0].size,
     }
-    results["seeds"] = []
+    results["seeds"], runs = [], []
     for seed in range(seeds):
         folder = workdir / name / str(seed)
         run = fit(config.replace({"training.seed": seed, "data.name": dataset.name}), folder, dataset=dataset)
@@ -72,11 +72,14 @@ def measure(
         found["evaluation"] = evaluate(run, dataset, samples=samples)
         found["figures"] = MEASURES[name](run, dataset) if name in MEASURES else {}
         results["seeds"].append(found)
+        runs.append(run)
+        if name in VECTORS + LARGE:
+            results["agreement"] = recovery.agreement(runs)
         write_json(workdir / f"{name}.json", results)
     return results
 
 
-def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = MODELS) -> str:
+def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = IMAGES) -> str:
     """A row for each of these models, measured or not, as a Markdown table."""
     plain = results.get("vae")
     rows = [_row(name, results[name], plain) for name in names if name in results]

@@ -1,0 +1,21 @@
+"""BatchTopK at the size of SynthSAEBench-16k: 16,384 features in 768 dimensions, 4,096 units, 25 active, 201 million
+vectors.
+
+The same model as batch_top_k.py. It is for a GPU or TPU: two processor cores would take days.
+
+Chanin and Garriga-Alonso 2026, arXiv 2602.14687, who report an F1 of 0.7316 and a matched cosine of 0.7574.
+
+    uv run experiments/gallery.py batch_top_k_16k
+
+Not trained yet.
+"""
+
+from pathlib import Path
+
+import aejax
+
+
+def get_config():
+    small = aejax.load_config(Path(__file__).with_name("batch_top_k.py"))
+    changes = {"data.name": "sparse_features_16k", "model.code_size": 4096, "numbers.k": 25.0, "training.epochs": 24}
+    return small.replace(changes)
