@@ -91,8 +91,9 @@ class SparseAutoencoder(Autoencoder):
         terms = super().loss(clean, output, coefficients, context)
         left = jax.lax.stop_gradient(clean - output.logits).reshape(len(clean), -1)
         most = max(1, min(left.shape[1] // 2, self.config.model.code_size))
-        idle, chosen = jax.lax.top_k(self.idle[...], most)
+        idle, numbers = jax.lax.top_k(self.idle[...], most)
         dead = (idle >= self.dead_after).astype(left.dtype)
+        chosen = jax.nn.one_hot(numbers, self.config.model.code_size)
         units = self.units(clean, chosen) * dead
         errors = jnp.square(units @ self.directions(chosen) - left).sum(axis=1)
         return terms | {"auxiliary": errors * dead.mean()}
@@ -107,22 +108,26 @@ class SparseAutoencoder(Autoencoder):
         """float32[B, D] → float32[B, H, W, C]."""
         return vectors.reshape(len(vectors), *self.image_shape)
 
-    def units(self, images: jax.Array, chosen: jax.Array | slice = slice(None)) -> jax.Array:
-        """The units before the activation: float32[B, H, W, C] → float32[B, F], or some of them, by their numbers."""
-        encoder, bias = self.encoder[...][chosen], jax.lax.stop_gradient(self.bias[...])
+    def units(self, images: jax.Array, chosen: jax.Array | None = None) -> jax.Array:
+        """The units before the activation: float32[B, H, W, C] → float32[B, F].
+
+        Args:
+            chosen: float32[M, F], a row for each of some units, 1 at its number: of these alone, float32[B, M].
+        """
+        encoder, bias = _rows(self.encoder[...], chosen), jax.lax.stop_gradient(self.bias[...])
         centred = images.reshape(len(images), -1) - bias
         # The gradient of the bias, by a product of a vector: that of `images - bias` would take one of the batch.
         shift = encoder @ (bias - self.bias[...])
-        return (centred @ encoder.T + (self.encoder_bias[...][chosen] + shift)) * self.lengths(chosen)
+        return (centred @ encoder.T + (_numbers(self.encoder_bias[...], chosen) + shift)) * self.lengths(chosen)
 
-    def directions(self, chosen: jax.Array | slice = slice(None)) -> jax.Array:
-        """float32[F, D], each of length 1; or some of them."""
-        return self.decoder[...][chosen] / self.lengths(chosen)[:, None]
+    def directions(self, chosen: jax.Array | None = None) -> jax.Array:
+        """float32[F, D], each of length 1; or those of some units, as in `units`."""
+        return _rows(self.decoder[...], chosen) / self.lengths(chosen)[:, None]
 
-    def lengths(self, chosen: jax.Array | slice = slice(None)) -> jax.Array:
-        """float32[F], of the decoder's rows; or some of them."""
-        squares = jnp.square(self.decoder[...][chosen]).sum(axis=1)
-        return jnp.sqrt(jnp.maximum(squares, _SHORTEST**2))
+    def lengths(self, chosen: jax.Array | None = None) -> jax.Array:
+        """float32[F], of the decoder's rows; or those of some units, as in `units`."""
+        squares = jnp.square(self.decoder[...]).sum(axis=1)
+        return _numbers(jnp.sqrt(jnp.maximum(squares, _SHORTEST**2)), chosen)
 
     def number(self, name: str, context: Context) -> Any:
         """One of the configuration's `numbers`: as a traced value in a step, as it stands there elsewhere.
@@ -135,6 +140,16 @@ class SparseAutoencoder(Autoencoder):
 
 _LENGTH, _SHORTEST = 0.1, 1e-8
 """of the rows at the start (Conerly et al. 2024, transformer-circuits.pub/2024/april-update); and at any time"""
+
+
+def _rows(matrix: jax.Array, chosen: jax.Array | None) -> jax.Array:
+    """Some rows of a matrix, by a product: the gradient of `matrix[numbers]` would be scattered, row by row on a TPU."""
+    return matrix if chosen is None else chosen @ matrix
+
+
+def _numbers(vector: jax.Array, chosen: jax.Array | None) -> jax.Array:
+    """Some numbers of a vector, exactly: an accelerator would round a product's factors."""
+    return vector if chosen is None else (chosen * vector).sum(axis=1)
 
 
 def largest_of_batch(units: jax.Array, count: jax.Array | float, context: Context) -> tuple[jax.Array, jax.Array]:

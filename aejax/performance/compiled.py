@@ -132,7 +132,7 @@ def _main() -> None:
     given = json.load(sys.stdin)
     target, dump = TARGETS[given["target"]], Path(given["dump"])
     sizes, dtype = given["dataset"], given["dataset"]["dtype"]
-    images = [np.zeros(sizes[part], dtype) for part in ("train", "test")]  # which take no memory
+    images = [np.broadcast_to(np.zeros((), dtype), sizes[part]) for part in ("train", "test")]  # which take no memory
     labels = [np.arange(len(each)) % 10 for each in images] if sizes["labels"] else [None, None]
     if sizes["generated"]:
         images[0] = SparseFeatures(**sizes["generated"]).dataset().train
