@@ -31,9 +31,6 @@ LAW = 1
 _ROWS = 256
 """examples that are made at a time where they are wanted as an array"""
 
-_LANES = 256
-"""two vectors of a TPU: so many numbers of an example are drawn at a time, since they come in two halves"""
-
 
 @dataclass(frozen=True)
 class SparseFeatures:
@@ -147,8 +144,8 @@ class SparseFeatures:
     def places(self) -> np.ndarray:
         """Where each feature is among those of `_strengths`, int[F].
 
-        There a level of the trees is [child of ..., child of its root, root]: what a child of number j takes part in
-        is then a row of whole vectors, and its parents are one of the rows before.
+        There a level of the trees is [child, its parent's number as a child, ..., root], so that the first children of
+        all parents are side by side, then the second ones, and the parents are in the order of the level before.
         """
         order, first = [], 0
         for level, count in enumerate(self.levels):
@@ -174,7 +171,7 @@ class Law(NamedTuple):
     keys: jax.Array
     """uint32[3, 2], of the hidden variables, of what fires, of how strongly; other ones for test than for training"""
     weights: jax.Array
-    """float32[rank, F], of the hidden variables; a bfloat16 has each exactly"""
+    """float32[F, rank], of the hidden variables; a bfloat16 has each exactly"""
     thresholds: jax.Array
     """float32[F]: a feature fires where a normal number is above its threshold minus the weighted hidden variables"""
     mean: jax.Array
@@ -246,7 +243,7 @@ class GeneratedArray:
         features, dimensions = self.specification.features, self.specification.dimensions
         shapes = (
             (3, 2),
-            (self.specification.rank, features),
+            (features, self.specification.rank),
             *[(features,)] * 3,
             (features, dimensions),
             (dimensions,),
@@ -262,11 +259,11 @@ class GeneratedArray:
         """
         import jax.numpy as jnp
 
-        return jnp.dot(_strengths(self.specification, arrays, examples), arrays.directions) + arrays.bias
+        return jnp.dot(_strengths(self.specification, arrays, examples).T, arrays.directions) + arrays.bias
 
     def activations(self, arrays: Law, examples: jax.Array) -> jax.Array:
         """Within a program: how strongly each feature fires in these, 0 where it does not, float32[B, F]."""
-        return _strengths(self.specification, arrays, examples)[:, self.specification.places()]
+        return _strengths(self.specification, arrays, examples)[self.specification.places()].T
 
     def strengths(self, examples: Any = None) -> np.ndarray:
         """The same as an array, of these examples, or of all: float32[N, F]."""
@@ -336,70 +333,70 @@ def _compiled(method: str) -> Any:
 
 
 def _strengths(law: SparseFeatures, arrays: Law, examples: jax.Array) -> jax.Array:
-    """How strongly each feature fires, float32[B, F], in the order of `places`.
+    """How strongly each feature fires, float32[F, B], in the order of `places`.
 
     In a tree at most one feature of each level fires, so one uniform and one normal number are drawn for a level of a
     tree, and not for each feature. The uniform one decides at once whether a child fires, and which. That of a feature
     beside the trees is compared with the probability that it fires given the hidden variables, which takes half as many
-    random bits as to draw a normal number for it.
+    random bits as to draw a normal number for it. Examples are columns, so that families are rows: an accelerator takes
+    rows apart and puts them together for nothing, and not columns.
     """
     import jax
     import jax.numpy as jnp
 
-    from aejax.models.randomness import GENERATOR, normal, uniform
+    from aejax.models.randomness import GENERATOR, normal_columns, uniform_columns
 
     keys = jax.random.wrap_key_data(arrays.keys, impl=GENERATOR)
     count, levels = len(examples), law.levels
     slots = law.roots * len(levels) + law.features - law.in_trees
-    drawn = -(-slots // _LANES) * _LANES
     # Both factors of this product are bfloat16: one pass of a matrix unit gives it exactly, to float32.
-    hidden = jax.lax.reduce_precision(normal(keys[0], law.rank, examples), exponent_bits=8, mantissa_bits=7)
-    bounds = arrays.thresholds - jnp.dot(hidden, arrays.weights)
+    hidden = normal_columns(keys[0], law.rank, examples)
+    hidden = jax.lax.reduce_precision(hidden, exponent_bits=8, mantissa_bits=7)
+    bounds = arrays.thresholds[:, None] - jnp.dot(arrays.weights, hidden)
     # In the middle of each of 2**23 intervals: the least one is not always below a small probability.
-    chance = uniform(keys[1], drawn, examples) + np.float32(2**-24)
-    strength = normal(keys[2], drawn, examples)
+    chance = uniform_columns(keys[1], slots, examples) + np.float32(2**-24)
+    strength = normal_columns(keys[2], slots, examples)
 
     first, parts = 0, []
-    active = jnp.ones((count, law.roots), jnp.float32)  # strength of a tree's parent over its mean; 0 of none
-    path = jnp.zeros((count, law.roots), jnp.int32)  # which of its level it is
-    for level, size in enumerate(levels):
+    active = jnp.ones((law.roots, count), jnp.float32)  # strength of a tree's feature over its mean; 0 of none
+    path = jnp.zeros((law.roots, count), jnp.int32)  # which of its level it is
+    for level, size in enumerate(levels if law.roots else ()):
         here, slot = slice(first, first + size), slice(level * law.roots, (level + 1) * law.roots)
-        width = law.branching**level
+        width, above = law.branching**level, law.branching ** max(0, level - 1)
         if level == 0:
-            path = jnp.where(chance[:, slot] < _above(bounds[:, here]), 0, 1)
-        elif law.roots:
-            families = bounds[:, here].reshape(count, law.branching, width // law.branching, law.roots)
-            found = families[:, :, 0]
-            for parent in range(1, width // law.branching):
-                found = jnp.where(path[:, None] == parent, families[:, :, parent], found)
-            child = _winner(_above(found), chance[:, slot])
-            path = path + child * (width // law.branching)
-        own, of_tree = [leaf[here].reshape(1, width, law.roots) for leaf in (arrays.mean, arrays.deviation)]
-        own = jax.nn.relu(own + of_tree * strength[:, None, slot]) * active[:, None]
-        own = jnp.where(path[:, None] == jnp.arange(width)[:, None], own, 0)
-        active = (own / arrays.mean[here].reshape(1, width, law.roots)).sum(axis=1)
-        parts.append(own.reshape(count, size))
+            path = jnp.where(chance[slot] < _above(bounds[here]), 0, 1)
+        else:
+            families = bounds[here].reshape(law.branching, above, law.roots, count)
+            found = families[:, 0]
+            for parent in range(1, above):
+                found = jnp.where(path == parent, families[:, parent], found)
+            path = path + above * _winner(_above(found), chance[slot])
+        mean, deviation = (leaf[here].reshape(width, law.roots, 1) for leaf in (arrays.mean, arrays.deviation))
+        own = jax.nn.relu(mean + deviation * strength[slot]) * active
+        own = jnp.where(path == jnp.arange(width)[:, None, None], own, 0)
+        active = (own / mean).sum(axis=0)
+        parts.append(own.reshape(size, count))
         first += size
     beside = slice(law.roots * len(levels), slots)
-    fires = chance[:, beside] < _above(bounds[:, first:])
-    alone = jax.nn.relu(arrays.mean[first:] + arrays.deviation[first:] * strength[:, beside])
-    return jnp.concatenate([*parts, jnp.where(fires, alone, 0)], axis=1)
+    fires = chance[beside] < _above(bounds[first:])
+    alone = jax.nn.relu(arrays.mean[first:, None] + arrays.deviation[first:, None] * strength[beside])
+    return jnp.concatenate([*parts, jnp.where(fires, alone, 0)])
 
 
 def _winner(probabilities: jax.Array, chance: jax.Array) -> jax.Array:
-    """Which of several siblings fires: int32[B, N], their number where none does.
+    """Which of several siblings fires: int32[N, B], their number where none does.
 
     Each would fire by itself; of those that would, each is as likely to be left. That one of k is left has the
     probability 1/k, and the mean of 1/(1 + others) is the integral over y from 0 to 1 of the product of (1 - p y) over
     the others, a polynomial, which so many nodes of Gauss integrate exactly.
 
     Args:
-        probabilities: float32[B, siblings, N], that each would fire.
-        chance: float32[B, N], uniform in (0, 1).
+        probabilities: float32[siblings, N, B], that each would fire.
+        chance: float32[N, B], uniform in (0, 1).
     """
     import jax.numpy as jnp
 
-    each = [probabilities[:, sibling] for sibling in range(probabilities.shape[1])]
+    each = list(probabilities)
     nodes, weights = np.polynomial.legendre.leggauss((len(each) + 1) // 2)
     alone = [0.0] * len(each)
     for node, weight in zip(np.float32(nodes / 2 + 0.5), np.float32(weights / 2), strict=True):
@@ -476,7 +473,7 @@ def _law(law: SparseFeatures, part: str) -> Law:
     bias = np.float64(bias[0])
     return Law(
         np.asarray(keys),
-        weights[order].T.copy(),
+        weights[order],
         np.float32(thresholds[order]),
         np.float32(np.linspace(law.first_strength, law.last_strength, law.features)[order]),
         np.float32(np.abs(law.deviation + law.deviation_spread * spread[:, 0])[order]),

@@ -37,7 +37,7 @@ from aejax.performance.targets import TARGETS, Target, devices, environment, req
 from aejax.sweeps import Members
 from aejax.training import Absent, Driver, Program, Single, abstract, build_programs, build_steps, steps_per_epoch
 
-_DEAREST = 10
+_DEAREST = 60
 """operations of a step that are listed"""
 
 _SMALL = 2**16
@@ -132,10 +132,9 @@ def _main() -> None:
     given = json.load(sys.stdin)
     target, dump = TARGETS[given["target"]], Path(given["dump"])
     sizes, dtype = given["dataset"], given["dataset"]["dtype"]
-    images = [np.zeros(sizes[part], dtype) for part in ("train", "test")]  # which take no memory
+    made = sizes["generated"] and SparseFeatures(**sizes["generated"]).dataset().train
+    images = [made or np.zeros(sizes["train"], dtype), np.zeros(sizes["test"], dtype)]
     labels = [np.arange(len(each)) % 10 for each in images] if sizes["labels"] else [None, None]
-    if sizes["generated"]:
-        images[0] = SparseFeatures(**sizes["generated"]).dataset().train
     dataset = Dataset("sizes", *images, *labels)
     for job in given["jobs"]:
         row = {"target": given["target"], **job["named"]}
