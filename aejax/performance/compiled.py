@@ -37,7 +37,7 @@ from aejax.performance.targets import TARGETS, Target, devices, environment, req
 from aejax.sweeps import Members
 from aejax.training import Absent, Driver, Program, Single, abstract, build_programs, build_steps, steps_per_epoch
 
-_DEAREST = 60
+_DEAREST = 10
 """operations of a step that are listed"""
 
 _SMALL = 2**16

@@ -17,8 +17,9 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
+from aejax.data.generated import GeneratedArray
 from aejax.data.mapped import reader
-from aejax.data.sparse_features import GeneratedArray, Law
+from aejax.data.sparse_law import Law
 from aejax.models import ImageShape
 from aejax.training.devices import Driver, gather
 from aejax.training.step import Batch, TrainState
