@@ -8,7 +8,8 @@
     image_folders.py   folders of images: parts, classes, files
     mnist_tfds.py      MNIST and Fashion-MNIST by tensorflow-datasets, without TensorFlow
     cache.py           prepared data on disk, checked when it is opened
-    sparse_features.py examples made on the device from known features
+    sparse_features.py what examples made of known features follow from; sparse_law.py  how they are drawn
+    generated.py       examples that are made as they are needed
     mapped.py          arrays in files that may be larger than memory
 
 Nothing here imports JAX.

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
+from aejax.data.generated import GeneratedArray, Truth
 from aejax.data.labels import as_classes
 from aejax.data.mapped import crc32, require_memory
 from aejax.data.pixels import Channels, as_examples, scale, size
-from aejax.data.sparse_features import GeneratedArray, Truth
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,7 +24,7 @@ class Dataset:
         name: what figures and reports call it.
         train, test: images uint8[N, H, W, C], or float32[N, H, W, C] where the user's own pixels are floats; or vectors
             [N, D] of the same types. They may lie in mapped files that are larger than memory, or be generated as they
-            are needed (`sparse_features.py`).
+            are needed (`generated.py`).
         train_labels, test_labels: classes [N], where known; only a model of the user's own trains on them.
         set_aside: whether the test examples are a fifth of those that were given.
     """

@@ -21,8 +21,9 @@ from aejax.config.user_files import digests
 from aejax.data import array_files, cache, image_folders
 from aejax.data.array_files import PARTS
 from aejax.data.dataset import Dataset
+from aejax.data.generated import GeneratedArray, require_generated
 from aejax.data.pixels import Channels, require_range
-from aejax.data.sparse_features import KNOWN, GeneratedArray, SparseFeatures, require_generated
+from aejax.data.sparse_features import KNOWN, SparseFeatures
 
 
 def load_dataset(name: str | Path, source_dir: str | Path | None = None, channels: Channels = "auto") -> Dataset:

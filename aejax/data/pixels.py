@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.data.generated import GeneratedArray
 from aejax.data.mapped import pieces
-from aejax.data.sparse_features import GeneratedArray
 
 Channels = Literal["auto", "first", "last"]
 

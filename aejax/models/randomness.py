@@ -41,7 +41,7 @@ def uniform(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
         keys: [B], each of a row; or one for all.
         rows: int32[B], which rows, where there is one key.
     """
-    return jnp.concatenate([_unit_interval(half) for half in _blocks(keys, size, rows)], axis=1)[:, :size]
+    return _side_by_side(_uniforms(_blocks(keys, size, rows)), size)
 
 
 def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
@@ -50,10 +50,32 @@ def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
     Args:
         keys, rows: as in `uniform`.
     """
-    radius, angle = _blocks(keys, size, rows)
+    return _side_by_side(_normals(_blocks(keys, size, rows)), size)
+
+
+def uniform_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
+    """The numbers of `uniform` with the examples in columns: float32[size, B] for int32[B], of one key."""
+    return jnp.concatenate(_uniforms(_column_blocks(key, size, columns)))[:size]
+
+
+def normal_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
+    """The numbers of `normal` with the examples in columns: float32[size, B] for int32[B], of one key."""
+    return jnp.concatenate(_normals(_column_blocks(key, size, columns)))[:size]
+
+
+def _side_by_side(halves: tuple[jax.Array, jax.Array], size: int) -> jax.Array:
+    return jnp.concatenate(halves, axis=1)[:, :size]
+
+
+def _uniforms(halves: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    return _unit_interval(halves[0]), _unit_interval(halves[1])
+
+
+def _normals(halves: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    radius, angle = halves
     radius = jnp.sqrt(-2 * jax.lax.platform_dependent(1 - _unit_interval(radius), cpu=_logarithm, default=jnp.log))
     cosine, sine = _on_the_circle(angle)
-    return jnp.concatenate([radius * cosine, radius * sine], axis=1)[:, :size]
+    return radius * cosine, radius * sine
 
 
 def _unit_interval(bits: jax.Array) -> jax.Array:
@@ -112,11 +134,21 @@ def _blocks(keys: Key, size: int, rows: jax.Array | None) -> tuple[jax.Array, ja
     The generator is JAX's, Threefry-2x32 (Salmon et al. 2011), with 13 rounds, the faster variant of those that its
     authors give known answers for; JAX takes their default of 20.
     """
-    half = -(-size // (2 * _ROWS)) * _ROWS
     first, second = jax.random.key_data(keys).T[..., None]
-    columns = jnp.arange(half, dtype=jnp.uint32)[None]
+    columns = jnp.arange(_half(size), dtype=jnp.uint32)[None]
     rows = jnp.zeros((), jnp.uint32) if rows is None else rows.astype(jnp.uint32)[:, None]
     return threefry_2x32(first, second, columns, rows, rounds=13)
+
+
+def _column_blocks(key: Key, size: int, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Those of one key, one above the other: uint32[half, B] twice."""
+    first, second = jax.random.key_data(key)
+    counters = jnp.arange(_half(size), dtype=jnp.uint32)[:, None]
+    return threefry_2x32(first, second, counters, columns.astype(jnp.uint32)[None], rounds=13)
+
+
+def _half(size: int) -> int:
+    return -(-size // (2 * _ROWS)) * _ROWS
 
 
 def threefry_2x32(

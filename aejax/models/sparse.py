@@ -143,7 +143,7 @@ _LENGTH, _SHORTEST = 0.1, 1e-8
 
 
 def _rows(matrix: jax.Array, chosen: jax.Array | None) -> jax.Array:
-    """Some rows of a matrix, by a product: the gradient of `matrix[numbers]` would be scattered, row by row on a TPU."""
+    """Some rows of a matrix, by a product: the gradient of `matrix[numbers]` is scattered, on a TPU row by row."""
     return matrix if chosen is None else chosen @ matrix
 
 

@@ -132,10 +132,9 @@ def _main() -> None:
     given = json.load(sys.stdin)
     target, dump = TARGETS[given["target"]], Path(given["dump"])
     sizes, dtype = given["dataset"], given["dataset"]["dtype"]
-    images = [np.broadcast_to(np.zeros((), dtype), sizes[part]) for part in ("train", "test")]  # which take no memory
+    made = sizes["generated"] and SparseFeatures(**sizes["generated"]).dataset().train
+    images = [made or np.zeros(sizes["train"], dtype), np.zeros(sizes["test"], dtype)]
     labels = [np.arange(len(each)) % 10 for each in images] if sizes["labels"] else [None, None]
-    if sizes["generated"]:
-        images[0] = SparseFeatures(**sizes["generated"]).dataset().train
     dataset = Dataset("sizes", *images, *labels)
     for job in given["jobs"]:
         row = {"target": given["target"], **job["named"]}

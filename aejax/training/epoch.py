@@ -13,7 +13,7 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
-from aejax.data.sparse_features import GeneratedArray
+from aejax.data.generated import GeneratedArray
 from aejax.training.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.training.devices import Driver, Program
 from aejax.training.placement import Generated, place

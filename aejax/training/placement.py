@@ -17,8 +17,9 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
+from aejax.data.generated import GeneratedArray
 from aejax.data.mapped import reader
-from aejax.data.sparse_features import GeneratedArray, Law
+from aejax.data.sparse_law import Law
 from aejax.models import ImageShape
 from aejax.training.devices import Driver, gather
 from aejax.training.step import Batch, TrainState
@@ -146,12 +147,11 @@ class Generated(Resident):
         self._data = driver.replicate(examples.shapes if driver.is_absent else examples.arrays)
 
     def order(self, first: Any, count: int) -> Any:
-        places = (first + jnp.arange(count, dtype=jnp.int32))[:, None] * self._batch_size
-        return places + jnp.arange(self._batch_size, dtype=jnp.int32)
+        return (first + jnp.arange(count, dtype=jnp.int32)) * self._batch_size
 
     def scan(self, step: Step, carry: Any, data: Law, order: Any, at: Any = None) -> tuple[Any, Any]:
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
-            examples = self._driver.share(turn[0])
+            examples = self._driver.share(turn[0] + jnp.arange(self._batch_size, dtype=jnp.int32))
             rows = self._examples.make(data, examples).reshape(-1, *self._shape)
             return step(carry, Batch(rows, examples), turn[1])
 

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax import Coefficients, Config, Corruption, Dataset, InputError, Interrupted, Model, Training, fit
+from aejax import Coefficients, Config, Corruption, Dataset, InputError, Interrupted, Loss, Model, Training, fit
 from aejax.config import Devices
+from aejax.data import SparseFeatures
 from aejax.models.corruption import corrupt
 from aejax.models.randomness import stream
 from aejax.training import loop
@@ -93,6 +94,15 @@ def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name,
 def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_device, parallel):
     config = on(MODELS["denoising"], Devices(parallel, 8)).replace({"data.placement": "stream"})
     require_same(fit(config, dataset=dataset, progress=False), on_one_device["denoising"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_8_devices_make_their_share_of_generated_examples(parallel):
+    law = SparseFeatures(64, 8, 2, depth=1, orthogonalization_steps=1, train=640, test=45)
+    config = Config(model=Model((), 16), loss=Loss("mse"), coefficients=Coefficients(learning_rate=0.05), training=SGD)
+    one = fit(on(config, Devices("jit", 1)), dataset=law, progress=False)
+    require_same(fit(on(config, Devices(parallel, 8)), dataset=law, progress=False), one)
 
 
 OWN = Path(__file__).parents[1] / "own"
