@@ -74,6 +74,9 @@ if TYPE_CHECKING:  # for type checkers and editors; nothing is imported by it
         Posterior as Posterior,
     )
     from aejax.models import (
+        SparseAutoencoder as SparseAutoencoder,
+    )
+    from aejax.models import (
         Variational as Variational,
     )
     from aejax.sweeps import Sweep as Sweep
@@ -106,6 +109,7 @@ _ROOMS = {
     "Output": "models",
     "Context": "models",
     "Variational": "models",
+    "SparseAutoencoder": "models",
     "Posterior": "models",
     "fit": "evaluation",
     "sweep": "sweeps",

@@ -64,7 +64,12 @@ def is_seed(value: object) -> bool:
 
 def is_non_negative(value: object) -> bool:
     """Whether it is a number of at least 0 that a float32 holds."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _LARGEST
+    return is_finite(value) and value >= 0
+
+
+def is_finite(value: object) -> bool:
+    """Whether it is a number that a float32 holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
 
 
 _LARGEST = (2 - 2**-23) * 2.0**127

@@ -136,7 +136,7 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
 
 
 def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
-    """Arguments on top of a configuration; `--weights.NAME` and `--model.options.NAME` may have any name."""
+    """Arguments on top of a configuration; those of `weights`, `numbers` and `model.options` may have any name."""
     rest: list[str] = []
     named: dict[str, list[str]] = {}
     into = rest
@@ -157,7 +157,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *
     return parse(arguments, without_commas(arguments, rest), default, program=program)
 
 
-_NAMED = re.compile(r"--((?:weights|model\.options)\.\w+)(?:=(.*))?")
+_NAMED = re.compile(r"--((?:weights|numbers|model\.options)\.\w+)(?:=(.*))?")
 
 
 def without_commas(arguments: type, given: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from aejax.config.checks import (
     InputError,
     Named,
+    is_finite,
     is_non_negative,
     is_own,
     is_seed,
@@ -99,6 +100,9 @@ class Config:
     weights: Mapping[str, float] = field(default_factory=Named)
     """weight of each term of the loss that a model of your own adds, by the term's name, 1 where none is given:
     --weights.NAME"""
+    numbers: Mapping[str, float] = field(default_factory=Named)
+    """numbers that a model of your own reads as it is called, `context.numbers`, such as how many units are kept:
+    --numbers.NAME. Unlike model.options they enter the compiled program as values, as coefficients do"""
     training: Training = field(default_factory=Training)
     devices: Devices = field(default_factory=Devices)
     hosts: Hosts = field(default_factory=Hosts)
@@ -107,12 +111,17 @@ class Config:
         if type(self) is not Config:
             raise InputError(
                 f"{type(self).__name__} extends Config, and what it adds would be lost; a model's own numbers are "
-                "model.options, its own weights are weights"
+                "model.options and numbers, its own weights are weights"
             )
         require_names(self.weights, "weights")
         for name, value in self.weights.items():
             require(is_non_negative(value), f"weights.{name}", value, "a finite number of at least 0")
-        object.__setattr__(self, "weights", Named({name: float(value) for name, value in self.weights.items()}))
+        require_names(self.numbers, "numbers")
+        for name, value in self.numbers.items():
+            require(is_finite(value), f"numbers.{name}", value, "a finite number")
+        for field_ in NAMED:
+            values = {name: float(value) for name, value in getattr(self, field_).items()}
+            object.__setattr__(self, field_, Named(values))
         for part in dataclasses.fields(self):
             value = getattr(self, part.name)
             require(type(value) is part.default_factory, part.name, value, f"a {part.default_factory.__name__}")
@@ -142,6 +151,7 @@ class Config:
             self.require_kind(variational=self.model.kind == "variational")
             allowed = f"empty while model.kind is {self.model.kind}, whose terms are weighted by coefficients"
             require(not self.weights, "weights", dict(self.weights), allowed)
+            require(not self.numbers, "numbers", dict(self.numbers), f"empty while model.kind is {self.model.kind}")
 
     def _require_sparsity(self) -> None:
         loss, weights = self.loss, self.coefficients
@@ -178,9 +188,9 @@ class Config:
 
     @property
     def traced(self) -> dict[str, float]:
-        """The numbers that enter the compiled program as values: coefficients, and each weight as `weights.NAME`."""
-        weights = {f"weights.{name}": value for name, value in self.weights.items()}
-        return dataclasses.asdict(self.coefficients) | weights
+        """What enters the compiled program as values: coefficients, each weight as `weights.NAME`, `numbers.NAME`."""
+        named = {f"{field}.{name}": value for field in NAMED for name, value in getattr(self, field).items()}
+        return dataclasses.asdict(self.coefficients) | named
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
         """A copy with some fields changed, each named by its path, as in `{"model.code_size": 16}`.
@@ -191,11 +201,11 @@ class Config:
         values = self.to_dict()
         for path, value in changes.items():
             section, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
-            if path == "weights":
-                require_names(value, "weights")
-                values["weights"] = dict(value)
-            elif section in ("weights", "model.options"):
-                named = values["weights"] if section == "weights" else values["model"]["options"]
+            if path in NAMED:
+                require_names(value, path)
+                values[path] = dict(value)
+            elif section in (*NAMED, "model.options"):
+                named = values["model"]["options"] if section == "model.options" else values[section]
                 named[name] = value
             elif isinstance(values.get(section), dict) and name in values[section]:
                 values[section][name] = value
@@ -217,7 +227,7 @@ class Config:
             if section not in sections:
                 raise InputError(f"there is no field {section!r} in the configuration")
             require(isinstance(fields, Mapping), section, fields, "a mapping of its fields")
-            if section != "weights":
+            if section not in NAMED:
                 gone = _GONE.get(section, {})
                 fields = {name: value for name, value in fields.items() if gone.get(name, _GONE) != value}
                 known = {f.name for f in dataclasses.fields(sections[section])}
@@ -244,6 +254,9 @@ class Config:
             if here.get(path) != there.get(path)
         ]
 
+
+NAMED = ("weights", "numbers")
+"""fields whose values a model of the user's own names"""
 
 _GONE = {"coefficients": {"penalty": 0.0}}
 """fields that older configurations hold, with the only value that means what it means without them"""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aejax.config.checks import InputError, plain, require, shown
-from aejax.config.config import Config
+from aejax.config.config import NAMED, Config
 
 SEED = "training.seed"
 LARGEST = 1_000_000
@@ -106,7 +106,7 @@ def field_path(field: str) -> str:
         InputError: there is no such field, it is in several sections, or it is not one to sweep.
     """
     section, _, name = field.rpartition(".") if isinstance(field, str) else ("", "", "")
-    if section in ("weights", "model.options") and name.isidentifier():
+    if section in (*NAMED, "model.options") and name.isidentifier():
         return field
     known = [f"{section}.{name}" for section, fields in Config().to_dict().items() for name in fields]
     found = [path for path in known if field in (path, path.partition(".")[2])]
@@ -163,7 +163,7 @@ def _plain(path: str, value: Any) -> Any:
     value = plain(value)
     if isinstance(value, tuple):
         return [_plain("", part) for part in value]
-    is_coefficient = path.startswith(("coefficients.", "weights."))
+    is_coefficient = path.partition(".")[0] in ("coefficients", *NAMED)
     if is_coefficient and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         value = float(value)
     return value
@@ -202,4 +202,4 @@ def _compiled_in(config: Config) -> dict[str, Any]:
     """The part of a configuration that does not enter the program as values."""
     fixed = config.to_dict()
     del fixed["coefficients"], fixed["training"]["seed"]
-    return fixed | {"weights": sorted(fixed["weights"])}
+    return fixed | {field: sorted(fixed[field]) for field in NAMED}

@@ -9,6 +9,7 @@
     image_folders.py   folders of images: parts, classes, files
     mnist_tfds.py      MNIST and Fashion-MNIST by tensorflow-datasets, without TensorFlow
     cache.py           prepared data on disk, checked when it is opened
+    sparse_features.py examples made on the device from known features
     mapped.py          arrays in files that may be larger than memory, and several of them as one (Shards)
 
 Nothing here imports JAX.
@@ -17,3 +18,4 @@ Nothing here imports JAX.
 from aejax.data.dataset import Dataset, Standardization
 from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, require_images
 from aejax.data.pixels import as_examples, require_range, require_scale
+from aejax.data.sparse_features import KNOWN, SparseFeatures

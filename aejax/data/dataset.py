@@ -13,6 +13,7 @@ from aejax.config import InputError
 from aejax.data.labels import as_classes
 from aejax.data.mapped import Shards, crc32, require_memory
 from aejax.data.pixels import Channels, as_examples, scale, size
+from aejax.data.sparse_features import GeneratedArray, Truth
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,14 +24,14 @@ class Dataset:
         name: what figures and reports call it.
         train, test: images uint8[N, H, W, C], or float32, float16 or bfloat16 where the user's own pixels are floats;
             or vectors [N, D] of the same types. They may lie in mapped files that are larger than memory, each in one
-            or in several (`Shards`).
+            or in several (`Shards`), or be generated as they are needed (`sparse_features.py`).
         train_labels, test_labels: classes [N], where known; only a model of the user's own trains on them.
         set_aside: whether the test examples are a fifth of those that were given.
     """
 
     name: str
-    train: np.ndarray | Shards
-    test: np.ndarray | Shards
+    train: np.ndarray | Shards | GeneratedArray
+    test: np.ndarray | Shards | GeneratedArray
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     set_aside: bool = False
@@ -66,16 +67,23 @@ class Dataset:
         """On which scale a model meets the training pixels, see `scale`; None of vectors, which have no common one."""
         return None if self.vectors and self.train.dtype != np.uint8 else scale(self.train)
 
+    @functools.cached_property
+    def truth(self) -> Truth | None:
+        """The features that generated examples are made of; None of other examples."""
+        return Truth(self.train.specification) if isinstance(self.train, GeneratedArray) else None
+
     def passes(self, images: int) -> int:
         """How often an epoch passes over the training images to meet about so many, at least once.
 
         So a small dataset has about as many steps per epoch as a large one.
         """
-        return max(1, images // len(self.train))
+        return 1 if isinstance(self.train, GeneratedArray) else max(1, images // len(self.train))
 
     @property
     def fingerprint(self) -> str:
-        """Tells one content from another: sizes, types and a CRC-32 of the pixels."""
+        """Tells one content from another: sizes, types and a CRC-32 of the pixels, or of generated ones their law."""
+        if isinstance(self.train, GeneratedArray):
+            return f"{self.train.fingerprint}, {self.test.fingerprint}"
         return ", ".join(
             f"{part} {images.dtype}{list(images.shape)} {crc32(images):08x}"
             for part, images in (("train", self.train), ("test", self.test))

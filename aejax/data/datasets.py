@@ -22,13 +22,15 @@ from aejax.data import array_files, array_folders, cache, image_folders
 from aejax.data.array_files import PARTS
 from aejax.data.dataset import Dataset
 from aejax.data.pixels import Channels, require_range
+from aejax.data.sparse_features import KNOWN, GeneratedArray, SparseFeatures, require_generated
 
 
 def load_dataset(name: str | Path, source_dir: str | Path | None = None, channels: Channels = "auto") -> Dataset:
     """Load images or vectors by name or path.
 
     Args:
-        name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, another image dataset of
+        name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, `sparse_features_512` and
+            `sparse_features_16k` (generated, see `sparse_features.py`), another image dataset of
             tensorflow-datasets, or the path of a `.npy` or `.npz` file, or of a folder: of images, of the IDX files of
             MNIST, of `train.npy` and `test.npy`, or of shards `train-0.npy`, `train-1.npy`, ... (or `train/` with
             such). Arrays in `.npy` files are mapped and may be larger than memory.
@@ -51,6 +53,8 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
         return _from_parts(name, cache.cached(name, _digits, PARTS))
     if name in ("mnist", "fashion_mnist"):
         return _from_parts(name, cache.cached(name, lambda: _quietly(_mnist, name, source_dir), PARTS))
+    if name in KNOWN:
+        return KNOWN[name].dataset(name)
     if is_path(name):
         return _from_files(local(name, "the dataset"), channels)
     return _from_parts(name, cache.cached(name, lambda: _quietly(_tfds, name)))
@@ -71,8 +75,8 @@ def as_dataset(given: Any, config: Config) -> Dataset:
     """What `aejax.fit` and its siblings are given as images: None stands for `config.data`.
 
     Args:
-        given: a `Dataset`; a name or path; an array; a pair (examples, labels); two such pairs, for training and for
-            test; or a mapping with the names of `Dataset.from_arrays`.
+        given: a `Dataset`; a `SparseFeatures`; a name or path; an array; a pair (examples, labels); two such pairs, for
+            training and for test; or a mapping with the names of `Dataset.from_arrays`.
 
     Raises:
         InputError: it is none of these, or what it names or holds cannot be used.
@@ -82,6 +86,8 @@ def as_dataset(given: Any, config: Config) -> Dataset:
         return load_dataset(data.name if given is None else given, data.source_dir, data.channels)
     if isinstance(given, Dataset):
         return given
+    if isinstance(given, SparseFeatures):
+        return given.dataset()
     if isinstance(given, Mapping):
         if "train" not in given or not set(given) <= set(PARTS):
             wrong = f"holds {', '.join(map(str, given)) or 'nothing'}"
@@ -131,6 +137,8 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         )
     if config.data.standardize and not dataset.vectors:
         raise InputError(f"data.standardize is for vectors [N, D]; {dataset.name} holds images")
+    if isinstance(dataset.train, GeneratedArray):
+        require_generated(dataset.train, config)
     for part, images in (("training", dataset.train), ("test", dataset.test)):
         require_range(config, images, f"the {part} {'values' if dataset.vectors else 'pixels'} of {dataset.name}")
     config.model.code_shape(dataset.image_shape)
@@ -227,7 +235,7 @@ def _tfds(name: str) -> dict[str, np.ndarray]:
         builder = tfds.builder(name, data_dir=data_dir() / "tfds")
     except Exception as error:  # a name that is none, or a version that there is not, shows as one of many types
         raise InputError(
-            f"there is no dataset {name!r}: use digits, mnist, fashion_mnist, a name that "
+            f"there is no dataset {name!r}: use digits, mnist, fashion_mnist, {', '.join(KNOWN)}, a name that "
             "tensorflow-datasets knows, or the path of a .npy or .npz file or of a folder"
         ) from error
     if not builder.is_prepared():

@@ -9,6 +9,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.data.mapped import Shards, pieces, require_memory
+from aejax.data.sparse_features import GeneratedArray
 
 Channels = Literal["auto", "first", "last"]
 
@@ -107,6 +108,9 @@ def _floats(array: np.ndarray, where: str) -> np.ndarray:
 _ROUNDING = 1e-5
 """by which a float may lie beyond [0, 1]: filters and conversions of others leave it so"""
 
+_SOME = 256
+"""of generated examples, those that are looked at to tell their range"""
+
 _BEYOND = 0.5
 """of the width of the range trained on, that other images may lie beyond it where the loss does not forbid it"""
 
@@ -145,7 +149,7 @@ def require_range(config: Config, images: np.ndarray | Shards, where: str) -> No
     needs = [f"{field} {value}" for field, value in fields.items() if value not in ("mse", "none", False)]
     if images.dtype == np.uint8 or not needs:
         return
-    low, high = extremes(images)
+    low, high = extremes(images[:_SOME] if isinstance(images, GeneratedArray) else images)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(
             f"{where} lie in [{low:g}, {high:g}]; {' and '.join(needs)} needs [0, 1]: scale them, or use "

@@ -2,6 +2,7 @@
 
 autoencoder.py   Autoencoder: what every kind extends, with its loss
 variational.py   Variational: a code that is drawn, and a prior
+sparse.py        SparseAutoencoder: many units of which few are active, each with a direction
 kinds.py         from the name of a kind to a model
 output.py        Context, Output, Posterior: what a model is given beside the images, and what it returns
 dense.py  convolutional.py   encoders and decoders
@@ -15,4 +16,5 @@ from aejax.models.autoencoder import Autoencoder
 from aejax.models.dense import Decoder, Encoder, ImageShape
 from aejax.models.kinds import build, model_class, require_model
 from aejax.models.output import Context, Output, Posterior
+from aejax.models.sparse import SparseAutoencoder
 from aejax.models.variational import Variational

@@ -25,6 +25,8 @@ class Context(NamedTuple):
     """whether the model is trained on this batch"""
     axis: str | None = None
     """name of the axis of devices that share the batch, for `jax.lax.pmean` and its like; None where they share none"""
+    numbers: Mapping[str, jax.Array | float] = {}
+    """the configuration's `numbers` as traced values; empty where a model is called outside a step"""
 
 
 class Posterior(NamedTuple):

@@ -7,6 +7,7 @@ A process of its own compiles for each target, since a compiler is told at its s
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import itertools
 import json
@@ -25,7 +26,7 @@ import numpy as np
 from flax import nnx
 
 from aejax.config import AejaxError, Config, InputError
-from aejax.data import Dataset
+from aejax.data import Dataset, SparseFeatures
 from aejax.evaluation import tables
 from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
@@ -104,6 +105,7 @@ def _rows(name: str, jobs: list[dict[str, Any]], dataset: Dataset) -> Iterator[d
         "test": dataset.test.shape,
         "dtype": str(dataset.train.dtype),
         "labels": dataset.train_labels is not None,
+        "generated": dataclasses.asdict(dataset.truth.specification) if dataset.truth else None,
     }
     with (
         tempfile.TemporaryDirectory() as dump,
@@ -130,8 +132,10 @@ def _main() -> None:
     given = json.load(sys.stdin)
     target, dump = TARGETS[given["target"]], Path(given["dump"])
     sizes, dtype = given["dataset"], given["dataset"]["dtype"]
-    images = [np.zeros(sizes[part], dtype) for part in ("train", "test")]
+    images = [np.zeros(sizes[part], dtype) for part in ("train", "test")]  # which take no memory
     labels = [np.arange(len(each)) % 10 for each in images] if sizes["labels"] else [None, None]
+    if sizes["generated"]:
+        images[0] = SparseFeatures(**sizes["generated"]).dataset().train
     dataset = Dataset("sizes", *images, *labels)
     for job in given["jobs"]:
         row = {"target": given["target"], **job["named"]}

@@ -166,6 +166,11 @@ class Driver:
         # Not compiled ahead: an older pmap returns arrays with a sharding of its own kind.
         self._copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self.replicated)
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether the devices are not there: of an array only its shape and type are looked at."""
+        return self._absent is not None
+
     def share(self, examples: jax.Array) -> jax.Array:
         """Within a program: the examples of this device, of those of all; under `jit` all, spread over the devices."""
         if self.axis is None:

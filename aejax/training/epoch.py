@@ -13,9 +13,10 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
+from aejax.data.sparse_features import GeneratedArray
 from aejax.training.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.training.devices import Driver, Program
-from aejax.training.placement import place
+from aejax.training.placement import Generated, place
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation
 
 _EVALUATION_BATCH = 1000
@@ -66,13 +67,18 @@ def build_programs(
     order = functools.partial(epoch_order, config.training, len(dataset.train), seed=config.data.order_seed)
     train_labels, test_labels = dataset.class_indices()
     shape = dataset.image_shape
-    train_images = placed(driver, dataset.train, shape, train_labels, order, in_epoch)
+    tests = dataset.test
+    if isinstance(dataset.train, GeneratedArray):
+        train_images = Generated(driver, dataset.train, shape, config.training.batch_size)
+        tests = np.asarray(tests)  # made once, since every evaluation meets the same
+    else:
+        train_images = placed(driver, dataset.train, shape, train_labels, order, in_epoch)
     if batches:
-        in_batches = placed(driver, dataset.test, shape, test_labels, lambda _: in_turn(batches, batch_size), batches)
+        in_batches = placed(driver, tests, shape, test_labels, lambda _: in_turn(batches, batch_size), batches)
     if rest:
         last = np.arange(examples - rest, examples, dtype=np.int32)
         labels = None if test_labels is None else test_labels[last]
-        last_batch = driver.replicate(Batch(np.asarray(dataset.test[last]).reshape(rest, *shape), last, labels))
+        last_batch = driver.replicate(Batch(np.asarray(tests[last]).reshape(rest, *shape), last, labels))
 
     def train(
         count: int, state: TrainState, images: Any, values: tuple[Any, ...], order: Any

@@ -81,8 +81,12 @@ def weighted_terms(
     return {**terms, "total": sum(terms.values())}, metrics
 
 
-def require_read(config: Config, read: set[str]) -> None:
-    """Refuse a coefficient that is set and that the loss of the user's own, which has read these, does not look at.
+def require_read(config: Config, read: set[str], numbers: set[str] | None) -> None:
+    """Refuse a coefficient that is set, and a number, which a model of the user's own does not look at.
+
+    Args:
+        read: the names of the coefficients that it has read.
+        numbers: those of the configuration's `numbers`; None in an evaluation, which may do without them.
 
     Raises:
         InputError: there is one.
@@ -94,6 +98,8 @@ def require_read(config: Config, read: set[str]) -> None:
                 f"coefficients.{name} is {value}, and the loss of {config.model.kind} does not read it; leave it at "
                 f"{default}"
             )
+    if unread := [name for name in config.numbers if numbers is not None and name not in numbers]:
+        raise InputError(f"numbers.{unread[0]} is given, and {config.model.kind} does not read it; leave it out")
 
 
 def kept(variables: Any, before: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Where images lie while a program works on them: all of them on the devices, or streamed there in blocks.
+"""Where images lie while a program works on them: all of them on the devices, streamed there in blocks, or nowhere.
 
-Both serve the same examples at the same steps, so that the result does not depend on it.
+The first two serve the same examples at the same steps, so that the result does not depend on it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.data.mapped import Shards, reader
+from aejax.data.sparse_features import GeneratedArray, Law
 from aejax.models import ImageShape
 from aejax.training.devices import Driver, gather
 from aejax.training.step import Batch, TrainState
@@ -130,6 +131,29 @@ class Resident:
             rows = images.at[examples].get(mode="clip")[:, : math.prod(self._shape)].reshape(-1, *self._shape)
             classes = None if labels is None else labels.at[examples].get(mode="clip")
             return step(carry, Batch(rows, examples, classes), turn[1])
+
+        return _scan(with_batch, carry, (order, at))
+
+
+class Generated(Resident):
+    """Nowhere: each batch is made within the program, from what its law is computed from, which every device has.
+
+    No example comes twice: an epoch goes on with the numbers after those of the one before.
+    """
+
+    def __init__(self, driver: Driver, examples: GeneratedArray, shape: ImageShape, batch_size: int) -> None:
+        self._driver, self._examples, self._shape, self._batch_size = driver, examples, shape, batch_size
+        self._data = driver.replicate(examples.shapes if driver.is_absent else examples.arrays)
+
+    def order(self, first: Any, count: int) -> Any:
+        places = (first + jnp.arange(count, dtype=jnp.int32))[:, None] * self._batch_size
+        return places + jnp.arange(self._batch_size, dtype=jnp.int32)
+
+    def scan(self, step: Step, carry: Any, data: Law, order: Any, at: Any = None) -> tuple[Any, Any]:
+        def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
+            examples = self._driver.share(turn[0])
+            rows = self._examples.make(data, examples).reshape(-1, *self._shape)
+            return step(carry, Batch(rows, examples), turn[1])
 
         return _scan(with_batch, carry, (order, at))
 

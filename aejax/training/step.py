@@ -154,7 +154,11 @@ def build_steps(
         (model.train if context.training else model.eval)()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
         context = context._replace(
-            keys=per_example(key("code"), batch.examples), step=state.step, examples=examples, labels=batch.labels
+            keys=per_example(key("code"), batch.examples),
+            step=state.step,
+            examples=examples,
+            labels=batch.labels,
+            numbers=Watched({name: coefficients[f"numbers.{name}"] for name in config.numbers}, "number"),
         )
         watched = Watched(coefficients, "coefficient")
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
@@ -163,7 +167,7 @@ def build_steps(
             output = cast(output, jnp.float32)
             terms = model.loss(clean, output, watched, context)
         terms, metrics = weighted_terms(config, terms, output, coefficients)
-        require_read(config, watched.read)
+        require_read(config, watched.read, context.numbers.read if context.training else None)
         return terms, metrics, output.codes, kept(variables_of(model), state.extra)
 
     def at(step: jax.Array, coefficients: Coefficients, seed: Seed = configured) -> At:

@@ -1,0 +1,175 @@
+"""The sparse autoencoder of vectors: many units, few of which are active, each with one direction in the data.
+
+As it is used on activations of neural networks (Bricken et al. 2023, Gao et al. 2024, arXiv 2406.04093). A kind of it
+extends `SparseAutoencoder` and says which units are active, `activate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from aejax.config import Config
+from aejax.config.checks import Watched, require
+from aejax.models.autoencoder import Autoencoder
+from aejax.models.dense import ImageShape
+from aejax.models.output import Context, Output
+
+DEAD_AFTER = 1000
+"""steps in which a unit was not active, after which it counts as dead"""
+
+
+class SparseAutoencoder(Autoencoder):
+    """Vectors x of D values → codes of F units → bias + codes · directions.
+
+    The units before the activation are (encoder · (x - bias) + encoder_bias) · lengths, and x is rebuilt as
+    bias + codes · (decoder / lengths), the lengths being those of the decoder's rows. So a direction has length 1, and
+    a unit's size in the code is its size in the data, while the rows are free to grow: they begin short, since Adam
+    moves each number by the same amount whatever its size, and turn the faster for it.
+
+    Attributes:
+        encoder, decoder: float32[F, D], a row for each unit.
+        encoder_bias: float32[F].
+        bias: float32[D], subtracted from what is encoded and added to what is decoded.
+        norms: float32[F], the lengths of the decoder's rows, as of the last step.
+        idle: int32[F], steps since each unit was active.
+    """
+
+    def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
+        ours = f"while model.kind is {config.model.kind}"
+        require(config.corruption.kind == "none", "corruption.kind", config.corruption.kind, f"none {ours}")
+        require(config.model.hidden == (), "model.hidden", config.model.hidden, f"empty {ours}: it has one layer")
+        require(not config.model.channels, "model.channels", config.model.channels, f"empty {ours}")
+        require(not config.model.tied, "model.tied", True, f"False {ours}")
+        require(config.model.top_k is None, "model.top_k", config.model.top_k, f"None {ours}")
+        require(config.loss.reconstruction == "mse", "loss.reconstruction", config.loss.reconstruction, f"mse {ours}")
+        self.config, self.image_shape = config, image_shape
+        self.dead_after = config.model.options.get("dead_after", DEAD_AFTER)
+        values, units = math.prod(image_shape), config.model.code_size
+        rows = jax.random.normal(rngs.params(), (units, values))
+        rows = rows * (_LENGTH / jnp.linalg.norm(rows, axis=1, keepdims=True))
+        self.encoder, self.decoder = nnx.Param(rows), nnx.Param(jnp.copy(rows))
+        self.encoder_bias, self.bias = nnx.Param(jnp.zeros(units)), nnx.Param(jnp.zeros(values))
+        self.norms, self.idle = nnx.Variable(jnp.full(units, _LENGTH)), nnx.Variable(jnp.zeros(units, jnp.int32))
+
+    def activate(self, units: jax.Array, context: Context) -> jax.Array:
+        """Units float32[B, F] → codes float32[B, F], of which few are not 0. Here: the positive ones.
+
+        Args:
+            context: as in `__call__`; in `encode` an empty one.
+        """
+        return jax.nn.relu(units)
+
+    def __call__(self, images: jax.Array, context: Context = Context()) -> Output:
+        """Encode and decode a batch; in training, count for how long each unit has not been active."""
+        units = self.units(images)
+        codes = self.activate(units, context)
+        if context.training:
+            active = (codes != 0).any(axis=0).astype(jnp.int32)
+            if context.axis is not None:
+                active = jax.lax.pmax(active, context.axis)
+            self.idle[...] = jnp.where(active > 0, 0, self.idle[...] + 1)
+            self.norms[...] = jax.lax.stop_gradient(self.lengths())
+        dead = (self.idle[...] >= self.dead_after).sum()
+        metrics = {"l0": (codes != 0).sum(axis=1), "dead": dead}
+        return Output(self.decode(codes), codes, metrics=metrics)
+
+    def loss(
+        self, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], context: Context
+    ) -> dict[str, jax.Array]:
+        """The usual terms, and "auxiliary": the error of the dead units' attempt at what the others leave.
+
+        The error is rebuilt by those of half as many units as values that have been idle for the longest, as far as
+        they are dead (Gao et al. 2024, appendix A.2, where they are chosen for each example).
+        """
+        terms = super().loss(clean, output, coefficients, context)
+        left = jax.lax.stop_gradient(clean - output.logits).reshape(len(clean), -1)
+        most = max(1, min(left.shape[1] // 2, self.config.model.code_size))
+        idle, chosen = jax.lax.top_k(self.idle[...], most)
+        dead = (idle >= self.dead_after).astype(left.dtype)
+        units = self.units(clean, chosen) * dead
+        errors = jnp.square(units @ self.directions(chosen) - left).sum(axis=1)
+        return terms | {"auxiliary": errors * dead.mean()}
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        return self.activate(self.units(images), Context())
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        return self.as_images(codes @ self.directions() + self.bias[...])
+
+    def as_images(self, vectors: jax.Array) -> jax.Array:
+        """float32[B, D] → float32[B, H, W, C]."""
+        return vectors.reshape(len(vectors), *self.image_shape)
+
+    def units(self, images: jax.Array, chosen: jax.Array | slice = slice(None)) -> jax.Array:
+        """The units before the activation: float32[B, H, W, C] → float32[B, F], or some of them, by their numbers."""
+        encoder, bias = self.encoder[...][chosen], jax.lax.stop_gradient(self.bias[...])
+        centred = images.reshape(len(images), -1) - bias
+        # The gradient of the bias, by a product of a vector: that of `images - bias` would take one of the batch.
+        shift = encoder @ (bias - self.bias[...])
+        return (centred @ encoder.T + (self.encoder_bias[...][chosen] + shift)) * self.lengths(chosen)
+
+    def directions(self, chosen: jax.Array | slice = slice(None)) -> jax.Array:
+        """float32[F, D], each of length 1; or some of them."""
+        return self.decoder[...][chosen] / self.lengths(chosen)[:, None]
+
+    def lengths(self, chosen: jax.Array | slice = slice(None)) -> jax.Array:
+        """float32[F], of the decoder's rows; or some of them."""
+        squares = jnp.square(self.decoder[...][chosen]).sum(axis=1)
+        return jnp.sqrt(jnp.maximum(squares, _SHORTEST**2))
+
+    def number(self, name: str, context: Context) -> Any:
+        """One of the configuration's `numbers`: as a traced value in a step, as it stands there elsewhere.
+
+        Raises:
+            InputError: it is not given.
+        """
+        return (context.numbers or Watched(self.config.numbers, "number"))[name]
+
+
+_LENGTH, _SHORTEST = 0.1, 1e-8
+"""of the rows at the start (Conerly et al. 2024, transformer-circuits.pub/2024/april-update); and at any time"""
+
+
+def largest_of_batch(units: jax.Array, count: jax.Array | float, context: Context) -> tuple[jax.Array, jax.Array]:
+    """The largest units of a batch as they are, all others 0; and the smallest of those that are kept.
+
+    Args:
+        units: float32[B, F], none of them negative.
+        count: how many are kept for each example, on average.
+    """
+    least = nth_largest(jax.lax.stop_gradient(units), count * len(units), None, context.axis)
+    return jnp.where(units >= least, units, 0), least
+
+
+def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, devices: str | None = None) -> jax.Array:
+    """The `count`-th largest of values, none of which is negative, along one axis, which stays, or of all.
+
+    By bisection of their bits, which are ordered as the values are: `count` may be a traced number, nothing is sorted,
+    and it is exact. Where fewer than `count` are above 0, it is 0.
+
+    Args:
+        values: float32.
+        devices: name of the axis of devices that share the values; `count` is of those of one device.
+    """
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
+    shape = () if axis is None else tuple(1 if i == axis % values.ndim else n for i, n in enumerate(values.shape))
+    found = jnp.zeros(shape, jnp.int32)
+    for shift in range(30, -1, -_AT_ONCE):  # the 31 bits but for the sign, the first by itself
+        # How many of the next thresholds still have enough values at or above them: they come one below the other.
+        steps = [found + np.int32(step << shift) for step in range(1, 2 if shift == 30 else 2**_AT_ONCE)]
+        above = jnp.stack([(bits >= step).sum(axis=axis, keepdims=axis is not None) for step in steps])
+        if devices is not None:
+            above = jax.lax.pmean(above.astype(jnp.float32), devices)
+        found = found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
+    return jax.lax.bitcast_convert_type(found, jnp.float32)
+
+
+_AT_ONCE = 2
+"""bits of the threshold that are found in one pass over the values; divides 30"""

@@ -1,0 +1,42 @@
+"""BatchTopK: the largest units of a whole batch are active, k for each example on average.
+
+So an example has as many active units as it needs. A single example knows no batch: for it a unit is active above a
+threshold, the moving average of the smallest unit that was kept in training.
+
+Bussmann et al. 2024, arXiv 2412.06410.
+
+    uv run experiments/gallery.py batch_top_k
+
+Not trained yet.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import aejax
+from aejax.models.sparse import largest_of_batch
+
+
+class BatchTopK(aejax.SparseAutoencoder):
+    """`numbers.k` units are active in training, on average; afterwards those above `threshold`."""
+
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        self.decay = config.model.options.get("decay", 0.99)
+        self.threshold = nnx.Variable(jnp.zeros(()))
+
+    def activate(self, units, context):
+        units = jax.nn.relu(units)
+        if not context.training:
+            return jnp.where(units > self.threshold[...], units, 0)
+        codes, least = largest_of_batch(units, self.number("k", context), context)
+        self.threshold[...] = self.decay * self.threshold[...] + (1 - self.decay) * least
+        return codes
+
+
+def get_config():
+    top_k = aejax.load_config(Path(__file__).with_name("top_k.py"))
+    return top_k.replace({"model.kind": "batch_top_k.py:BatchTopK"})

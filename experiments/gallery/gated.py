@@ -1,0 +1,47 @@
+"""Gated: whether a unit is active and how large it is are two things.
+
+Both come from one product of matrices: the gate is open where it is positive, and the size is the same product with a
+scale and a bias of its own. The L1 penalty is that of the gates alone, so that it shrinks no size; a second
+reconstruction, from the gates, keeps them meaningful, and teaches nothing to the decoder.
+
+Rajamanoharan et al. 2024, arXiv 2404.16014.
+
+    uv run experiments/gallery.py gated
+
+Not trained yet.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import aejax
+
+
+class Gated(aejax.SparseAutoencoder):
+    """Of each unit the size is the gate without its bias, times exp(`scale`), plus `size_bias`."""
+
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        self.scale = nnx.Param(jnp.zeros(config.model.code_size))
+        self.size_bias = nnx.Param(jnp.zeros(config.model.code_size))
+
+    def activate(self, units, context):
+        without_bias = units - self.encoder_bias[...] * self.lengths()
+        sizes = without_bias * jnp.exp(self.scale[...]) + self.size_bias[...]
+        return jnp.where(units > 0, jax.nn.relu(sizes), 0)
+
+    def loss(self, clean, output, coefficients, context):
+        gates = jax.nn.relu(self.units(clean))
+        directions, bias = jax.lax.stop_gradient((self.directions(), self.bias[...]))
+        rebuilt = self.as_images(gates @ directions + bias)
+        by_gates = jnp.square(rebuilt - clean).sum(axis=(1, 2, 3))
+        terms = super().loss(clean, output, coefficients, context)
+        return terms | {"gates": gates.sum(axis=1), "by_gates": by_gates}
+
+
+def get_config():
+    l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
+    return l1.replace({"model.kind": "gated.py:Gated", "coefficients.l1": 0.0, "weights": {"gates": 1.0}})

@@ -1,0 +1,54 @@
+"""JumpReLU: a unit is active above a threshold of its own, which is learned.
+
+The penalty is the number of active units, so that none of them shrinks. Neither the jump nor that number has a gradient
+with respect to the threshold, so one is taken that is that of their mean over a narrow band around it.
+
+Rajamanoharan et al. 2024, arXiv 2407.14435.
+
+    uv run experiments/gallery.py jump_relu
+
+Not trained yet.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import aejax
+
+
+class JumpReLU(aejax.SparseAutoencoder):
+    """Thresholds start at `start`; the band is `bandwidth` wide."""
+
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        option = config.model.options.get
+        self.bandwidth = option("bandwidth", 0.5)
+        self.threshold = nnx.Param(jnp.full(config.model.code_size, option("start", 0.5)))
+
+    def jump(self, units):
+        """1 where a unit is active, else 0, with a gradient of the threshold alone; and the thresholds."""
+        fixed = jax.lax.stop_gradient
+        # Not below 0, where negative units would be active; its gradient stays there.
+        threshold = self.threshold[...] + fixed(jnp.maximum(self.threshold[...], 0) - self.threshold[...])
+        near = jnp.abs(fixed(units - threshold)) < self.bandwidth / 2
+        active = fixed(units > threshold).astype(units.dtype)
+        return active - jnp.where(near, threshold - fixed(threshold), 0) / self.bandwidth, fixed(threshold)
+
+    def activate(self, units, context):
+        active, threshold = self.jump(units)
+        fixed = jax.lax.stop_gradient(active)
+        return fixed * units + threshold * (active - fixed)
+
+    def loss(self, clean, output, coefficients, context):
+        return super().loss(clean, output, coefficients, context) | {
+            "active": self.jump(self.units(clean))[0].sum(axis=1)
+        }
+
+
+def get_config():
+    l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
+    changes = {"model.kind": "jump_relu.py:JumpReLU", "coefficients.l1": 0.0, "weights": {"active": 1.0}}
+    return l1.replace(changes)

@@ -1,0 +1,24 @@
+"""L1: few units are active since each costs its size.
+
+The article's sparse model as it is used on activations of neural networks: many more units than values, one layer, a
+decoder whose directions have length 1 (or it would grow, and the codes shrink, for nothing), and a bias that is
+subtracted before and added after. The penalty also shrinks the units that are active, which the other models avoid.
+
+Bricken et al. 2023 (transformer-circuits.pub/2023/monosemantic-features).
+
+    uv run experiments/gallery.py l1
+
+Not trained yet.
+"""
+
+import aejax
+
+
+def get_config():
+    return aejax.Config(
+        data=aejax.Data(name="sparse_features_512"),
+        model=aejax.Model(kind="aejax:SparseAutoencoder", hidden=(), code_size=256),
+        loss=aejax.Loss(reconstruction="mse", pixels="sum"),
+        coefficients=aejax.Coefficients(learning_rate=3e-4, l1=1.0),
+        training=aejax.Training(epochs=16, batch_size=1024),
+    )

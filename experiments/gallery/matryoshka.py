@@ -1,0 +1,61 @@
+"""Matryoshka: the first units alone must rebuild the data too, as well as they can.
+
+The units are nested groups: the first few, some more, all of them. Each group pays for its own reconstruction, so that
+the first learn what is general, and a special case does not take its name away. Which units are active is decided as in
+BatchTopK, over all of them.
+
+Bussmann et al. 2025, arXiv 2503.17547.
+
+    uv run experiments/gallery.py matryoshka
+
+Not trained yet.
+"""
+
+import itertools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import aejax
+from aejax.models.sparse import largest_of_batch
+
+
+class Matryoshka(aejax.SparseAutoencoder):
+    """Groups end after each of the `widths`, and after the last unit."""
+
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        option, units = config.model.options.get, config.model.code_size
+        self.widths, self.decay = tuple(option("widths", (units // 16, units // 4))), option("decay", 0.99)
+        if list(self.widths) != sorted({*self.widths}) or not 0 < self.widths[0] <= self.widths[-1] < units:
+            raise aejax.InputError(f"model.options.widths is {self.widths}; they must rise from 1 to below {units}")
+        self.threshold = nnx.Variable(jnp.zeros(()))
+
+    def activate(self, units, context):
+        units = jax.nn.relu(units)
+        if not context.training:
+            return jnp.where(units > self.threshold[...], units, 0)
+        codes, least = largest_of_batch(units, self.number("k", context), context)
+        self.threshold[...] = self.decay * self.threshold[...] + (1 - self.decay) * least
+        return codes
+
+    def nested(self, codes):
+        """The reconstructions by each group, of which the last is the whole."""
+        edges, directions, rebuilt = (0, *self.widths, codes.shape[1]), self.directions(), [self.bias[...]]
+        for first, last in itertools.pairwise(edges):
+            rebuilt.append(rebuilt[-1] + codes[:, first:last] @ directions[first:last])
+        return [self.as_images(each) for each in rebuilt[1:]]
+
+    def decode(self, codes):
+        return self.nested(codes)[-1]
+
+    def loss(self, clean, output, coefficients, context):
+        inner = sum(jnp.square(each - clean).sum(axis=(1, 2, 3)) for each in self.nested(output.codes)[:-1])
+        return super().loss(clean, output, coefficients, context) | {"inner": inner}
+
+
+def get_config():
+    top_k = aejax.load_config(Path(__file__).with_name("top_k.py"))
+    return top_k.replace({"model.kind": "matryoshka.py:Matryoshka"})

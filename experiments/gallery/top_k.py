@@ -1,0 +1,33 @@
+"""TopK: the k largest units of each example are active.
+
+No penalty shrinks them, and k says how many there are. The k-th largest is found by bisection, so that k is a number of
+the running program: a sweep over k is one program.
+
+Makhzani and Frey 2013, arXiv 1312.5663; Gao et al. 2024, arXiv 2406.04093.
+
+    uv run experiments/gallery.py top_k
+
+Not trained yet.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import aejax
+from aejax.models.sparse import nth_largest
+
+
+class TopK(aejax.SparseAutoencoder):
+    """`numbers.k` units are active, fewer where fewer are positive."""
+
+    def activate(self, units, context):
+        units = jax.nn.relu(units)
+        least = nth_largest(jax.lax.stop_gradient(units), self.number("k", context), axis=1)
+        return jnp.where(units >= least, units, 0)
+
+
+def get_config():
+    l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
+    return l1.replace({"model.kind": "top_k.py:TopK", "coefficients.l1": 0.0, "numbers": {"k": 10.0}})

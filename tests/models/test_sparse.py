@@ -1,0 +1,147 @@
+"""The sparse autoencoder of vectors: what is kept, what is counted, what dead units learn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aejax
+from aejax import Config, Dataset, InputError, Loss, Model, Training, fit, sweep
+from aejax.config.grid import grid
+from aejax.models import Context, SparseAutoencoder, build
+from aejax.models.sparse import largest_of_batch, nth_largest
+from runs import same
+
+RANDOM = np.random.default_rng(0)
+
+
+class Kept(SparseAutoencoder):
+    def activate(self, units, context):
+        return largest_of_batch(jax.nn.relu(units), self.number("k", context), context)[0]
+
+
+def sparse(kind="aejax:SparseAutoencoder", numbers=None, **training):
+    model = Model(kind=kind, hidden=(), code_size=16)
+    usual = {"epochs": 2, "batch_size": 20} | training
+    return Config(
+        model=model, loss=Loss(reconstruction="mse", pixels="sum"), numbers=numbers or {}, training=Training(**usual)
+    )
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    active = RANDOM.random((200, 12)) < 0.15
+    return Dataset.from_arrays((active * RANDOM.uniform(1, 3, (200, 12))) @ RANDOM.normal(size=(12, 6)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(1, 60), st.sampled_from([None, 0, 1]), st.integers(0, 2**32 - 1))
+def test_the_nth_largest_is_that_of_sorting(count, axis, seed):
+    values = np.maximum(np.random.default_rng(seed).normal(size=(6, 10)), 0).astype(np.float32)
+    values[0] *= 1e30
+    values[1] *= 1e-30
+    ordered = np.sort(values.reshape(-1) if axis is None else values, axis=axis or 0)
+    count = min(count, len(values.reshape(-1)) if axis is None else values.shape[axis])
+    expected = ordered[-count] if axis is None else np.take(ordered, [-count], axis=axis)
+    assert (np.asarray(jax.jit(nth_largest, static_argnums=2)(values, np.float32(count), axis)) == expected).all()
+
+
+def test_a_number_is_a_value_of_the_program():
+    model = build(sparse(f"{__name__}:Kept", {"k": 2.0}), (1, 6, 1), nnx.Rngs(0))
+    images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
+    compiled = jax.jit(lambda k: model(images, Context(numbers={"k": k})).codes).lower(jnp.float32(1)).compile()
+    assert [(compiled(jnp.float32(k)) != 0).sum() for k in (1, 2, 3)] == [8, 16, 24]
+    assert (model.encode(images) != 0).sum() == 16
+
+
+def test_a_sweep_over_a_number_is_one_program_whose_members_are_as_trained_alone(vectors):
+    config = sparse(f"{__name__}:Kept", {"k": 2.0})
+    done = sweep(config, {"numbers.k": [1, 3]}, dataset=vectors, progress=False)
+    assert len(grid(config, {"numbers.k": [1, 3]}).programs) == 1
+    for k, member in zip((1, 3), done.runs.values(), strict=True):
+        alone = fit(config.replace({"numbers.k": k, "data.order_seed": 0}), dataset=vectors, progress=False)
+        assert np.allclose(member.summary["test"]["total"], alone.summary["test"]["total"], rtol=1e-5)
+        assert alone.summary["test"]["l0"] == pytest.approx(k, abs=0.5)
+
+
+@pytest.mark.parametrize("numbers, message", [({}, "asks for the number 'k'"), ({"k": 1, "m": 2}, "does not read it")])
+def test_a_number_that_is_missing_or_not_read_is_refused(vectors, numbers, message):
+    with pytest.raises(InputError, match=message):
+        fit(sparse(f"{__name__}:Kept", numbers), dataset=vectors, progress=False)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "2", True, None])
+def test_a_number_is_finite(value):
+    with pytest.raises(InputError, match=r"numbers\.k"):
+        sparse(f"{__name__}:Kept", {"k": value})
+
+
+def test_numbers_are_for_models_of_ones_own():
+    with pytest.raises(InputError, match=r"numbers is .*empty while model.kind is plain"):
+        Config(numbers={"k": 1})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"model.hidden": [4]}, {"model.top_k": 2}, {"loss.reconstruction": "bce"}, {"corruption.kind": "masking"}],
+)
+def test_what_it_would_ignore_is_refused(vectors, changes):
+    with pytest.raises(InputError, match=next(iter(changes))):
+        fit(sparse().replace(changes), dataset=vectors, progress=False)
+
+
+def test_directions_have_length_1_and_the_state_has_their_lengths(vectors):
+    run = fit(sparse(), dataset=vectors, progress=False)
+    lengths = np.linalg.norm(run.autoencoder.directions(), axis=1)
+    assert np.allclose(lengths, 1, atol=1e-6)
+    before = np.linalg.norm(run.state.params["decoder"], axis=1)
+    assert np.allclose(run.state.extra["norms"], before, atol=2e-3)  # those before the last step
+    assert np.allclose(run.decode(run.encode(vectors.test)), run.reconstruct(vectors.test), atol=1e-5)
+
+
+def test_the_bias_is_what_a_gradient_through_both_its_places_makes_it():
+    """Its gradient is computed apart, and is the one of the plain formula."""
+    model = build(sparse(), (1, 6, 1), nnx.Rngs(0))
+    images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+
+    def plain(params):
+        model = nnx.merge(graph, params, rest)
+        units = (images.reshape(8, 6) - model.bias[...]) @ model.encoder[...].T + model.encoder_bias[...]
+        return jnp.square(model.decode(jax.nn.relu(units * model.lengths())) - images).sum()
+
+    def ours(params):
+        return jnp.square(nnx.merge(graph, params, rest)(images).logits - images).sum()
+
+    for expected, found in zip(*(jax.tree.leaves(jax.grad(f)(params)) for f in (plain, ours)), strict=True):
+        assert np.allclose(expected, found, rtol=1e-4, atol=1e-5)
+
+
+def test_a_unit_that_is_idle_for_long_is_dead_and_learns_what_the_others_leave(vectors):
+    config = sparse(epochs=1).replace({"model.options.dead_after": 3})
+    model = build(config, (1, 6, 1), nnx.Rngs(0))
+    model.encoder_bias[...] = jnp.where(jnp.arange(16) < 2, -1e3, 0.0)
+    images = jnp.asarray(vectors.train[:20].reshape(20, 1, 6, 1))
+    for step in range(5):
+        output = model(images, Context(training=True))
+        assert output.metrics["dead"] == (2 if step >= 2 else 0)
+    assert (np.asarray(model.idle[...]) == np.where(np.asarray((output.codes != 0).any(axis=0)), 0, 5)).all()
+
+    def auxiliary(model):
+        return model.loss(images, output, config.traced, Context(training=True))["auxiliary"].sum()
+
+    gradient = nnx.grad(auxiliary)(model)
+    moved = np.abs(np.asarray(gradient["decoder"][...])).sum(axis=1) > 0
+    assert moved[:2].all() and not moved[2:].any()
+
+
+@pytest.mark.bits
+def test_it_is_stopped_and_resumed_bit_for_bit(vectors, tmp_path, stop_after):
+    config = sparse(f"{__name__}:Kept", {"k": 2.0})
+    whole = fit(config, dataset=vectors, progress=False)
+    with stop_after(3), pytest.raises(aejax.Interrupted):
+        fit(config, tmp_path, dataset=vectors, progress=False)
+    assert same(whole, fit(config, tmp_path, dataset=vectors, progress=False))
