@@ -33,7 +33,7 @@ class Data:
 
     name: str = "digits"
     """digits, mnist, fashion_mnist, another image dataset of tensorflow-datasets, or the path of a
-    .npy or .npz file or of a folder of images"""
+    .npy or .npz file, or of a folder of images or of shards (train-0.npy, train-1.npy, ...)"""
     source_dir: str | None = None
     """folder with the original files of mnist or fashion_mnist, or with one such folder per dataset;
     the environment variable AEJAX_SOURCE_DIR where none is given"""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from aejax.config import InputError
@@ -45,8 +46,8 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
         InputError: it cannot be read, or lacks the training examples, or has two arrays for one part.
     """
     if path.suffix == ".npy":
-        return {"train": _load(path)}
-    arrays = _load(path)
+        return {"train": load(path)}
+    arrays = load(path)
     if len(arrays) == 1 and not set(arrays) & {name for part in ("validation", "test") for name in NAMES[part]}:
         return {"train": next(iter(arrays.values()))}
     named = {part: [name for name in names if name in arrays] for part, names in NAMES.items()}
@@ -65,12 +66,6 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
     used = {names[0] for part, names in named.items() if names and part not in unused}
     say_left_out(path, [name for name in arrays if name not in used])
     return parts
-
-
-def read_mapped(folder: Path) -> Mapping[str, np.ndarray]:
-    """Those of a folder with `train.npy` and, if there, `test.npy`, `train_labels.npy`, `test_labels.npy`: mapped."""
-    say_left_out(folder, [file.name for file in sorted(folder.glob("*.npy")) if file.stem not in PARTS])
-    return {part: _load(folder / f"{part}.npy") for part in PARTS if (folder / f"{part}.npy").is_file()}
 
 
 def idx_folder(folder: Path) -> Path | None:
@@ -110,14 +105,24 @@ def say_left_out(where: Path, names: Iterable[str]) -> None:
         logging.getLogger("aejax").warning("%s: left out: %s", where, shown)
 
 
-def _load(path: Path) -> Any:
-    """The array of a `.npy` file, mapped; or those of a `.npz` file by name."""
+def load(path: Path) -> Any:
+    """The array of a `.npy` file, mapped; or those of a `.npz` file by name.
+
+    NumPy writes bfloat16 as values of two bytes without a type (`|V2`), which are taken for bfloat16.
+
+    Raises:
+        InputError: it is damaged, or has pickled objects in it.
+    """
     try:
         content = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None, allow_pickle=False)
-        return content if path.suffix == ".npy" else {key: content[key] for key in content.files}
+        return _typed(content) if path.suffix == ".npy" else {key: _typed(content[key]) for key in content.files}
     except Exception as error:  # damage shows as one of many types
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"{path} cannot be read as arrays: {reason}") from error
+
+
+def _typed(array: np.ndarray) -> np.ndarray:
+    return array.view(ml_dtypes.bfloat16) if array.dtype == np.dtype("V2") else array
 
 
 def _idx(path: Path) -> np.ndarray:

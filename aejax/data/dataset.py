@@ -12,7 +12,7 @@ import numpy as np
 from aejax.config import InputError
 from aejax.data.generated import GeneratedArray, Truth
 from aejax.data.labels import as_classes
-from aejax.data.mapped import crc32, require_memory
+from aejax.data.mapped import Shards, crc32, require_memory
 from aejax.data.pixels import Channels, as_examples, scale, size
 
 
@@ -22,16 +22,16 @@ class Dataset:
 
     Attributes:
         name: what figures and reports call it.
-        train, test: images uint8[N, H, W, C], or float32[N, H, W, C] where the user's own pixels are floats; or vectors
-            [N, D] of the same types. They may lie in mapped files that are larger than memory, or be generated as they
-            are needed (`generated.py`).
+        train, test: images uint8[N, H, W, C], or float32, float16 or bfloat16 where the user's own pixels are floats;
+            or vectors [N, D] of the same types. They may lie in mapped files that are larger than memory, each in one
+            or in several (`Shards`), or be generated as they are needed (`generated.py`).
         train_labels, test_labels: classes [N], where known; only a model of the user's own trains on them.
         set_aside: whether the test examples are a fifth of those that were given.
     """
 
     name: str
-    train: np.ndarray | GeneratedArray
-    test: np.ndarray | GeneratedArray
+    train: np.ndarray | Shards | GeneratedArray
+    test: np.ndarray | Shards | GeneratedArray
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     set_aside: bool = False
@@ -149,7 +149,8 @@ class Dataset:
             return Dataset(name, train, test, train_labels, test_labels)
         if len(train) < 2:
             raise InputError(f"{name}: one example cannot be split into training and test examples")
-        require_memory(2 * train.nbytes, f"{name}: to set a fifth aside", "give a folder with train.npy and test.npy")
+        advice = "give test examples too: train.npy and test.npy in a folder, or shards train-... and test-..."
+        require_memory(2 * train.nbytes, f"{name}: to set a fifth aside", advice)
         order = np.random.default_rng(0).permutation(len(train))
         held_out, kept = np.split(order, [max(1, len(train) // 5)])
         labels = [None if train_labels is None else train_labels[part] for part in (kept, held_out)]
@@ -164,8 +165,9 @@ class Standardization:
     deviation: np.ndarray
 
     @staticmethod
-    def of(vectors: np.ndarray) -> Standardization:
+    def of(vectors: np.ndarray | Shards) -> Standardization:
         """Of vectors [N, D], computed in float64."""
+        vectors = np.asarray(vectors, np.float32)
         mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
         return Standardization(np.float32(mean), np.float32(np.where(deviation > 0, deviation, 1)))
 
@@ -178,9 +180,9 @@ class Standardization:
         """Ready for JSON, without loss."""
         return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
 
-    def apply(self, vectors: np.ndarray) -> np.ndarray:
+    def apply(self, vectors: np.ndarray | Shards) -> np.ndarray:
         """Vectors [N, D] as a model meets them, float32."""
-        return (np.float32(vectors) - self.mean) / self.deviation
+        return (np.asarray(vectors, np.float32) - self.mean) / self.deviation
 
     def invert(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors [N, D] of a model on the scale of the data, float32."""

@@ -18,7 +18,7 @@ from aejax.config import Config, InputError
 from aejax.config.environment import data_dir
 from aejax.config.paths import local
 from aejax.config.user_files import digests
-from aejax.data import array_files, cache, image_folders
+from aejax.data import array_files, array_folders, cache, image_folders
 from aejax.data.array_files import PARTS
 from aejax.data.dataset import Dataset
 from aejax.data.generated import GeneratedArray, require_generated
@@ -32,8 +32,9 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
     Args:
         name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, `sparse_features_512` and
             `sparse_features_16k` (generated, see `sparse_features.py`), another image dataset of
-            tensorflow-datasets, or the path of a `.npy` or `.npz` file, of a folder of images, of the IDX files of
-            MNIST or of `train.npy` and `test.npy`, which are mapped and may be larger than memory.
+            tensorflow-datasets, or the path of a `.npy` or `.npz` file, or of a folder: of images, of the IDX files of
+            MNIST, of `train.npy` and `test.npy`, or of shards `train-0.npy`, `train-1.npy`, ... (or `train/` with
+            such). Arrays in `.npy` files are mapped and may be larger than memory.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is
             downloaded; the environment variable AEJAX_SOURCE_DIR where it is None.
         channels: whether arrays [N, C, H, W] of a file have their channels first; see `as_examples`.
@@ -163,11 +164,10 @@ def _from_files(path: Path, channels: Channels) -> Dataset:
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
     if path.is_dir():
-        if (path / "train.npy").is_file():
-            return array_files.read_mapped(path)
-        if (folder := array_files.idx_folder(path)) is not None:
+        if not (path / "train.npy").is_file() and (folder := array_files.idx_folder(path)) is not None:
             return array_files.read_idx(folder)
-        return image_folders.read(path)
+        arrays = array_folders.read(path)
+        return image_folders.read(path) if arrays is None else arrays
     if not path.is_file():
         raise InputError(f"there is no file or folder {path}")
     if path.suffix not in array_files.ENDINGS:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aejax.config import InputError
-from aejax.data.array_files import say_left_out, with_test
+from aejax.data.array_files import ENDINGS, say_left_out, with_test
 from aejax.data.mapped import require_memory
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
-_NAMES = {
+NAMES = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
@@ -31,7 +31,7 @@ def read(folder: Path) -> Mapping[str, np.ndarray]:
     """The arrays `train` and, where there are folders for both, `test`; with their labels where folders are classes.
 
     The folder holds images, or folders of images that are classes, or folders for training and for validation or test
-    (see `_NAMES`) that hold either. Validation images are the test images where there are no others. Links are
+    (see `NAMES`) that hold either. Validation images are the test images where there are no others. Links are
     followed; names that begin with a dot, and what macOS puts into archives, are no images.
 
     Raises:
@@ -39,13 +39,14 @@ def read(folder: Path) -> Mapping[str, np.ndarray]:
             different sizes, or it is not clear which folders are parts.
     """
     try:
-        folders = _parts(folder)
+        folders = parts_of(folder)
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
-    files = {part: list(_files(path)) for part, path in folders.items()}
+    files = {part: list(files_below(path)) for part, path in folders.items()}
     for part, path in folders.items():
         if not files[part]:
-            raise InputError(f"the folder {path} holds no images ({', '.join(sorted(_ENDINGS))})")
+            held = ", ".join(sorted(_ENDINGS)), ", ".join(sorted(ENDINGS))
+            raise InputError(f"the folder {path} holds no images ({held[0]}) and no arrays ({held[1]})")
     files, unused = with_test(files)
     say_left_out(folder, [folders[part].name for part in unused])
     shapes: dict[tuple[int, int], Path] = {}
@@ -63,15 +64,15 @@ def read(folder: Path) -> Mapping[str, np.ndarray]:
     return parts
 
 
-def _parts(folder: Path) -> dict[str, Path]:
+def parts_of(folder: Path) -> dict[str, Path]:
     """Part → its folder; the folder itself where it is not divided.
 
     Raises:
         InputError: it is not clear what is a part and what a class.
     """
-    inside = [entry for entry in sorted(folder.iterdir()) if not _is_hidden(entry.name)]
+    inside = [entry for entry in sorted(folder.iterdir()) if not is_hidden(entry.name)]
     below = [entry for entry in inside if entry.is_dir()]
-    found = {part: [each for each in below if each.name.lower() in names] for part, names in _NAMES.items()}
+    found = {part: [each for each in below if each.name.lower() in names] for part, names in NAMES.items()}
     for several in found.values():
         if len(several) > 1:
             raise InputError(f"{folder} has the folders {several[0].name} and {several[1].name}; keep one of them")
@@ -79,7 +80,7 @@ def _parts(folder: Path) -> dict[str, Path]:
     if not parts:
         return {"train": folder}
     first = next(iter(parts.values()))
-    others = [entry for entry in below if entry not in parts.values() and any(_files(entry))]
+    others = [entry for entry in below if entry not in parts.values() and any(files_below(entry))]
     others += [entry for entry in inside if _is_image(entry)]
     if others or "train" not in parts:
         beside = f"{others[0].name} beside {first.name}" if others else f"{first.name} and none for training"
@@ -90,7 +91,7 @@ def _parts(folder: Path) -> dict[str, Path]:
     return parts
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """The images below a folder, sorted, through links but not in circles."""
 
     def entries(path: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -98,7 +99,7 @@ def _files(folder: Path) -> Iterator[Path]:
         if real in above:
             return
         for entry in sorted(path.iterdir()):
-            if _is_hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 yield from entries(entry, (*above, real))
@@ -111,12 +112,12 @@ def _files(folder: Path) -> Iterator[Path]:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _ENDINGS and not path.is_dir() and not _is_hidden(path.name)
+    return path.suffix.lower() in _ENDINGS and not path.is_dir() and not is_hidden(path.name)
 
 
 def _classes(folder: Path, files: list[Path]) -> np.ndarray | None:

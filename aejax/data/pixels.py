@@ -9,20 +9,23 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.data.generated import GeneratedArray
-from aejax.data.mapped import pieces
+from aejax.data.mapped import Shards, pieces, require_memory
 
 Channels = Literal["auto", "first", "last"]
+
+HALVES = ("float16", "bfloat16")
+"""types of two bytes that stay as they are; a step computes with them in float32"""
 
 _WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D]"
 
 
-def as_examples(given: Any, where: str = "images", channels: Channels = "auto") -> np.ndarray:
-    """Bring an array to images [N, H, W, C] or vectors [N, D], uint8 or float32.
+def as_examples(given: Any, where: str = "images", channels: Channels = "auto") -> np.ndarray | Shards:
+    """Bring an array to images [N, H, W, C] or vectors [N, D], uint8, float16, bfloat16 or float32.
 
     Args:
         given: [N, H, W, C], [N, H, W] or [N, D]: a NumPy array, or what has the values of one (nested lists, a tensor
-            of PyTorch, a table of pandas). Integers other than uint8 are refused as pixels, whose scale they do not
-            tell, and taken as they are in vectors.
+            of PyTorch, a table of pandas); or `Shards` of such, which stay shards. Integers other than uint8 are
+            refused as pixels, whose scale they do not tell, and taken as they are in vectors.
         where: what is given, for messages.
         channels: whether the channels of [N, C, H, W] or [N, H, W, C] come first or last; "auto" refuses what looks
             like channels first.
@@ -30,12 +33,15 @@ def as_examples(given: Any, where: str = "images", channels: Channels = "auto") 
     Raises:
         InputError: the array has another number of axes, nothing in it, another type, or values that are not finite.
     """
+    if isinstance(given, Shards):
+        named = zip(given.parts, given.names, strict=True)
+        return Shards([as_examples(part, f"{where} in {name}", channels) for part, name in named], given.names)
     array = _array(given, where)
     if array.dtype == bool:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype.kind == "f" or array.dtype.name == "bfloat16" or (array.dtype.kind in "iu" and array.ndim == 2):
         if array.dtype != np.uint8:
-            array = _float32(array, where)
+            array = _floats(array, where)
     elif array.dtype != np.uint8:
         raise InputError(f"{where} are {array.dtype}; give uint8 from 0 to 255, or floats")
     if array.ndim == 3:
@@ -81,9 +87,14 @@ def _array(given: Any, where: str) -> np.ndarray:
     return array
 
 
-def _float32(array: np.ndarray, where: str) -> np.ndarray:
+def _floats(array: np.ndarray, where: str) -> np.ndarray:
+    """As finite float32, or float16 or bfloat16 as they are (but in the order of bytes of this machine)."""
+    dtype = np.dtype(array.dtype.name if array.dtype.name in HALVES else np.float32)
+    if array.dtype != dtype:
+        needed = dtype.itemsize * array.size
+        require_memory(needed, f"{where}: to make {dtype} of {array.dtype}", "save them as float32 or float16")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is named
-        array = array.astype(np.float32, copy=False)
+        array = array.astype(dtype, copy=False)
     first, what = 0, "value" if array.ndim == 2 else "pixel"
     for piece in pieces(array) if array.ndim else ():
         if not np.isfinite(piece).all():
@@ -104,13 +115,13 @@ _BEYOND = 0.5
 """of the width of the range trained on, that other images may lie beyond it where the loss does not forbid it"""
 
 
-def extremes(images: np.ndarray) -> tuple[float, float]:
+def extremes(images: np.ndarray | Shards) -> tuple[float, float]:
     """The smallest and the largest value."""
-    least, most = np.array([(piece.min(), piece.max()) for piece in pieces(images)]).T
-    return float(least.min()), float(most.max())
+    least, most = zip(*((float(piece.min()), float(piece.max())) for piece in pieces(images)), strict=True)
+    return min(least), max(most)
 
 
-def scale(images: np.ndarray) -> tuple[float, float]:
+def scale(images: np.ndarray | Shards) -> tuple[float, float]:
     """The range that pixels are meant to have, as a model meets them: [0, 1], [-1, 1], or where they lie otherwise."""
     if images.dtype == np.uint8:
         return 0.0, 1.0
@@ -121,7 +132,7 @@ def scale(images: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def require_range(config: Config, images: np.ndarray, where: str) -> None:
+def require_range(config: Config, images: np.ndarray | Shards, where: str) -> None:
     """Refuse floats beyond [0, 1] where that is the scale of the loss or of the corruption.
 
     Args:
@@ -146,7 +157,7 @@ def require_range(config: Config, images: np.ndarray, where: str) -> None:
         )
 
 
-def require_scale(images: np.ndarray, trained: tuple[float, float], where: str) -> None:
+def require_scale(images: np.ndarray | Shards, trained: tuple[float, float], where: str) -> None:
     """Refuse images on another scale than those that a model was trained on.
 
     Args:

@@ -243,4 +243,4 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
 
 
 def _flat(images: np.ndarray) -> np.ndarray:
-    return unit_interval(images).reshape(len(images), -1)
+    return unit_interval(np.asarray(images)).reshape(len(images), -1)

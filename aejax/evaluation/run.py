@@ -180,7 +180,7 @@ class Run:
     def standardized_inputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The same as the model meets them, [N, H, W, C]: where vectors are standardized, after that."""
         examples = self._examples(images)
-        batch = Batch(jnp.asarray(examples.reshape(-1, *self.image_shape)), jnp.arange(len(examples)))
+        batch = Batch(jnp.asarray(np.asarray(examples).reshape(-1, *self.image_shape)), jnp.arange(len(examples)))
         noise = {"noise": jnp.float32(self.config.coefficients.noise)}
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
@@ -261,8 +261,8 @@ class Run:
         """Images [N, H, W, C] or vectors [N, D] as the model is to meet them, refused if it cannot."""
         what = "vectors" if self.vectors else "images"
         examples = as_examples(given, what, "last")  # else the shape below says what is wanted
-        if examples.ndim == 2 and examples.shape[1] == math.prod(self.example_shape):
-            examples = examples.reshape(-1, *self.example_shape)  # flat images are no others
+        if not self.vectors and examples.ndim == 2 and examples.shape[1] == math.prod(self.example_shape):
+            examples = np.asarray(examples).reshape(-1, *self.example_shape)  # flat images are no others
         if examples.shape[1:] != self.example_shape:
             taken = ", ".join(map(str, self.example_shape))
             raise InputError(f"{what} have shape {list(examples.shape)}; this model takes [N, {taken}]")

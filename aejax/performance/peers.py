@@ -89,7 +89,7 @@ def started(commands: Mapping[str, list[str]], config: Config, images: np.ndarra
     running: dict[str, Peer] = {}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         if commands:
-            np.save(Path(folder, "images.npy"), images.reshape(len(images), -1))
+            np.save(Path(folder, "images.npy"), np.asarray(images).reshape(len(images), -1))
         task = Path(folder, "task.json")
         task.write_text(
             json.dumps(

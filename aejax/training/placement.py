@@ -18,7 +18,7 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.data.generated import GeneratedArray
-from aejax.data.mapped import reader
+from aejax.data.mapped import Shards, reader
 from aejax.data.sparse_law import Law
 from aejax.models import ImageShape
 from aejax.training.devices import Driver, gather
@@ -89,13 +89,13 @@ class Resident:
     """
 
     def __init__(
-        self, driver: Driver, images: np.ndarray, shape: ImageShape, labels: np.ndarray | None, order: Order,
+        self, driver: Driver, images: np.ndarray | Shards, shape: ImageShape, labels: np.ndarray | None, order: Order,
         in_epoch: int,
     ) -> None:  # fmt: skip
         self._driver, self._shape, self._order, self._in_epoch = driver, shape, order, in_epoch
         # One axis of pixels: a compiler would lay images of three axes out anew at every call. For a TPU, rows of whole
         # vectors: else it has the first pixels of all images side by side, and would transpose them at every call.
-        rows = images.reshape(len(images), -1)
+        rows = np.asarray(images).reshape(len(images), -1)
         if driver.platform == "tpu":
             rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _LANES)))
         self._data = driver.replicate((rows, labels))
@@ -166,7 +166,7 @@ class Streamed:
     """
 
     def __init__(
-        self, driver: Driver, images: np.ndarray, shape: ImageShape, labels: np.ndarray | None, order: Order,
+        self, driver: Driver, images: np.ndarray | Shards, shape: ImageShape, labels: np.ndarray | None, order: Order,
         in_epoch: int,
     ) -> None:  # fmt: skip
         self._driver, self._images, self._labels, self._in_epoch = driver, images, labels, in_epoch

@@ -52,7 +52,7 @@ def for_evaluation(state: TrainState) -> TrainState:
 
 class Batch(NamedTuple):
     images: jax.Array
-    """[B, H, W, C], uint8, or float32 as given by the user"""
+    """[B, H, W, C], uint8, or float32, float16 or bfloat16 as given by the user"""
     examples: jax.Array
     """int32[B], the index of each image in its dataset"""
     labels: jax.Array | None = None
@@ -260,8 +260,9 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 
 def unit_interval(images: jax.Array) -> jax.Array:
-    """uint8 from 0 to 255 → float32 from 0 to 1; floats stay as they are."""
-    return images.astype(jnp.float32) / 255 if images.dtype == jnp.uint8 else images
+    """uint8 from 0 to 255 → float32 from 0 to 1; floats stay as they are, in float32."""
+    pixels = images.astype(jnp.float32)
+    return pixels / 255 if images.dtype == jnp.uint8 else pixels
 
 
 def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:

@@ -30,7 +30,7 @@ def test_digits_are_split_once_and_for_all(digits):
     [
         (np.zeros((5, 784), np.uint8), (5, 784), np.uint8),
         (np.zeros((5, 7)), (5, 7), np.float32),
-        (np.zeros((5, 4, 6), np.float16), (5, 4, 6, 1), np.float32),
+        (np.zeros((5, 4, 6), np.float16), (5, 4, 6, 1), np.float16),
         (np.zeros((5, 4, 6, 3), np.uint8), (5, 4, 6, 3), np.uint8),
         (np.ones((5, 4, 6), bool), (5, 4, 6, 1), np.uint8),
     ],

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -54,6 +55,27 @@ def test_a_streamed_run_goes_on_within_an_epoch(small, blocks_of_three_steps, tm
             with pytest.raises(Interrupted, match=f"after step {step} of 20"):
                 fit(config.replace({"data.placement": kind}), tmp_path, dataset=dataset, progress=False)
     require_same(fit(config.replace({"data.placement": "stream"}), tmp_path, dataset=dataset, progress=False), whole)
+
+
+@pytest.mark.bits
+def test_shards_are_trained_on_as_one_file_also_within_an_epoch(small, monkeypatch, tmp_path, stop_after):
+    vectors = np.random.default_rng(0).random((103, 30)).astype(ml_dtypes.bfloat16)
+    for folder, cuts in (("one", ()), ("shards", (5, 6, 40))):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "test.npy", vectors[80:])
+        for number, part in enumerate(np.split(vectors[:80], cuts)):
+            np.save(tmp_path / folder / f"train-{number}.npy", part)
+    monkeypatch.setattr(placement, "BLOCK_BYTES", 3 * 16 * vectors[0].nbytes)
+    monkeypatch.setattr(mapped, "LARGE", 0)  # else such small files are mapped, and none of their rows is read
+    config = small[0].replace({**NOISY, "training.epochs": 1})
+    shards = str(tmp_path / "shards")
+    whole = fit(config.replace({"data.placement": "device"}), dataset=str(tmp_path / "one"), progress=False)
+    require_same(fit(config.replace({"data.placement": "device"}), dataset=shards, progress=False), whole)
+
+    streamed = config.replace({"data.placement": "stream"})
+    with stop_after(4), pytest.raises(Interrupted, match="after step 4 of 10"):
+        fit(streamed, tmp_path / "run", dataset=shards, progress=False)
+    require_same(fit(streamed, tmp_path / "run", dataset=shards, progress=False), whole)
 
 
 @pytest.mark.parametrize(("first", "count", "most"), [(0, 10, 4), (13, 10, 4), (6, 4, 3), (29, 3, 8), (0, 1, 1)])
