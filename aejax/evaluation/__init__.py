@@ -2,7 +2,8 @@
 
 run.py           Run: encode, decode, reconstruct, sample
 fitting.py       how a run comes about: by training it (fit), or by reading it (load)
-export.py        the trained model for other programs: programs of JAX, arrays, ONNX
+export.py        the trained model for other programs: programs of JAX, arrays, ONNX, SAELens
+sae_lens.py      a sparse autoencoder as SAELens reads it
 onnx_graph.py    its operations as an ONNX graph
 evaluation.py    evaluate: one model → one dictionary of figures
 measures.py      of reconstructions and codes

@@ -1,4 +1,4 @@
-"""A trained model for other programs: as programs of JAX, as arrays, or as ONNX."""
+"""A trained model for other programs: as programs of JAX, as arrays, as ONNX, or as SAELens reads it."""
 
 from __future__ import annotations
 
@@ -119,4 +119,20 @@ def _onnx(run: Run, folder: Path) -> None:
         (folder / f"{name}.onnx").write_bytes(onnx_graph.model(*described).SerializeToString())
 
 
-KINDS: Mapping[str, Callable[[Any, Path], None]] = {"jax": _jax, "safetensors": _safetensors, "onnx": _onnx}
+def _sae_lens(run: Run, folder: Path) -> None:
+    """The two files of a sparse autoencoder of SAELens."""
+    from safetensors.numpy import save_file
+
+    from aejax.evaluation.sae_lens import files_of_run
+
+    config, tensors = files_of_run(run)
+    write_json(folder / "cfg.json", config)
+    save_file(tensors, folder / "sae_weights.safetensors")
+
+
+KINDS: Mapping[str, Callable[[Any, Path], None]] = {
+    "jax": _jax,
+    "safetensors": _safetensors,
+    "onnx": _onnx,
+    "sae_lens": _sae_lens,
+}

@@ -202,13 +202,14 @@ class Run:
             if self.summary:
                 written.finish(self.summary)
 
-    def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx"]) -> None:
+    def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx", "sae_lens"]) -> None:
         """Write the trained model to a new folder, for use without this library; config.json lies beside it.
 
         Args:
             kind: `jax` and `onnx` write the functions encode, decode and reconstruct, of float32 batches of any size
                 (`encode.jax`, for `jax.export.deserialize`, for cpu, cuda and tpu; `encode.onnx`), `safetensors` the
-                arrays, each by its path in the model. Images are float32[N, H, W, C], from 0 to 1 where the model was
+                arrays, each by its path in the model, `sae_lens` a sparse autoencoder of vectors for
+                `sae_lens.SAE.load_from_disk`. Images are float32[N, H, W, C], from 0 to 1 where the model was
                 trained on uint8; vectors are float32[N, D], which the functions standardize where `encode` does. Needs
                 the packages of `aejax[export]`.
 
