@@ -34,8 +34,9 @@ _SHOWN = {
     "total_correlation": ".2f",
     "information": ".2f",
     "unit_kl": ".2f",
-    "active_lower": "d",
     "active_upper": "d",
+    "nats_lower": ".1f",
+    "nats_upper": ".1f",
     "png_data_bits_per_pixel": ".3f",
 }
 """a model's own figures in the table, and their form"""
