@@ -41,6 +41,7 @@ def tables() -> dict[str, str]:
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
         "gallery": study.table(_gallery()),
+        "gallery rates": study.rates(_gallery(), _read("claims_mnist")),
         "benchmark": report.table(peers),
         "compiled": compiled.overview(first),
         **{f"compiled {name}": compiled.overview(rows) for name, rows in compiled_rows.items()},

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from aejax import Dataset, Run
 from aejax.evaluation import figures
 from aejax.evaluation.measures import entropy_bits
+from aejax.models import losses
+from aejax.models.randomness import per_example, stream
 from aejax.training import unit_interval
 from gallery import LARGE, VECTORS, recovery
 
@@ -37,12 +39,12 @@ def codebook_use(codes: np.ndarray, entries: int, width: int) -> dict[str, float
 def of_each_class(run: Run, count: int, seed: int = 0) -> np.ndarray:
     """New images of every class, of a model whose code ends with a unit for each: float32[classes, count, H, W, C].
 
-    The rest of the codes is the same for all classes, and standard normal.
+    Their codes are from the model's prior, the first that are of the class.
     """
     classes = run.autoencoder.classes
-    style = np.random.default_rng(seed).normal(size=(count, run.config.model.code_size - classes))
-    codes = [np.concatenate([style, np.tile(label, (count, 1))], axis=1) for label in np.eye(classes)]
-    return np.stack([run.decode(each) for each in codes])
+    keys = per_example(stream(seed, "sample"), np.arange(3 * classes * count))
+    codes = np.asarray(run.autoencoder.prior(keys))
+    return np.stack([run.decode(codes[codes[:, number - classes] == 1][:count]) for number in range(classes)])
 
 
 def label_accuracy(run: Run, dataset: Dataset) -> dict[str, float]:
@@ -76,10 +78,20 @@ def _parts_of_the_divergence(run: Run, dataset: Dataset) -> dict[str, float]:
     return {name: run.summary["test"][name] / run.config.weights.get(name, 1.0) / beta for name in names}
 
 
-def _active_layers(run: Run, dataset: Dataset) -> dict[str, int]:
-    active = run.encode(run.corrupt(dataset.test)).var(axis=0) > 0.01
-    lower = run.config.model.code_size - run.config.model.options["upper"]
-    return {"active_lower": int(active[:lower].sum()), "active_upper": int(active[lower:].sum())}
+def _use_of_layers(run: Run, dataset: Dataset) -> dict[str, float]:
+    """Nats that each layer's posterior is from its prior, for the lower one from that given the upper one.
+
+    A lower unit that only repeats what the upper layer says does not add to them. An upper unit is active from 0.01 on.
+    """
+    mean, log_variance = run.autoencoder.moments(run.corrupt(dataset.test))
+    lower = run.autoencoder.lower
+    upper = np.asarray(losses.normal_kl(mean[:, lower:], log_variance[:, lower:]), np.float64).mean(axis=0)
+    whole = run.summary["test"]["kl"] / run.config.coefficients.beta
+    return {
+        "nats_lower": whole - float(upper.sum()),
+        "nats_upper": float(upper.sum()),
+        "active_upper": int((upper > 0.01).sum()),
+    }
 
 
 def _against_png(run: Run, dataset: Dataset) -> dict[str, float]:
@@ -93,7 +105,7 @@ MEASURES: dict[str, Callable[[Run, Dataset], dict[str, float]]] = {
     "vq_vae": _vq_vae,
     "fsq": _fsq,
     "tc_vae": _parts_of_the_divergence,
-    "ladder": _active_layers,
+    "ladder": _use_of_layers,
     "conditional": label_accuracy,
     "discretised_logistic": _against_png,
     **dict.fromkeys(VECTORS + LARGE, recovery.of_run),

@@ -34,8 +34,9 @@ _SHOWN = {
     "total_correlation": ".2f",
     "information": ".2f",
     "unit_kl": ".2f",
-    "active_lower": "d",
     "active_upper": "d",
+    "nats_lower": ".1f",
+    "nats_upper": ".1f",
     "png_data_bits_per_pixel": ".3f",
 }
 """a model's own figures in the table, and their form"""
@@ -86,6 +87,26 @@ def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = IMAGE
     rows += [[name, "not reached", *["-"] * 6] for name in names if name not in results]
     head = ["model", "NLL [nats]", "below vae", "-ELBO", "active units", "its own figures", "others, MNIST", "minutes"]
     return tables.markdown(head, rows)
+
+
+def rates(results: Mapping[str, Mapping[str, Any]], claims: Mapping[str, Any]) -> str:
+    """Discrete codes beside the quantised codes of claim 2: what the images take, and how close they come.
+
+    Args:
+        claims: the content of the claims' results.json.
+    """
+    rows = []
+    for name in sorted({"vq_vae", "fsq"} & set(results)):
+        seeds = results[name]["seeds"]
+        bits = mean(each["figures"]["bits_entropy"] for each in seeds)
+        rows.append((bits, name, mean(_values(seeds, "psnr"))))
+    pixels = next(iter(results.values()))["pixels"]
+    for row, figures_of in claims["claims"]["2"]["table"].items():
+        found = figures_of.get("autoencoder [dB]", {}).get("mean")
+        if row.startswith("mnist, ") and found is not None and (rate := float(row.split()[1])) <= 1:
+            rows.append((rate * pixels, "quantised code of claim 2, at most", found))
+    body = [[name, f"{bits:.0f}", f"{bits / pixels:.3f}", f"{decibel:.2f}"] for bits, name, decibel in sorted(rows)]
+    return tables.markdown(["code", "bits per image", "bits per pixel", "PSNR [dB]"], body)
 
 
 def _row(name: str, result: Mapping[str, Any], plain: Mapping[str, Any] | None) -> list[str]:
