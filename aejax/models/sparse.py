@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aejax.config import Config
+from aejax.config import Config, InputError
 from aejax.config.checks import Watched, require
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.dense import ImageShape
@@ -128,6 +128,26 @@ class SparseAutoencoder(Autoencoder):
         """float32[F], of the decoder's rows; or those of some units, as in `units`."""
         squares = jnp.square(self.decoder[...]).sum(axis=1)
         return _numbers(jnp.sqrt(jnp.maximum(squares, _SHORTEST**2)), chosen)
+
+    def arrays(self) -> dict[str, jax.Array]:
+        """W_enc [D, F], b_enc [F], W_dec [F, D] and b_dec [D], in which no lengths are left: the names of SAELens."""
+        lengths = self.lengths()
+        return {
+            "W_enc": (self.encoder[...] * lengths[:, None]).T,
+            "b_enc": self.encoder_bias[...] * lengths,
+            "W_dec": self.directions(),
+            "b_dec": self.bias[...],
+        }
+
+    def sae_lens(self) -> tuple[str, dict[str, jax.Array]]:
+        """The architecture and arrays of which `Run.export` makes what SAELens reads.
+
+        Raises:
+            InputError: the class has an activation of its own, and does not say what that is there.
+        """
+        if type(self).activate is not SparseAutoencoder.activate:
+            raise InputError(f"{type(self).__name__} has an activation of its own; it needs a method sae_lens() too")
+        return "standard", self.arrays()
 
     def number(self, name: str, context: Context) -> Any:
         """One of the configuration's `numbers`: as a traced value in a step, as it stands there elsewhere.

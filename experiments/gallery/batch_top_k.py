@@ -36,6 +36,9 @@ class BatchTopK(aejax.SparseAutoencoder):
         self.threshold[...] = self.decay * self.threshold[...] + (1 - self.decay) * least
         return codes
 
+    def sae_lens(self):
+        return "batchtopk", self.arrays() | {"threshold": self.threshold[...]}
+
 
 def get_config():
     top_k = aejax.load_config(Path(__file__).with_name("top_k.py"))

@@ -33,6 +33,11 @@ class Gated(aejax.SparseAutoencoder):
         sizes = without_bias * jnp.exp(self.scale[...]) + self.size_bias[...]
         return jnp.where(units > 0, jax.nn.relu(sizes), 0)
 
+    def sae_lens(self):
+        arrays = self.arrays()
+        gates = {"b_gate": arrays.pop("b_enc"), "r_mag": self.scale[...], "b_mag": self.size_bias[...]}
+        return "gated", arrays | gates
+
     def loss(self, clean, output, coefficients, context):
         gates = jax.nn.relu(self.units(clean))
         directions, bias = jax.lax.stop_gradient((self.directions(), self.bias[...]))

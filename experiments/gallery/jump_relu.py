@@ -42,6 +42,9 @@ class JumpReLU(aejax.SparseAutoencoder):
         fixed = jax.lax.stop_gradient(active)
         return fixed * units + threshold * (active - fixed)
 
+    def sae_lens(self):
+        return "jumprelu", self.arrays() | {"threshold": jnp.maximum(self.threshold[...], 0)}
+
     def loss(self, clean, output, coefficients, context):
         return super().loss(clean, output, coefficients, context) | {
             "active": self.jump(self.units(clean))[0].sum(axis=1)

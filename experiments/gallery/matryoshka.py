@@ -41,6 +41,9 @@ class Matryoshka(aejax.SparseAutoencoder):
         self.threshold[...] = self.decay * self.threshold[...] + (1 - self.decay) * least
         return codes
 
+    def sae_lens(self):
+        return "matryoshka", self.arrays() | {"threshold": self.threshold[...]}
+
     def nested(self, codes):
         """The reconstructions by each group, of which the last is the whole."""
         edges, directions, rebuilt = (0, *self.widths, codes.shape[1]), self.directions(), [self.bias[...]]

@@ -27,6 +27,9 @@ class TopK(aejax.SparseAutoencoder):
         least = nth_largest(jax.lax.stop_gradient(units), self.number("k", context), axis=1)
         return jnp.where(units >= least, units, 0)
 
+    def sae_lens(self):
+        return "topk", self.arrays() | {"k": self.config.numbers["k"]}
+
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))

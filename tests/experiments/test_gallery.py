@@ -13,11 +13,12 @@ from flax import nnx
 
 import aejax
 from aejax import Dataset, InputError, Interrupted, fit, load, sweep
+from aejax.evaluation.sae_lens import sae_lens_files
 from aejax.models import Context, build
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, build_steps
-from gallery import MODELS, measures, study
-from runs import leaves, same
+from gallery import IMAGES, LARGE, MODELS, VECTORS, measures, recovery, study
+from runs import leaves, same, untrained
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "gallery"
 RANDOM = np.random.default_rng(0)
@@ -32,6 +33,8 @@ SMALL = {
     "piwae": {"model.samples": 4},
     "vq_vae": {"model.options.entries": 8, "model.options.width": 2},
     "fsq": {"model.options.levels": [4, 3]},
+    **{name: {"model.hidden": [], "model.code_size": 10} for name in VECTORS},
+    "matryoshka": {"model.hidden": [], "model.code_size": 10, "model.options.widths": [2, 5]},
 }
 """a size for a few steps"""
 
@@ -55,14 +58,14 @@ def made(name, image_shape=(6, 5, 1), **changes):
 
 def test_each_is_one_short_file_that_says_what_it_is():
     files = {path.stem for path in FOLDER.glob("*.py") if "def get_config" in path.read_text()}
-    assert files == set(MODELS)
-    for name in MODELS:
+    assert files == {*MODELS, *LARGE}
+    for name in files:
         text = (FOLDER / f"{name}.py").read_text()
         assert len(text.splitlines()) <= 80, name
         opening = ast.get_docstring(ast.parse(text))
-        assert f"uv run experiments/gallery.py {name} --dataset mnist" in opening
+        assert f"uv run experiments/gallery.py {name}{' --dataset mnist' if name in IMAGES else ''}" in opening
         assert re.search(r"\b(19|20)\d\d\b", opening), name
-        assert re.search(r"^(Takes about .*;|Not trained on MNIST yet\.)", opening, re.MULTILINE), name
+        assert re.search(r"^(Takes about .*;|Not trained (on MNIST )?yet\.)", opening, re.MULTILINE), name
         aejax.load_config(FOLDER / f"{name}.py")
 
 
@@ -72,7 +75,7 @@ def test_nothing_in_the_library_knows_one():
     ]
     assert {"VampPrior", "VQVAE", "Ladder"} <= set(classes)
     for path in (FOLDER.parents[1] / "aejax").rglob("*.py"):
-        assert not re.search(rf"experiments/gallery|\b({'|'.join(classes)})\b", path.read_text()), path
+        assert not re.search(rf"experiments/gallery|(?<!\")\b({'|'.join(classes)})\b", path.read_text()), path
 
 
 QUICK = ("vamp_prior",)  # whose siblings in tests/training/test_own_models.py are no variational ones
@@ -267,7 +270,59 @@ def test_the_table_has_what_was_measured_and_what_was_not():
     found = study.table({"vae": plain, "vamp_prior": other}).splitlines()
     assert "| vae | 90.00 (error 0.25) | - | 93.00 | 20 | - | 89.78 (pythae) | 1.0 |" in found
     assert any(line.startswith("| vamp_prior | 88.50 (error 0.25) | 1.50 |") for line in found)
-    assert any(line.startswith("| fsq | not reached |") for line in found) and len(found) == 2 + len(MODELS)
+    assert any(line.startswith("| fsq | not reached |") for line in found) and len(found) == 2 + len(IMAGES)
+
+
+def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
+    seed = {"seconds": 2.0, "evaluation": {"step": 10}, "figures": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
+    others = seed | {"figures": seed["figures"] | {"l0": 12.0}}
+    found = recovery.table({"l1": {"seeds": [seed, others], "agreement": 0.5, "batch_size": 100}}).splitlines()
+    row = "| l1 | 2 | 11.0 ± 1.4 | 0.250 ± 0.000 | 1 ± 0 | - | - | - | 0.500 | 500 |"
+    assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_what_sae_lens_is_given_is_what_the_model_computes(name):
+    """By the formulas in the docstring of `sae_lens_files`, which SAELens itself is held against in its own test."""
+    vectors = (1 + RANDOM.normal(size=(30, 7))).astype(np.float32)
+    run = untrained(tiny(name), Dataset.from_arrays(vectors))
+    codes = run.encode(vectors)
+    architecture, arrays = run.autoencoder.sae_lens()
+    config, arrays = sae_lens_files(architecture, arrays, {})
+    centred = vectors - arrays["b_dec"]
+    if architecture == "gated":
+        sizes = centred @ (arrays["W_enc"] * np.exp(arrays["r_mag"])) + arrays["b_mag"]
+        expected = np.where(centred @ arrays["W_enc"] + arrays["b_gate"] > 0, np.maximum(sizes, 0), 0)
+    else:
+        units = centred @ arrays["W_enc"] + arrays["b_enc"]
+        least = arrays.get("threshold", np.zeros(10))
+        if architecture == "topk":
+            least = np.sort(units, axis=1)[:, -config["k"]][:, None] - 1e-6
+        expected = np.where(units > least, np.maximum(units, 0), 0)
+    assert 0 < (codes > 0).mean() < 1 and np.allclose(codes, expected, atol=1e-5)
+    decoded = expected @ arrays["W_dec"] + arrays["b_dec"]
+    assert np.allclose(run.reconstruct(vectors), decoded, atol=1e-5)
+
+
+def test_thresholds_of_jump_relu_have_the_gradient_of_a_band_around_them():
+    model = made("jump_relu", (1, 7, 1), **{"model.options.bandwidth": 0.5, "model.options.start": 1.0})
+    units = jnp.array([[0.5, 0.8, 1.2, 1.6, *[0.0] * 6]])
+
+    for computed in (lambda model: model.jump(units)[0].sum(), lambda model: model.activate(units, Context()).sum()):
+        gradient = nnx.grad(computed)(model)["threshold"][...]
+        assert np.allclose(gradient[:5], [0, -2, -2, 0, 0])
+    assert np.allclose(model.activate(units, Context())[0, :4], [0, 0, 1.2, 1.6])
+
+
+def test_nested_groups_rebuild_by_themselves():
+    model = made("matryoshka", (1, 7, 1))
+    codes = jnp.asarray(np.maximum(RANDOM.normal(size=(3, 10)), 0), jnp.float32)
+    groups = model.nested(codes)
+    for width, group in zip((2, 5, 10), groups, strict=True):
+        expected = codes[:, :width] @ model.directions()[:width] + model.bias[...]
+        assert np.allclose(group.reshape(3, 7), expected, atol=1e-6)
+    with pytest.raises(InputError, match=r"widths is \(5, 2\); they must rise"):
+        made("matryoshka", (1, 7, 1), **{"model.options.widths": [5, 2]})
 
 
 @pytest.mark.long
