@@ -193,7 +193,8 @@ def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, d
         values: float32.
         devices: name of the axis of devices that share the values; `count` is of those of one device.
     """
-    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
+    # Computed once: else the compiler for a TPU does so in every pass, with the product that they come from.
+    bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32))
     shape = () if axis is None else tuple(1 if i == axis % values.ndim else n for i, n in enumerate(values.shape))
     found = jnp.zeros(shape, jnp.int32)
     for shift in range(30, -1, -_AT_ONCE):  # the 31 bits but for the sign, the first by itself
