@@ -6,13 +6,13 @@ extends `SparseAutoencoder` and says which units are active, `activate`.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from aejax.config import Config, InputError
@@ -114,11 +114,13 @@ class SparseAutoencoder(Autoencoder):
         Args:
             chosen: float32[M, F], a row for each of some units, 1 at its number: of these alone, float32[B, M].
         """
-        encoder, bias = _rows(self.encoder[...], chosen), jax.lax.stop_gradient(self.bias[...])
+        # The rows are multiplied, not their products with a batch, which are more numbers.
+        lengths, bias = self.lengths(chosen), jax.lax.stop_gradient(self.bias[...])
+        encoder = _rows(self.encoder[...], chosen) * lengths[:, None]
         centred = images.reshape(len(images), -1) - bias
         # The gradient of the bias, by a product of a vector: that of `images - bias` would take one of the batch.
         shift = encoder @ (bias - self.bias[...])
-        return (centred @ encoder.T + (_numbers(self.encoder_bias[...], chosen) + shift)) * self.lengths(chosen)
+        return centred @ encoder.T + (_numbers(self.encoder_bias[...], chosen) * lengths + shift)
 
     def directions(self, chosen: jax.Array | None = None) -> jax.Array:
         """float32[F, D], each of length 1; or those of some units, as in `units`."""
@@ -184,28 +186,62 @@ def largest_of_batch(units: jax.Array, count: jax.Array | float, context: Contex
 
 
 def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, devices: str | None = None) -> jax.Array:
-    """The `count`-th largest of values, none of which is negative, along one axis, which stays, or of all.
+    """The `count`-th largest of values, none of which is negative: of each row, float32[B, 1], or of all, a scalar.
 
     By bisection of their bits, which are ordered as the values are: `count` may be a traced number, nothing is sorted,
     and it is exact. Where fewer than `count` are above 0, it is 0.
 
     Args:
-        values: float32.
+        values: float32[B, F].
+        axis: 1 of each row, None of all.
         devices: name of the axis of devices that share the values; `count` is of those of one device.
     """
     # Computed once: else the compiler for a TPU does so in every pass, with the product that they come from.
     bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32))
-    shape = () if axis is None else tuple(1 if i == axis % values.ndim else n for i, n in enumerate(values.shape))
-    found = jnp.zeros(shape, jnp.int32)
-    for shift in range(30, -1, -_AT_ONCE):  # the 31 bits but for the sign, the first by itself
+    bisected = functools.partial(_bisected, axis=axis, devices=devices)
+    return jax.lax.platform_dependent(
+        bits,
+        jnp.float32(count),
+        cpu=functools.partial(bisected, at_once=1 if axis == 1 else 2, groups=_GROUPS, unroll=False),
+        default=functools.partial(bisected, at_once=2, groups=1, unroll=True),
+    )
+
+
+_GROUPS = 32
+
+
+def _bisected(
+    bits: jax.Array, count: jax.Array, *, axis: int | None, devices: str | None, at_once: int, groups: int, unroll: bool
+) -> jax.Array:
+    """`nth_largest` of the values with these bits.
+
+    Args:
+        at_once: bits of the threshold that are found in one pass over the values; divides 30.
+        groups: how many sums a count is first made of, where that divides the axis: of one sum alone, a processor takes
+            numbers one by one.
+        unroll: the passes: a GPU's host would begin each turn of a loop; on a processor all that led to a threshold
+            would be computed again for every value.
+    """
+    groups = math.gcd(groups, bits.shape[axis or 0])
+    shape = (len(bits), groups, -1) if axis == 1 else (-1, groups, bits.shape[1])
+    grouped = bits.reshape(shape)
+
+    def at_least(threshold: jax.Array) -> jax.Array:
+        sums = (grouped >= (threshold[..., None] if axis == 1 else threshold)).astype(jnp.int32).sum(axis=1)
+        sums = jax.lax.optimization_barrier(sums) if groups > 1 else sums
+        return sums.sum(axis=1, keepdims=True) if axis == 1 else sums.sum()
+
+    def narrowed(found: jax.Array, shift: jax.Array | int, steps: int) -> jax.Array:
         # How many of the next thresholds still have enough values at or above them: they come one below the other.
-        steps = [found + np.int32(step << shift) for step in range(1, 2 if shift == 30 else 2**_AT_ONCE)]
-        above = jnp.stack([(bits >= step).sum(axis=axis, keepdims=axis is not None) for step in steps])
+        above = jnp.stack([at_least(found + (jnp.int32(step) << shift)) for step in range(1, steps)])
         if devices is not None:
             above = jax.lax.pmean(above.astype(jnp.float32), devices)
-        found = found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
+        return found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
+
+    # The 31 bits but for the sign, the first by itself.
+    found = narrowed(jnp.zeros((len(bits), 1) if axis == 1 else (), jnp.int32), 30, 2)
+    passes = 30 // at_once
+    found = jax.lax.fori_loop(
+        1, passes + 1, lambda turn, found: narrowed(found, 30 - at_once * turn, 2**at_once), found, unroll=unroll
+    )
     return jax.lax.bitcast_convert_type(found, jnp.float32)
-
-
-_AT_ONCE = 2
-"""bits of the threshold that are found in one pass over the values; divides 30"""

@@ -38,9 +38,9 @@ def vectors():
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.integers(1, 60), st.sampled_from([None, 0, 1]), st.integers(0, 2**32 - 1))
+@given(st.integers(1, 60), st.sampled_from([None, 1]), st.integers(0, 2**32 - 1))
 def test_the_nth_largest_is_that_of_sorting(count, axis, seed):
-    values = np.maximum(np.random.default_rng(seed).normal(size=(6, 10)), 0).astype(np.float32)
+    values = np.maximum(np.random.default_rng(seed).normal(size=(6, 12)), 0).astype(np.float32)
     values[0] *= 1e30
     values[1] *= 1e-30
     ordered = np.sort(values.reshape(-1) if axis is None else values, axis=axis or 0)
