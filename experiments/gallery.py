@@ -43,6 +43,7 @@ def main(given: list[str]) -> None:
         configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}
     for config in configs.values():
         aejax.require_fit(config, dataset)
+        _require_classes(config, dataset)
     workdir = arguments.folder("gallery")
     command_line.require_workdir(workdir)
 
@@ -53,6 +54,18 @@ def main(given: list[str]) -> None:
         print(name, flush=True)
         results[name] = study.measure(name, config, arguments.seeds, dataset, workdir, command, arguments.samples)
     print(f"\n{study.table(results, tuple(results))}\n\n{workdir}")
+
+
+def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:
+    """Refuse classes that a model has no units for; it sees the shapes of labels only, before it is too late."""
+    if (classes := config.model.options.get("classes")) is None:
+        return
+    for labels in dataset.class_indices():
+        if labels is None:
+            raise aejax.InputError(f"{dataset.name} has no labels, and {config.model.kind} is trained with classes")
+        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            found = f"{dataset.name} has classes from {labels.min()} to {labels.max()}"
+            raise aejax.InputError(f"{found}; model.options.classes is {classes}, for classes from 0 to {classes - 1}")
 
 
 if __name__ == "__main__":
