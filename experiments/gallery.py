@@ -48,6 +48,7 @@ def main(given: list[str]) -> None:
     datasets = {name: aejax.load_dataset(name, arguments.source_dir) for name in dict.fromkeys(wanted.values())}
     for name, config in configs.items():
         aejax.require_fit(config, datasets[wanted[name]])
+        _require_classes(config, datasets[wanted[name]])
     workdir = arguments.folder("gallery") if arguments.dataset else arguments.workdir or Path("runs", "gallery")
     command_line.require_workdir(workdir)
 
@@ -62,6 +63,18 @@ def main(given: list[str]) -> None:
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")
     print(f"\n{workdir}")
+
+
+def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:
+    """Refuse classes that a model has no units for; it sees the shapes of labels only, before it is too late."""
+    if (classes := config.model.options.get("classes")) is None:
+        return
+    for labels in dataset.class_indices():
+        if labels is None:
+            raise aejax.InputError(f"{dataset.name} has no labels, and {config.model.kind} is trained with classes")
+        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            found = f"{dataset.name} has classes from {labels.min()} to {labels.max()}"
+            raise aejax.InputError(f"{found}; model.options.classes is {classes}, for classes from 0 to {classes - 1}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ SMALL = {
     "mixture_prior": {"model.options.components": 5},
     "flow_posterior": {"model.options.width": 8, "model.options.layers": 2},
     "ladder": {"model.options.upper": 2, "model.options.width": 8},
-    "conditional": {"model.code_size": 6, "model.options.classes": 2},
+    "conditional": {"model.code_size": 6, "model.options.classes": 2, "model.options.pseudo_inputs": 3},
     "iwae": {"model.samples": 4},
     "miwae": {"model.samples": 4},
     "piwae": {"model.samples": 4},
@@ -332,6 +332,14 @@ def test_the_script(script, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "| conditional | " in done.stdout and (tmp_path / "gallery" / "conditional.json").is_file()
     assert (tmp_path / "gallery" / "conditional" / "1" / "figures" / "conditional.png").is_file()
+
+
+def test_the_script_refuses_classes_that_the_model_has_no_units_for(script, tmp_path):
+    images, labels = np.zeros((200, 8, 8, 1), np.uint8), np.arange(200) % 11
+    np.savez(tmp_path / "many.npz", train=images, test=images, train_labels=labels, test_labels=labels)
+    refused = script("gallery.py", "conditional", "--dataset", tmp_path / "many.npz")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1
+    assert "classes from 0 to 10; model.options.classes is 10" in refused.stderr
 
 
 def test_the_script_refuses_what_is_not_there(script):
