@@ -67,6 +67,8 @@ def strengths(law: SparseFeatures, arrays: Law, examples: jax.Array) -> list[jax
     # In the middle of each of 2**23 intervals: the least one is not always below a small probability.
     chance = uniform_columns(keys[1], slots, examples) + np.float32(2**-24)
     strength = normal_columns(keys[2], slots, examples)
+    # Else a processor would draw them again for each of the features that they are for.
+    chance, strength = jax.lax.optimization_barrier((chance, strength))
 
     found, slot = [], 0
     active = jnp.ones((law.roots, count), jnp.float32)  # strength of a tree's feature over its mean; 0 of none
