@@ -150,12 +150,17 @@ class Generated(Resident):
         return (first + jnp.arange(count, dtype=jnp.int32)) * self._batch_size
 
     def scan(self, step: Step, carry: Any, data: Law, order: Any, at: Any = None) -> tuple[Any, Any]:
+        # Counted on, not read from the order: a processor would look it up for every number that it draws.
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
-            examples = self._driver.share(turn[0] + jnp.arange(self._batch_size, dtype=jnp.int32))
-            rows = self._examples.make(data, examples).reshape(-1, *self._shape)
-            return step(carry, Batch(rows, examples), turn[1])
+            first, carry = carry
+            examples = self._driver.share(first + jnp.arange(self._batch_size, dtype=jnp.int32))
+            # Else the last operation on them would be a part of each that follows.
+            rows = jax.lax.optimization_barrier(self._examples.make(data, examples)).reshape(-1, *self._shape)
+            carry, result = step(carry, Batch(rows, examples), turn[1])
+            return (first + self._batch_size, carry), result
 
-        return _scan(with_batch, carry, (order, at))
+        (_, carry), results = _scan(with_batch, (order[0], carry), (order, at))
+        return carry, results
 
 
 class Streamed:
