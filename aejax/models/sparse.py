@@ -83,20 +83,22 @@ class SparseAutoencoder(Autoencoder):
     def loss(
         self, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], context: Context
     ) -> dict[str, jax.Array]:
-        """The usual terms, and "auxiliary": the error of the dead units' attempt at what the others leave.
+        """The squared error, and "auxiliary", that of the dead units' attempt at what the others leave.
 
-        The error is rebuilt by those of half as many units as values that have been idle for the longest, as far as
-        they are dead (Gao et al. 2024, appendix A.2, where they are chosen for each example).
+        It is rebuilt by those of half as many units as values that have been idle for the longest, as far as they are
+        dead (Gao et al. 2024, appendix A.2, where they are chosen for each example). No term makes the code sparse.
         """
-        terms = super().loss(clean, output, coefficients, context)
-        left = jax.lax.stop_gradient(clean - output.logits).reshape(len(clean), -1)
+        errors = (clean - output.logits).reshape(len(clean), -1)
+        scale = errors.shape[1] if self.config.loss.pixels == "mean" else 1
+        terms = {"reconstruction": jnp.square(errors).sum(axis=1) / scale}
+        left = jax.lax.stop_gradient(errors)
         most = max(1, min(left.shape[1] // 2, self.config.model.code_size))
         idle, numbers = jax.lax.top_k(self.idle[...], most)
         dead = (idle >= self.dead_after).astype(left.dtype)
         chosen = jax.nn.one_hot(numbers, self.config.model.code_size)
         units = self.units(clean, chosen) * dead
-        errors = jnp.square(units @ self.directions(chosen) - left).sum(axis=1)
-        return terms | {"auxiliary": errors * dead.mean()}
+        unexplained = jnp.square(units @ self.directions(chosen) - left).sum(axis=1) / scale
+        return terms | {"auxiliary": unexplained * dead.mean()}
 
     def encode(self, images: jax.Array) -> jax.Array:
         return self.activate(self.units(images), Context())
@@ -202,7 +204,7 @@ def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, d
     return jax.lax.platform_dependent(
         bits,
         jnp.float32(count),
-        cpu=functools.partial(bisected, at_once=1 if axis == 1 else 2, groups=_GROUPS, unroll=False),
+        cpu=functools.partial(bisected, at_once=1, groups=_GROUPS, unroll=False),
         default=functools.partial(bisected, at_once=2, groups=1, unroll=True),
     )
 

@@ -47,7 +47,7 @@ class Arguments:
     """an interpreter that has SAELens"""
     models: tuple[str, ...] = ("batch_top_k", "top_k")
     """which of the gallery's, with commas or spaces between them"""
-    rounds: int = 5
+    rounds: int = 3
     """how often each program is timed, in turn with the others"""
     epochs: int = 16
     """epochs of 256 steps that are trained before the recovery of the truth is measured; 0 leaves it out"""

@@ -14,11 +14,19 @@ Not trained yet.
 import aejax
 
 
+class L1(aejax.SparseAutoencoder):
+    """The sum of the code's units, each of which is its size in the data, costs `coefficients.l1` times itself."""
+
+    def loss(self, clean, output, coefficients, context):
+        terms = super().loss(clean, output, coefficients, context)
+        return terms | {"l1": coefficients["l1"] * output.codes.sum(axis=1)}
+
+
 def get_config():
     return aejax.Config(
         data=aejax.Data(name="sparse_features_512"),
-        model=aejax.Model(kind="aejax:SparseAutoencoder", hidden=(), code_size=256),
+        model=aejax.Model(kind="l1.py:L1", hidden=(), code_size=256),
         loss=aejax.Loss(reconstruction="mse", pixels="sum"),
         coefficients=aejax.Coefficients(learning_rate=3e-4, l1=1.0),
-        training=aejax.Training(epochs=16, batch_size=1024),
+        training=aejax.Training(epochs=16, batch_size=1024, clip_norm=1.0),
     )
