@@ -191,7 +191,7 @@ def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, d
     """The `count`-th largest of values, none of which is negative: of each row, float32[B, 1], or of all, a scalar.
 
     By bisection of their bits, which are ordered as the values are: `count` may be a traced number, nothing is sorted,
-    and it is exact. Where fewer than `count` are above 0, it is 0.
+    and of up to 2**24 values it is exact. Where fewer than `count` are above 0, it is 0.
 
     Args:
         values: float32[B, F].
@@ -230,14 +230,14 @@ def _bisected(
 
     def at_least(threshold: jax.Array) -> jax.Array:
         sums = (grouped >= (threshold[..., None] if axis == 1 else threshold)).astype(jnp.int32).sum(axis=1)
-        sums = jax.lax.optimization_barrier(sums) if groups > 1 else sums
+        sums = (jax.lax.optimization_barrier(sums) if groups > 1 else sums).astype(jnp.float32)
         return sums.sum(axis=1, keepdims=True) if axis == 1 else sums.sum()
 
     def narrowed(found: jax.Array, shift: jax.Array | int, steps: int) -> jax.Array:
         # How many of the next thresholds still have enough values at or above them: they come one below the other.
         above = jnp.stack([at_least(found + (jnp.int32(step) << shift)) for step in range(1, steps)])
         if devices is not None:
-            above = jax.lax.pmean(above.astype(jnp.float32), devices)
+            above = jax.lax.pmean(above, devices)
         return found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
 
     # The 31 bits but for the sign, the first by itself.

@@ -9,17 +9,20 @@ SAELens runs in an environment of its own (`sae_lens_peer.py`), which `--peer` n
 from __future__ import annotations
 
 if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
-    import sys
+    from sys import path
 
     from aejax import signals
 
     signals.install()
-    sys.path.insert(0, __file__.rpartition("/gallery/")[0])  # where the package `gallery` is
+    path.insert(0, __file__.rpartition("/gallery/")[0])  # where the package `gallery` is
 
 import json
+import math
 import os
 import shlex
 import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
@@ -119,9 +122,7 @@ def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aeja
         for threads in (None, 1):
             single = _peer(name, config, arguments, steps, threads=threads)
             row[f"sae_lens, {'one thread' if threads else 'all threads'}"] = _rate(single, "one_after_another")
-        several = aejax.sweep(config, axes, dataset=dataset, progress=False)
-        seconds = next(iter(several.runs.values())).history[-1]["seconds"]
-        row["aejax, 16 as one sweep"] = len(several.runs) * len(dataset.train) / seconds
+        row["aejax, 16 as one sweep"] = _sweep(config, axes, arguments)
         for threads in (None, 1):
             sixteen = _peer(name, config, arguments, steps // 4, axes, threads)
             where = "one thread" if threads else "all threads"
@@ -134,6 +135,24 @@ def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aeja
         theirs = [way for way in middle if way.startswith(of) and (of != "sae_lens, " or "16" not in way)]
         ratios[ours] = median(row[ours] / max(row[way] for way in theirs) for row in rows)
     return {"median": middle, "ours / best of theirs": ratios, "rounds": rows}
+
+
+def _sweep(config: aejax.Config, axes: dict[str, list[float]], arguments: Arguments) -> float:
+    """As a user starts it: in a process of its own, where each core is a device that has some of the models."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(_FOLDER.parent / "sweep.py"), str(config.model.kind.rpartition(":")[0])]
+        command += ["--dataset", str(arguments.workdir), "--workdir", folder, "--figures", "none"]
+        command += ["--training.epochs", str(config.training.epochs)]
+        for name, value in config.model.options.items():
+            command += [f"--model.options.{name}", *map(str, value)]
+        for field, values in axes.items():
+            command += [f"--sweep.{field}", *map(str, values)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise InputError(f"the sweep fails: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+        lines = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    members = math.prod(map(len, axes.values()))
+    return members * lines[-1]["images_per_second"]
 
 
 def _rate(found: dict[str, Any], way: str) -> float:
