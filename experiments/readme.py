@@ -16,7 +16,7 @@ from aejax.config import command_line
 from aejax.config.files import write
 from aejax.performance import compiled, report
 from article import article, beyond
-from gallery import MODELS, study
+from gallery import IMAGES, VECTORS, recovery, study
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
@@ -42,6 +42,9 @@ def tables() -> dict[str, str]:
         "beyond": beyond.table(_read("beyond_mnist")),
         "gallery": study.table(_gallery()),
         "gallery rates": study.rates(_gallery(), _read("claims_mnist")),
+        "gallery vectors": recovery.table(_gallery(VECTORS, "gallery_vectors")),
+        "gallery beside": recovery.beside(_read("gallery_vectors", "beside_sae_lens.json")["models"]),
+        "gallery compiled": compiled.overview(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.overview(first),
         **{f"compiled {name}": compiled.overview(rows) for name, rows in compiled_rows.items()},
@@ -78,10 +81,10 @@ def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], 
     return notebook | {"cells": [first, *others]}, with_badge(readme, "# aejax", repository)
 
 
-def _gallery() -> dict[str, dict[str, Any]]:
+def _gallery(models: tuple[str, ...] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:
     """Results by model, of those that were measured."""
-    names = [name for name in MODELS if (_RESULTS / "gallery_mnist" / f"{name}.json").is_file()]
-    return {name: _read("gallery_mnist", f"{name}.json") for name in names}
+    names = [name for name in models if (_RESULTS / folder / f"{name}.json").is_file()]
+    return {name: _read(folder, f"{name}.json") for name in names}
 
 
 def _read(folder: str, name: str = "results.json") -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _sweep(config: aejax.Config, axes: dict[str, list[float]], arguments: Argume
     """As a user starts it: in a process of its own, where each core is a device that has some of the models."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(_FOLDER.parent / "sweep.py"), str(config.model.kind.rpartition(":")[0])]
-        command += ["--dataset", str(arguments.workdir), "--workdir", folder, "--figures", "none"]
+        command += ["--dataset", str(arguments.workdir), "--workdir", folder, "--figures"]  # none of them
         command += ["--training.epochs", str(config.training.epochs)]
         for name, value in config.model.options.items():
             command += [f"--model.options.{name}", *map(str, value)]
@@ -150,7 +150,8 @@ def _sweep(config: aejax.Config, axes: dict[str, list[float]], arguments: Argume
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise InputError(f"the sweep fails: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
-        lines = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        metrics = Path(folder, "programs", "0", "metrics.jsonl").read_text(encoding="utf-8")
+        lines = [json.loads(line) for line in metrics.splitlines()]
     members = math.prod(map(len, axes.values()))
     return members * lines[-1]["images_per_second"]
 

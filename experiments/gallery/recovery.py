@@ -101,18 +101,39 @@ def agreement(runs: Sequence[Run]) -> float | None:
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:
     """A row for each of these models, measured or not, as a Markdown table; ± is the standard deviation over seeds."""
-    heads = ["model", "seeds", *[head for head, _ in _SHOWN.values()], "agreement of seeds", "vectors/s"]
+    heads = ["model", "seeds", *[head for head, _ in _SHOWN.values()], "agreement of seeds"]
     return tables.markdown(heads, [_row(name, results.get(name)) for name in names])
 
 
 def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
     if result is None:
-        return [name, "not trained", *["-"] * (len(_SHOWN) + 2)]
+        return [name, "not trained", *["-"] * (len(_SHOWN) + 1)]
     seeds, row = result["seeds"], [name, str(len(result["seeds"]))]
     for figure, (_, form) in _SHOWN.items():
         values = [seed["figures"][figure] for seed in seeds if figure in seed["figures"]]
         spread = stdev(values) if len(values) > 1 else None
         row.append(tables.with_spread(mean(values), spread, form) if values else "-")
     agreement = result["agreement"]
-    speed = mean(seed["evaluation"]["step"] * result["batch_size"] / seed["seconds"] for seed in seeds)
-    return [*row, "-" if agreement is None else f"{agreement:.3f}", f"{speed:,.0f}"]
+    return [*row, "-" if agreement is None else f"{agreement:.3f}"]
+
+
+def beside(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """What beside_sae_lens.py found, as a Markdown table: ours / theirs, with the ratio of the speeds."""
+    heads = ["model", "vectors/s of one model", "of 16 models", "steps", "active units", "F1", "cosine", "matched cosine"]
+    return tables.markdown(heads, [_row_beside(name, found) for name, found in models.items()])
+
+
+def _row_beside(name: str, found: Mapping[str, Any]) -> list[str]:
+    row = [name]
+    for ours, theirs in (("aejax", "sae_lens, "), ("aejax, 16 as one sweep", "sae_lens, 16")):
+        rates, ratio = found["speed"]["median"], found["speed"]["ours / best of theirs"][ours]
+        other = max(rates[way] for way in rates if way.startswith(theirs) and ("16" in way) == ("16" in ours))
+        row.append(f"{rates[ours]:,.0f} / {other:,.0f}, {ratio:.2f} times")
+    if "recovery" not in found:
+        return [*row, *["-"] * 5]
+    means = found["recovery"]["mean"]
+    row.append(f"{found['recovery']['steps']:,}")
+    for figure, form in (("l0", ".2f"), ("f1", ".4f"), ("cosine", ".4f"), ("matched_cosine", ".4f")):
+        both = (tables.with_spread(*means[program][figure], form) for program in ("aejax", "sae_lens"))
+        row.append(" / ".join(both))
+    return row

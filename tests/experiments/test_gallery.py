@@ -273,10 +273,10 @@ def test_the_table_has_what_was_measured_and_what_was_not():
 
 
 def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
-    seed = {"seconds": 2.0, "evaluation": {"step": 10}, "figures": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
+    seed = {"figures": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
     others = seed | {"figures": seed["figures"] | {"l0": 12.0}}
-    found = recovery.table({"l1": {"seeds": [seed, others], "agreement": 0.5, "batch_size": 100}}).splitlines()
-    row = "| l1 | 2 | 11.0 ± 1.4 | 0.250 ± 0.000 | 1 ± 0 | - | - | - | 0.500 | 500 |"
+    found = recovery.table({"l1": {"seeds": [seed, others], "agreement": 0.5}}).splitlines()
+    row = "| l1 | 2 | 11.0 ± 1.4 | 0.250 ± 0.000 | 1 ± 0 | - | - | - | 0.500 |"
     assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)
 
 
@@ -339,6 +339,12 @@ def test_the_script_refuses_classes_that_the_model_has_no_units_for(script, tmp_
     refused = script("gallery.py", "conditional", "--dataset", tmp_path / "many.npz")
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1
     assert "classes from 0 to 10; model.options.classes is 10" in refused.stderr
+
+
+def test_beside_sae_lens_refuses_an_interpreter_that_is_not_there(script):
+    refused = script("gallery/beside_sae_lens.py", "--peer", "nowhere/python", "--workdir", "beside")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
+    assert "no interpreter nowhere/python" in refused.stderr or "nowhere/python that can be run" in refused.stderr
 
 
 def test_the_script_refuses_what_is_not_there(script):
