@@ -119,7 +119,7 @@ def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
 
 def beside(models: Mapping[str, Mapping[str, Any]]) -> str:
     """What beside_sae_lens.py found, as a Markdown table: ours / theirs, with the ratio of the speeds."""
-    heads = ["model", "vectors/s of one model", "of 16 models", "steps", "active units", "F1", "cosine", "matched cosine"]
+    heads = ["model", "vectors/s of one model", "of 16 models", "steps", "active", "F1", "cosine", "matched cosine"]
     return tables.markdown(heads, [_row_beside(name, found) for name, found in models.items()])
 
 
