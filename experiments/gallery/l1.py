@@ -14,7 +14,7 @@ Takes about 25 seconds of training on two CPU cores; 69 active units, F1 0.12 ag
 import aejax
 
 
-class L1(aejax.SparseAutoencoder):
+class Penalised(aejax.SparseAutoencoder):
     """The sum of the code's units, each of which is its size in the data, costs `coefficients.l1` times itself."""
 
     def loss(self, clean, output, coefficients, context):
@@ -25,7 +25,7 @@ class L1(aejax.SparseAutoencoder):
 def get_config():
     return aejax.Config(
         data=aejax.Data(name="sparse_features_512"),
-        model=aejax.Model(kind="l1.py:L1", hidden=(), code_size=256),
+        model=aejax.Model(kind="l1.py:Penalised", hidden=(), code_size=256),
         loss=aejax.Loss(reconstruction="mse", pixels="sum"),
         coefficients=aejax.Coefficients(learning_rate=3e-4, l1=1.0),
         training=aejax.Training(epochs=16, batch_size=1024, clip_norm=1.0),
