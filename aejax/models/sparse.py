@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from aejax.config import Config, InputError
-from aejax.config.checks import Watched, require
+from aejax.config.checks import Watched, is_count, require
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.dense import ImageShape
 from aejax.models.output import Context, Output
@@ -51,6 +51,8 @@ class SparseAutoencoder(Autoencoder):
         require(config.loss.reconstruction == "mse", "loss.reconstruction", config.loss.reconstruction, f"mse {ours}")
         self.config, self.image_shape = config, image_shape
         self.dead_after = config.model.options.get("dead_after", DEAD_AFTER)
+        holds = is_count(self.dead_after)
+        require(holds, "model.options.dead_after", self.dead_after, "a whole number of steps of at least 1")
         values, units = math.prod(image_shape), config.model.code_size
         rows = jax.random.normal(rngs.params(), (units, values))
         rows = rows * (_LENGTH / jnp.linalg.norm(rows, axis=1, keepdims=True))
@@ -191,7 +193,8 @@ def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, d
     """The `count`-th largest of values, none of which is negative: of each row, float32[B, 1], or of all, a scalar.
 
     By bisection of their bits, which are ordered as the values are: `count` may be a traced number, nothing is sorted,
-    and of up to 2**24 values it is exact. Where fewer than `count` are above 0, it is 0.
+    and of up to 2**24 values it is exact. Where fewer than `count` are above 0, it is 0; where `count` is not above 0,
+    it is NaN, which no value reaches.
 
     Args:
         values: float32[B, F].
@@ -204,33 +207,33 @@ def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, d
     return jax.lax.platform_dependent(
         bits,
         jnp.float32(count),
-        cpu=functools.partial(bisected, at_once=1, groups=_GROUPS, unroll=False),
-        default=functools.partial(bisected, at_once=2, groups=1, unroll=True),
+        cpu=functools.partial(bisected, at_once=1, few=_FEW, unroll=False),
+        default=functools.partial(bisected, at_once=2, few=1, unroll=True),
     )
 
 
-_GROUPS = 32
+_FEW = 32
+"""values of which a processor's compiler adds up several rows side by side; of more it adds one after another"""
 
 
 def _bisected(
-    bits: jax.Array, count: jax.Array, *, axis: int | None, devices: str | None, at_once: int, groups: int, unroll: bool
+    bits: jax.Array, count: jax.Array, *, axis: int | None, devices: str | None, at_once: int, few: int, unroll: bool
 ) -> jax.Array:
     """`nth_largest` of the values with these bits.
 
     Args:
         at_once: bits of the threshold that are found in one pass over the values; divides 30.
-        groups: how many sums a count is first made of, where that divides the axis: of one sum alone, a processor takes
-            numbers one by one.
+        few: of how many values partial sums are made first, where that divides the axis.
         unroll: the passes: a GPU's host would begin each turn of a loop; on a processor all that led to a threshold
             would be computed again for every value.
     """
-    groups = math.gcd(groups, bits.shape[axis or 0])
-    shape = (len(bits), groups, -1) if axis == 1 else (-1, groups, bits.shape[1])
+    few = math.gcd(few, bits.shape[axis or 0])
+    shape = (len(bits), few, -1) if axis == 1 else (-1, few, bits.shape[1])
     grouped = bits.reshape(shape)
 
     def at_least(threshold: jax.Array) -> jax.Array:
         sums = (grouped >= (threshold[..., None] if axis == 1 else threshold)).astype(jnp.int32).sum(axis=1)
-        sums = (jax.lax.optimization_barrier(sums) if groups > 1 else sums).astype(jnp.float32)
+        sums = (jax.lax.optimization_barrier(sums) if few > 1 else sums).astype(jnp.float32)
         return sums.sum(axis=1, keepdims=True) if axis == 1 else sums.sum()
 
     def narrowed(found: jax.Array, shift: jax.Array | int, steps: int) -> jax.Array:

@@ -86,7 +86,13 @@ def test_numbers_are_for_models_of_ones_own():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"model.hidden": [4]}, {"model.top_k": 2}, {"loss.reconstruction": "bce"}, {"corruption.kind": "masking"}],
+    [
+        {"model.hidden": [4]},
+        {"model.options.dead_after": "long"},
+        {"model.top_k": 2},
+        {"loss.reconstruction": "bce"},
+        {"corruption.kind": "masking"},
+    ],
 )
 def test_what_it_would_ignore_is_refused(vectors, changes):
     with pytest.raises(InputError, match=next(iter(changes))):
