@@ -25,8 +25,8 @@ class Arguments(command_line.StudyArguments):
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """names of models in experiments/gallery; all but the large ones where none is given"""
     dataset: str | None = None
-    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes; None takes that of
-    each model's configuration: digits of images, sparse_features_512 of vectors"""
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes; None takes
+    digits for models of images, and for models of vectors what their configuration names, sparse_features_512"""
     seeds: int = 1
     """how many models of each, from the seeds 0, 1, ..."""
     epochs: int | None = None
@@ -44,7 +44,8 @@ def main(given: list[str]) -> None:
     configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
     if arguments.epochs is not None:
         configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}
-    wanted = {name: arguments.dataset or config.data.name for name, config in configs.items()}
+    usual = {name: "digits" if name in IMAGES else config.data.name for name, config in configs.items()}
+    wanted = {name: arguments.dataset or dataset for name, dataset in usual.items()}
     datasets = {name: aejax.load_dataset(name, arguments.source_dir) for name in dict.fromkeys(wanted.values())}
     for name, config in configs.items():
         aejax.require_fit(config, datasets[wanted[name]])

@@ -16,7 +16,7 @@
 Nothing here imports JAX.
 """
 
-from aejax.data.dataset import Dataset, Standardization
+from aejax.data.dataset import Dataset, Examples, Standardization
 from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, require_images
 from aejax.data.pixels import as_examples, require_range, require_scale
 from aejax.data.sparse_features import KNOWN, SparseFeatures

@@ -15,6 +15,9 @@ from aejax.data.labels import as_classes
 from aejax.data.mapped import Shards, crc32, require_memory
 from aejax.data.pixels import Channels, as_examples, scale, size
 
+Examples = np.ndarray | Shards | GeneratedArray
+"""what holds examples: an array, several files as one, or what computes them"""
+
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
@@ -30,8 +33,8 @@ class Dataset:
     """
 
     name: str
-    train: np.ndarray | Shards | GeneratedArray
-    test: np.ndarray | Shards | GeneratedArray
+    train: Examples
+    test: Examples
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     set_aside: bool = False

@@ -17,7 +17,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.paths import local
-from aejax.data import Dataset, Standardization, as_examples, require_range, require_scale
+from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.randomness import per_example, stream
@@ -115,7 +115,7 @@ class Run:
         require_own()
         return self._steps.model(self.state)
 
-    def encode(self, images: np.ndarray) -> np.ndarray:
+    def encode(self, images: Examples) -> np.ndarray:
         """Images [N, H, W, C], on the scale of those trained on (or uint8) → codes float32[N, code_size]."""
         return self._in_chunks(self._encode, self._examples(images))
 
@@ -130,7 +130,7 @@ class Run:
         """
         return self._in_chunks(self._logits, self._codes(codes))
 
-    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+    def reconstruct(self, images: Examples) -> np.ndarray:
         """Images [N, H, W, C] → their reconstructions float32[N, H, W, C]."""
         return self.decode(self.encode(images))
 
@@ -168,16 +168,16 @@ class Run:
         varied[..., unit] = values
         return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self.example_shape)
 
-    def corrupt(self, images: np.ndarray) -> np.ndarray:
+    def corrupt(self, images: Examples) -> np.ndarray:
         """Images [N, H, W, C] → float32, corrupted (and binarized) as the test images are in evaluation."""
         return self.evaluation_inputs(images)[1]
 
-    def evaluation_inputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def evaluation_inputs(self, images: Examples) -> tuple[np.ndarray, np.ndarray]:
         """Images [N, H, W, C] → (target, input of the model), both float32, as in the evaluation of test images."""
         target, seen = self.standardized_inputs(images)
         return self._on_scale(target), self._on_scale(seen)
 
-    def standardized_inputs(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def standardized_inputs(self, images: Examples) -> tuple[np.ndarray, np.ndarray]:
         """The same as the model meets them, [N, H, W, C]: where vectors are standardized, after that."""
         examples = self._examples(images)
         batch = Batch(jnp.asarray(np.asarray(examples).reshape(-1, *self.image_shape)), jnp.arange(len(examples)))
@@ -258,7 +258,7 @@ class Run:
         recorded = self.description["dataset"].get("standardization")
         return None if recorded is None else Standardization.from_dict(recorded)
 
-    def _examples(self, given: np.ndarray) -> np.ndarray:
+    def _examples(self, given: Examples) -> np.ndarray:
         """Images [N, H, W, C] or vectors [N, D] as the model is to meet them, refused if it cannot."""
         what = "vectors" if self.vectors else "images"
         examples = as_examples(given, what, "last")  # else the shape below says what is wanted
