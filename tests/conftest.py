@@ -34,6 +34,8 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="only with --long"))
+    else:  # the longest test first: begun last, it would keep one core busy and leave the other idle
+        items.sort(key=lambda item: item.path.name != "test_devices.py")
 
 
 @pytest.fixture(scope="session")
