@@ -155,6 +155,15 @@ class SparseAutoencoder(Autoencoder):
             raise InputError(f"{type(self).__name__} has an activation of its own; it needs a method sae_lens() too")
         return "standard", self.arrays()
 
+    def require_count(self, name: str) -> None:
+        """Refuse one of the configuration's `numbers` that is no number of units.
+
+        Raises:
+            InputError: it is not given, below 1 or above F.
+        """
+        units, value = self.config.model.code_size, self.number(name, Context())
+        require(1 <= value <= units, f"numbers.{name}", value, f"from 1 to {units}, the code size")
+
     def number(self, name: str, context: Context) -> Any:
         """One of the configuration's `numbers`: as a traced value in a step, as it stands there elsewhere.
 

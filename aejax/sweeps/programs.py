@@ -107,6 +107,8 @@ def sweep(
     for member in _representative(planned):
         if is_own(member.model.kind) or is_own(member.training.optimizer):
             require_trainable(build_steps(member, dataset.image_shape), member, dataset)
+    for member in {member.numbers: member for member in planned.members.values() if member.numbers}.values():
+        build_steps(member, dataset.image_shape)  # the model is built, and may refuse its numbers
     if workdir is None:
         return _swept(config, planned, dataset, None, formats, progress)
     with contextlib.ExitStack() as stack:

@@ -25,6 +25,7 @@ class BatchTopK(aejax.SparseAutoencoder):
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
+        self.require_count("k")
         self.decay = config.model.options.get("decay", 0.99)
         self.threshold = nnx.Variable(jnp.zeros(()))
 

@@ -27,6 +27,7 @@ class Matryoshka(aejax.SparseAutoencoder):
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
+        self.require_count("k")
         option, units = config.model.options.get, config.model.code_size
         self.widths, self.decay = tuple(option("widths", (units // 16, units // 4))), option("decay", 0.99)
         if list(self.widths) != sorted({*self.widths}) or not 0 < self.widths[0] <= self.widths[-1] < units:

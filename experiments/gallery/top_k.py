@@ -22,6 +22,10 @@ from aejax.models.sparse import nth_largest
 class TopK(aejax.SparseAutoencoder):
     """`numbers.k` units are active, fewer where fewer are positive."""
 
+    def __init__(self, config, image_shape, rngs):
+        super().__init__(config, image_shape, rngs)
+        self.require_count("k")
+
     def activate(self, units, context):
         units = jax.nn.relu(units)
         least = nth_largest(jax.lax.stop_gradient(units), self.number("k", context), axis=1)

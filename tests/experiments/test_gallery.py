@@ -303,6 +303,16 @@ def test_what_sae_lens_is_given_is_what_the_model_computes(name):
     assert np.allclose(run.reconstruct(vectors), decoded, atol=1e-5)
 
 
+@pytest.mark.parametrize("k", [0, -1, 11])
+@pytest.mark.parametrize("name", ["top_k", "batch_top_k", "matryoshka"])
+def test_a_k_that_is_no_number_of_units_is_refused_in_a_sweep_too(name, k, small):
+    message = rf"numbers\.k is {k}\.0; it must be from 1 to 10"
+    with pytest.raises(InputError, match=message):
+        made(name, (1, 7, 1), **{"numbers.k": k})
+    with pytest.raises(InputError, match=message):
+        sweep(tiny(name, **{"numbers.k": 2}), {"numbers.k": [3, k]}, dataset=small[1], progress=False)
+
+
 def test_thresholds_of_jump_relu_have_the_gradient_of_a_band_around_them():
     model = made("jump_relu", (1, 7, 1), **{"model.options.bandwidth": 0.5, "model.options.start": 1.0})
     units = jnp.array([[0.5, 0.8, 1.2, 1.6, *[0.0] * 6]])
