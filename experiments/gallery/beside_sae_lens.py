@@ -115,17 +115,17 @@ def _grid(name: str) -> dict[str, list[float]]:
 def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aejax.Dataset) -> dict[str, Any]:
     """Vectors per second times models, of each way to train, and the ratios of ours to the best of theirs."""
     steps, axes = len(dataset.train) // config.training.batch_size, _grid(name)
+    ways = {"all threads": None, "one thread": 1} if _platform() == "cpu" else {"on a GPU": None}
     rows: list[dict[str, float]] = []
     for _ in range(arguments.rounds):
         run = aejax.fit(config, dataset=dataset, progress=False)
         row = {"aejax": run.history[-1]["images_per_second"]}
-        for threads in (None, 1):
+        for where, threads in ways.items():
             single = _peer(name, config, arguments, steps, threads=threads)
-            row[f"sae_lens, {'one thread' if threads else 'all threads'}"] = _rate(single, "one_after_another")
+            row[f"sae_lens, {where}"] = _rate(single, "one_after_another")
         row["aejax, 16 as one sweep"] = _sweep(config, axes, arguments)
-        for threads in (None, 1):
+        for where, threads in ways.items():
             sixteen = _peer(name, config, arguments, steps // 4, axes, threads)
-            where = "one thread" if threads else "all threads"
             row[f"sae_lens, 16 one after another, {where}"] = _rate(sixteen, "one_after_another")
             row[f"sae_lens, 16 in its trainer of several, {where}"] = _rate(sixteen, "together")
         rows.append(row)
@@ -214,7 +214,17 @@ def _peer(
     if done.returncode:
         reason = (done.stderr.strip() or "no message").splitlines()[-1]
         raise InputError(f"SAELens's trainer fails: {reason}")
-    return json.loads(json_file.read_text(encoding="utf-8"))
+    found = json.loads(json_file.read_text(encoding="utf-8"))
+    if (theirs := found["machine"]["platform"]) != _platform():
+        raise InputError(f"SAELens runs on {theirs}, aejax on {_platform()}; give --peer PyTorch for the same device")
+    return found
+
+
+def _platform() -> str:
+    """Of JAX's devices, as PyTorch names it."""
+    import jax
+
+    return {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
 
 
 if __name__ == "__main__":

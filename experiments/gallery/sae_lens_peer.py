@@ -272,6 +272,7 @@ def main() -> None:
         "versions": {"python": platform.python_version()}
         | {name: version(name) for name in ("sae-lens", "torch", "numpy")},
         "machine": {
+            "platform": DEVICE,
             "device": torch.cuda.get_device_name() if DEVICE == "cuda" else platform.machine(),
             "cpus": os.cpu_count(),
             "threads": torch.get_num_threads(),
