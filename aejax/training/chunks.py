@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import jax
+
 from aejax.training.epoch import Programs
 from aejax.training.step import Terms, TrainState
 
@@ -27,12 +29,14 @@ class Chunk(NamedTuple):
         terms: float32[steps of the chunk] each.
         state: after it, where it is to be saved.
         sums: those of the evaluation, at the end of an epoch.
+        ended: when it was seen to be trained, where that was waited for before it is looked at.
     """
 
     dispatched: float
     terms: Terms
     state: TrainState | None
     sums: dict[str, Any] | None
+    ended: float | None = None
 
 
 class Pace:
@@ -48,13 +52,18 @@ class Pace:
         self._most = self.steps = steps_in_epoch
         estimate = flops(steps_in_epoch) / _SLOWEST + (_EXCHANGE if processes > 1 else 0.0)
         if estimate * steps_in_epoch > LONGEST:
-            self.steps = max(1, int(LONGEST / estimate))
+            self.steps = self._dividing(LONGEST / estimate)
 
     def measured(self, steps: int, seconds: float) -> None:
         """Learn from a chunk of this length that took so long."""
         if steps == self.steps and (seconds > LONGEST or (seconds < SHORTEST and steps < self._most)):
             middle = (SHORTEST + LONGEST) / 2
-            self.steps = max(1, min(self._most, int(steps * middle / seconds)))
+            self.steps = self._dividing(steps * middle / seconds)
+
+    def _dividing(self, most: float) -> int:
+        """At most so many steps, of which an epoch is a multiple: else its rest would be another program."""
+        steps = max(1, min(self._most, int(most)))
+        return next((length for length in range(steps, steps // 2, -1) if self._most % length == 0), steps)
 
 
 def chunks(
@@ -71,13 +80,18 @@ def chunks(
             The state of the last chunk, and that at the end of every epoch, is kept anyway.
     """
     under_way = None
-    step = int(state.step)
+    step, compiled = int(state.step), set()
     while True:
         launched = None
         most, keep, stop = decide()
         if step < last_step and not stop:
             count = min(most, steps_in_epoch - step % steps_in_epoch)
-            programs.flops(count)  # what is not compiled yet is compiled before the clock runs
+            if count not in compiled:
+                if under_way is not None:  # else its seconds would be those of the compiler, too
+                    jax.block_until_ready(under_way.terms)
+                    under_way = under_way._replace(ended=time.perf_counter())
+                programs.flops(count)  # compiles, before the clock runs
+                compiled.add(count)
             dispatched = time.perf_counter()
             state, terms = programs.train(state, count)
             step += count

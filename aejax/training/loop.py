@@ -147,7 +147,8 @@ def train(
 
         for chunk in chunks(programs, state, steps_in_epoch, last_step, decide):
             terms = jax.device_get(chunk.terms)
-            chunk_steps, chunk_seconds = len(terms["total"]), time.perf_counter() - max(chunk.dispatched, free)
+            ended = chunk.ended or time.perf_counter()
+            chunk_steps, chunk_seconds = len(terms["total"]), ended - max(chunk.dispatched, free)
             step += chunk_steps
             tested = None
             if chunk.sums is not None:

@@ -71,11 +71,33 @@ def test_a_long_epoch_is_cut_and_a_short_one_is_not():
     assert Pace(1000, lambda count: 0).steps == 1000  # the compiler does not tell
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(30.0, 100), (10.0, 300), (2.0, 1000), (0.2, 1000)])
+@pytest.mark.parametrize(("seconds", "steps"), [(30.0, 100), (10.0, 250), (2.0, 1000), (0.2, 1000)])
 def test_a_chunk_of_another_duration_than_estimated_is_corrected(seconds, steps):
     pace = Pace(1000, lambda count: 0)
     pace.measured(1000, seconds)
     assert pace.steps == steps
+
+
+def test_an_epoch_is_a_multiple_of_a_chunk_where_it_can_be():
+    for epoch, seconds, steps in ((8192, 8.0, 2048), (1000, 10.0, 250), (1009, 10.0, 302)):  # 1009 is a prime
+        pace = Pace(epoch, lambda count: 0)
+        pace.measured(epoch, seconds)
+        assert pace.steps == steps
+
+
+def test_what_is_compiled_while_a_chunk_is_trained_is_no_part_of_its_seconds(monkeypatch):
+    now = iter(range(100))
+    monkeypatch.setattr("aejax.training.chunks.time.perf_counter", lambda: float(next(now)))
+    compiled = []
+
+    class Compiling(Programs):
+        flops = staticmethod(lambda count: compiled.append((count, next(now))) or 1.0)
+
+    found = list(chunks(Compiling(), State(0), 10, 20, lambda: (6, False, False)))
+    assert [count for count, _ in compiled] == [6, 4]
+    # The second length is compiled once the first chunk has ended; nothing new is compiled after that.
+    assert found[0].dispatched < found[0].ended < compiled[1][1] < found[1].dispatched
+    assert [chunk.ended for chunk in found[1:]] == [None] * 3
 
 
 def test_a_chunk_that_is_too_short_grows_and_a_rest_tells_nothing():
