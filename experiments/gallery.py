@@ -25,8 +25,9 @@ class Arguments(command_line.StudyArguments):
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """names of models in experiments/gallery; all but the large ones where none is given"""
     dataset: str | None = None
-    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes; None takes
-    digits for models of images, and for models of vectors what their configuration names, sparse_features_512"""
+    """digits, mnist, fashion_mnist, photograph (the patches of the claims), or any dataset or path that data.name of a
+    configuration takes; None takes digits for models of images, and for models of vectors what their configuration
+    names, sparse_features_512"""
     seeds: int = 1
     """how many models of each, from the seeds 0, 1, ..."""
     epochs: int | None = None
@@ -46,7 +47,7 @@ def main(given: list[str]) -> None:
         configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}
     usual = {name: "digits" if name in IMAGES else config.data.name for name, config in configs.items()}
     wanted = {name: arguments.dataset or dataset for name, dataset in usual.items()}
-    datasets = {name: aejax.load_dataset(name, arguments.source_dir) for name in dict.fromkeys(wanted.values())}
+    datasets = {name: _dataset(name, arguments.source_dir) for name in dict.fromkeys(wanted.values())}
     for name, config in configs.items():
         aejax.require_fit(config, datasets[wanted[name]])
         _require_classes(config, datasets[wanted[name]])
@@ -64,6 +65,14 @@ def main(given: list[str]) -> None:
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")
     print(f"\n{workdir}")
+
+
+def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:
+    if name != "photograph":
+        return aejax.load_dataset(name, source_dir)
+    from claims.images import photograph_patches
+
+    return photograph_patches((28, 28, 1))
 
 
 def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:

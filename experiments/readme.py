@@ -14,13 +14,16 @@ from typing import Any
 
 from aejax.config import command_line
 from aejax.config.files import write
+from aejax.evaluation.tables import markdown
 from aejax.performance import compiled, report
 from article import article, beyond
-from gallery import IMAGES, VECTORS, recovery, study
+from gallery import IMAGES, LARGE, VECTORS, recovery, study
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
 _COMPILED = "compiled", "sweeps", "drivers", "batches"
+_GREY = "gallery_mnist", "gallery_fashion_mnist", "gallery_photograph"
+_BESIDE = "beside_sae_lens", "beside_sae_lens_gpu"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
 """targets and models of the table in the first README"""
 WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md", _ROOT / "experiments" / "gallery" / "README.md")
@@ -41,13 +44,17 @@ def tables() -> dict[str, str]:
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
         "gallery": study.table(_gallery()),
+        "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
         "gallery rates": study.rates(_gallery(), _read("claims_mnist")),
+        "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
         "gallery vectors": recovery.table(_gallery(VECTORS, "gallery_vectors")),
-        "gallery beside": recovery.beside(_read("gallery_vectors", "beside_sae_lens.json")["models"]),
+        "gallery large": recovery.table(_gallery(LARGE, "gallery_vectors"), LARGE),
+        "gallery beside": recovery.beside([_read("gallery_vectors", f"{name}.json") for name in _BESIDE]),
         "gallery compiled": compiled.overview(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.overview(first),
         **{f"compiled {name}": compiled.overview(rows) for name, rows in compiled_rows.items()},
+        "gpu": _launches(_read("benchmark_gpu", "benchmark.json")["rows"], compiled_rows["batches"], "h100"),
         "beside": report.beside_table(_read("benchmark", "benchmark.json")["rows"]),
     }
 
@@ -79,6 +86,23 @@ def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], 
     repository = re.search(r'^REPOSITORY = "(.*?)"', code, re.MULTILINE)[1]
     first = first | {"source": [with_badge("".join(first["source"]), "# Autoencoders in JAX", repository)]}
     return notebook | {"cells": [first, *others]}, with_badge(readme, "# aejax", repository)
+
+
+def _launches(measured: list[dict[str, Any]], compiled: list[dict[str, Any]], target: str) -> str:
+    """What a compiler counted for a device beside what a step took, on one that has the same processor."""
+    counted = {
+        (row["model"], row["batch"]): next(program["launches"] for program in row["programs"].values())
+        for row in compiled
+        if row["target"] == target and row["dtype"] == "float32"
+    }
+    rows = []
+    for row in measured:
+        launches, microseconds = counted[row["model"], row["batch"]], 1e3 * row["ms_per_step"]
+        figures = [f"{microseconds:.0f}", f"{launches}", f"{microseconds / launches:.2f}"]
+        figures += [f"{row['images_per_second']:,.0f}", f"{row['beside']['64 models']['ratio']:.1f}"]
+        rows.append([row["model"], f"{row['batch']}", *figures])
+    heads = ["model", "batch", "µs per step", "launches, counted", "µs per launch", "images/s", "64 models"]
+    return markdown(heads, rows)
 
 
 def _gallery(models: tuple[str, ...] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:

@@ -84,10 +84,11 @@ def main(given: list[str]) -> None:
             config = config.replace({"model.options.widths": list(_WIDTHS)})
         found = result["models"][name] = {"speed": _speeds(name, config, arguments, dataset)}
         print(name, json.dumps(found["speed"]["median"]), flush=True)
+        files.write_json(arguments.workdir / "beside_sae_lens.json", result)
         if arguments.epochs:
             found["recovery"] = _recovery(name, config, arguments, dataset, truth)
             print(name, json.dumps(found["recovery"]["mean"]), flush=True)
-        files.write_json(arguments.workdir / "beside_sae_lens.json", result)
+            files.write_json(arguments.workdir / "beside_sae_lens.json", result)
     print(arguments.workdir / "beside_sae_lens.json")
 
 

@@ -49,4 +49,4 @@ class Gated(aejax.SparseAutoencoder):
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    return l1.replace({"model.kind": "gated.py:Gated", "coefficients.l1": 0.0, "weights": {"gates": 1.0}})
+    return l1.replace({"model.kind": "gated.py:Gated", "coefficients.l1": 0.0, "weights": {"gates": 4.8}})

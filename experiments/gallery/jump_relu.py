@@ -53,5 +53,5 @@ class JumpReLU(aejax.SparseAutoencoder):
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    changes = {"model.kind": "jump_relu.py:JumpReLU", "coefficients.l1": 0.0, "weights": {"active": 1.0}}
+    changes = {"model.kind": "jump_relu.py:JumpReLU", "coefficients.l1": 0.0, "weights": {"active": 3.3}}
     return l1.replace(changes)

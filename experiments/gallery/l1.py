@@ -27,6 +27,6 @@ def get_config():
         data=aejax.Data(name="sparse_features_512"),
         model=aejax.Model(kind="l1.py:Penalised", hidden=(), code_size=256),
         loss=aejax.Loss(reconstruction="mse", pixels="sum"),
-        coefficients=aejax.Coefficients(learning_rate=3e-4, l1=1.0),
+        coefficients=aejax.Coefficients(learning_rate=1e-3, l1=4.8),
         training=aejax.Training(epochs=16, batch_size=1024, clip_norm=1.0),
     )

@@ -117,14 +117,16 @@ def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
     return [*row, "-" if agreement is None else f"{agreement:.3f}"]
 
 
-def beside(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """What beside_sae_lens.py found, as a Markdown table: ours / theirs, with the ratio of the speeds."""
-    heads = ["model", "vectors/s of one model", "of 16 models", "steps", "active", "F1", "cosine", "matched cosine"]
-    return tables.markdown(heads, [_row_beside(name, found) for name, found in models.items()])
+def beside(results: Sequence[Mapping[str, Any]]) -> str:
+    """What beside_sae_lens.py found on each machine, as a Markdown table: ours / theirs, with the speeds' ratio."""
+    heads = ["model", "on", "vectors/s of one model", "of 16 models", "steps"]
+    heads += ["active", "F1", "cosine", "matched cosine"]
+    every = [(name, result["device"], found) for result in results for name, found in result["models"].items()]
+    return tables.markdown(heads, [_row_beside(*each) for each in every])
 
 
-def _row_beside(name: str, found: Mapping[str, Any]) -> list[str]:
-    row = [name]
+def _row_beside(name: str, device: str, found: Mapping[str, Any]) -> list[str]:
+    row = [name, device]
     for ours, theirs in (("aejax", "sae_lens, "), ("aejax, 16 as one sweep", "sae_lens, 16")):
         rates, ratio = found["speed"]["median"], found["speed"]["ours / best of theirs"][ours]
         other = max(rates[way] for way in rates if way.startswith(theirs) and ("16" in way) == ("16" in ours))

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
 from aejax.config import Config
 from aejax.config.files import write_json
 from aejax.data import Dataset
@@ -107,6 +109,44 @@ def rates(results: Mapping[str, Mapping[str, Any]], claims: Mapping[str, Any]) -
             rows.append((rate * pixels, "quantised code of claim 2, at most", found))
     body = [[name, f"{bits:.0f}", f"{bits / pixels:.3f}", f"{decibel:.2f}"] for bits, name, decibel in sorted(rows)]
     return tables.markdown(["code", "bits per image", "bits per pixel", "PSNR [dB]"], body)
+
+
+def bits_per_pixel(results: Sequence[Mapping[str, Any]]) -> str:
+    """What discretised_logistic takes for a pixel beside PNG, by dataset, as a Markdown table."""
+    rows = []
+    for result in results:
+        bits = [nats / math.log(2) / result["pixels"] for nats in _values(result["seeds"], "nll")]
+        row = [result["dataset"], tables.with_spread(mean(bits), stdev(bits) if len(bits) > 1 else None, ".3f")]
+        for figure in ("png_data_bits_per_pixel", "png_bits_per_pixel"):
+            row.append(f"{mean(each['figures'][figure] for each in result['seeds']):.3f}")
+        rows.append(row)
+    return tables.markdown(["dataset", "bits per pixel", "PNG, data only", "PNG, whole file"], rows)
+
+
+def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[float]) -> str:
+    """Total correlation of tc_vae by its weight, where the whole divergence is so many nats, as a Markdown table.
+
+    A sweep over the weight and beta has other divergences: of each weight and seed the figures are interpolated
+    linearly between the values of beta. ± is the standard deviation over seeds.
+
+    Args:
+        members: of the sweep's results.json.
+    """
+    curves: dict[float, dict[int, list[tuple[float, float]]]] = {}
+    for member in members:
+        weight, beta = member["weights.total_correlation"], member["coefficients.beta"]
+        parts = {name: member["test"][name] / beta for name in ("information", "total_correlation", "unit_kl")}
+        parts["total_correlation"] /= weight
+        curve = curves.setdefault(weight, {}).setdefault(member["training.seed"], [])
+        curve.append((sum(parts.values()), parts["total_correlation"]))
+    rows = []
+    for weight, of_seeds in sorted(curves.items()):
+        row = [f"{weight:g}"]
+        for divergence in nats:
+            found = [np.interp(divergence, *zip(*sorted(curve), strict=True)) for curve in of_seeds.values()]
+            row.append(tables.with_spread(mean(found), stdev(found), ".2f"))
+        rows.append(row)
+    return tables.markdown(["weight", *[f"total correlation at {each:g} nats" for each in nats]], rows)
 
 
 def _row(name: str, result: Mapping[str, Any], plain: Mapping[str, Any] | None) -> list[str]:

@@ -280,6 +280,33 @@ def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
     assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)
 
 
+def test_total_correlation_is_compared_where_the_whole_divergence_is_equal():
+    members = [
+        {
+            "weights.total_correlation": weight,
+            "coefficients.beta": beta,
+            "training.seed": seed,
+            # As the loss has them, times beta and the weight: in nats 4, 3 and 1, and where beta is 2 half of each.
+            "test": {"information": 4.0, "total_correlation": (3.0 + seed) * weight, "unit_kl": 1.0},
+        }
+        for weight in (1.0, 4.0)
+        for beta in (1.0, 2.0)
+        for seed in (0, 1)
+    ]
+    found = study.at_equal_divergence(members, [6.0]).splitlines()
+    assert found[0] == "| weight | total correlation at 6 nats |"
+    # Of seed 0 divergences of 4 and 8 have 1.5 and 3; of seed 1 4.5 and 9 have 2 and 4.
+    assert [line.split("|")[1:3] for line in found[2:]] == [[" 1 ", " 2.46 ± 0.29 "], [" 4 ", " 2.46 ± 0.29 "]]
+
+
+def test_the_table_beside_sae_lens_says_on_what_it_was():
+    speed = {"median": {"aejax": 20.0, "sae_lens, on a GPU": 10.0, "aejax, 16 as one sweep": 60.0}}
+    speed["median"]["sae_lens, 16 one after another, on a GPU"] = 12.0
+    speed["ours / best of theirs"] = {"aejax": 2.0, "aejax, 16 as one sweep": 5.0}
+    found = recovery.beside([{"device": "a GPU", "models": {"top_k": {"speed": speed}}}]).splitlines()
+    assert found[2].startswith("| top_k | a GPU | 20 / 10, 2.00 times | 60 / 12, 5.00 times | - |")
+
+
 @pytest.mark.parametrize("name", VECTORS)
 def test_what_sae_lens_is_given_is_what_the_model_computes(name):
     """By the formulas in the docstring of `sae_lens_files`, which SAELens itself is held against in its own test."""
