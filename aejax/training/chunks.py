@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -29,14 +30,14 @@ class Chunk(NamedTuple):
         terms: float32[steps of the chunk] each.
         state: after it, where it is to be saved.
         sums: those of the evaluation, at the end of an epoch.
-        ended: when it was seen to be trained, where that was waited for before it is looked at.
+        ended: when it was trained, and when its evaluation was done too.
     """
 
     dispatched: float
     terms: Terms
     state: TrainState | None
     sums: dict[str, Any] | None
-    ended: float | None = None
+    ended: Future[tuple[float, float]]
 
 
 class Pace:
@@ -79,31 +80,40 @@ def chunks(
         decide: () → how many steps the next chunk is to have, whether to keep its state, and whether to stop before it.
             The state of the last chunk, and that at the end of every epoch, is kept anyway.
     """
+    # A thread of its own looks at the clock: this one may be held up by a compiler, or by a device that takes the next
+    # chunk only when it is nearly done with one.
+    clock = ThreadPoolExecutor(1)
     under_way = None
-    step, compiled = int(state.step), set()
-    while True:
-        launched = None
-        most, keep, stop = decide()
-        if step < last_step and not stop:
-            count = min(most, steps_in_epoch - step % steps_in_epoch)
-            if count not in compiled:
-                if under_way is not None:  # else its seconds would be those of the compiler, too
-                    jax.block_until_ready(under_way.terms)
-                    under_way = under_way._replace(ended=time.perf_counter())
-                programs.flops(count)  # compiles, before the clock runs
-                compiled.add(count)
-            dispatched = time.perf_counter()
-            state, terms = programs.train(state, count)
-            step += count
-            ends = step % steps_in_epoch == 0
-            kept = programs.snapshot(state) if ends or keep else None
-            # What is saved is evaluated, not the state itself: on jax 0.7.2 and one CPU device, the evaluation of
-            # parameters that come from donated ones was seen to give the figures of others.
-            launched = Chunk(dispatched, terms, kept, programs.evaluate(kept) if ends else None)
-        elif under_way is not None and under_way.state is None:
-            under_way = under_way._replace(state=state)  # no chunk after it has taken the memory of its state
-        if under_way is not None:
-            yield under_way
-        if launched is None:
-            return
-        under_way = launched
+    step = int(state.step)
+    try:
+        while True:
+            launched = None
+            most, keep, stop = decide()
+            if step < last_step and not stop:
+                count = min(most, steps_in_epoch - step % steps_in_epoch)
+                programs.flops(count)  # what is not compiled yet is compiled before the clock runs
+                dispatched = time.perf_counter()
+                state, terms = programs.train(state, count)
+                step += count
+                ends = step % steps_in_epoch == 0
+                kept = programs.snapshot(state) if ends or keep else None
+                # What is saved is evaluated, not the state itself: on jax 0.7.2 and one CPU device, the evaluation of
+                # parameters that come from donated ones was seen to give the figures of others.
+                sums = programs.evaluate(kept) if ends else None
+                launched = Chunk(dispatched, terms, kept, sums, clock.submit(_ended, terms, sums))
+            elif under_way is not None and under_way.state is None:
+                under_way = under_way._replace(state=state)  # no chunk after it has taken the memory of its state
+            if under_way is not None:
+                yield under_way
+            if launched is None:
+                return
+            under_way = launched
+    finally:
+        clock.shutdown(wait=False)
+
+
+def _ended(terms: Terms, sums: dict[str, Any] | None) -> tuple[float, float]:
+    jax.block_until_ready(terms)
+    trained = time.perf_counter()
+    jax.block_until_ready(sums)
+    return trained, time.perf_counter()

@@ -147,14 +147,14 @@ def train(
 
         for chunk in chunks(programs, state, steps_in_epoch, last_step, decide):
             terms = jax.device_get(chunk.terms)
-            ended = chunk.ended or time.perf_counter()
-            chunk_steps, chunk_seconds = len(terms["total"]), ended - max(chunk.dispatched, free)
+            chunk_steps = len(terms["total"])
             step += chunk_steps
             tested = None
             if chunk.sums is not None:
                 sums = models.each(jax.device_get(chunk.sums))
                 tested = [summarize(each, len(dataset.test), config.model.code_size) for each in sums]
-            free = time.perf_counter()
+            ended, evaluated = chunk.ended.result()
+            chunk_seconds, free = ended - max(chunk.dispatched, free), evaluated
             _check(models, terms, tested, step)
             epoch.add(terms, chunk_seconds)
             shown.advance(chunk_steps)

@@ -1,3 +1,5 @@
+import threading
+import time
 from typing import NamedTuple
 
 import pytest
@@ -85,19 +87,23 @@ def test_an_epoch_is_a_multiple_of_a_chunk_where_it_can_be():
         assert pace.steps == steps
 
 
-def test_what_is_compiled_while_a_chunk_is_trained_is_no_part_of_its_seconds(monkeypatch):
-    now = iter(range(100))
-    monkeypatch.setattr("aejax.training.chunks.time.perf_counter", lambda: float(next(now)))
-    compiled = []
+def test_a_chunk_ends_when_the_device_is_done_and_not_when_it_is_looked_at(monkeypatch):
+    done = threading.Event()
+    monkeypatch.setattr("aejax.training.chunks.jax.block_until_ready", lambda terms: done.wait(60))
 
-    class Compiling(Programs):
-        flops = staticmethod(lambda count: compiled.append((count, next(now))) or 1.0)
+    class Blocking(Programs):
+        """Takes the second chunk only when the first one is done, and then compiles a third."""
 
-    found = list(chunks(Compiling(), State(0), 10, 20, lambda: (6, False, False)))
-    assert [count for count, _ in compiled] == [6, 4]
-    # The second length is compiled once the first chunk has ended; nothing new is compiled after that.
-    assert found[0].dispatched < found[0].ended < compiled[1][1] < found[1].dispatched
-    assert [chunk.ended for chunk in found[1:]] == [None] * 3
+        @staticmethod
+        def flops(count):
+            if count == 2:
+                done.set()
+                time.sleep(0.2)
+
+    first = next(chunks(Blocking(), State(0), 10, 20, iter([(8, False, False)] * 9).__next__))
+    looked_at = time.perf_counter()
+    trained, evaluated = first.ended.result()
+    assert first.dispatched < trained <= evaluated < looked_at - 0.1
 
 
 def test_a_chunk_that_is_too_short_grows_and_a_rest_tells_nothing():
