@@ -44,13 +44,16 @@ def main(given: list[str]) -> None:
     require(set(arguments.names) <= set(known), "names", arguments.names, f"some of {', '.join(known)}")
     configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
     if arguments.epochs is not None:
-        configs = {name: config.replace({"training.epochs": arguments.epochs}) for name, config in configs.items()}
+        configs = {name: _trained_for(config, arguments.epochs) for name, config in configs.items()}
     usual = {name: "digits" if name in IMAGES else config.data.name for name, config in configs.items()}
     wanted = {name: arguments.dataset or dataset for name, dataset in usual.items()}
     datasets = {name: _dataset(name, arguments.source_dir) for name in dict.fromkeys(wanted.values())}
     for name, config in configs.items():
         aejax.require_fit(config, datasets[wanted[name]])
         _require_classes(config, datasets[wanted[name]])
+        if name == "discretised_logistic" and datasets[wanted[name]].train.dtype != "uint8":
+            found = f"{wanted[name]} is of {datasets[wanted[name]].train.dtype}"
+            raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
     workdir = arguments.folder("gallery") if arguments.dataset else arguments.workdir or Path("runs", "gallery")
     command_line.require_workdir(workdir)
 
@@ -65,6 +68,11 @@ def main(given: list[str]) -> None:
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")
     print(f"\n{workdir}")
+
+
+def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
+    warmup = min(config.training.warmup_epochs, max(epochs - 1, 0))
+    return config.replace({"training.epochs": epochs, "training.warmup_epochs": warmup})
 
 
 def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:

@@ -23,7 +23,6 @@ _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
 _COMPILED = "compiled", "sweeps", "drivers", "batches"
 _GREY = "gallery_mnist", "gallery_fashion_mnist", "gallery_photograph"
-_BESIDE = "beside_sae_lens", "beside_sae_lens_gpu"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
 """targets and models of the table in the first README"""
 WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md", _ROOT / "experiments" / "gallery" / "README.md")
@@ -49,7 +48,7 @@ def tables() -> dict[str, str]:
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
         "gallery vectors": recovery.table(_gallery(VECTORS, "gallery_vectors")),
         "gallery large": recovery.table(_gallery(LARGE, "gallery_vectors"), LARGE),
-        "gallery beside": recovery.beside([_read("gallery_vectors", f"{name}.json") for name in _BESIDE]),
+        "gallery beside": recovery.beside([_read("gallery_vectors", "beside_sae_lens.json")]),
         "gallery compiled": compiled.overview(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.overview(first),

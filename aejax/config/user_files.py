@@ -7,10 +7,14 @@ reads one names the files that may be (`replaced`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import operator
+import re
 import sys
 import traceback
 import types
@@ -145,12 +149,24 @@ def failure(error: BaseException) -> str | None:
             named = "" if frame.filename == file else f"{frame.filename}, "
             places.append(f"{named}line {frame.lineno} in {frame.name}")
             file = frame.filename
+    places = places or _signature(error)
     if not places:
         return None
     reason = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
     left_out = [f"... {len(places) - 6} more ..."] if len(places) > 7 else []
     places = places[:3] + left_out + places[-3:] if left_out else places
     return f"{', '.join(places)}: {type(error).__name__}: {shown(reason, str)}"
+
+
+def _signature(error: BaseException) -> list[str]:
+    """The function of the user's that was called with other arguments than it takes, by its name in the message."""
+    named = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
+    for module in reversed(list(sys.modules.values())) if named else ():  # the file that was run last
+        with contextlib.suppress(AttributeError):
+            code = inspect.unwrap(operator.attrgetter(named[1])(module)).__code__
+            if code.co_filename in _EXECUTED:
+                return [f"{code.co_filename}, line {code.co_firstlineno} in {code.co_name}"]
+    return []
 
 
 _EXECUTED: set[str] = set()

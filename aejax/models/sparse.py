@@ -64,7 +64,7 @@ class SparseAutoencoder(Autoencoder):
         """Units float32[B, F] → codes float32[B, F], of which few are not 0. Here: the positive ones.
 
         Args:
-            context: as in `__call__`; in `encode` an empty one.
+            context: as in `__call__`; in `encode` one with `numbers` alone.
         """
         return jax.nn.relu(units)
 
@@ -103,7 +103,7 @@ class SparseAutoencoder(Autoencoder):
         return terms | {"auxiliary": unexplained * dead.mean()}
 
     def encode(self, images: jax.Array) -> jax.Array:
-        return self.activate(self.units(images), Context())
+        return self.activate(self.units(images), Context(numbers=Watched(self.config.numbers, "number")))
 
     def decode(self, codes: jax.Array) -> jax.Array:
         return self.as_images(codes @ self.directions() + self.bias[...])
@@ -196,6 +196,19 @@ def largest_of_batch(units: jax.Array, count: jax.Array | float, context: Contex
     """
     least = nth_largest(jax.lax.stop_gradient(units), count * len(units), None, context.axis)
     return jnp.where(units >= least, units, 0), least
+
+
+def take_in(average: nnx.Variable, count: nnx.Variable, value: jax.Array, decay: float) -> None:
+    """Take a value into a moving average, which forgets what it began with at once.
+
+    While the values are few, about the last tenth of them counts (polynomial decay, Shamir and Zhang 2013), so that it
+    follows a model that has just begun; then each value as much as `decay` leaves it.
+
+    Args:
+        average, count: float32 scalars; `count` is of the values so far, 0 at first.
+    """
+    count[...] += 1
+    average[...] += jnp.maximum(1 - decay, 9 / (count[...] + 8)) * (value - average[...])
 
 
 def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, devices: str | None = None) -> jax.Array:

@@ -59,10 +59,16 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
     }
 
 
+def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
+    """Label → where a member's summary has it; of a `SparseAutoencoder` also how many units are active, and dead."""
+    named = {"active units": ("test", "l0"), "dead units": ("test", "dead")}
+    return _FIGURES | {label: at for label, at in named.items() if all(at[1] in row["test"] for row in rows)}
+
+
 def _group(setting: dict[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     well = [row for row in members if "diverged" not in row]
     figures = {}
-    for label, (part, name) in _FIGURES.items():
+    for label, (part, name) in _figures(members).items():
         values = [row[part][name] for row in well if name in row[part]]
         figures[label] = {
             "mean": float(np.mean(values)) if values else None,
@@ -74,7 +80,8 @@ def _group(setting: dict[str, Any], members: Sequence[Mapping[str, Any]]) -> dic
 def table(found: Mapping[str, Any]) -> str:
     """The groups of `results` as a Markdown table: mean ± standard deviation over the seeds."""
     paths = [path for path in found["axes"] if path != SEED]
-    head = [*(path.partition(".")[2] for path in paths), "members", *_FIGURES]
+    figures = found["groups"][0]["figures"] if found["groups"] else _FIGURES
+    head = [*(path.partition(".")[2] for path in paths), "members", *figures]
     rows = []
     for group in found["groups"]:
         count = f"{group['members']}" + (f" ({group['diverged']} diverged)" if group["diverged"] else "")

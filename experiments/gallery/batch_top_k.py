@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import aejax
-from aejax.models.sparse import largest_of_batch
+from aejax.models.sparse import largest_of_batch, take_in
 
 
 class BatchTopK(aejax.SparseAutoencoder):
@@ -27,14 +27,14 @@ class BatchTopK(aejax.SparseAutoencoder):
         super().__init__(config, image_shape, rngs)
         self.require_count("k")
         self.decay = config.model.options.get("decay", 0.99)
-        self.threshold = nnx.Variable(jnp.zeros(()))
+        self.threshold, self.steps = nnx.Variable(jnp.zeros(())), nnx.Variable(jnp.zeros(()))
 
     def activate(self, units, context):
         units = jax.nn.relu(units)
         if not context.training:
             return jnp.where(units > self.threshold[...], units, 0)
         codes, least = largest_of_batch(units, self.number("k", context), context)
-        self.threshold[...] = self.decay * self.threshold[...] + (1 - self.decay) * least
+        take_in(self.threshold, self.steps, least, self.decay)
         return codes
 
     def sae_lens(self):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 import aejax
-from aejax.models.sparse import largest_of_batch
+from aejax.models.sparse import largest_of_batch, take_in
 
 
 class Matryoshka(aejax.SparseAutoencoder):
@@ -32,14 +32,14 @@ class Matryoshka(aejax.SparseAutoencoder):
         self.widths, self.decay = tuple(option("widths", (units // 16, units // 4))), option("decay", 0.99)
         if list(self.widths) != sorted({*self.widths}) or not 0 < self.widths[0] <= self.widths[-1] < units:
             raise aejax.InputError(f"model.options.widths is {self.widths}; they must rise from 1 to below {units}")
-        self.threshold = nnx.Variable(jnp.zeros(()))
+        self.threshold, self.steps = nnx.Variable(jnp.zeros(())), nnx.Variable(jnp.zeros(()))
 
     def activate(self, units, context):
         units = jax.nn.relu(units)
         if not context.training:
             return jnp.where(units > self.threshold[...], units, 0)
         codes, least = largest_of_batch(units, self.number("k", context), context)
-        self.threshold[...] = self.decay * self.threshold[...] + (1 - self.decay) * least
+        take_in(self.threshold, self.steps, least, self.decay)
         return codes
 
     def sae_lens(self):

@@ -160,14 +160,15 @@ def _row(name: str, result: Mapping[str, Any], plain: Mapping[str, Any] | None) 
         row[3], row[4] = f"{-mean(elbo):.2f}", f"{mean(active):.0f}"
     if nll and plain is not None and name != "vae" and result["binarize"] == plain["binarize"]:
         row[2] = f"{mean(_values(plain['seeds'], 'nll')) - mean(nll):.2f}"
-    return [*row, ", ".join(_own(result)) or "-", OTHERS.get(name, "-"), f"{mean(_each(seeds, 'seconds')) / 60:.1f}"]
+    others = OTHERS.get(name, "-") if result["dataset"] == "mnist" else "-"
+    return [*row, ", ".join(_own(result)) or "-", others, f"{mean(_each(seeds, 'seconds')) / 60:.1f}"]
 
 
 def _own(result: Mapping[str, Any]) -> list[str]:
     """Figures of this model that others do not have, as `name value`."""
     seeds = result["seeds"]
     own = {name: mean(each["figures"][name] for each in seeds) for name in seeds[0]["figures"] if name in _SHOWN}
-    if not _values(seeds, "nll"):
+    if not _values(seeds, "nll") and _values(seeds, "psnr"):
         own["psnr"] = mean(_values(seeds, "psnr"))
     if "png_data_bits_per_pixel" in own:
         nats = mean(_values(seeds, "nll"))

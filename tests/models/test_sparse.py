@@ -12,7 +12,7 @@ import aejax
 from aejax import Config, Dataset, InputError, Loss, Model, Training, fit, sweep
 from aejax.config.grid import grid
 from aejax.models import Context, SparseAutoencoder, build
-from aejax.models.sparse import largest_of_batch, nth_largest
+from aejax.models.sparse import _bisected, largest_of_batch, nth_largest, take_in
 from runs import same
 
 RANDOM = np.random.default_rng(0)
@@ -47,6 +47,38 @@ def test_the_nth_largest_is_that_of_sorting(count, axis, seed):
     count = min(count, len(values.reshape(-1)) if axis is None else values.shape[axis])
     expected = ordered[-count] if axis is None else np.take(ordered, [-count], axis=axis)
     assert (np.asarray(jax.jit(nth_largest, static_argnums=2)(values, np.float32(count), axis)) == expected).all()
+
+
+@pytest.mark.parametrize("axis", [None, 1])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 5])
+def test_it_is_the_same_however_many_bits_a_pass_finds(at_once, axis):
+    """As an accelerator has them, whose branches a processor does not take."""
+    values = jnp.maximum(RANDOM.normal(size=(6, 12)), 0).astype(jnp.float32)
+    bits = jax.lax.bitcast_convert_type(values, jnp.int32)
+    found = _bisected(bits, jnp.float32(4), axis=axis, devices=None, at_once=at_once, few=1, unroll=True)
+    assert (found == nth_largest(values, 4.0, axis)).all()
+
+
+def test_a_moving_average_follows_few_values_and_then_decays():
+    average, count = nnx.Variable(jnp.float32(7.0)), nnx.Variable(jnp.float32(0.0))
+    seen = []
+    for value in range(2000):
+        take_in(average, count, jnp.float32(value), 0.99)
+        seen.append(float(average[...]))
+    assert seen[0] == 0  # nothing of what it began with
+    assert 40 < seen[49] < 49
+    assert np.isclose(seen[-1], 1999 - 0.99 / 0.01, atol=1e-1)  # as far behind as any exponential average
+
+
+def test_encoding_has_the_numbers_of_the_configuration(vectors, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import aejax\nclass Own(aejax.SparseAutoencoder):\n"
+        "    def activate(self, units, context):\n        return units * context.numbers['scale']\n"
+    )
+    run = fit(sparse(f"{tmp_path / 'own.py'}:Own", {"scale": 3.0}), dataset=vectors, progress=False)
+    model = run.autoencoder
+    units = model.units(jnp.asarray(vectors.test).reshape(-1, *vectors.image_shape))
+    assert np.allclose(run.encode(vectors.test), 3 * units, atol=1e-4)
 
 
 def test_a_number_is_a_value_of_the_program():

@@ -20,6 +20,8 @@ FAILS = {
     "encode(self, images): return images @ jnp.ones((3, 4))": "line 5 in encode: TypeError",
     "encode(self, images): raise OSError(2, 'none')": "line 5 in encode: FileNotFoundError",
     "encode(self, images): return self.encode(images)": r"\.\.\. \d+ more \.\.\..*RecursionError",
+    "encode(self): return 0": r"fails\.py, line 5 in encode: TypeError: M\.encode\(\) takes 1 positional",
+    "loss(self, clean): return 0": r"fails\.py, line 5 in loss: TypeError: M\.loss\(\) takes 2 positional",
     "__call__(self, images, context): return images": r"returns an array; it must return an aejax\.Output",
     "__call__(self, *given): return super().__call__(*given)._replace(codes=None)": "codes of .* is a NoneType",
     "__call__(self, images, context): return super().__call__(images, context if context.training else helper())": (
