@@ -8,7 +8,7 @@ Kingma et al. 2016, arXiv 1606.04934; masks of Germain et al. 2015 (MADE), arXiv
 
     uv run experiments/gallery.py flow_posterior --dataset mnist
 
-Takes about 1 minute of training on two CPU cores; NLL 92.69 nats, 1.55 below vae.
+Takes about 40 seconds of training on two shared CPU cores; negative log-likelihood 92.7 nats (500 samples).
 """
 
 from pathlib import Path

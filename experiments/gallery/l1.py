@@ -8,7 +8,7 @@ Bricken et al. 2023 (transformer-circuits.pub/2023/monosemantic-features).
 
     uv run experiments/gallery.py l1
 
-Takes about 25 seconds of training on two CPU cores; 69 active units, F1 0.12 against the truth.
+Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.50 against the truth.
 """
 
 import aejax

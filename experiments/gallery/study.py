@@ -127,7 +127,8 @@ def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[flo
     """Total correlation of tc_vae by its weight, where the whole divergence is so many nats, as a Markdown table.
 
     A sweep over the weight and beta has other divergences: of each weight and seed the figures are interpolated
-    linearly between the values of beta. ± is the standard deviation over seeds.
+    linearly between the values of beta; where no model has as large a divergence or as small a one, there is a dash.
+    ± is the standard deviation over seeds.
 
     Args:
         members: of the sweep's results.json.
@@ -143,8 +144,10 @@ def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[flo
     for weight, of_seeds in sorted(curves.items()):
         row = [f"{weight:g}"]
         for divergence in nats:
-            found = [np.interp(divergence, *zip(*sorted(curve), strict=True)) for curve in of_seeds.values()]
-            row.append(tables.with_spread(mean(found), stdev(found), ".2f"))
+            lines = [tuple(zip(*sorted(curve), strict=True)) for curve in of_seeds.values()]
+            within = all(divergences[0] <= divergence <= divergences[-1] for divergences, _ in lines)
+            found = [np.interp(divergence, *line) for line in lines]
+            row.append(tables.with_spread(mean(found), stdev(found), ".2f") if within else "-")
         rows.append(row)
     return tables.markdown(["weight", *[f"total correlation at {each:g} nats" for each in nats]], rows)
 

@@ -293,6 +293,8 @@ def test_total_correlation_is_compared_where_the_whole_divergence_is_equal():
         for beta in (1.0, 2.0)
         for seed in (0, 1)
     ]
+    beyond = study.at_equal_divergence(members, [8.5]).splitlines()  # of seed 0 none has as much
+    assert [line.split("|")[2] for line in beyond[2:]] == [" - ", " - "]
     found = study.at_equal_divergence(members, [6.0]).splitlines()
     assert found[0] == "| weight | total correlation at 6 nats |"
     # Of seed 0 divergences of 4 and 8 have 1.5 and 3; of seed 1 4.5 and 9 have 2 and 4.
