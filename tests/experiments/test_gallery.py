@@ -264,11 +264,16 @@ def test_codebook_use_is_of_the_entries_that_occur():
 def test_the_table_has_what_was_measured_and_what_was_not():
     seeds = [{"epochs": 2, "seconds": 60.0, "figures": {}, "evaluation": dict.fromkeys(aejax.evaluation.FIELDS)}]
     figures = {"nll": 90.0, "elbo": -93.0, "active_units": 20, "nll_standard_error": 0.25}
-    plain = {"binarize": True, "seeds": [seeds[0] | {"evaluation": seeds[0]["evaluation"] | figures}]}
-    other = {"binarize": True, "seeds": [seeds[0] | {"evaluation": seeds[0]["evaluation"] | figures | {"nll": 88.5}}]}
+    plain = {
+        "dataset": "mnist",
+        "binarize": True,
+        "seeds": [seeds[0] | {"evaluation": seeds[0]["evaluation"] | figures}],
+    }
+    other = plain | {"seeds": [seeds[0] | {"evaluation": seeds[0]["evaluation"] | figures | {"nll": 88.5}}]}
     found = study.table({"vae": plain, "vamp_prior": other}).splitlines()
     assert "| vae | 90.00 (error 0.25) | - | 93.00 | 20 | - | 89.78 (pythae) | 1.0 |" in found
     assert any(line.startswith("| vamp_prior | 88.50 (error 0.25) | 1.50 |") for line in found)
+    assert "89.78" not in study.table({"vae": plain | {"dataset": "digits"}})  # others' figures are of MNIST
     assert any(line.startswith("| fsq | not reached |") for line in found) and len(found) == 2 + len(IMAGES)
 
 
