@@ -121,8 +121,11 @@ def beside(results: Sequence[Mapping[str, Any]]) -> str:
     """What beside_sae_lens.py found on each machine, as a Markdown table: ours / theirs, with the speeds' ratio."""
     heads = ["model", "on", "vectors/s of one model", "of 16 models", "steps"]
     heads += ["active", "F1", "cosine", "matched cosine"]
-    every = [(name, result["device"], found) for result in results for name, found in result["models"].items()]
-    return tables.markdown(heads, [_row_beside(*each) for each in every])
+    rows = []
+    for result in results:
+        device = f"{result['cores']} cores" if result["device"] == "cpu" else result["device"]
+        rows += [_row_beside(name, device, found) for name, found in result["models"].items()]
+    return tables.markdown(heads, rows)
 
 
 def _row_beside(name: str, device: str, found: Mapping[str, Any]) -> list[str]:
