@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aejax import Config, Dataset, InputError
+import gallery
+from aejax import Config, Dataset, InputError, fit, load_config
 from aejax.evaluation.sae_lens import sae_lens_files
 from runs import untrained
 
@@ -33,6 +34,15 @@ def dictionary(form, standardize=True, vectors=VECTORS):
     changes = {"model.kind": OWN, "model.code_size": 11, "model.hidden": [], "model.options": {"form": form}}
     changes |= {"data.standardize": standardize, "loss.reconstruction": "mse"}
     return untrained(Config().replace(changes), Dataset.from_arrays(vectors))
+
+
+def of_the_gallery(name):
+    config = load_config(Path(gallery.__file__).with_name(f"{name}.py"))
+    changes = {"model.code_size": 11, "training.epochs": 5, "training.batch_size": 10}
+    changes |= {"numbers.k": 3.0} if config.numbers else {}
+    own = {"matryoshka": {"model.options.widths": [2, 5]}, "jump_relu": {"model.options.start": 0.01}}
+    changes |= own.get(name, {})
+    return fit(config.replace(changes), dataset=Dataset.from_arrays(VECTORS), progress=False)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -72,6 +82,7 @@ for name in sys.argv[1:]:
 @pytest.mark.skipif("AEJAX_SAE_LENS_PYTHON" not in os.environ, reason="AEJAX_SAE_LENS_PYTHON names no interpreter")
 def test_sae_lens_gets_the_same_codes_and_reconstructions(tmp_path):
     runs = {f"{form}-{change}": dictionary(form, change) for form in FORMS for change in (False, True)}
+    runs |= {name: of_the_gallery(name) for name in gallery.VECTORS}
     for name, run in runs.items():
         run.export(tmp_path / name, "sae_lens")
     np.save(tmp_path / "vectors.npy", VECTORS)
