@@ -7,7 +7,7 @@ Chanin and Garriga-Alonso 2026, arXiv 2602.14687, who report an F1 of 0.7316 and
 
     uv run experiments/gallery.py batch_top_k_16k
 
-Takes 3.4 minutes on an NVIDIA H200; 25 active units, F1 0.720 and matched cosine 0.750 against the truth.
+Takes about 3.4 minutes on an NVIDIA H200; 25 active units, F1 0.720 and matched cosine 0.750 against the truth.
 """
 
 from pathlib import Path
