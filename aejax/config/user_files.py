@@ -136,7 +136,7 @@ def own(spec: str, field: str) -> Any:
             raise
         place = Path(place).absolute() if _is_file(place) else place
         raise InputError(f"{field} is {spec!r}, and {place} cannot be loaded: {_reason(error, place)}") from error
-    if getattr(module, "__file__", None):
+    if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
         _EXECUTED.add(module.__file__)
     return getattr(module, name, None)
 

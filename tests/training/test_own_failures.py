@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import aejax
-from aejax.config import command_line
+from aejax.config import command_line, user_files
 
 HEAD = """import aejax, jax.numpy as jnp
 class Stop(BaseException): pass
@@ -48,3 +48,8 @@ def test_a_model_that_fails_is_one_line(body, tmp_path, monkeypatch, digits):
     [(code, line)] = said
     assert code == 1 and re.search(FAILS[body], line) and "\n" not in line, line
     assert not (tmp_path / "run").exists()
+
+
+def test_what_fails_in_a_class_of_ours_is_no_fault_of_the_users_file():
+    user_files.own("aejax.models.autoencoder:Autoencoder", "model.kind")
+    assert not any(path.endswith("aejax/models/autoencoder.py") for path in user_files._EXECUTED)

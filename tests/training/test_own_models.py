@@ -95,7 +95,9 @@ def test_batch_norm_and_dropout_do_in_evaluation_what_they_do_nowhere_else(own, 
     scale, bias = run.state.params["norm"]["scale"], run.state.params["norm"]["bias"]
     codes = (before - norm["mean"]) / np.sqrt(norm["var"] + 1e-5) * scale + bias
     assert np.allclose(run.encode(dataset.test), codes, atol=1e-4)
-    assert np.array_equal(run.encode(dataset.test[:3]), run.encode(dataset.test)[:3])
+    # Nothing of the other images is in them: with their mean and variance they would differ by 0.1. Not bit for bit: a
+    # product of 3 rows may round as one of 23 does not (jax 0.12 on some processors).
+    assert np.allclose(run.encode(dataset.test[:3]), run.encode(dataset.test)[:3], atol=1e-6)
     assert run.state.extra["dropout"]["rngs"]["count"] == run.state.step
 
 
