@@ -43,6 +43,9 @@ def tables() -> dict[str, str]:
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
         "gallery": study.table(_gallery()),
+        "gallery compiled images": compiled.overview(
+            [row for name in ("v5e-1", "h100") for row in _read("gallery_compiled", f"{name}.json")["rows"]]
+        ),
         "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
         "gallery rates": study.rates(_gallery(), _read("claims_mnist")),
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
