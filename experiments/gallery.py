@@ -51,9 +51,8 @@ def main(given: list[str]) -> None:
     for name, config in configs.items():
         aejax.require_fit(config, datasets[wanted[name]])
         _require_classes(config, datasets[wanted[name]])
-        if name == "discretised_logistic" and datasets[wanted[name]].train.dtype != "uint8":
-            found = f"{wanted[name]} is of {datasets[wanted[name]].train.dtype}"
-            raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
+        if name == "discretised_logistic":
+            _require_grey_levels(name, datasets[wanted[name]])
     workdir = arguments.folder("gallery") if arguments.dataset else arguments.workdir or Path("runs", "gallery")
     command_line.require_workdir(workdir)
 
@@ -81,6 +80,13 @@ def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:
     from claims.images import photograph_patches
 
     return photograph_patches((28, 28, 1))
+
+
+def _require_grey_levels(name: str, dataset: aejax.Dataset) -> None:
+    """Refuse what is no image of 8 bits, whose likelihood would be one of other values."""
+    if dataset.vectors or dataset.train.dtype != "uint8":
+        found = f"{dataset.name} has {'vectors' if dataset.vectors else 'images'} of {dataset.train.dtype}"
+        raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
 
 
 def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:

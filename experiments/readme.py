@@ -51,7 +51,7 @@ def tables() -> dict[str, str]:
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
         "gallery vectors": recovery.table(_gallery(VECTORS, "gallery_vectors")),
         "gallery large": recovery.table(_gallery(LARGE, "gallery_vectors"), LARGE),
-        "gallery beside": recovery.beside([_read("gallery_vectors", "beside_sae_lens.json")]),
+        "gallery beside": recovery.beside(_read("gallery_vectors", "beside_sae_lens.json")),
         "gallery compiled": compiled.overview(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.overview(first),

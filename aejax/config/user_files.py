@@ -162,6 +162,8 @@ def _signature(error: BaseException) -> list[str]:
     """The function of the user's that was called with other arguments than it takes, by its name in the message."""
     named = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
     for module in reversed(list(sys.modules.values())) if named else ():  # the file that was run last
+        if getattr(module, "__dict__", {}).get("__file__") not in _EXECUTED:
+            continue  # not asked for the name: a module of a library may load itself, or fail, for it
         with contextlib.suppress(AttributeError):
             code = inspect.unwrap(operator.attrgetter(named[1])(module)).__code__
             if code.co_filename in _EXECUTED:

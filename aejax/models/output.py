@@ -26,7 +26,8 @@ class Context(NamedTuple):
     axis: str | None = None
     """name of the axis of devices that share the batch, for `jax.lax.pmean` and its like; None where they share none"""
     numbers: Mapping[str, jax.Array | float] = {}
-    """the configuration's `numbers` as traced values; empty where a model is called outside a step"""
+    """the configuration's `numbers`, in a step as traced values; empty where a model is called outside one, but in the
+    `activate` of a `SparseAutoencoder`, which has them always"""
 
 
 class Posterior(NamedTuple):

@@ -47,14 +47,14 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
     part, name = ("test", "reconstruction") if weighted and compared else ("test", "total")
     well = [row for row in rows if "diverged" not in row]
     best = min(well, key=lambda row: row[part][name], default=None)
-    settings: dict[str, list[Mapping[str, Any]]] = {}
+    figures, settings = _figures(well), {}
     for row in rows:
         setting = {path: row[path] for path in axes if path != SEED}
         settings.setdefault(json.dumps(setting), []).append(row)
     return {
         "axes": dict(axes),
         "best": None if best is None else {"member": best["member"], "by": f"{part} {name}", "value": best[part][name]},
-        "groups": [_group(json.loads(setting), members) for setting, members in settings.items()],
+        "groups": [_group(json.loads(setting), members, figures) for setting, members in settings.items()],
         "members": list(rows),
     }
 
@@ -62,13 +62,15 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
 def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, str]]:
     """Label → where a member's summary has it; of a `SparseAutoencoder` also how many units are active, and dead."""
     named = {"active units": ("test", "l0"), "dead units": ("test", "dead")}
-    return _FIGURES | {label: at for label, at in named.items() if all(at[1] in row["test"] for row in rows)}
+    return _FIGURES | {label: at for label, at in named.items() if rows and all(at[1] in row["test"] for row in rows)}
 
 
-def _group(setting: dict[str, Any], members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _group(
+    setting: dict[str, Any], members: Sequence[Mapping[str, Any]], measured: Mapping[str, tuple[str, str]]
+) -> dict[str, Any]:
     well = [row for row in members if "diverged" not in row]
     figures = {}
-    for label, (part, name) in _figures(members).items():
+    for label, (part, name) in measured.items():
         values = [row[part][name] for row in well if name in row[part]]
         figures[label] = {
             "mean": float(np.mean(values)) if values else None,

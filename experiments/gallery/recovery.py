@@ -117,15 +117,12 @@ def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
     return [*row, "-" if agreement is None else f"{agreement:.3f}"]
 
 
-def beside(results: Sequence[Mapping[str, Any]]) -> str:
-    """What beside_sae_lens.py found on each machine, as a Markdown table: ours / theirs, with the speeds' ratio."""
+def beside(result: Mapping[str, Any]) -> str:
+    """What beside_sae_lens.py found, as a Markdown table: ours / theirs, with the ratio of the speeds."""
     heads = ["model", "on", "vectors/s of one model", "of 16 models", "steps"]
     heads += ["active", "F1", "cosine", "matched cosine"]
-    rows = []
-    for result in results:
-        device = f"{result['cores']} cores" if result["device"] == "cpu" else result["device"]
-        rows += [_row_beside(name, device, found) for name, found in result["models"].items()]
-    return tables.markdown(heads, rows)
+    device = f"{result['cores']} cores" if result["device"] == "cpu" else result["device"]
+    return tables.markdown(heads, [_row_beside(name, device, found) for name, found in result["models"].items()])
 
 
 def _row_beside(name: str, device: str, found: Mapping[str, Any]) -> list[str]:

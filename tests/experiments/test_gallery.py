@@ -3,40 +3,21 @@
 import ast
 import math
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from gallery_models import FOLDER, RANDOM, made, tiny
 
 import aejax
 from aejax import Dataset, InputError, Interrupted, fit, load, sweep
-from aejax.evaluation.sae_lens import sae_lens_files
-from aejax.models import Context, build
+from aejax.models import Context
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, build_steps
-from gallery import IMAGES, LARGE, MODELS, VECTORS, measures, recovery, study
-from runs import leaves, same, untrained
-
-FOLDER = Path(__file__).parents[2] / "experiments" / "gallery"
-RANDOM = np.random.default_rng(0)
-SMALL = {
-    "vamp_prior": {"model.options.pseudo_inputs": 5},
-    "mixture_prior": {"model.options.components": 5},
-    "flow_posterior": {"model.options.width": 8, "model.options.layers": 2},
-    "ladder": {"model.options.upper": 2, "model.options.width": 8},
-    "conditional": {"model.code_size": 6, "model.options.classes": 2, "model.options.pseudo_inputs": 3},
-    "iwae": {"model.samples": 4},
-    "miwae": {"model.samples": 4},
-    "piwae": {"model.samples": 4},
-    "vq_vae": {"model.options.entries": 8, "model.options.width": 2},
-    "fsq": {"model.options.levels": [4, 3]},
-    **{name: {"model.hidden": [], "model.code_size": 10} for name in VECTORS},
-    "matryoshka": {"model.hidden": [], "model.code_size": 10, "model.options.widths": [2, 5]},
-}
-"""a size for a few steps"""
+from gallery import IMAGES, LARGE, MODELS, measures, study
+from runs import leaves, same
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +25,6 @@ def labelled(small):
     dataset = small[1]
     classes = [(images[:, 0, 0, 0] > 0).astype(int) for images in (dataset.train, dataset.test)]
     return Dataset("small", dataset.train, dataset.test, *classes)
-
-
-def tiny(name, **changes):
-    usual = {"model.hidden": [12], "model.code_size": 4, "training.epochs": 2, "training.batch_size": 16}
-    usual |= {"training.beta_warmup_epochs": 0, "coefficients.learning_rate": 1e-2}
-    return aejax.load_config(FOLDER / f"{name}.py").replace(usual | SMALL.get(name, {}) | changes)
-
-
-def made(name, image_shape=(6, 5, 1), **changes):
-    return build(tiny(name, **changes), image_shape, nnx.Rngs(0))
 
 
 def test_each_is_one_short_file_that_says_what_it_is():
@@ -277,14 +248,6 @@ def test_the_table_has_what_was_measured_and_what_was_not():
     assert any(line.startswith("| fsq | not reached |") for line in found) and len(found) == 2 + len(IMAGES)
 
 
-def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
-    seed = {"figures": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
-    others = seed | {"figures": seed["figures"] | {"l0": 12.0}}
-    found = recovery.table({"l1": {"seeds": [seed, others], "agreement": 0.5}}).splitlines()
-    row = "| l1 | 2 | 11.0 ± 1.4 | 0.250 ± 0.000 | 1 ± 0 | - | - | - | 0.500 |"
-    assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)
-
-
 def test_total_correlation_is_compared_where_the_whole_divergence_is_equal():
     members = [
         {
@@ -306,71 +269,9 @@ def test_total_correlation_is_compared_where_the_whole_divergence_is_equal():
     assert [line.split("|")[1:3] for line in found[2:]] == [[" 1 ", " 2.46 ± 0.29 "], [" 4 ", " 2.46 ± 0.29 "]]
 
 
-def test_the_table_beside_sae_lens_says_on_what_it_was():
-    speed = {"median": {"aejax": 20.0, "sae_lens, on a GPU": 10.0, "aejax, 16 as one sweep": 60.0}}
-    speed["median"]["sae_lens, 16 one after another, on a GPU"] = 12.0
-    speed["ours / best of theirs"] = {"aejax": 2.0, "aejax, 16 as one sweep": 5.0}
-    found = recovery.beside([{"device": "a GPU", "models": {"top_k": {"speed": speed}}}]).splitlines()
-    assert found[2].startswith("| top_k | a GPU | 20 / 10, 2.00 times | 60 / 12, 5.00 times | - |")
-
-
-@pytest.mark.parametrize("name", VECTORS)
-def test_what_sae_lens_is_given_is_what_the_model_computes(name):
-    """By the formulas in the docstring of `sae_lens_files`, which SAELens itself is held against in its own test."""
-    vectors = (1 + RANDOM.normal(size=(30, 7))).astype(np.float32)
-    run = untrained(tiny(name), Dataset.from_arrays(vectors))
-    codes = run.encode(vectors)
-    architecture, arrays = run.autoencoder.sae_lens()
-    config, arrays = sae_lens_files(architecture, arrays, {})
-    centred = vectors - arrays["b_dec"]
-    if architecture == "gated":
-        sizes = centred @ (arrays["W_enc"] * np.exp(arrays["r_mag"])) + arrays["b_mag"]
-        expected = np.where(centred @ arrays["W_enc"] + arrays["b_gate"] > 0, np.maximum(sizes, 0), 0)
-    else:
-        units = centred @ arrays["W_enc"] + arrays["b_enc"]
-        least = arrays.get("threshold", np.zeros(10))
-        if architecture == "topk":
-            least = np.sort(units, axis=1)[:, -config["k"]][:, None] - 1e-6
-        expected = np.where(units > least, np.maximum(units, 0), 0)
-    assert 0 < (codes > 0).mean() < 1 and np.allclose(codes, expected, atol=1e-5)
-    decoded = expected @ arrays["W_dec"] + arrays["b_dec"]
-    assert np.allclose(run.reconstruct(vectors), decoded, atol=1e-5)
-
-
-@pytest.mark.parametrize("k", [0, -1, 11])
-@pytest.mark.parametrize("name", ["top_k", "batch_top_k", "matryoshka"])
-def test_a_k_that_is_no_number_of_units_is_refused_in_a_sweep_too(name, k, small):
-    message = rf"numbers\.k is {k}\.0; it must be from 1 to 10"
-    with pytest.raises(InputError, match=message):
-        made(name, (1, 7, 1), **{"numbers.k": k})
-    with pytest.raises(InputError, match=message):
-        sweep(tiny(name, **{"numbers.k": 2}), {"numbers.k": [3, k]}, dataset=small[1], progress=False)
-
-
-def test_thresholds_of_jump_relu_have_the_gradient_of_a_band_around_them():
-    model = made("jump_relu", (1, 7, 1), **{"model.options.bandwidth": 0.5, "model.options.start": 1.0})
-    units = jnp.array([[0.5, 0.8, 1.2, 1.6, *[0.0] * 6]])
-
-    for computed in (lambda model: model.jump(units)[0].sum(), lambda model: model.activate(units, Context()).sum()):
-        gradient = nnx.grad(computed)(model)["threshold"][...]
-        assert np.allclose(gradient[:5], [0, -2, -2, 0, 0])
-    assert np.allclose(model.activate(units, Context())[0, :4], [0, 0, 1.2, 1.6])
-
-
-def test_nested_groups_rebuild_by_themselves():
-    model = made("matryoshka", (1, 7, 1))
-    codes = jnp.asarray(np.maximum(RANDOM.normal(size=(3, 10)), 0), jnp.float32)
-    groups = model.nested(codes)
-    for width, group in zip((2, 5, 10), groups, strict=True):
-        expected = codes[:, :width] @ model.directions()[:width] + model.bias[...]
-        assert np.allclose(group.reshape(3, 7), expected, atol=1e-6)
-    with pytest.raises(InputError, match=r"widths is \(5, 2\); they must rise"):
-        made("matryoshka", (1, 7, 1), **{"model.options.widths": [5, 2]})
-
-
 @pytest.mark.long
 def test_the_script(script, tmp_path):
-    arguments = "--epochs", 2, "--samples", 5, "--seeds", 2, "--workdir", "gallery"
+    arguments = "--epochs", 1, "--samples", 5, "--seeds", 2, "--workdir", "gallery"
     done = script("gallery.py", "conditional", *arguments)
     assert done.returncode == 0, done.stderr
     assert "| conditional | " in done.stdout and (tmp_path / "gallery" / "conditional.json").is_file()
@@ -385,10 +286,13 @@ def test_the_script_refuses_classes_that_the_model_has_no_units_for(script, tmp_
     assert "classes from 0 to 10; model.options.classes is 10" in refused.stderr
 
 
-def test_beside_sae_lens_refuses_an_interpreter_that_is_not_there(script):
-    refused = script("gallery/beside_sae_lens.py", "--peer", "nowhere/python", "--workdir", "beside")
+@pytest.mark.parametrize("shape", [(200, 6), (200, 6, 5, 1)])
+def test_the_script_refuses_what_has_no_grey_levels(shape, script, tmp_path):
+    examples = RANDOM.random(shape).astype(np.float32) if len(shape) > 2 else RANDOM.integers(0, 9, shape, np.uint8)
+    np.savez(tmp_path / "given.npz", train=examples, test=examples)
+    refused = script("gallery.py", "discretised_logistic", "--dataset", tmp_path / "given.npz")
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
-    assert "no interpreter nowhere/python" in refused.stderr or "nowhere/python that can be run" in refused.stderr
+    assert "discretised_logistic is a likelihood of grey levels: give uint8 images" in refused.stderr
 
 
 def test_the_script_refuses_what_is_not_there(script):

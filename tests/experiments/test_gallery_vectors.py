@@ -1,0 +1,89 @@
+"""The gallery's sparse autoencoders of vectors, and what they are held against."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from gallery_models import RANDOM, made, tiny
+
+from aejax import Dataset, InputError, sweep
+from aejax.evaluation.sae_lens import sae_lens_files
+from aejax.models import Context
+from gallery import VECTORS, recovery
+from runs import untrained
+
+
+def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
+    seed = {"figures": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
+    others = seed | {"figures": seed["figures"] | {"l0": 12.0}}
+    found = recovery.table({"l1": {"seeds": [seed, others], "agreement": 0.5}}).splitlines()
+    row = "| l1 | 2 | 11.0 ± 1.4 | 0.250 ± 0.000 | 1 ± 0 | - | - | - | 0.500 |"
+    assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)
+
+
+def test_the_table_beside_sae_lens_says_on_what_it_was():
+    speed = {"median": {"aejax": 20.0, "sae_lens, on a GPU": 10.0, "aejax, 16 as one sweep": 60.0}}
+    speed["median"]["sae_lens, 16 one after another, on a GPU"] = 12.0
+    speed["ours / best of theirs"] = {"aejax": 2.0, "aejax, 16 as one sweep": 5.0}
+    found = recovery.beside({"device": "a GPU", "models": {"top_k": {"speed": speed}}}).splitlines()
+    assert found[2].startswith("| top_k | a GPU | 20 / 10, 2.00 times | 60 / 12, 5.00 times | - |")
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_what_sae_lens_is_given_is_what_the_model_computes(name):
+    """By the formulas in the docstring of `sae_lens_files`, which SAELens itself is held against in its own test."""
+    vectors = (1 + RANDOM.normal(size=(30, 7))).astype(np.float32)
+    run = untrained(tiny(name), Dataset.from_arrays(vectors))
+    codes = run.encode(vectors)
+    architecture, arrays = run.autoencoder.sae_lens()
+    config, arrays = sae_lens_files(architecture, arrays, {})
+    centred = vectors - arrays["b_dec"]
+    if architecture == "gated":
+        sizes = centred @ (arrays["W_enc"] * np.exp(arrays["r_mag"])) + arrays["b_mag"]
+        expected = np.where(centred @ arrays["W_enc"] + arrays["b_gate"] > 0, np.maximum(sizes, 0), 0)
+    else:
+        units = centred @ arrays["W_enc"] + arrays["b_enc"]
+        least = arrays.get("threshold", np.zeros(10))
+        if architecture == "topk":
+            least = np.sort(units, axis=1)[:, -config["k"]][:, None] - 1e-6
+        expected = np.where(units > least, np.maximum(units, 0), 0)
+    assert 0 < (codes > 0).mean() < 1 and np.allclose(codes, expected, atol=1e-5)
+    decoded = expected @ arrays["W_dec"] + arrays["b_dec"]
+    assert np.allclose(run.reconstruct(vectors), decoded, atol=1e-5)
+
+
+@pytest.mark.parametrize("k", [0, -1, 11])
+@pytest.mark.parametrize("name", ["top_k", "batch_top_k", "matryoshka"])
+def test_a_k_that_is_no_number_of_units_is_refused_in_a_sweep_too(name, k, small):
+    message = rf"numbers\.k is {k}\.0; it must be from 1 to 10"
+    with pytest.raises(InputError, match=message):
+        made(name, (1, 7, 1), **{"numbers.k": k})
+    with pytest.raises(InputError, match=message):
+        sweep(tiny(name, **{"numbers.k": 2}), {"numbers.k": [3, k]}, dataset=small[1], progress=False)
+
+
+def test_thresholds_of_jump_relu_have_the_gradient_of_a_band_around_them():
+    model = made("jump_relu", (1, 7, 1), **{"model.options.bandwidth": 0.5, "model.options.start": 1.0})
+    units = jnp.array([[0.5, 0.8, 1.2, 1.6, *[0.0] * 6]])
+
+    for computed in (lambda model: model.jump(units)[0].sum(), lambda model: model.activate(units, Context()).sum()):
+        gradient = nnx.grad(computed)(model)["threshold"][...]
+        assert np.allclose(gradient[:5], [0, -2, -2, 0, 0])
+    assert np.allclose(model.activate(units, Context())[0, :4], [0, 0, 1.2, 1.6])
+
+
+def test_nested_groups_rebuild_by_themselves():
+    model = made("matryoshka", (1, 7, 1))
+    codes = jnp.asarray(np.maximum(RANDOM.normal(size=(3, 10)), 0), jnp.float32)
+    groups = model.nested(codes)
+    for width, group in zip((2, 5, 10), groups, strict=True):
+        expected = codes[:, :width] @ model.directions()[:width] + model.bias[...]
+        assert np.allclose(group.reshape(3, 7), expected, atol=1e-6)
+    with pytest.raises(InputError, match=r"widths is \(5, 2\); they must rise"):
+        made("matryoshka", (1, 7, 1), **{"model.options.widths": [5, 2]})
+
+
+def test_beside_sae_lens_refuses_an_interpreter_that_is_not_there(script):
+    refused = script("gallery/beside_sae_lens.py", "--peer", "nowhere/python", "--workdir", "beside")
+    assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
+    assert "no interpreter nowhere/python" in refused.stderr or "nowhere/python that can be run" in refused.stderr
