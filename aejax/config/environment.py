@@ -22,6 +22,13 @@ def data_dir() -> Path:
     return home / ".cache" / "aejax"
 
 
+def scripts_dir() -> Path:
+    """Return the folder that holds `experiments/` and `configs/`: a checkout, or `aejax_scripts` of an installation."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package.with_name("aejax_scripts")
+    return installed if installed.is_dir() else package.parent
+
+
 def _home() -> Path | None:
     """None where HOME is not set and the system does not know the user, as in a container."""
     try:
