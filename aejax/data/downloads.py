@@ -91,65 +91,48 @@ def read(name: str, source_dir: str | Path | None = None) -> dict[str, np.ndarra
     absl.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return _mnist(name, source_dir) if name in ("mnist", "fashion_mnist") else _images(name)
+            return _read(name, source_dir)
     finally:
         absl.setLevel(level)
 
 
-def _mnist(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
-    source_dir = source_dir or os.environ.get("AEJAX_SOURCE_DIR") or None
+def _read(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
     folder = data_dir() / "tfds"
+    mnist = {"mnist": AejaxMnist, "fashion_mnist": AejaxFashionMnist}.get(name)
     try:
-        kind = {"mnist": AejaxMnist, "fashion_mnist": AejaxFashionMnist}[name]
-        builder = kind(data_dir=folder, file_format="array_record")
-    except Exception as error:  # damage raises many types
-        raise InputError(f"the prepared data in {folder} is damaged ({type(error).__name__}); remove it") from error
-    if not builder.is_prepared():
-        files = None
-        if source_dir is None:
-            require_network(builder.URL, f"{name}: give --source-dir with the original files")
-        else:
-            files = _find_files(builder, name, local(source_dir, "source_dir"))
-        try:
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
-        except (OSError, tfds.download.DownloadError, ValueError) as error:
-            raise InputError(f"{name} could not be prepared in {builder.data_dir}: {reason(error)}") from error
-    return _arrays(name, builder, "image")
-
-
-def _images(name: str) -> dict[str, np.ndarray]:
-    folder = data_dir() / "tfds"
-    elsewhere = f"prepare it with tensorflow-datasets on another machine and copy it to {folder}"
-    try:
-        builder = tfds.builder(name, data_dir=folder)
-    except Exception as error:  # an unknown name or version raises many types
+        builder = mnist(data_dir=folder, file_format="array_record") if mnist else tfds.builder(name, data_dir=folder)
+    except Exception as error:  # an unknown name or damaged data raise many types
         raise InputError(
-            f"there is no dataset {name!r}: give digits, mnist, fashion_mnist, sparse_features_512 or 16k, "
-            "a name that tensorflow-datasets knows, FILE.py:NAME, or the path of a .npy or .npz file or of a folder"
+            f"there is no dataset {name!r}, or its prepared data in {folder} is damaged ({type(error).__name__}): "
+            "remove that data, or give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of "
+            "tensorflow-datasets, FILE.py:NAME, or the path of a .npy or .npz file or of a folder"
         ) from error
     if not builder.is_prepared():
-        require_network("https://storage.googleapis.com", f"{name}: {elsewhere}")
+        files, url = None, builder.URL if mnist else "https://storage.googleapis.com"
+        advice = f"prepare it with tensorflow-datasets on another machine and copy it to {folder}"
+        advice = "give --source-dir with the original files" if mnist else advice
+        if mnist and (source_dir := source_dir or os.environ.get("AEJAX_SOURCE_DIR")):
+            files = _find_files(builder, name, local(source_dir, "source_dir"))
+        else:
+            require_network(url, f"{name}: {advice}")
         try:
-            builder.download_and_prepare()
-        except Exception as error:
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
+        except Exception as error:  # of any type
             raise InputError(
-                f"tensorflow-datasets could not prepare {name}: {type(error).__name__}: {reason(error)}; {elsewhere}"
+                f"{name} could not be prepared in {builder.data_dir}: {reason(error)}; {advice}"
             ) from error
-    keys = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Image)]
+    features = builder.info.features
+    keys = ["image"] if mnist else [key for key in features if isinstance(features[key], tfds.features.Image)]
     if len(keys) != 1 or "train" not in builder.info.splits:
         raise InputError(
             f"{name} has {len(keys)} image features and the splits {list(builder.info.splits)}; "
             "it needs one image feature and a split named train"
         )
-    return _arrays(name, builder, keys[0])
-
-
-def _arrays(name: str, builder: tfds.core.DatasetBuilder, key: str) -> dict[str, np.ndarray]:
     parts = {}
     for split in {"train", "test"} & set(builder.info.splits):
         source = builder.as_data_source(split)
         examples = source.__getitems__(range(len(source)))
-        images = [np.asarray(example[key]) for example in examples]
+        images = [np.asarray(example[keys[0]]) for example in examples]
         if len({image.shape for image in images}) > 1:
             raise InputError(f"the images of {name} are of several sizes; they must be of one size")
         parts[split] = np.stack(images)

@@ -17,8 +17,8 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
-from aejax.data.examples import Computed
-from aejax.data.mapped import Shards, reader
+from aejax.data.examples import Computed, examples_of
+from aejax.data.mapped import Shards
 from aejax.models import ImageShape
 from aejax.training.devices import Driver, gather
 from aejax.training.step import Batch, TrainState
@@ -174,7 +174,7 @@ class Streamed:
         in_epoch: int,
     ) -> None:  # fmt: skip
         self._driver, self._images, self._labels, self._in_epoch = driver, images, labels, in_epoch
-        self._rows, self._shape = reader(images), shape
+        self._rows, self._shape = examples_of(images).rows, shape
         order = jax.jit(order)
         self._batch = jax.eval_shape(order, np.int32(0)).shape[1]
         # Two are needed at a time: one epoch's, and that of the next, which is read ahead.
