@@ -7,7 +7,6 @@ builders store the pixels as a plain tensor. Addresses and checksums are those o
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import io
 import logging
@@ -25,6 +24,7 @@ from aejax.config import InputError
 from aejax.config.checks import reason
 from aejax.config.environment import data_dir
 from aejax.config.paths import local
+from aejax.data.array_files import idx
 
 tfds.disable_progress_bar()
 
@@ -54,9 +54,7 @@ class _WithoutTensorFlow:
         return {split: self._generate_examples(*files) for split, files in paths.items()}
 
     def _generate_examples(self, images: Path, labels: Path) -> Iterator[tuple[int, dict]]:
-        pixels = np.frombuffer(gzip.decompress(images.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28, 1)
-        classes = np.frombuffer(gzip.decompress(labels.read_bytes()), np.uint8, offset=8)
-        for index, (image, label) in enumerate(zip(pixels, classes, strict=True)):
+        for index, (image, label) in enumerate(zip(idx(images)[..., None], idx(labels), strict=True)):
             yield index, {"image": image, "label": int(label)}
 
 
@@ -146,16 +144,17 @@ def _find_files(builder: tfds.core.DatasetBuilder, name: str, source_dir: Path) 
     folder = source_dir / name if (source_dir / name).is_dir() else source_dir
     for url, expected in builder.url_infos.items():
         file = folder / url.rpartition("/")[2]
+        size = file.stat().st_size if file.is_file() else 0
         if not file.is_file():
-            raise InputError(
-                f"{name}: {file} is missing; --source-dir names a folder with the original files, "
-                f"or with a folder {name}/ of them"
-            )
-        size = file.stat().st_size
-        if size != expected.size:
-            raise InputError(f"{name}: {file} has {size:,} bytes instead of {int(expected.size):,}; fetch it again")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != expected.checksum:
-            raise InputError(f"{name}: {file} fails its checksum (SHA-256); fetch it again")
+            wrong = "is missing"
+        elif size != expected.size:
+            wrong = f"has {size:,} bytes instead of {int(expected.size):,}"
+        elif hashlib.sha256(file.read_bytes()).hexdigest() != expected.checksum:
+            wrong = "fails its checksum (SHA-256)"
+        else:
+            continue
+        advice = f"--source-dir names a folder with the original files, or with a folder {name}/ of them"
+        raise InputError(f"{name}: {file} {wrong}; {advice}")
     return folder
 
 
@@ -178,7 +177,4 @@ def require_network(url: str, advice: str, seconds: float = 3.0) -> None:
     attempt.start()
     attempt.join(seconds)
     if not reached.is_set():
-        raise InputError(
-            f"{host} does not answer and this machine does not have {advice}, "
-            "or use the dataset digits, which needs no download"
-        )
+        raise InputError(f"{host} does not answer and this machine does not have {advice}, or use the dataset digits")
