@@ -20,9 +20,8 @@ import tyro
 from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
-from aejax.config.environment import keep_compiled_programs
+from aejax.config.files import keep_compiled_programs, local
 from aejax.config.grid import field_path, parse_values
-from aejax.config.paths import local
 from aejax.config.terminal import flush, open_streams, use_utf8
 from aejax.config.user_files import failure, load_config, located
 

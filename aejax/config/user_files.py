@@ -24,7 +24,7 @@ from typing import Any
 
 from aejax.config.checks import InputError, is_own, shown
 from aejax.config.config import Config
-from aejax.config.paths import local
+from aejax.config.files import local
 
 FIELDS = ("model.kind", "training.optimizer")
 """those that may name something of the user's own"""

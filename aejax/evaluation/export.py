@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import InputError
-from aejax.config.files import write_json
-from aejax.config.paths import local
+from aejax.config.files import local, write_json
 from aejax.models.operations import Activation, Reshape, Scale, Shift, operations
 from aejax.training import for_evaluation
 
