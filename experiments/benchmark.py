@@ -20,7 +20,7 @@ from typing import Literal
 import aejax
 import gallery
 import peers
-from aejax.config import command_line, environment, files
+from aejax.config import command_line, files
 
 _ROOT = Path(__file__).parents[1]
 _COMPILED = _ROOT / "experiments" / "results" / "compiled" / "compiled.json"
@@ -82,7 +82,7 @@ def main(given: list[str]) -> None:
         _compile(arguments, configs, dataset, command, path)
         return
     if arguments.sweep:
-        environment.spread_over_cores(max(arguments.sweep))
+        command_line.spread_over_cores(max(arguments.sweep))
 
     import jax
 
