@@ -28,7 +28,7 @@ _saved = False
 def install() -> None:
     """Let a signal end this script with exit code 130 (Ctrl-C) or 143 (SIGTERM), or with 75 after `saved`.
 
-    A thread waits for signals, because Python calls a handler only when the main thread leaves a compiler or a download.
+    A thread waits for signals: Python calls a handler only after the main thread has left a compiler or a download.
     """
     if signal.getsignal(signal.SIGINT) is _noted or threading.current_thread() is not threading.main_thread():
         return

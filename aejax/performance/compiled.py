@@ -27,7 +27,7 @@ from flax import nnx
 
 from aejax.config import AejaxError, Config, InputError
 from aejax.data import Dataset, SparseFeatures
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
 from aejax.models.kinds import model_class
@@ -294,7 +294,7 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
         waits = train.get("host_waits", train["host_transfers"])
         known = "yes" if train["loop_length"] is not None else "no"
         lines.append([*named, f"{row['memory_bytes'] / 1e6:,.0f}{fits}", known, waits, *_figures(row, train)])
-    return tables.markdown([*head, "a step", "over the floor", "outside the loop, of an epoch"], lines)
+    return drawing.markdown([*head, "a step", "over the floor", "outside the loop, of an epoch"], lines)
 
 
 def overview(content: Sequence[Mapping[str, Any]]) -> str:
@@ -320,7 +320,7 @@ def overview(content: Sequence[Mapping[str, Any]]) -> str:
     varied = [place for place in range(len(what)) if len({line[place] for line in lines}) > 1 or place == 0]
     names = ["model", "batch", "type", "driver", "models"]
     shown = [[line[place] for place in varied] + line[len(what) :] for line in lines]
-    return tables.markdown([*(names[place] for place in varied), *targets], shown)
+    return drawing.markdown([*(names[place] for place in varied), *targets], shown)
 
 
 def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:

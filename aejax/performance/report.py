@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax.config.files import write_json
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw
 from aejax.performance import roofline
 from aejax.training.machine import describe_machine
@@ -40,11 +40,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         peers = {name: each for name, each in row["beside"].items() if "peer" in each}
         shown = ", ".join(f"{name} {each['images_per_second']:,.0f}" for name, each in peers.items()) or "-"
         best = f"{min(each['ratio'] for each in peers.values()):.2f}" if peers else "-"
-        rate = tables.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
+        rate = drawing.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
         figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
         lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best, *_predicted(row, rows)])
     predicted = ["as compiled for it"] if any("compiled" in row for row in rows) else []
-    return tables.markdown([*head, "peers, images/s", "ours / best peer", *predicted], lines)
+    return drawing.markdown([*head, "peers, images/s", "ours / best peer", *predicted], lines)
 
 
 def _predicted(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -68,7 +68,7 @@ def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row, each in zip(rows, beside, strict=True):
         ratios = [f"{each[name]['ratio']:.2f}" if name in each else "-" for name in names]
         lines.append([row["model"], row["batch"], f"{row['images_per_second']:,.0f}", *ratios])
-    return tables.markdown(["model", "batch", "images/s", *names], lines)
+    return drawing.markdown(["model", "batch", "images/s", *names], lines)
 
 
 def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -78,7 +78,7 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for row in rows:
         lines.append([row["varied"], row["value"], f"{row['ms_per_step']:.3f}", f"{row['seconds_per_epoch']:.3f}"])
-    return tables.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
+    return drawing.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
 
 
 def commit(checkout: Path) -> str | None:
