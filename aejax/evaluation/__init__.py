@@ -12,7 +12,7 @@ export.py        a trained model for other programs: JAX programs, arrays, ONNX,
 onnx_graph.py    an ONNX graph from plain operations
 """
 
-from aejax.evaluation.evaluation import FIELDS, cross_entropy, errors, evaluate
+from aejax.evaluation.evaluation import FIELDS, errors, evaluate
 from aejax.evaluation.fitting import fit, load
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run
