@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import aejax
 import gallery
-from aejax.config import command_line, environment, files
+from aejax.config import command_line, files
 from benchmark import peers
 
 _ROOT = Path(__file__).parents[1]
@@ -121,7 +121,7 @@ def _rows(
 
 def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
     if arguments.sweep:
-        environment.spread_over_cores(max(arguments.sweep))
+        command_line.spread_over_cores(max(arguments.sweep))
 
     import jax
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from aejax.config import command_line
 from aejax.config.files import write
-from aejax.evaluation.tables import markdown
+from aejax.evaluation.drawing import markdown
 from article import article, beyond
 from benchmark import compiled, report
 from gallery import IMAGES, LARGE, VECTORS, recovery, study

@@ -25,8 +25,8 @@ from typing import Any
 
 from aejax.config.checks import InputError, is_own, plain, require, shown
 from aejax.config.config import Config, Option
+from aejax.config.files import local
 from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
-from aejax.config.paths import local
 
 FIELDS = ("model.kind", "training.optimizer")
 """those that may name something of the user's own"""

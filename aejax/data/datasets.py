@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from aejax.config import Config, InputError, complete
-from aejax.config.environment import data_dir
-from aejax.config.paths import local
+from aejax.config.files import data_dir, local
 from aejax.data import array_files, array_folders, cache, image_folders
 from aejax.data.array_files import PARTS
 from aejax.data.dataset import Dataset

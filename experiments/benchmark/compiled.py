@@ -27,7 +27,7 @@ from flax import nnx
 
 from aejax.config import AejaxError, Config
 from aejax.data import Dataset, SparseFeatures
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
 from aejax.models.kinds import model_class
@@ -247,7 +247,7 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
         known = "yes" if train["loop_length"] is not None else "no"
         waits = train.get("host_waits", train["host_transfers"])
         lines.append([*line, _memory(row), known, waits, step, floor, outside])
-    return tables.markdown([*head, "outside the loop, of an epoch"], lines)
+    return drawing.markdown([*head, "outside the loop, of an epoch"], lines)
 
 
 def overview(content: Sequence[Mapping[str, Any]]) -> str:
@@ -272,7 +272,7 @@ def overview(content: Sequence[Mapping[str, Any]]) -> str:
         [*(key[place] for place in varied), *(cell.get(target, "-") for target in targets)]
         for key, cell in cells.items()
     ]
-    return tables.markdown([*(names[place] for place in varied), *targets], lines)
+    return drawing.markdown([*(names[place] for place in varied), *targets], lines)
 
 
 def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
