@@ -80,7 +80,7 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{path} exists; give another --workdir, or remove the file")
     command_line.require_workdir(arguments.workdir)
     if arguments.sweep and not arguments.compile_for:
-        environment.spread_over_cores(max(arguments.sweep))
+        command_line.spread_over_cores(max(arguments.sweep))
 
     command = shlex.join(["experiments/benchmark.py", *given])
     if arguments.compile_for:
@@ -120,9 +120,6 @@ def _rows(
 
 
 def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
-    if arguments.sweep:
-        command_line.spread_over_cores(max(arguments.sweep))
-
     import jax
 
     from benchmark import compiled, report, throughput

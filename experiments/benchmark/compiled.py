@@ -7,7 +7,6 @@ tells a compiler where to write its schedules, so each target has its own proces
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import itertools
 import json
@@ -26,7 +25,7 @@ import numpy as np
 from flax import nnx
 
 from aejax.config import AejaxError, Config
-from aejax.data import Dataset, SparseFeatures
+from aejax.data import Dataset, load_dataset
 from aejax.evaluation import drawing
 from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
@@ -92,7 +91,7 @@ def rows(
         "test": dataset.test.shape,
         "dtype": str(dataset.train.dtype),
         "labels": dataset.train_labels is not None,
-        "generated": dataclasses.asdict(dataset.truth.specification) if dataset.truth else None,
+        "generated": dataset.name if dataset.examples["train"].make is not None else None,
     }
     for name in targets:
         with tempfile.TemporaryDirectory() as dump:
@@ -120,7 +119,7 @@ def _main() -> None:
     given = json.loads(sys.stdin.readline())
     target, dump = TARGETS[given["target"]], Path(given["dump"])
     sizes, dtype = given["dataset"], given["dataset"]["dtype"]
-    made = sizes["generated"] and SparseFeatures(**sizes["generated"]).dataset().train
+    made = sizes["generated"] and load_dataset(sizes["generated"]).train
     images = [made or np.zeros(sizes["train"], dtype), np.zeros(sizes["test"], dtype)]
     labels = [np.arange(len(each)) % 10 for each in images] if sizes["labels"] else [None, None]
     dataset = Dataset("sizes", *images, *labels)
