@@ -129,7 +129,7 @@ def _compile(
     arguments: Arguments, configs: dict[str, aejax.Config], dataset: aejax.Dataset, command: str, path: Path
 ) -> None:
     from aejax.performance import compiled, report
-    from aejax.training.machine import versions
+    from aejax.training.identity import versions
 
     rows = []
     for row in compiled.rows(

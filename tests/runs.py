@@ -1,11 +1,14 @@
-"""How two runs are compared."""
+"""Comparing runs, and workdirs of strangers."""
+
+import json
 
 import jax
 import numpy as np
 
 from aejax import Run
 from aejax.training import build_steps
-from aejax.training.record import describe
+from aejax.training.checkpoint import Manifest, _digest
+from aejax.training.identity import Identity
 
 
 def leaves(run):
@@ -32,4 +35,15 @@ def untrained(config, dataset):
     line = {"step": 1, "epoch": 1, "seconds": 0.0, "images_per_second": 0.0}
     line |= {part: {"total": 0.0} for part in ("train", "test", "code")}
     state = state._replace(params=params, step=np.asarray(1, np.int32))
-    return Run(describe(config, dataset, change), state, [line], {})
+    return Run(Identity.of(config, dataset, change), state, [line], {})
+
+
+def rewrite(workdir, change):
+    """Change the content of config.json, in the checkpoints too, as an author of a workdir could; digests match."""
+    for path in [workdir / "config.json", *(workdir / "checkpoints").glob("*/records.jsonl")]:
+        first, *lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+        path.write_text("\n".join([json.dumps(change(json.loads(first))), *lines]) + "\n")
+    for path in (workdir / "checkpoints").iterdir():
+        manifest = Manifest(**json.loads((path / "manifest.json").read_text().splitlines()[0]))
+        manifest.files["records.jsonl"] = _digest(path / "records.jsonl")
+        manifest.write(path)

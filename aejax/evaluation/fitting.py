@@ -1,7 +1,8 @@
-"""How a `Run` comes about: by training it (`fit`), or by reading it (`load`)."""
+"""The functions that return a `Run`: `fit` trains it, `load` reads it from a workdir."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,18 +15,8 @@ from aejax.config.checks import figure_formats
 from aejax.config.paths import local
 from aejax.config.user_files import replaced
 from aejax.evaluation.run import Run
-from aejax.training import (
-    Single,
-    best,
-    build_steps,
-    devices,
-    is_first,
-    reading,
-    record,
-    restore,
-    train,
-    whole,
-)
+from aejax.training import Single, best, build_steps, devices, is_first, restore, train
+from aejax.training.records import read_identity, stored
 
 
 def fit(
@@ -109,25 +100,18 @@ def load(
     if (workdir / "sweep.json").exists():
         raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
     here = devices()[0]
-    description = reading.description(workdir)
-    if "members" in description:
-        raise InputError(f"{workdir} holds a program of a sweep; load one of the sweep's members")
-    config = replaced(reading.config_of(description), models, str(workdir))
-    record.require_same_files(workdir, description, config)
-    description |= config.to_dict()
-    image_shape = tuple(description["dataset"]["image_shape"])
-    like = jax.eval_shape(build_steps(config, image_shape).init)
-    folder = workdir / "checkpoints"
-    found = whole(folder, description.get("run"))
-    step = best(found) if which == "best" else max((manifest.step for manifest in found), default=None)
+    described = read_identity(workdir)
+    if described.members is not None:
+        raise InputError(f"{workdir} holds a program of a sweep; load one of the members of the sweep")
+    config = replaced(described.config, models, str(workdir))
+    described.require_files(config, workdir)
+    like = jax.eval_shape(build_steps(config, described.dataset.image_shape).init)
+    found = stored(workdir, described)
+    step = best(found.manifests) if which == "best" else found.manifests[-1].step
     if step is None:
-        raise InputError(f"{folder} has no whole checkpoint{' of the end of an epoch' if found else ''}")
-    state, _, _, recorded = restore(folder, step, like, jax.sharding.SingleDeviceSharding(here))
-    lines = reading.lines(workdir)
-    before = [line for line in lines if line["step"] <= step]
-    ends_epoch = next(manifest for manifest in found if manifest.step == step).test_total is not None
-    if ends_epoch and (not before or before[-1]["step"] != step):
-        raise InputError(f"{workdir / 'metrics.jsonl'} lacks the epoch that ends with step {step}; put it back")
-    reading.require_lines(workdir, before, len(before), recorded)
-    summary = reading.summary(workdir)
-    return Run(description, state, before, summary if summary.get("step") == step else {})
+        raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the end of an epoch")
+    state = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(here)).state
+    history = [line for line in found.history if line["step"] <= step]
+    summary = found.summary if found.summary.get("step") == step else {}
+    identity = dataclasses.replace(described, config=config).of_length(found.identity.config)
+    return Run(identity, state, history, summary)

@@ -11,7 +11,7 @@ from aejax.config.files import write_json
 from aejax.evaluation import tables
 from aejax.evaluation.drawing import draw
 from aejax.performance import roofline
-from aejax.training.machine import describe_machine
+from aejax.training.identity import describe_machine
 
 
 def describe(command: str, checkout: Path, dataset: str) -> dict[str, Any]:

@@ -10,7 +10,9 @@ workdir/
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +25,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats, is_own, reason
-from aejax.config.files import locked
+from aejax.config.files import locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.paths import local
 from aejax.config.user_files import located
@@ -38,14 +40,12 @@ from aejax.training import (
     abstract,
     build_programs,
     build_steps,
-    reading,
     require_memory,
     require_trainable,
     steps_per_epoch,
     train,
-    whole,
 )
-from aejax.training.record import identity
+from aejax.training.records import read_identity, stored
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,13 @@ def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
     state = trained.state
     own = state._replace(step=None)
     own = jax.tree.map(lambda array: np.asarray(array[index]), own)._replace(step=state.step)
-    shared = {key: value for key, value in trained.description.items() if key not in ("members", "run")}
-    description = shared | config.to_dict()
-    description["run"] = identity(description)
+    identity = dataclasses.replace(trained.identity, config=config, members=None)
     lines = [
         {key: value for key, value in line.items() if key != "member"}
         for line in trained.lines
         if line["member"] == name
     ]
-    return Run(description, own, lines, trained.summary["members"][name], trained.dataset)
+    return Run(identity, own, lines, trained.summary["members"][name], trained.dataset)
 
 
 _WRITTEN = ("summary.json", "config.json", "metrics.jsonl", "checkpoints", "files", ".lock")
@@ -193,16 +191,13 @@ def _write_member(run: Run, folder: Path) -> None:
 
 
 def _is_whole(run: Run, folder: Path) -> bool:
-    """Whether a folder holds this run, every file of it as it was written."""
+    """Whether a folder holds this run, and every file is as it was written."""
     try:
-        if reading.summary(folder) != run.summary or reading.lines(folder) != run.history:
-            return False
-        return any(
-            manifest.step == run.summary["step"]
-            for manifest in whole(folder / "checkpoints", reading.description(folder).get("run"))
-        )
+        found = stored(folder, read_identity(folder))
     except InputError:
         return False
+    same = found.identity.to_dict() == run.description and list(found.history) == run.history
+    return same and found.summary == run.summary and found.manifests[-1].step == run.summary["step"]
 
 
 def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
@@ -211,7 +206,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
     path = None if workdir is None else workdir / "sweep.json"
     if path is not None and path.exists():
         try:
-            found = reading.read(path)
+            found = json.loads(path.read_text(encoding="utf-8"))
             saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(
@@ -243,7 +238,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         programs += [names[len(names) * part // parts : len(names) * (part + 1) // parts] for part in range(parts)]
     if path is not None:
         try:
-            reading.write(path, own | {"programs": programs})
+            write_json(path, own | {"programs": programs})
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
     return programs
