@@ -7,7 +7,7 @@ import numpy as np
 
 from aejax import Run
 from aejax.training import build_steps
-from aejax.training.checkpoint import Manifest, _digest
+from aejax.training.checkpoint import Manifest
 from aejax.training.identity import Identity
 
 
@@ -40,10 +40,8 @@ def untrained(config, dataset):
 
 def rewrite(workdir, change):
     """Change the content of config.json, in the checkpoints too, as an author of a workdir could; digests match."""
-    for path in [workdir / "config.json", *(workdir / "checkpoints").glob("*/records.jsonl")]:
-        first, *lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
-        path.write_text("\n".join([json.dumps(change(json.loads(first))), *lines]) + "\n")
+    described = json.dumps(change(json.loads((workdir / "config.json").read_text())))
+    (workdir / "config.json").write_text(described)
     for path in (workdir / "checkpoints").iterdir():
-        manifest = Manifest(**json.loads((path / "manifest.json").read_text().splitlines()[0]))
-        manifest.files["records.jsonl"] = _digest(path / "records.jsonl")
-        manifest.write(path)
+        first, _, *lines, _ = (path / "manifest.json").read_text().splitlines()
+        Manifest(**json.loads(first) | {"records": [described, *lines]}).write(path)

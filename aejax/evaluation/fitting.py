@@ -28,28 +28,28 @@ def fit(
     on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
     figures: str | Iterable[str] = ("png",),
 ) -> Run:
-    """Train an autoencoder, or go on with the run in `workdir`.
+    """Train an autoencoder, or resume the run in `workdir`.
 
-    A finished run is loaded, not trained again; given more epochs (`training.epochs`, with a constant schedule), it is
-    trained longer. With a workdir the figures of the trained model are drawn below it; one that is there is left alone,
-    unless the run was trained longer since.
+    A finished run is loaded and not trained again. With more epochs (`training.epochs`, constant schedule) it is
+    trained longer. With a workdir, the figures of the trained model are drawn in its folder `figures`. Existing
+    figures are kept unless training continued.
 
     Args:
-        config: what to train.
+        config: the configuration.
         workdir: folder for records and checkpoints; None keeps everything in memory.
         dataset: the images or vectors: a `Dataset`, a name or path, an array (a fifth is set aside as test examples), a
-            pair (examples, classes), two such pairs for training and test, or a mapping with the names of
+            pair (examples, classes), two pairs for training and test, or a mapping with the names of
             `Dataset.from_arrays`; None loads `config.data`.
-        progress: show a bar, or in a pipe one line per epoch.
-        on_epoch: called after each epoch with the model as trained so far. The figures that it returns, by name, are
-            recorded with the epoch as `metrics`; `aejax.Finish(...)`, with figures or without, finishes the run.
-        figures: formats of the figures: png, pdf, svg; empty draws none. It is no part of the configuration.
+        progress: show a bar at a terminal, otherwise one line per epoch.
+        on_epoch: called after each epoch with a `Run` of the model so far. The returned numbers, by name, are
+            recorded with the epoch as `metrics`. `aejax.Finish(...)`, with or without numbers, finishes the run.
+        figures: formats of the figures: png, pdf, svg; empty draws none. The formats are not recorded.
 
     Raises:
         InputError: the images do not fit the configuration, or the workdir cannot be used.
-        Diverged: the loss is not finite any more.
+        Diverged: the loss is not finite.
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
-        PeerLost: another process of the run is gone.
+        PeerLost: another process of the run has ended.
     """
     if not isinstance(config, Config):
         raise InputError(
@@ -58,7 +58,7 @@ def fit(
         )
     if not isinstance(workdir, str | os.PathLike | None):
         raise InputError(
-            f"the workdir is of the type {type(workdir).__name__}; it must be a path, and images are given as dataset="
+            f"the workdir is of the type {type(workdir).__name__}; it must be a path; pass images as dataset="
         )
     workdir = None if workdir is None else local(workdir, "the workdir")
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
@@ -74,7 +74,7 @@ def fit(
 
 
 def _finished_at(workdir: Path) -> int | None:
-    """When the run in a workdir was finished; None where it is not."""
+    """Return the time at which the run in a workdir was finished; None if it is not finished."""
     path = workdir / "summary.json"
     return path.stat().st_mtime_ns if path.exists() else None
 
@@ -85,14 +85,15 @@ def load(
     *,
     models: str | Path | Iterable[str | Path] = (),
 ) -> Run:
-    """The run in a workdir up to its newest checkpoint, or up to the one with the lowest test loss.
+    """Load the run in a workdir at its newest checkpoint, or at the checkpoint with the lowest test loss.
 
     Args:
-        models: the file, or files, of a model or optimizer of its author's, where the run has one. A workdir is data:
-            nothing that it names is run unless it is named here.
+        models: the file, or files, that define the run's own model or optimizer. A workdir is data: `load` runs no
+            code from it, and only the files that are named here.
 
     Raises:
-        InputError: there is no run, its checkpoint is damaged, or it needs a file that is not named.
+        InputError: the workdir holds no run, the run needs a file that is not named, no checkpoint is whole, or
+            config.json, metrics.jsonl or summary.json differs from the newest checkpoint.
     """
     if which not in ("newest", "best"):
         raise InputError(f"which is {which!r}; it must be newest or best")
@@ -105,13 +106,13 @@ def load(
         raise InputError(f"{workdir} holds a program of a sweep; load one of the members of the sweep")
     config = replaced(described.config, models, str(workdir))
     described.require_files(config, workdir)
+    found, summary = stored(workdir, described)
     like = jax.eval_shape(build_steps(config, described.dataset.image_shape).init)
-    found = stored(workdir, described)
-    step = best(found.manifests) if which == "best" else found.manifests[-1].step
+    newest = found[-1]
+    step = best(found) if which == "best" else newest.step
     if step is None:
         raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the end of an epoch")
     state = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(here)).state
-    history = [line for line in found.history if line["step"] <= step]
-    summary = found.summary if found.summary.get("step") == step else {}
-    identity = dataclasses.replace(described, config=config).of_length(found.identity.config)
-    return Run(identity, state, history, summary)
+    history = [line for line in newest.history if line["step"] <= step]
+    identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
+    return Run(identity, state, history, summary if summary.get("step") == step else {})

@@ -90,7 +90,7 @@ class Run:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Of the pixels trained on, as the model meets them (see `Dataset.range`); None where there is none."""
+        """Lowest and highest pixel of the training images (see `Dataset.range`); None for vectors of floats."""
         return self.identity.dataset.range
 
     @property
@@ -184,10 +184,10 @@ class Run:
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
     def save(self, folder: str | Path) -> None:
-        """Write the run to a new folder, for `load`.
+        """Write the run to a new folder, which `load` reads.
 
         Raises:
-            InputError: the folder holds a run already, or cannot be written.
+            InputError: the folder already holds a run, or cannot be written.
         """
         folder = local(folder, "the folder")
         if (folder / "config.json").exists():
@@ -197,7 +197,7 @@ class Run:
             for line in self.history:
                 record.add(line)
             with Checkpoints(folder / "checkpoints", record.identity) as checkpoints:
-                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=record.text)
+                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=record.texts)
             if self.summary:
                 record.finish(self.summary)
 

@@ -161,7 +161,7 @@ def _representative(planned: Grid) -> list[Config]:
 
 
 def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
-    """One member of a program as an ordinary run."""
+    """Return one member of a program as an ordinary run."""
     state = trained.state
     own = state._replace(step=None)
     own = jax.tree.map(lambda array: np.asarray(array[index]), own)._replace(step=state.step)
@@ -175,11 +175,11 @@ def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
 
 
 _WRITTEN = ("summary.json", "config.json", "metrics.jsonl", "checkpoints", "files", ".lock")
-"""what a run writes, the sign that it is finished first"""
+"""files of a run; summary.json, the sign of a finished run, is removed first"""
 
 
 def _write_member(run: Run, folder: Path) -> None:
-    """Write a member as a run of its own; what is there of it is written again unless it is whole."""
+    """Write a member as an ordinary run, unless the folder already holds it whole."""
     if _is_whole(run, folder):
         return
     for path in [folder / name for name in _WRITTEN] + list(folder.glob("events.out.tfevents*")):
@@ -193,15 +193,16 @@ def _write_member(run: Run, folder: Path) -> None:
 def _is_whole(run: Run, folder: Path) -> bool:
     """Whether a folder holds this run, and every file is as it was written."""
     try:
-        found = stored(folder, read_identity(folder))
+        found, summary = stored(folder, read_identity(folder))
     except InputError:
         return False
-    same = found.identity.to_dict() == run.description and list(found.history) == run.history
-    return same and found.summary == run.summary and found.manifests[-1].step == run.summary["step"]
+    newest = found[-1]
+    same = newest.identity.to_dict() == run.description and newest.history == run.history
+    return same and summary == run.summary and newest.step == run.summary["step"]
 
 
 def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
-    """The members that are trained together, by name; as they were in a sweep that goes on."""
+    """Return the names of the members of each program; a resumed sweep keeps its programs."""
     own = {"config": config.to_dict(), "axes": planned.axes}
     path = None if workdir is None else workdir / "sweep.json"
     if path is not None and path.exists():
@@ -210,9 +211,9 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
             saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(
-                f"{path} is damaged ({reason(error)}); remove {workdir}, or give another workdir"
+                f"{path} is damaged ({reason(error)}); put the file back, or give another workdir"
             ) from error
-        # How long the members are trained is theirs to refuse, as an ordinary run does.
+        # Each program checks the number of epochs itself, as an ordinary run does.
         differences = [each for each in config.differences(saved[0]) if not each.startswith("training.epochs:")]
         differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
         if differences:
@@ -221,7 +222,8 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
             )
         if sorted(name for names in saved[2] for name in names) != sorted(planned.members):
             raise InputError(
-                f"{path} is damaged (its programs are not of all members); remove {workdir}, or give another workdir"
+                f"{path} is damaged (its programs do not hold each member once); put the file back, or give another "
+                "workdir"
             )
         return saved[2]
     if path is not None and (workdir / "config.json").exists():

@@ -1,9 +1,9 @@
 """Checkpoints: state by Orbax, identity and history of the run, and a digest of every file.
 
     checkpoints/STEP/arrays/         state, by Orbax
-    checkpoints/STEP/records.jsonl   content of config.json, then the lines of metrics.jsonl so far
     checkpoints/STEP/terms.npz       within an epoch: loss terms of its steps so far
-    checkpoints/STEP/manifest.json   one line of JSON and its SHA-256: step, test loss, types, shapes, digests
+    checkpoints/STEP/manifest.json   lines of JSON: manifest; content of config.json; lines of metrics.jsonl so far;
+                                     then the SHA-256 of these lines
 
 We write a checkpoint to `.STEP.partial` and rename it when it is complete, so a kill leaves all of it or nothing. A
 checkpoint is whole if every file has its digest, the folder is named for its step, and it belongs to this run.
@@ -15,6 +15,7 @@ Orbax's own retention does not replace ours: it deletes a step in place, so a ki
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import hashlib
 import json
@@ -23,7 +24,7 @@ import re
 import shutil
 import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,13 +39,13 @@ from aejax.config.checks import reason
 from aejax.training.devices import PeerLost, abstract, is_first, lost
 from aejax.training.identity import Identity
 
-_MANIFEST, _RECORDS, _TERMS, _ARRAYS = "manifest.json", "records.jsonl", "terms.npz", "arrays"
+_MANIFEST, _TERMS, _ARRAYS = "manifest.json", "terms.npz", "arrays"
 
 _LEFT = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|gone)")
 """folders that a kill leaves half saved or half deleted"""
 
 _MISSING = FileNotFoundError, NotADirectoryError, IsADirectoryError
-_DAMAGE = *_MISSING, ValueError, TypeError, KeyError, AttributeError, RecursionError, InputError
+_DAMAGE = *_MISSING, ValueError, TypeError, LookupError, AttributeError, RecursionError, InputError
 """failures that show a missing, truncated or changed file; other failures of a disk say nothing about its content"""
 
 
@@ -58,7 +59,8 @@ class Manifest:
         seconds: spent on the steps of the unfinished epoch.
         chunk: number of steps per compiled call; None where none was given.
         leaves: type and shape of every array, by its path in the state.
-        files: SHA-256 of every file, by its path in the folder.
+        files: SHA-256 of every other file, by its path in the folder.
+        records: `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl so far.
     """
 
     step: int
@@ -67,22 +69,34 @@ class Manifest:
     chunk: int | None
     leaves: dict[str, str]
     files: dict[str, str]
+    records: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """The identity of the run."""
+        return Identity.from_dict(json.loads(self.records[0]))
+
+    @functools.cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl so far."""
+        return list(map(json.loads, self.records[1:]))
 
     def write(self, path: Path) -> None:
-        """Write one line of JSON and its SHA-256 into the folder of a checkpoint."""
-        line = json.dumps(asdict(self))
-        (path / _MANIFEST).write_text(f"{line}\n{_sha256(line)}\n", encoding="utf-8")
+        """Write the manifest into the folder of a checkpoint."""
+        first = json.dumps(asdict(replace(self, records=())))
+        text = "\n".join([first, *self.records])
+        (path / _MANIFEST).write_text(f"{text}\n{_sha256(text)}\n", encoding="utf-8")
 
 
 class Restored(NamedTuple):
-    """A state; of an unfinished epoch the loss terms and seconds so far; chunk length, identity and history."""
+    """A state; of an unfinished epoch the loss terms and seconds so far; and as in `Manifest`."""
 
     state: Any
     terms: dict[str, np.ndarray]
-    seconds: float
+    seconds: float = 0.0
     chunk: int | None = None
     identity: Identity | None = None
-    history: tuple[dict[str, Any], ...] = ()
+    history: Sequence[dict[str, Any]] = ()
 
 
 def whole(folder: Path, run: Identity | None = None) -> list[Manifest]:
@@ -98,12 +112,6 @@ def best(manifests: list[Manifest]) -> int | None:
     """Return the step with the lowest test loss; None without a checkpoint at the end of an epoch."""
     evaluated = [manifest for manifest in manifests if manifest.test_total is not None]
     return min(evaluated, key=lambda manifest: manifest.test_total).step if evaluated else None
-
-
-def read_records(path: Path) -> tuple[Identity, tuple[dict[str, Any], ...]]:
-    """Return the identity and the history in the folder of a whole checkpoint."""
-    identity, *lines = (path / _RECORDS).read_text(encoding="utf-8").splitlines()
-    return Identity.from_dict(json.loads(identity)), tuple(map(json.loads, lines))
 
 
 def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
@@ -134,8 +142,8 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
         if int(state.step) != step:
             raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
         terms = dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
-        records = read_records(path) if _RECORDS in manifest.files else ()
-        return Restored(state, terms, manifest.seconds, manifest.chunk, *records)
+        identity = manifest.identity if manifest.records else None
+        return Restored(state, terms, manifest.seconds, manifest.chunk, identity, manifest.history)
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -191,12 +199,9 @@ class Checkpoints:
         terms: Mapping[str, np.ndarray] | None = None,
         seconds: float = 0.0,
         chunk: int | None = None,
-        records: str = "",
+        records: Sequence[str] = (),
     ) -> None:
-        """Save in the background, after waiting for the previous save.
-
-        Args:
-            records: `Record.text`; only the first process needs it.
+        """Save in the background, after waiting for the previous save; see `Manifest` for the arguments.
 
         Raises:
             AejaxError: the previous save failed, or this save cannot begin.
@@ -208,20 +213,15 @@ class Checkpoints:
             if is_first():
                 _clear(partial)
                 partial.mkdir(parents=True)
-                if records:
-                    (partial / _RECORDS).write_text(records, encoding="utf-8")
                 if terms:
                     np.savez(partial / _TERMS, **terms)
             saving = ocp.save_checkpointables_async(partial / _ARRAYS, {"state": _branches(state)})
         except Exception as error:  # of many types
-            failure = self._failed(error)
-        else:
-            manifest = Manifest(step, test_total, seconds, chunk, _leaves(state), {})
-            self._saving = self._thread.submit(self._complete, saving, partial, manifest)
-            return
-        if is_first():
-            _clear(partial)
-        raise failure
+            if is_first():
+                _clear(partial)
+            raise self._failed(error) from error
+        manifest = Manifest(step, test_total, seconds, chunk, _leaves(state), {}, tuple(records))
+        self._saving = self._thread.submit(self._complete, saving, partial, manifest)
 
     def wait(self) -> None:
         """Wait for the save in progress.
@@ -293,7 +293,7 @@ def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[
     for path in sorted(numbered, key=lambda path: int(path.name)):
         try:
             manifest = _verified(path)
-            if run is not None and not (_RECORDS in manifest.files and run.same_run(read_records(path)[0])):
+            if run is not None and not (manifest.records and run.same_run(manifest.identity)):
                 raise ValueError("it is of another run")
             found.append(manifest)
         except _DAMAGE as error:
@@ -317,10 +317,11 @@ def _entries(folder: Path) -> list[Path]:
 def _verified(path: Path) -> Manifest:
     """Return the manifest of a checkpoint after comparing every file that it names with its digest."""
     with _opened(path / _MANIFEST) as content:
-        line, *rest = content.read().decode(errors="replace").split("\n")
-    if rest != [_sha256(line), ""]:
+        text, _, digest = content.read().decode(errors="replace").removesuffix("\n").rpartition("\n")
+    if digest != _sha256(text):
         raise ValueError(f"{_MANIFEST} does not match its digest")
-    manifest = Manifest(**json.loads(line))
+    first, *records = text.split("\n")
+    manifest = Manifest(**(json.loads(first) | {"records": tuple(records)}))
     if path.name != str(manifest.step):
         raise ValueError(f"it is the checkpoint of step {manifest.step}")
     for name, digest in sorted(manifest.files.items()):
@@ -342,8 +343,8 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _sha256(line: str) -> str:
-    return hashlib.sha256(line.encode()).hexdigest()
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _branches(state: Any) -> dict[str, Any]:
@@ -355,7 +356,7 @@ def _clear(path: Path) -> None:
     """Remove a folder that a kill left half saved or half deleted, if its name and content are ours."""
     if not _LEFT.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return
-    ours = (_MANIFEST, _RECORDS, _TERMS, _ARRAYS)
+    ours = (_MANIFEST, _TERMS, _ARRAYS)
     if all(child.name.startswith((".", *ours)) for child in path.iterdir()):  # Orbax extends a name while it writes
         shutil.rmtree(path, ignore_errors=True)
 

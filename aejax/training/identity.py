@@ -132,10 +132,6 @@ class Identity:
         length = {path: getattr(config.training, path.partition(".")[2]) for path in _LENGTH}
         return dataclasses.replace(self, config=self.config.replace(length))
 
-    def equals(self, other: Identity) -> bool:
-        """Whether two identities are the same except for the length of the training."""
-        return self.of_length(other.config).to_dict() == other.to_dict()
-
     def same_run(self, other: Identity) -> bool:
         """Whether the states of one run are states of the other one too."""
         return self._determining() == other._determining()
@@ -151,44 +147,39 @@ class Identity:
         Raises:
             InputError: the configuration, the examples or JAX's settings differ, or the run would become shorter.
         """
-        config, other = self.config, "give another workdir"
+        config, here, there = self.config, self.dataset, saved.dataset
         differences = config.differences(saved.config)
-        if any(not difference.startswith(tuple(f"{path}:" for path in _LENGTH)) for difference in differences):
-            raise InputError(
-                f"{workdir / 'config.json'} describes another configuration ({'; '.join(differences)}); give the same "
-                "configuration or another workdir, or remove this workdir"
-            )
-        if config.training.epochs < saved.config.training.epochs:
-            raise InputError(
-                f"{workdir} holds a run of more epochs ({'; '.join(differences)}); the number of epochs can only be "
-                f"raised: {other}"
-            )
-        if config.training.epochs > saved.config.training.epochs and not _may_be_longer(config):
-            raise InputError(
-                f"{workdir} holds a run of fewer epochs ({'; '.join(differences)}), and the {config.training.schedule} "
-                f"schedule depends on their number: it cannot be trained longer; {other}"
-            )
-        saved.require_files(config, workdir)
-        here, there = self.dataset, saved.dataset
-        if (here.image_shape, here.fingerprint) != (there.image_shape, there.fingerprint):
-            raise InputError(
-                f"{workdir} holds a run on other images ({there.fingerprint} there, {here.fingerprint} here); {other}"
-            )
-        if is_own(config.model.kind) and here.labels != there.labels:
-            raise InputError(f"{workdir} holds a run on the same images with other labels; {other}")
-        if self.members != saved.members:
-            raise InputError(f"{workdir} holds a sweep of other members; {other}")
-        if self.draws != saved.draws:
-            raise InputError(
-                f"{workdir} was begun by a version of aejax that draws other random numbers from a seed; use that "
-                f"version, or {other}"
-            )
-        for name, now in self.settings.items():
-            if (before := saved.settings.get(name)) != now:
-                raise InputError(
-                    f"{workdir} was begun with {name} = {before}, and {now} gives other numbers: set {name} to "
-                    f"{before}, or {other}"
+        listed, length = "; ".join(differences), tuple(f"{path}:" for path in _LENGTH)
+        more = config.training.epochs - saved.config.training.epochs
+        for refused, held in (
+            (
+                any(not difference.startswith(length) for difference in differences),
+                f"a run with another configuration, by its config.json ({listed})",
+            ),
+            (more < 0, f"a run of more epochs ({listed}), and their number can only be raised"),
+            (
+                more > 0 and not _may_be_longer(config),
+                f"a run of fewer epochs ({listed}), and the {config.training.schedule} schedule depends on their "
+                "number: it cannot be trained longer",
+            ),
+            (
+                (here.image_shape, here.fingerprint) != (there.image_shape, there.fingerprint),
+                f"a run on other images, by its config.json ({there.fingerprint} there, {here.fingerprint} here)",
+            ),
+            (is_own(config.model.kind) and here.labels != there.labels, "a run on the same images with other labels"),
+            (self.members != saved.members, "a sweep of other members"),
+            (self.draws != saved.draws, "a run of a version of aejax that draws other numbers from a seed"),
+            *(
+                (
+                    now != (before := saved.settings.get(name)),
+                    f"a run that was begun with {name} = {before}, and {now} gives other numbers",
                 )
+                for name, now in self.settings.items()
+            ),
+        ):
+            if refused:
+                raise InputError(f"{workdir} holds {held}; use the same, or give another workdir")
+        saved.require_files(config, workdir)
         before, now = saved.versions["jax"], self.versions["jax"]
         if before != now:
             logging.getLogger("aejax").warning(

@@ -28,7 +28,7 @@ from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
 from aejax.training.interrupt import Interrupted, stop_requests
 from aejax.training.memory import require_memory
-from aejax.training.records import Progress, Record, summary_of, unfinished
+from aejax.training.records import Progress, Record, require_views, summary_of
 from aejax.training.single import Single
 from aejax.training.start import join
 from aejax.training.step import TrainState, build_steps, require_trainable
@@ -85,7 +85,7 @@ def train(
             _require_same_everywhere(identity)
             state = jax.eval_shape(functools.partial(models.init, steps))
             require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
-            record = Record(workdir if is_first() else None, identity, len(models.names))
+            record = Record(workdir if is_first() else None, identity)
         stack.callback(record.close)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
         newest = _newest(checkpoints)
@@ -94,20 +94,21 @@ def train(
             signals.saved()
             restored = restore(checkpoints.folder, newest, jax.eval_shape(init), driver.state_sharding)
         else:
-            restored = Restored(jax.jit(init, out_shardings=driver.state_sharding)(), {}, 0.0)
+            restored = Restored(jax.jit(init, out_shardings=driver.state_sharding)(), {})
         epochs_done = (newest or 0) // steps_in_epoch
         with together():
-            record.require_views(restored.identity, restored.history)
+            summarize_run, summary = functools.partial(_summary, models, identity), {}
+            if record.workdir is not None:
+                summary = require_views(record.workdir, restored.identity, restored.history, summarize_run)
         longer = newest is not None and config.training.epochs > restored.identity.config.training.epochs
-        history = unfinished(restored.history) if longer else list(restored.history)
+        history = restored.history
         models.resume(history)
-        finished = newest == last_step or (not longer and models.finished(config, history) is not None)
-        if finished and gather([record.finished]).any():
-            with together():
-                summary = record.require_summary(functools.partial(_summary, models, identity, history))
+        evaluated = len(history) > 0 and history[-1]["step"] == newest
+        finished = newest == last_step or (evaluated and not longer and models.finished(config, history) is not None)
+        if finished and gather([bool(summary)]).any():
             if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to train", flush=True)
-            return Trained(identity, models.local(restored.state), history, summary, given)
+            return Trained(identity, models.local(restored.state), history, summarize_run(history), given)
         if newest is not None and progress and is_first():
             print(
                 f"{workdir} goes on after step {newest}, {epochs_done} of {config.training.epochs} epochs", flush=True
@@ -177,7 +178,7 @@ def train(
                         test_total=_lowest(tested),
                         terms=epoch.terms,
                         seconds=epoch.seconds,
-                        records=record.text,
+                        records=record.texts,
                     )
             if tested is not None and models.finished(config, record.lines) is not None:
                 last_step = step
@@ -190,7 +191,7 @@ def train(
         if checkpoints is not None:
             checkpoints.wait()  # the summary is the sign of a finished run
             signals.saved()
-        summary = _summary(models, identity, record.lines)
+        summary = summarize_run(record.lines)
         record.finish(summary)
         if gather([stop.is_set()]).any():
             raise Interrupted(
@@ -317,5 +318,6 @@ def _require_finite_state(state: TrainState, step: int) -> None:
 
 def _summary(models: Single, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the content of summary.json."""
+    models.resume(lines)
     count = len(models.names)
     return models.summary([summary_of(identity, lines[first::count]) for first in range(count)])

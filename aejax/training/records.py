@@ -7,12 +7,13 @@ content for readers. A file that differs from the checkpoint is refused.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,10 +21,10 @@ from aejax.config import InputError
 from aejax.config.checks import reason
 from aejax.config.files import append, locked, write, write_json
 from aejax.config.user_files import sources
-from aejax.training.checkpoint import Manifest, read_records, whole
+from aejax.training.checkpoint import Manifest, whole
 from aejax.training.identity import Identity
 
-_DAMAGE = OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, InputError
+_DAMAGE = OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, InputError
 
 
 class Record:
@@ -33,22 +34,21 @@ class Record:
 
     Args:
         workdir: a new folder, or the folder of the same run.
-        members: number of lines per epoch.
 
     Attributes:
         identity: as recorded in config.json and in each checkpoint.
         lines: one dictionary per epoch, and per member in a sweep, as in metrics.jsonl.
+        texts: JSON of the identity and of each line, for a checkpoint; empty without a workdir.
 
     Raises:
         InputError: the workdir cannot be written, or holds another run.
     """
 
-    def __init__(self, workdir: Path | None, identity: Identity, members: int = 1) -> None:
+    def __init__(self, workdir: Path | None, identity: Identity) -> None:
         self.workdir = workdir
         self.identity = identity
         self.lines: list[dict[str, Any]] = []
-        self._texts: list[str] = []
-        self._members = members
+        self.texts: list[str] = []
         self._events = None
         self._open = contextlib.ExitStack()
         if workdir is None:
@@ -72,53 +72,17 @@ class Record:
                 raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
             self._open = opened.pop_all()
 
-    @property
-    def finished(self) -> bool:
-        """Whether summary.json exists, which is written last."""
-        return self.workdir is not None and (self.workdir / "summary.json").exists()
-
-    @property
-    def text(self) -> str:
-        """The identity and the lines so far, one JSON text per line, for a checkpoint."""
-        return "".join(self._texts)
-
-    def require_views(self, saved: Identity | None, history: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse files that differ from the restored checkpoint.
-
-        Args:
-            saved: the identity in the checkpoint; None without a checkpoint.
-            history: the lines in the checkpoint.
-
-        Raises:
-            InputError: config.json or metrics.jsonl differs, or the checkpoints of a trained run are missing.
-        """
-        if self.workdir is None:
-            return
-        if saved is not None:
-            require_views(self.workdir, saved, history)
-            return
-        epochs = len(read_lines(self.workdir)) // self._members
-        if self.finished or epochs > 2:  # the first epoch is saved before the line of the third is written
-            raise InputError(
-                f"{self.workdir} holds a run of {epochs} epochs whose checkpoints are gone; put them back, or give "
-                "another workdir"
-            )
-
-    def require_summary(self, expected: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the summary of the lines; refuse a summary.json that differs from it."""
-        return expected() if self.workdir is None else require_summary(self.workdir, expected)
-
     def start(self, history: Sequence[Mapping[str, Any]] = ()) -> None:
         """Begin to train after the epochs in `history`; later lines of metrics.jsonl are removed."""
         self.lines = [dict(line) for line in history]
         if self.workdir is None:
             return
         described = self.identity.to_dict()
-        self._texts = [json.dumps(each) + "\n" for each in [described, *self.lines]]
+        self.texts = [json.dumps(each) for each in [described, *self.lines]]
         (self.workdir / "summary.json").unlink(missing_ok=True)
         if read_identity(self.workdir).to_dict() != described:
             write_json(self.workdir / "config.json", described)
-        write(self.workdir / "metrics.jsonl", "".join(self._texts[1:]))
+        write(self.workdir / "metrics.jsonl", "".join(f"{text}\n" for text in self.texts[1:]))
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
@@ -132,8 +96,8 @@ class Record:
         self.lines.append(line)
         if self.workdir is None:
             return
-        self._texts.append(json.dumps(line) + "\n")
-        append(self.workdir / "metrics.jsonl", self._texts[-1])
+        self.texts.append(json.dumps(line))
+        append(self.workdir / "metrics.jsonl", f"{self.texts[-1]}\n")
         if self._events is not None:
             member = f"{line['member']}/" if "member" in line else ""
             for group in ("train", "test", "code", "metrics"):
@@ -191,79 +155,73 @@ def read_lines(workdir: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def require_views(workdir: Path, saved: Identity, history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Refuse a config.json or metrics.jsonl that differs from what a checkpoint holds.
+def require_views(
+    workdir: Path,
+    saved: Identity | None,
+    history: Sequence[Mapping[str, Any]],
+    summarize: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Refuse a config.json, metrics.jsonl or summary.json that differs from what a checkpoint holds.
+
+    metrics.jsonl may have more lines, and config.json another number of epochs: a run may be trained longer.
 
     Args:
-        saved, history: the identity and the lines in the checkpoint.
+        saved: the identity in the checkpoint; None without a checkpoint.
+        history: the lines in the checkpoint.
+        summarize: from lines to the content of summary.json.
 
     Returns:
-        the lines of metrics.jsonl, which may be more than those in the checkpoint.
+        the content of summary.json; empty while the run is not finished.
 
     Raises:
-        InputError: a file differs. The number of epochs and the sign `finish` may: a run may be trained longer.
+        InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
     """
     advice = "the file was changed; put it back, or give another workdir"
-    if not read_identity(workdir).equals(saved):
-        raise InputError(f"{workdir / 'config.json'} differs from the newest checkpoint: {advice}")
     path, lines = workdir / "metrics.jsonl", read_lines(workdir)
+    if saved is None:
+        epochs = lines[-1].get("epoch", 0) if lines else 0
+        if epochs <= 2 and not (workdir / "summary.json").exists():  # we save the first epoch before the third ends
+            return {}
+        raise InputError(
+            f"{workdir} holds a run of {epochs} epochs whose checkpoints are gone; put them back, or give another "
+            "workdir"
+        )
+    if read_identity(workdir).of_length(saved.config) != saved:
+        raise InputError(f"{workdir / 'config.json'} differs from the newest checkpoint: {advice}")
     if len(lines) < len(history):
         raise InputError(
             f"{path} has {len(lines)} whole lines, but the newest checkpoint holds {len(history)}: {advice}"
         )
-    if unfinished(lines[: len(history)]) != unfinished(history):
+    if lines[: len(history)] != list(history):
         raise InputError(f"{path} differs from the newest checkpoint: {advice}")
-    return lines
-
-
-def require_summary(workdir: Path, expected: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the summary of the lines of metrics.jsonl; refuse a summary.json that differs from it.
-
-    Raises:
-        InputError: the file differs or cannot be read.
-    """
-    path = workdir / "summary.json"
+    if not (path := workdir / "summary.json").exists():
+        return {}
     try:
-        if json.loads(path.read_text(encoding="utf-8")) == (summary := expected()):
+        if json.loads(path.read_text(encoding="utf-8")) == (summary := summarize(lines)):
             return summary
         why = "it differs from metrics.jsonl"
-    except (*_DAMAGE, LookupError, ArithmeticError) as error:
+    except (*_DAMAGE, ArithmeticError) as error:
         why = reason(error)
     raise InputError(f"{path} is damaged ({why}); remove it, and fit will write it again")
 
 
-class Stored(NamedTuple):
-    """Whole checkpoints of a workdir, oldest first; identity and history in the newest one; content of summary.json."""
-
-    manifests: list[Manifest]
-    identity: Identity
-    history: tuple[dict[str, Any], ...]
-    summary: dict[str, Any]
-
-
-def stored(workdir: Path, described: Identity) -> Stored:
+def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str, Any]]:
     """Read a workdir, and refuse a file that differs from the newest whole checkpoint.
 
     Args:
         described: from `read_identity`.
 
+    Returns:
+        the whole checkpoints, oldest first, and the content of summary.json.
+
     Raises:
         InputError: there is no whole checkpoint of this run, or a file differs.
     """
-    folder = workdir / "checkpoints"
-    manifests = whole(folder, described)
-    if not manifests:
-        raise InputError(f"{folder} has no whole checkpoint of the run that config.json describes")
-    identity, history = read_records(folder / str(manifests[-1].step))
-    lines = require_views(workdir, identity, history)
-    finished = (workdir / "summary.json").exists()
-    summary = require_summary(workdir, lambda: summary_of(identity, lines)) if finished else {}
-    return Stored(manifests, identity, history, summary)
-
-
-def unfinished(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the lines without `finish`, which does not hold once a run is trained longer."""
-    return [{name: value for name, value in line.items() if name != "finish"} for line in lines]
+    found = whole(workdir / "checkpoints", described)
+    if not found:
+        raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the run that config.json describes")
+    identity = found[-1].identity
+    return found, require_views(workdir, identity, found[-1].history, functools.partial(summary_of, identity))
 
 
 def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

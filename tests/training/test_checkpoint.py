@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(small, tmp
     for name, run in (("ours", ours), ("theirs", theirs)):
         with Checkpoints(tmp_path / name, run) as checkpoints:
             for step in (1, 2) if name == "ours" else (3, 4):
-                checkpoints.save(state_at(step), test_total=1.0, records=json.dumps(run.to_dict()) + "\n")
+                checkpoints.save(state_at(step), test_total=1.0, records=[json.dumps(run.to_dict())])
     shutil.copytree(tmp_path / "theirs" / "4", tmp_path / "ours" / "4")
     assert Checkpoints(tmp_path / "ours", ours).recover() == 2
     assert "is of another run" in caplog.text and (tmp_path / "damaged" / "4").is_dir()
