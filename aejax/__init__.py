@@ -43,6 +43,9 @@ if TYPE_CHECKING:  # for type checkers and editors; nothing is imported by it
         Model as Model,
     )
     from aejax.config import (
+        Schedule as Schedule,
+    )
+    from aejax.config import (
         Training as Training,
     )
     from aejax.config import (
@@ -95,6 +98,7 @@ _ROOMS = {
     "Loss": "config",
     "Corruption": "config",
     "Coefficients": "config",
+    "Schedule": "config",
     "Training": "config",
     "Devices": "config",
     "Hosts": "config",

@@ -6,9 +6,15 @@ import jax
 import numpy as np
 
 from aejax import Run
+from aejax.config import complete
 from aejax.training import build_steps
 from aejax.training.checkpoint import Manifest
 from aejax.training.identity import Identity
+
+
+def traced(config):
+    """The coefficients of a configuration as the arrays that a step takes."""
+    return {name: np.float32(value) for name, value in complete(config).coefficients.items()}
 
 
 def leaves(run):
@@ -35,7 +41,7 @@ def untrained(config, dataset):
     line = {"step": 1, "epoch": 1, "seconds": 0.0, "images_per_second": 0.0}
     line |= {part: {"total": 0.0} for part in ("train", "test", "code")}
     state = state._replace(params=params, step=np.asarray(1, np.int32))
-    return Run(Identity.of(config, dataset, change), state, [line], {})
+    return Run(Identity.of(complete(config), dataset, change), state, [line], {})
 
 
 def rewrite(workdir, change):

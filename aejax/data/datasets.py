@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from aejax.config import Config, InputError
+from aejax.config import Config, InputError, complete
 from aejax.config.environment import data_dir
 from aejax.config.paths import local
-from aejax.config.user_files import digests
 from aejax.data import array_files, array_folders, cache, image_folders
 from aejax.data.array_files import PARTS
 from aejax.data.dataset import Dataset
@@ -143,7 +142,7 @@ def require_fit(config: Config, dataset: Dataset) -> None:
     for part, images in (("training", dataset.train), ("test", dataset.test)):
         require_range(config, images, f"the {part} {'values' if dataset.vectors else 'pixels'} of {dataset.name}")
     config.model.code_shape(dataset.image_shape)
-    digests(config)  # a file of the user's own that fails is refused here too
+    complete(config)  # refuses a user's file that fails, and numbers that nothing declares
 
 
 def require_images(dataset: Dataset, purpose: str) -> None:

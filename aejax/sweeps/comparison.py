@@ -20,7 +20,7 @@ from aejax.config.grid import SEED
 from aejax.evaluation import tables
 from aejax.evaluation.drawing import draw, loss_unit, note, spread_over, styled
 
-_WEIGHTS = {f"coefficients.{name}" for name in ("l1", "beta", "free_bits", "rate_penalty", "rate")}
+_OTHERS = {f"coefficients.{name}" for name in ("learning_rate", "weight_decay", "noise")}
 _FIGURES = {
     "test loss": ("test", "total"),
     "test reconstruction": ("test", "reconstruction"),
@@ -42,7 +42,7 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
         members, how many of them diverged, and mean and std over the others of each figure; best, the member with
         the lowest test loss, or, where the axes change the loss itself, with the lowest test reconstruction.
     """
-    weighted = any(path in _WEIGHTS or path.startswith("weights.") for path in axes)
+    weighted = any(path.startswith("coefficients.") and path not in _OTHERS for path in axes)
     compared = all("reconstruction" in row["test"] for row in rows)  # a loss of the user's own may have none
     part, name = ("test", "reconstruction") if weighted and compared else ("test", "total")
     well = [row for row in rows if "diverged" not in row]
@@ -176,8 +176,6 @@ _UNITS = {
     "model.samples": "codes",
     "training.batch_size": "images",
     "training.epochs": "epochs",
-    "training.warmup_epochs": "epochs",
-    "training.beta_warmup_epochs": "epochs",
     "coefficients.free_bits": "nats per unit",
 }
 """of the fields that have one; what a weight or a rate multiplies has its own"""

@@ -55,7 +55,7 @@ def build_programs(
         values: what the steps take after the batch, for each member of a sweep; None takes the configuration's.
     """
     if values is None:
-        values = ({name: np.float32(value) for name, value in config.traced.items()},)
+        values = ({name: np.float32(value) for name, value in config.coefficients.items()},)
     values = driver.replicate(values)
     evaluated = for_evaluation(state)
     in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)

@@ -137,7 +137,7 @@ class Identity:
         return self._determining() == other._determining()
 
     def _determining(self) -> list[Any]:
-        free = _LENGTH if _may_be_longer(self.config) else _LENGTH[1:]
+        free = _LENGTH if self.config.epochs_may_grow else _LENGTH[1:]
         computed = {path: value for path, value in self.config.computed.items() if path not in free}
         return [computed, dataclasses.replace(self.dataset, name=""), self.files, self.draws, self.members]
 
@@ -158,8 +158,8 @@ class Identity:
             ),
             (more < 0, f"a run of more epochs ({listed}), and their number can only be raised"),
             (
-                more > 0 and not _may_be_longer(config),
-                f"a run of fewer epochs ({listed}), and the {config.training.schedule} schedule depends on their "
+                more > 0 and not config.epochs_may_grow,
+                f"a run of fewer epochs ({listed}), and a schedule depends on their "
                 "number: it cannot be trained longer",
             ),
             (
@@ -199,11 +199,6 @@ class Identity:
                     f"{workdir} was trained with another {name}; put that file back ({workdir / 'files' / name} is a "
                     "copy), or give another workdir"
                 )
-
-
-def _may_be_longer(config: Config) -> bool:
-    """Whether the states of the first epochs do not depend on the number of epochs."""
-    return config.training.schedule == "constant"
 
 
 def describe_machine() -> dict[str, Any]:

@@ -114,12 +114,12 @@ OWN_MODELS = {
         "model.options.entries": 32,
         "model.options.width": 2,
         "model.options.dead": 0.9,  # so that entries die within 20 steps
-        "weights.commitment": 0.25,
+        "coefficients.commitment": 0.25,
         "coefficients.learning_rate": 0.05,
     },
     "tc_vae": {
         "model.kind": f"{GALLERY}/tc_vae.py:TCVAE",
-        "weights.total_correlation": 4.0,
+        "coefficients.total_correlation": 4.0,
         "loss.pixels": "sum",
         "coefficients.learning_rate": 1e-4,
     },
