@@ -146,7 +146,7 @@ def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
 
 
 def _compile(arguments: Arguments, groups: Groups, command: str, path: Path) -> None:
-    from aejax.training.machine import versions
+    from aejax.training.identity import versions
     from benchmark import compiled, report
 
     compile_for = functools.partial(compiled.rows, arguments.compile_for)
