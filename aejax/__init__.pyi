@@ -9,6 +9,7 @@ from .config import (
     InputError as InputError,
     Loss as Loss,
     Model as Model,
+    Schedule as Schedule,
     Training as Training,
     load_config as load_config,
 )

@@ -41,7 +41,7 @@ class Arguments(command_line.ConfigArguments):
 def main(given: list[str]) -> None:
     file = command_line.config_file(given, "sweep.py configs/digits.py --sweep.seed 0:8")
     config = aejax.Config() if file is None else aejax.load_config(file)
-    axes, rest = command_line.swept(given[file is not None :])
+    axes, rest = command_line.swept(given[file is not None :], config)
     arguments = command_line.parse_configured(Arguments, rest, config, program="sweep.py CONFIG")
     config = arguments.configured(file)
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])

@@ -4,8 +4,14 @@ import jax
 import numpy as np
 
 from aejax import Run
+from aejax.config import complete
 from aejax.training import build_steps
 from aejax.training.record import describe
+
+
+def traced(config):
+    """The coefficients of a configuration as the arrays that a step takes."""
+    return {name: np.float32(value) for name, value in complete(config).coefficients.items()}
 
 
 def leaves(run):
@@ -32,4 +38,4 @@ def untrained(config, dataset):
     line = {"step": 1, "epoch": 1, "seconds": 0.0, "images_per_second": 0.0}
     line |= {part: {"total": 0.0} for part in ("train", "test", "code")}
     state = state._replace(params=params, step=np.asarray(1, np.int32))
-    return Run(describe(config, dataset, change), state, [line], {})
+    return Run(describe(complete(config), dataset, change), state, [line], {})

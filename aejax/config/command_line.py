@@ -170,7 +170,7 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
 
 
 def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
-    """Arguments on top of a configuration; those of `weights`, `numbers` and `model.options` may have any name."""
+    """Parse arguments on top of a configuration; `coefficients` and `model.options` have names of the user's class."""
     rest: list[str] = []
     named: dict[str, list[str]] = {}
     into = rest
@@ -191,7 +191,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *
     return parse(arguments, without_commas(arguments, rest), default, program=program)
 
 
-_NAMED = re.compile(r"--((?:weights|numbers|model\.options)\.\w+)(?:=(.*))?")
+_NAMED = re.compile(r"--((?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+)(?:=(.*))?")
 
 
 def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
@@ -204,7 +204,7 @@ def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
     return parts
 
 
-def swept(given: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
+def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], list[str]]:
     """The axes of a grid among the arguments, `--sweep.FIELD VALUE ...`, and the other arguments."""
     axes: dict[str, list[str]] = {}
     rest: list[str] = []
@@ -212,7 +212,7 @@ def swept(given: Sequence[str]) -> tuple[dict[str, list[Any]], list[str]]:
     for argument in given:
         if argument.startswith("--sweep."):
             name, _, value = argument.removeprefix("--sweep.").partition("=")
-            path = field_path(name)
+            path = field_path(name, config)
             if path in axes:
                 usage_error(f"--sweep.{name} stands there twice")
             into = axes[path] = [value] if value else []

@@ -178,6 +178,13 @@ def keep_compiled_programs() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
+def scripts_dir() -> Path:
+    """Return the folder that holds `experiments/` and `configs/`: a checkout, or `aejax_scripts` of an installation."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package.with_name("aejax_scripts")
+    return installed if installed.is_dir() else package.parent
+
+
 def _home() -> Path | None:
     """Return the home folder; None where HOME is not set and the system does not know the user, as in a container."""
     try:

@@ -8,6 +8,7 @@ reads one names the files that may be (`replaced`).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib
@@ -18,15 +19,16 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import InputError, is_own, shown
-from aejax.config.config import Config
+from aejax.config.checks import InputError, is_own, plain, require, shown
+from aejax.config.config import Config, Option
 from aejax.config.files import local
+from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
 
-FIELDS = ("model.kind", "training.optimizer")
+FIELDS = ("data.name", "model.kind", "training.optimizer")
 """those that may name something of the user's own"""
 
 
@@ -141,6 +143,57 @@ def own(spec: str, field: str) -> Any:
     return getattr(module, name, None)
 
 
+def complete(config: Config) -> Config:
+    """Return the configuration with every declared coefficient and option, given or default.
+
+    Raises:
+        InputError: a given name is not declared, or a class declares a name of an optimizer or corruption.
+    """
+    kind, optimizer = config.model.kind, config.training.optimizer
+    made = own(kind, "model.kind") if is_own(kind) else None
+    coefficients = getattr(made, "coefficients", {}) if is_own(kind) else KINDS[kind]
+    options = {name: plain(value) for name, value in getattr(made, "options", {}).items()}
+    for name in {name for numbers in (*OPTIMIZERS.values(), *CORRUPTIONS.values()) for name in numbers}:
+        if name in coefficients:
+            raise InputError(f"{kind} declares the coefficient {name}, which an optimizer or corruption has; rename it")
+    takes = own_optimizer(optimizer)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
+    known = config.require_declared(coefficients, takes)
+    require_known(config.model.options, options, "model.options", kind)
+    given = {name: _option(name, value, options[name]) for name, value in config.model.options.items()}
+    model = dataclasses.replace(config.model, options={**options, **given})
+    return dataclasses.replace(config, model=model, coefficients={**known, **config.coefficients})
+
+
+def _option(name: str, value: Option, default: Option) -> Option:
+    """Check the type of an option against that of its default."""
+    if isinstance(default, tuple) and not isinstance(value, tuple):
+        value = (value,)
+    kinds = (int, float) if isinstance(default, float) else type(default)
+    holds = default is None or value is None or isinstance(value, kinds)
+    require(holds, f"model.options.{name}", value, f"of the type {type(default).__name__}, as the default {default}")
+    return value
+
+
+def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
+    """Return the function that training.optimizer names, and the coefficients that it takes with their defaults.
+
+    Raises:
+        InputError: there is no such function, or it needs other arguments.
+    """
+    make, known = own(spec, "training.optimizer"), OPTIMIZERS["adamw"]
+    if not callable(make):
+        place, _, name = spec.rpartition(":")
+        raise InputError(f"training.optimizer is {spec!r}; {place} must define a function {name}")
+    parameters = inspect.signature(make).parameters
+    needs = [name for name, each in parameters.items() if each.default is each.empty and name not in known]
+    if needs:
+        raise InputError(
+            f"training.optimizer is {spec!r}, which takes {', '.join(needs)}; it may take {' and '.join(known)}, "
+            "by these names, and arguments with a default"
+        )
+    return make, {name: value for name, value in known.items() if name in parameters}
+
+
 def failure(error: BaseException) -> str | None:
     """One line of where one of the user's files failed, frame by frame; None where none of them had a part in it."""
     places, file = [], ""
@@ -178,7 +231,16 @@ _EXECUTED: set[str] = set()
 def _specs(config: Config) -> dict[str, str]:
     """Field → FILE.py:NAME or MODULE:NAME, of the fields that name something of the user's own."""
     values = {field: getattr(getattr(config, field.partition(".")[0]), field.partition(".")[2]) for field in FIELDS}
-    return {field: value for field, value in values.items() if is_own(value)}
+    return {field: value for field, value in values.items() if (names_data if field == "data.name" else is_own)(value)}
+
+
+def names_data(name: str) -> bool:
+    """Tell FILE.py:NAME and MODULE:NAME from paths and from names of tensorflow-datasets, such as mnist:3.*.*."""
+    place, _, attribute = name.rpartition(":")
+    top, *rest = place.split(".")
+    if _is_file(place) or not all(map(str.isidentifier, (attribute, top, *rest))):
+        return _is_file(place) and attribute.isidentifier()
+    return top in sys.modules or importlib.util.find_spec(top) is not None  # without importing it
 
 
 def _paths(config: Config) -> dict[str, Path]:

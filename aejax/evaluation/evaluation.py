@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
+from aejax.config.user_files import names_data
 from aejax.data import Dataset, as_dataset, is_path, load_dataset
 from aejax.evaluation import classes, measures
 from aejax.evaluation.fitting import load
@@ -123,10 +124,11 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
         return run.dataset
     recorded = run.description["dataset"]
     name = recorded["name"]
+    own = names_data(run.config.data.name)  # the caller named its file, see `replaced`
     advice = "give the dataset: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
-    if is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name):
+    if not own and (is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name)):
         raise InputError(f"the run was trained on {name!r}, and a workdir may not name a file to be read; {advice}")
-    dataset = load_dataset(name, source_dir)
+    dataset = load_dataset(run.config.data.name if own else name, source_dir, run.config.data.channels)
     if dataset.fingerprint != recorded["fingerprint"]:
         raise InputError(f"the run was trained on other examples than those of {name!r} here; {advice}")
     return dataset

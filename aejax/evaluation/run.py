@@ -181,7 +181,7 @@ class Run:
         """The same as the model meets them, [N, H, W, C]: where vectors are standardized, after that."""
         examples = self._examples(images)
         batch = Batch(jnp.asarray(np.asarray(examples).reshape(-1, *self.image_shape)), jnp.arange(len(examples)))
-        noise = {"noise": jnp.float32(self.config.coefficients.noise)}
+        noise = {"noise": jnp.float32(self.config.coefficients.get("noise", 0.0))}
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
     def save(self, folder: str | Path) -> None:

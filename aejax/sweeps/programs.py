@@ -106,8 +106,6 @@ def sweep(
     for member in _representative(planned):
         if is_own(member.model.kind) or is_own(member.training.optimizer):
             require_trainable(build_steps(member, dataset.image_shape), member, dataset)
-    for member in {member.numbers: member for member in planned.members.values() if member.numbers}.values():
-        build_steps(member, dataset.image_shape)  # the model is built, and may refuse its numbers
     if workdir is None:
         return _swept(config, planned, dataset, None, formats, progress)
     with contextlib.ExitStack() as stack:
@@ -151,11 +149,10 @@ def _swept(
 
 
 def _representative(planned: Grid) -> list[Config]:
-    """The first member of each program, and for each swept coefficient one that sets it: is it looked at?"""
+    """Return the first member of each program, and for each value of each swept coefficient a member that has it."""
     found = [planned.members[names[0]] for names in planned.programs]
     for name in (path.partition(".")[2] for path in planned.axes if path.startswith("coefficients.")):
-        default = getattr(Config().coefficients, name)
-        found += [each for each in planned.members.values() if getattr(each.coefficients, name) != default][:1]
+        found += {member.coefficients.get(name): member for member in planned.members.values()}.values()
     return found
 
 

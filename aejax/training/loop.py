@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from aejax import signals
-from aejax.config import AejaxError, Config, InputError
+from aejax.config import AejaxError, Config, InputError, complete
 from aejax.config.checks import Stopped, is_own
 from aejax.config.user_files import located
 from aejax.data import Dataset, Standardization, as_dataset, require_fit
@@ -73,7 +73,7 @@ def train(
     on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
 ) -> Trained:
     """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
-    config = located(config)
+    config = complete(located(config))
     given = dataset = as_dataset(dataset, config)
     require_fit(config, dataset)
     standardization: Standardization | None = None

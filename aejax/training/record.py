@@ -227,7 +227,7 @@ def identity(description: dict[str, Any]) -> str:
     """
     config = config_of(description)
     computed = {**config.computed, "data.name": None, "training.patience": None}
-    if config.training.schedule == "constant":
+    if config.epochs_may_grow:
         computed["training.epochs"] = None  # it may be trained longer
     images = {key: value for key, value in description["dataset"].items() if key != "name"}
     rest = [description.get(key) for key in ("files", "draws", "members")]
@@ -253,10 +253,10 @@ def _require_same_run(workdir: Path, description: dict[str, Any]) -> tuple[bool,
     differences = config.differences(config_of(saved))
     longer = _is_longer(description, saved)
     fixed = [difference for difference in differences if not difference.startswith(_MAY_CHANGE)]
-    if not fixed and longer and config.training.schedule != "constant":
+    if not fixed and longer and not config.epochs_may_grow:
         raise InputError(
-            f"{workdir} holds a run of fewer epochs ({'; '.join(differences)}), and the {config.training.schedule} "
-            "schedule depends on their number: it cannot be trained longer; give another workdir"
+            f"{workdir} holds a run of fewer epochs ({'; '.join(differences)}), and a schedule "
+            "depends on their number: it cannot be trained longer; give another workdir"
         )
     if not fixed and description["training"]["epochs"] < saved["training"]["epochs"]:
         raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aejax.config import Coefficients, Config, Model, Training
+from aejax.config import Coefficients, Config, Model, Schedule, Training
 from aejax.data import Dataset
 from aejax.evaluation import Run, errors, fit
 from aejax.evaluation.classes import chosen, linear_probe
@@ -68,7 +68,8 @@ class Study:
         config = Config(
             model=Model(hidden=(128,), code_size=32),
             coefficients=Coefficients(learning_rate=2e-3),
-            training=Training(epochs=self.epochs, batch_size=64, schedule="cosine", passes=passes),
+            schedules={"learning_rate": Schedule("cosine")},
+            training=Training(epochs=self.epochs, batch_size=64, passes=passes),
         ).replace({"data.name": dataset.name, **(changes or {})})
         runs = []
         for seed in range(self.seeds):

@@ -135,7 +135,8 @@ def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[flo
     """
     curves: dict[float, dict[int, list[tuple[float, float]]]] = {}
     for member in members:
-        weight, beta = member["weights.total_correlation"], member["coefficients.beta"]
+        weight = next(value for path, value in member.items() if path.endswith(".total_correlation"))
+        beta = member["coefficients.beta"]
         parts = {name: member["test"][name] / beta for name in ("information", "total_correlation", "unit_kl")}
         parts["total_correlation"] /= weight
         curve = curves.setdefault(weight, {}).setdefault(member["training.seed"], [])

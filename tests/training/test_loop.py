@@ -120,7 +120,12 @@ def test_a_workdir_that_cannot_be_written_is_refused(small, tmp_path):
 def test_a_stopped_run_goes_on_as_if_never_stopped(small, tmp_path):
     config, dataset = small
     config = config.replace(
-        {"training.schedule": "cosine", "corruption.kind": "gaussian", "coefficients.noise": 0.3, "training.epochs": 5}
+        {
+            "schedules.learning_rate.shape": "cosine",
+            "corruption.kind": "gaussian",
+            "coefficients.noise": 0.3,
+            "training.epochs": 5,
+        }
     )
     whole = fit(config, tmp_path / "whole", dataset=dataset, progress=False)
     stopped = fit(config, tmp_path / "stopped", dataset=dataset, progress=False)

@@ -96,9 +96,9 @@ def test_a_finished_run_is_trained_longer_where_its_schedule_allows(small, tmp_p
     whole = fit(longer, dataset=dataset, progress=False)
     assert same(run, whole) and without_clock(run.history) == without_clock(whole.history)
     assert load(tmp_path / "run").config.training.epochs == 5
-    cosine = config.replace({"training.schedule": "cosine"})
+    cosine = config.replace({"schedules.learning_rate.shape": "cosine"})
     fit(cosine, tmp_path / "cosine", dataset=dataset, progress=False)
-    with pytest.raises(InputError, match="the cosine schedule depends on their number: it cannot be trained longer"):
+    with pytest.raises(InputError, match="a schedule depends on their number: it cannot be trained longer"):
         fit(cosine.replace({"training.epochs": 5}), tmp_path / "cosine", dataset=dataset, progress=False)
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark leaves behind: benchmark.json, roofline.png, and its tables."""
+"""The files and tables of a benchmark: benchmark.json, roofline.png, and Markdown."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from typing import Any
 from aejax.config.files import write_json
 from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw
-from aejax.performance import roofline
 from aejax.training.machine import describe_machine
+from benchmark import roofline
 
 
 def describe(command: str, checkout: Path, dataset: str) -> dict[str, Any]:
-    """What was run, by which code, on which images and machine."""
+    """Return the command, the commit, the dataset and the machine, for the record."""
     return {"command": command, "commit": commit(checkout), "dataset": dataset, **describe_machine()}
 
 
 def write(content: Mapping[str, Any], workdir: Path, formats: Sequence[str] = ("png",)) -> None:
-    """Write benchmark.json and, of its rows and in each format, roofline."""
+    """Write benchmark.json, and the figure of its rows in each format."""
     write_json(workdir / "benchmark.json", content)
     draw({"roofline": lambda: roofline.figure(content["rows"])}, workdir, formats)
 
 
 def text(content: Mapping[str, Any]) -> str:
-    """All tables of a benchmark's content."""
+    """Return all tables of a benchmark's content, as Markdown."""
     rows = content["rows"]
     shown = [table(rows), beside_table(rows), scaling_table(content.get("scaling", []))]
     return "\n\n".join(each for each in shown if each)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows as a Markdown table, and below it what was timed beside them."""
-    head = "model", "batch", "type", "ms per step", "images/s", "of the matmul rate"
+    """Return the rows as a Markdown table, with the peers' rates and, where known, the compiler's counts."""
+    head = ["model", "batch", "type", "ms per step", "images/s", "of the matmul rate"]
+    head += ["peers, images/s", "ours / best peer"]
     lines = []
     for row in rows:
         peers = {name: each for name, each in row["beside"].items() if "peer" in each}
@@ -42,24 +43,20 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         best = f"{min(each['ratio'] for each in peers.values()):.2f}" if peers else "-"
         rate = drawing.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
         figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
-        lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best, *_predicted(row, rows)])
-    predicted = ["as compiled for it"] if any("compiled" in row for row in rows) else []
-    return drawing.markdown([*head, "peers, images/s", "ours / best peer", *predicted], lines)
-
-
-def _predicted(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the compiler counts for a step, and the time that one of it took; nothing where it is known for no row."""
-    if not any("compiled" in each for each in rows):
-        return []
-    counted = [
-        f"{count:,} {unit}, {1e6 * row['ms_per_step'] / count:,.1f} ns each"
-        for unit, count in row.get("compiled", {}).items()
-    ]
-    return counted or ["-"]
+        lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best])
+    if any("compiled" in row for row in rows):
+        head.append("as compiled for it")
+        for row, line in zip(rows, lines, strict=True):
+            counted = [
+                f"{count:,} {unit}, {1e6 * row['ms_per_step'] / count:,.1f} ns each"
+                for unit, count in row.get("compiled", {}).items()
+            ]
+            line += counted or ["-"]
+    return drawing.markdown(head, lines)
 
 
 def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What was timed in turn with each row, peers apart: its rate, and theirs as multiples of it."""
+    """Return the ratio of each of our other contenders to its row, as a Markdown table."""
     beside = [{name: each for name, each in row["beside"].items() if "peer" not in each} for row in rows]
     names = list(dict.fromkeys(name for each in beside for name in each))
     if not names:
@@ -72,21 +69,21 @@ def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What should be linear."""
+    """Return the rows of `throughput.scaling` as a Markdown table."""
     if not rows:
         return ""
-    lines = []
-    for row in rows:
-        lines.append([row["varied"], row["value"], f"{row['ms_per_step']:.3f}", f"{row['seconds_per_epoch']:.3f}"])
+    times = [[f"{row[name]:.3f}" for name in ("ms_per_step", "seconds_per_epoch")] for row in rows]
+    lines = [[row["varied"], row["value"], *each] for row, each in zip(rows, times, strict=True)]
     return drawing.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
 
 
 def commit(checkout: Path) -> str | None:
-    """The commit of a checkout, with a + where files differ from it; None where there is none."""
-    git = ["git", "-C", str(checkout)]
+    """Return the commit of a checkout, with a + if files differ from it; None outside a checkout."""
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        head, changed = (
+            subprocess.run(["git", "-C", str(checkout), *command], capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head + ("+" if changed else "")
+    return head.strip() + ("+" if changed else "")
