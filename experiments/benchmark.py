@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aejax
+import command_line
 import gallery
-from aejax.config import command_line, files
+from aejax.config import files
 from benchmark import peers
 
 _ROOT = Path(__file__).parents[1]

@@ -64,7 +64,8 @@ class Record:
                 elif (workdir / "checkpoints").exists():
                     raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
                 else:
-                    for name, path in sources(identity.config).items():
+                    files = {name: path for name, path in sources(identity.config).items() if name.endswith(".py")}
+                    for name, path in files.items():
                         (workdir / "files").mkdir(exist_ok=True)
                         write(workdir / "files" / name, path.read_text(encoding="utf-8"))
                     write_json(workdir / "config.json", identity.to_dict())

@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 
 import aejax
-from aejax.config import InputError, command_line, complete, files
+import command_line
+from aejax.config import InputError, complete, files
 from aejax.config.checks import require
 
 _FOLDER = Path(__file__).parent
