@@ -48,7 +48,7 @@ def test_who_reads_the_output_may_stop(tmp_path):
     [
         (["--workdir", ""], 2, "--workdir is empty"),
         (["--workdir="], 2, "--workdir is empty"),
-        (["--"], 2, "nothing after a --"),
+        (["--"], 2, "no arguments are allowed after --"),
         (["--model.code_size", "١٦"], 2, "another script"),
         (["--workdir", "gs://bucket/run"], 1, "is no disk"),
         (["--workdir", "a\nb", "--model.code_size", "0"], 1, "code_size is 0"),
