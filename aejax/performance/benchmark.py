@@ -22,7 +22,7 @@ from aejax.data import Dataset, as_dataset
 from aejax.performance import roofline
 from aejax.performance.peers import comparable, started
 from aejax.sweeps import Members
-from aejax.training import Driver, Single, build_programs, build_steps, steps_per_epoch
+from aejax.training import Driver, Single, build_programs, build_steps, initializer, steps_per_epoch
 
 _MANY = 8
 """models of a sweep from which on a timed stretch is a part of an epoch, so that it takes no longer than for so many"""
@@ -48,11 +48,11 @@ class Contender:
             if members == 1
             else Members({f"seed {seed}": config.replace(changed | {"training.seed": int(seed)}) for seed in seeds})
         )
-        driver = self._models.driver(config)
+        driver, values = self._models.driver(config), self._models.values(config)
         steps = build_steps(config, dataset.image_shape, in_epoch, driver.batch_axis, len(dataset.train))
-        self._state = jax.jit(lambda: self._models.init(steps), out_shardings=driver.state_sharding)()
+        self._state = initializer(driver, steps, steps.own)(values[1])
         begin = time.perf_counter()
-        self._programs = build_programs(steps, config, driver, self._state, dataset, self._models.values)
+        self._programs = build_programs(steps, config, driver, self._state, dataset, values)
         self._programs.flops(self.steps)  # compiles training
         self.compile_seconds = time.perf_counter() - begin
         self.devices = len(driver.devices)
@@ -264,6 +264,6 @@ def first_step(config: Config) -> None:
     driver = Driver(config.devices, config.training.batch_size)
     in_epoch = steps_per_epoch(config.training, len(dataset.train))
     steps = build_steps(config, dataset.image_shape, in_epoch, driver.batch_axis, len(dataset.train))
-    state = jax.jit(steps.init, out_shardings=driver.state_sharding)()
+    state = initializer(driver, steps, steps.own)(np.uint32(config.training.seed))
     programs = build_programs(steps, config, driver, state, dataset)
     jax.block_until_ready(programs.train(state, 1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import itertools
 import json
@@ -35,7 +36,7 @@ from aejax.performance import bundles, launches, roofline
 from aejax.performance.profile import describe
 from aejax.performance.targets import TARGETS, Target, devices, environment, require_compilable
 from aejax.sweeps import Members
-from aejax.training import Absent, Driver, Program, Single, abstract, build_programs, build_steps, steps_per_epoch
+from aejax.training import Driver, Program, Single, abstract, build_programs, build_steps, steps_per_epoch
 
 _DEAREST = 10
 """operations of a step that are listed"""
@@ -151,24 +152,21 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         same = {"data.order_seed": config.training.seed}
         models = Members({f"{seed}": config.replace(same | {"training.seed": seed}) for seed in range(members)})
     each = -(-members // len(devices(target)))  # models on a device
-    found: list[tuple[Program, dict[str, Any]]] = []
-    begin = time.perf_counter()
-
-    def compiled(program: Program) -> None:
-        nonlocal begin
-        found.append((program, {"seconds": time.perf_counter() - begin, **_program(target, program, dump, each)}))
+    driver, values = models.driver(config, devices(target)), models.values(config)
+    in_epoch = steps_per_epoch(config.training, len(dataset.train))
+    steps = build_steps(config, dataset.image_shape, in_epoch, driver.batch_axis, len(dataset.train))
+    state = abstract(jax.eval_shape(functools.partial(driver.init, steps.init), values[1]), driver.state_sharding)
+    compiled = build_programs(steps, config, driver, state, dataset, values).compiled(in_epoch)
+    if members == 1 and issubclass(model_class(config.model.kind), Variational):
+        compiled = itertools.chain(compiled, _likelihood(config, dataset, driver))
+    found, said, begin = {}, {}, time.perf_counter()
+    for program_name, program in compiled:
+        found[program_name] = program
+        said[program_name] = {"seconds": time.perf_counter() - begin, **_program(target, program, dump, each)}
         for file in dump.iterdir():
             file.unlink()
         begin = time.perf_counter()
-
-    driver = models.driver(config, Absent(devices(target), compiled))
-    in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    steps = build_steps(config, dataset.image_shape, in_epoch, driver.batch_axis, len(dataset.train))
-    state = abstract(jax.eval_shape(lambda: models.init(steps)), driver.state_sharding)
-    named = build_programs(steps, config, driver, state, dataset, models.values).compiled(in_epoch)
-    if members == 1 and issubclass(model_class(config.model.kind), Variational):
-        named["likelihood"] = _likelihood(config, dataset, driver)
-    largest = max(sum(program.memory.values()) for program in named.values())
+    largest = max(sum(program.memory.values()) for program in found.values())
     by_hand = roofline.flops_per_image(config, dataset.image_shape)
     return {
         "device": driver.devices[0].device_kind,
@@ -179,9 +177,7 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         "memory_bytes": largest,
         "fits": largest < target.memory,
         "floor": None if by_hand is None else _floor(target, config, by_hand, len(driver.devices), members),
-        "programs": {
-            name: next(said for other, said in found if other.text == program.text) for name, program in named.items()
-        },
+        "programs": said,
     }
 
 
@@ -192,14 +188,14 @@ def _floor(target: Target, config: Config, flop_per_image: int, count: int, memb
     return least if target.platform == "tpu" else 1e6 * least
 
 
-def _likelihood(config: Config, dataset: Dataset, driver: Driver) -> Program:
+def _likelihood(config: Config, dataset: Dataset, driver: Driver) -> Iterator[tuple[str, Program]]:
     """The estimate of the likelihood, as `evaluate` makes it with 500 samples."""
     model = nnx.eval_shape(lambda: build(config, dataset.image_shape, nnx.Rngs(0)))
-    compiled, batch = estimator(model, len(dataset.test), math.prod(dataset.image_shape), samples=500)
+    compiled, batch, state = estimator(model, len(dataset.test), math.prod(dataset.image_shape), samples=500)
     images = jax.ShapeDtypeStruct((batch, *dataset.image_shape), np.float32)
     examples = jax.ShapeDtypeStruct((batch,), np.int32)
-    arguments = abstract((nnx.split(model)[1], images, examples), driver.replicated)
-    return driver.compiled(compiled.lower(*arguments))
+    arguments = abstract((*state, images, examples), driver.replicated)
+    yield "likelihood", Program.of(compiled.lower(*arguments), driver.platform)
 
 
 def _program(target: Target, program: Program, dump: Path, members: int) -> dict[str, Any]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax.profiler import ProfileData
 
 from aejax.config import Config, InputError
 from aejax.data import Dataset
 from aejax.evaluation import tables
-from aejax.training import Driver, build_programs, build_steps, steps_per_epoch
+from aejax.training import Driver, build_programs, build_steps, initializer, steps_per_epoch
 
 _CONTAINERS = ("while", "conditional", "call", "async-start", "async-done")
 """kinds of operations whose time is that of others"""
@@ -72,14 +73,14 @@ def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) ->
     in_epoch = steps_per_epoch(config.training, len(dataset.train))
     count = min(steps, in_epoch)
     functions = build_steps(config, dataset.image_shape, in_epoch, driver.batch_axis, len(dataset.train))
-    state = jax.jit(functions.init, out_shardings=driver.state_sharding)()
+    state = initializer(driver, functions, functions.own)(np.uint32(config.training.seed))
     programs = build_programs(functions, config, driver, state, dataset)
     state, _ = jax.block_until_ready(programs.train(state, count))
     state = state._replace(step=jax.device_put(state.step * 0, driver.replicated))
     with jax.profiler.trace(str(folder)):
         jax.block_until_ready(programs.train(state, count))
     newest = max(Path(folder).rglob("*.xplane.pb"), key=lambda file: file.stat().st_mtime)
-    training = next(iter(programs.compiled(count).values()))
+    training = next(programs.compiled(count))[1]
     return operations(newest, describe(training.text()))
 
 
