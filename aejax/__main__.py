@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import runpy
 import sys
-from pathlib import Path
+
+from aejax.config.files import scripts_dir
 
 COMMANDS = {
     "train": "one model, or go on with it",
@@ -23,9 +24,7 @@ COMMANDS = {
 
 def main() -> None:
     """Run the script that the first argument names, with the others."""
-    package = Path(__file__).resolve().parent
-    root = package.with_name("aejax_scripts")  # beside an installed package
-    root = root if root.is_dir() else package.parent  # of a checkout
+    root = scripts_dir()
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help"):
         lines = [f"  {command:<12}{meaning}" for command, meaning in COMMANDS.items()]

@@ -11,7 +11,7 @@ import jax
 
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats
-from aejax.config.paths import local
+from aejax.config.files import local
 from aejax.config.user_files import replaced
 from aejax.evaluation.run import Run
 from aejax.training import (

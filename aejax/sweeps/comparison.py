@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from aejax.config import Config, files
 from aejax.config.checks import is_own
 from aejax.config.grid import SEED
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw, loss_unit, note, spread_over, styled
 
 _OTHERS = {f"coefficients.{name}" for name in ("learning_rate", "weight_decay", "noise")}
@@ -87,9 +87,9 @@ def table(found: Mapping[str, Any]) -> str:
     rows = []
     for group in found["groups"]:
         count = f"{group['members']}" + (f" ({group['diverged']} diverged)" if group["diverged"] else "")
-        cells = (tables.with_spread(figure["mean"], figure["std"], ".4f") for figure in group["figures"].values())
+        cells = (drawing.with_spread(figure["mean"], figure["std"], ".4f") for figure in group["figures"].values())
         rows.append([*map(_text, group["setting"].values()), count, *cells])
-    return tables.markdown(head, rows)
+    return drawing.markdown(head, rows)
 
 
 def best(found: Mapping[str, Any]) -> str:

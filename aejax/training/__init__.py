@@ -14,7 +14,6 @@ single.py        the model of an ordinary run, as the loop takes it
 chunks.py        how long a compiled call is, so that a stop or a save is never far
 checkpoint.py  manifest.py               the states that a run saves, and whether one is as it was saved
 record.py  reading.py  machine.py        its records, written and read, and what it was computed by
-interrupt.py                             signals
 """
 
 from aejax.training.batches import steps_per_epoch
@@ -31,8 +30,7 @@ from aejax.training.devices import (
     require_memory,
 )
 from aejax.training.epoch import build_programs
-from aejax.training.interrupt import Interrupted
-from aejax.training.loop import Diverged, Finish, Trained, train
+from aejax.training.loop import Diverged, Finish, Interrupted, Trained, train
 from aejax.training.programs import memoised
 from aejax.training.single import Single
 from aejax.training.start import devices, require_checksums, require_own

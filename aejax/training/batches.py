@@ -56,7 +56,7 @@ def permutation(key: Key, count: int) -> jax.Array:
 
 
 def _coin(bits: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Hash int32 and two keys to a bool by additions and shifts (Jenkins 1997); on a TPU a product costs tens of them."""
+    """Hash int32 and two keys to a bool by additions and shifts (Jenkins 1997), which a TPU prefers to products."""
     right = jax.lax.shift_right_logical
     bits = bits + first
     bits = bits + (bits << 10)

@@ -13,7 +13,6 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
-from aejax.data.generated import GeneratedArray
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, Program, abstract, concatenate, copier
 from aejax.training.placement import Generated, Layout, Resident, place
@@ -90,9 +89,8 @@ def build_programs(
         described = jax.ShapeDtypeStruct(dataset.test.shape, dataset.test.dtype)
         labelled = dataset.test_labels is not None
         evaluated = driver, described, shape, labelled, batch_size, batches
-        if isinstance(dataset.train, GeneratedArray):
-            made = dataset.train
-            return Generated(*trained, made.fingerprint, made.make, made.shapes), Resident(*evaluated)
+        if (examples := dataset.examples["train"]).make is not None:
+            return Generated(*trained, examples), Resident(*evaluated)
         kind = place(config, driver, state, dataset)
         return kind(*trained), kind(*evaluated)
 
@@ -103,8 +101,7 @@ def build_programs(
     @functools.cache
     def test_data() -> Any:
         # Generated examples are computed once: every evaluation uses the same.
-        made = isinstance(dataset.test, GeneratedArray)
-        tests = np.asarray(dataset.test) if made else dataset.test
+        tests = dataset.test if dataset.examples["test"].make is None else np.asarray(dataset.test)
         return layouts()[1].feed(tests, dataset.class_indices()[1], order_seed)
 
     @functools.cache

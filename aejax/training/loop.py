@@ -18,16 +18,16 @@ import numpy as np
 
 from aejax import signals
 from aejax.config import AejaxError, Config, InputError, complete
-from aejax.config.checks import is_own
+from aejax.config.checks import Stopped, is_own
 from aejax.config.user_files import located
 from aejax.data import Dataset, Standardization, as_dataset, require_fit
+from aejax.signals import stop_requests
 from aejax.training import reading
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
-from aejax.training.interrupt import Interrupted, stop_requests
 from aejax.training.record import Progress, Record, describe
 from aejax.training.single import Single
 from aejax.training.start import join
@@ -39,6 +39,10 @@ SAVE_EVERY = 60.0
 
 class Diverged(AejaxError):
     """The loss is not finite any more; the last checkpoint is from before."""
+
+
+class Interrupted(Stopped):
+    """A signal stopped the run after it was saved: the same call resumes it."""
 
 
 class Finish(dict):

@@ -10,7 +10,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +19,7 @@ import numpy as np
 
 from aejax.config import Config, Training
 from aejax.data import Dataset
-from aejax.data.generated import GeneratedArray
+from aejax.data.examples import Computed
 from aejax.data.mapped import Shards, reader
 from aejax.models import ImageShape
 from aejax.training.batches import epoch_order, in_turn, part
@@ -124,19 +124,15 @@ class Generated(Resident):
     No example comes twice: an epoch continues with the numbers after those of the epoch before.
 
     Attributes:
-        fingerprint: identifies the examples.
-        make: (arrays, int32[B]) → the examples with these numbers.
-        arrays: shapes and types of the arrays.
+        examples: the examples, equal to others with the same fingerprint.
     """
 
-    fingerprint: str = ""
-    make: Callable = field(default=None, compare=False)
-    arrays: Any = field(default=None, compare=False)
+    examples: Computed | None = None
 
     def like(self, count: int) -> Any:
-        return abstract(self.arrays, self.driver.replicated)
+        return abstract(self.examples.shapes, self.driver.replicated)
 
-    def feed(self, images: GeneratedArray, labels: None, seed: Any) -> Feed:
+    def feed(self, images: Computed, labels: None, seed: Any) -> Feed:
         data = functools.cache(lambda: self.driver.replicate(images.arrays))
         return lambda first, count: iter([(count, data())])
 
@@ -149,7 +145,7 @@ class Generated(Resident):
             first, carry = carry
             examples = self.driver.share(first + jnp.arange(self.batch_size, dtype=jnp.int32))
             # Without the barrier, the compiler repeats the last operation on them in each consumer.
-            rows = jax.lax.optimization_barrier(self.make(data, examples)).reshape(-1, *self.shape)
+            rows = jax.lax.optimization_barrier(self.examples.make(data, examples)).reshape(-1, *self.shape)
             carry, result = step(carry, Batch(rows, examples), turn[1])
             return (first + self.batch_size, carry), result
 
