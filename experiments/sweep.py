@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line, environment
+from aejax.config import command_line
 from aejax.config.grid import grid, require_size
 from aejax.data import as_dataset
 
@@ -56,7 +56,7 @@ def main(given: list[str]) -> None:
     for names in planned.programs:  # the members of one differ in values only
         aejax.require_fit(planned.members[names[0]], dataset)
     command_line.require_workdir(workdir)
-    environment.spread_over_cores(max(map(len, planned.programs)))
+    command_line.spread_over_cores(max(map(len, planned.programs)))
     found = aejax.sweep(config, axes, workdir, dataset=dataset, figures=arguments.figures)
 
     from aejax.sweeps import comparison

@@ -5,12 +5,8 @@
     checks.py        checks of values, and errors in one line
     grid.py          the axes of a sweep, and the members that they make
     user_files.py    Python files of the user's: a configuration, a model's class, an optimizer
-    files.py         what is written, whole or not at all
-    paths.py         paths as a user gives them: on a disk of this machine
-    terminal.py      the streams of a script
-    locks.py         by which a workdir belongs to one process
-    command_line.py  what the experiment scripts share
-    environment.py   where prepared data lives, and what JAX is told before it starts
+    files.py         paths as the user gives them, atomic writes, the lock of a workdir, the cache
+    command_line.py  arguments, streams and exit codes of the scripts
 
 Nothing here imports JAX, so that `--help` and a refused value answer at once.
 """

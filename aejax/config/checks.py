@@ -108,7 +108,7 @@ WIDTHS = Allowed(
 class Named(dict):
     """An immutable mapping of names to plain values, as a part of a configuration; lists become tuples."""
 
-    def __init__(self, *given: object, **named: object) -> None:
+    def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__({name: plain(value) for name, value in dict(*given, **named).items()})
 
     def __hash__(self) -> int:

@@ -20,10 +20,8 @@ import tyro
 from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
-from aejax.config.environment import keep_compiled_programs
+from aejax.config.files import keep_compiled_programs, local
 from aejax.config.grid import field_path, parse_values
-from aejax.config.paths import local
-from aejax.config.terminal import flush, open_streams, use_utf8
 from aejax.config.user_files import failure, load_config, located
 
 T = TypeVar("T")
@@ -91,6 +89,42 @@ def run(main: Callable[[list[str]], None]) -> None:
         if (line := failure(error)) is None:
             raise
         _exit(FAILED, line)
+
+
+def use_utf8() -> None:
+    """Restart this process in Python's UTF-8 mode if its locale reads file names as anything else."""
+    if sys.getfilesystemencoding().lower() != "utf-8" and not sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"  # the environment, so that child processes inherit the mode
+        os.environ.pop("PYTHONIOENCODING", None)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def open_streams() -> None:
+    """Open the standard streams that are closed, and let the output streams print every letter."""
+    signals.open_closed()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)
+        elif hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def flush() -> None:
+    """Flush the output streams; drop the output if its reader is gone, so that Python can exit without an error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def spread_over_cores(most: int) -> None:
+    """Make each processor core a JAX device, at most `most` of them: one small model leaves cores idle.
+
+    Call this function before JAX starts. It has no effect on a machine with an accelerator.
+    """
+    count = min(os.cpu_count() or 1, most)
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {os.environ.get('XLA_FLAGS', '')}"
 
 
 def _quiet_threads() -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aejax.config.checks import (
     COUNT,
@@ -33,6 +33,10 @@ _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identit
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
 _SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "between 0 and 1")
 Option = int | float | str | None | tuple[int | float | str, ...]
+if TYPE_CHECKING:
+    _Numbers, _Schedule, _Options = Mapping[str, float], Mapping[str, Schedule], Mapping[str, Option]
+else:  # types that the library of the command line takes; `command_line` reads these arguments itself
+    _Numbers = _Schedule = _Options = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,9 @@ class Model:
     kind: str = "plain"
     """plain, variational, or a class of your own that extends `aejax.Autoencoder`: FILE.py:CLASS or MODULE:CLASS"""
     code_activation: _Activation | None = None
-    """nonlinearity of the code; None takes `activation` (a variational code has no nonlinearity)"""
+    """nonlinearity of the code; None takes `activation` (a variational code has none)"""
     channels: Annotated[tuple[int, ...], WIDTHS] = ()
-    """widths of 3x3 convolutions of stride 2 before the dense layers, mirrored in the decoder; empty for dense models"""
+    """widths of 3x3 convolutions of stride 2 before the dense layers, mirrored in the decoder; () is dense"""
     spatial_code: bool = False
     """make the code by one more such convolution instead of dense layers: [h, w, code_size / (h w)], flattened"""
     tied: bool = False
@@ -95,7 +99,7 @@ class Model:
     precision: Literal["default", "high", "highest"] = "default"
     """precision of products of float32 arrays in training: by default an accelerator rounds the factors (a TPU to
     bfloat16, a GPU to TF32); on a TPU, high takes three products instead of one, highest six; a CPU rounds nothing"""
-    options: Mapping[str, Option] = field(default_factory=Named)
+    options: _Options = field(default_factory=Named)
     """static numbers, strings or lists that a class of your own declares: --model.options.NAME"""
 
     def __post_init__(self) -> None:
@@ -258,7 +262,7 @@ class Hosts:
 class _Schedules(Named):
     """Schedules by the names of their coefficients."""
 
-    def __init__(self, *given: object, **named: object) -> None:
+    def __init__(self, *given: Any, **named: Any) -> None:
         values = dict(*given, **named)
         for name, value in values.items():
             require(isinstance(value, Schedule | Mapping), f"schedules.{name}", value, "a Schedule")
@@ -277,10 +281,17 @@ class Config:
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
     corruption: Corruption = field(default_factory=Corruption)
-    coefficients: Coefficients = field(default_factory=Coefficients)
-    """values of traced numbers by name (see `aejax.config.numbers`): --coefficients.NAME"""
-    schedules: Mapping[str, Schedule] = field(default_factory=_Schedules)
-    """schedules of traced numbers by name: --schedules.NAME.shape, --schedules.NAME.warmup_epochs"""
+    coefficients: _Numbers = field(default_factory=Coefficients)
+    """values of traced numbers, which sweeps and schedules may change: --coefficients.NAME. Of every model:
+    learning_rate (step size of the optimizer); l1 (weight of the code's L1 norm: sum over units, mean over examples).
+    With training.optimizer adamw: weight_decay (share of each weight that a step removes, times the learning rate).
+    With a corruption: noise (standard deviation, or probability that a pixel is masked or replaced). With
+    loss.sparsity rate: rate (target of each unit's mean activation), rate_penalty (weight of the KL divergence from
+    it). With model.kind variational: beta (weight of the KL divergence), free_bits (nats that each unit has without a
+    penalty). A class of your own declares others"""
+    schedules: _Schedule = field(default_factory=_Schedules)
+    """schedules of traced numbers: --schedules.NAME.warmup_epochs (epochs over which a factor rises linearly from 0),
+    --schedules.NAME.shape (constant, cosine or cyclical), --schedules.NAME.cycles"""
     training: Training = field(default_factory=Training)
     devices: Devices = field(default_factory=Devices)
     hosts: Hosts = field(default_factory=Hosts)
@@ -359,7 +370,7 @@ class Config:
 
     @property
     def differing_in_values(self) -> Config:
-        """This configuration without the values that the members of one program of a sweep may differ in."""
+        """The configuration without the values that the members of one program of a sweep may differ in."""
         made = copy.copy(self)
         object.__setattr__(made, "coefficients", Coefficients.traced(dict.fromkeys(self.coefficients, 0.0)))
         object.__setattr__(made, "training", dataclasses.replace(self.training, seed=0))
@@ -367,7 +378,7 @@ class Config:
 
     @property
     def compiled_in(self) -> Config:
-        """This configuration with one value for each part that no program depends on: a key of compiled programs."""
+        """The configuration with one value for each part that no program depends on: a key of compiled programs."""
         made = self.differing_in_values
         training = dataclasses.replace(made.training, patience=None)
         if self.epochs_may_grow:

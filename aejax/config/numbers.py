@@ -43,28 +43,20 @@ UNUSED = {
 }
 """(field of the section loss, its value) → coefficients that the loss then does not have"""
 
-MEANINGS = {
-    "learning_rate": "step size of the optimizer",
-    "weight_decay": "share of each weight that adamw removes per step, times the learning rate (Loshchilov and Hutter)",
-    "noise": "standard deviation of gaussian corruption, or probability that a pixel is masked or replaced",
-    "l1": "weight of the code's L1 norm (sum over units, mean over examples)",
-    "rate_penalty": "weight of the KL divergence of `rate` from each unit's mean activation (sum over units)",
-    "rate": "target of that mean activation, between 0 and 1",
-    "beta": "weight of a variational model's KL divergence",
-    "free_bits": "nats of KL divergence that each unit of a variational code has without a penalty",
-}
-"""the traced numbers of this library, for --help"""
+NON_NEGATIVE = {name for table in (OPTIMIZERS, CORRUPTIONS, KINDS) for numbers in table.values() for name in numbers}
+"""coefficients of this library; those of the user's classes may be negative"""
 
 
 class Coefficients(Named):
     """Values of traced numbers by name: `Coefficients(learning_rate=1e-3, l1=1e-4)`."""
 
-    def __init__(self, *given: object, **named: object) -> None:
+    def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         require_names(self, "coefficients")
         for name, value in self.items():
-            lowest = "a finite number" if name not in MEANINGS else "a finite number of at least 0"
-            require(is_finite(value) and (name not in MEANINGS or value >= 0), f"coefficients.{name}", value, lowest)
+            ours = name in NON_NEGATIVE
+            holds = is_finite(value) and (value >= 0 or not ours)
+            require(holds, f"coefficients.{name}", value, f"a finite number{' of at least 0' if ours else ''}")
         dict.__init__(self, {name: float(value) for name, value in self.items()})
 
     @classmethod

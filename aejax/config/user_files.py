@@ -25,10 +25,10 @@ from typing import Any
 
 from aejax.config.checks import InputError, is_own, plain, require, shown
 from aejax.config.config import Config, Option
+from aejax.config.files import local
 from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
-from aejax.config.paths import local
 
-FIELDS = ("model.kind", "training.optimizer")
+FIELDS = ("data.name", "model.kind", "training.optimizer")
 """those that may name something of the user's own"""
 
 
@@ -231,7 +231,16 @@ _EXECUTED: set[str] = set()
 def _specs(config: Config) -> dict[str, str]:
     """Field → FILE.py:NAME or MODULE:NAME, of the fields that name something of the user's own."""
     values = {field: getattr(getattr(config, field.partition(".")[0]), field.partition(".")[2]) for field in FIELDS}
-    return {field: value for field, value in values.items() if is_own(value)}
+    return {field: value for field, value in values.items() if (names_data if field == "data.name" else is_own)(value)}
+
+
+def names_data(name: str) -> bool:
+    """Tell FILE.py:NAME and MODULE:NAME from paths and from names of tensorflow-datasets, such as mnist:3.*.*."""
+    place, _, attribute = name.rpartition(":")
+    top, *rest = place.split(".")
+    if _is_file(place) or not all(map(str.isidentifier, (attribute, top, *rest))):
+        return _is_file(place) and attribute.isidentifier()
+    return top in sys.modules or importlib.util.find_spec(top) is not None  # without importing it
 
 
 def _paths(config: Config) -> dict[str, Path]:

@@ -12,7 +12,7 @@ import jax
 
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats
-from aejax.config.paths import local
+from aejax.config.files import local
 from aejax.config.user_files import replaced
 from aejax.evaluation.run import Run
 from aejax.training import Single, best, build_steps, devices, is_first, restore, train

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.paths import local
+from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class

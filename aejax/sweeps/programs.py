@@ -25,9 +25,8 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats, is_own, reason
-from aejax.config.files import locked, write_json
+from aejax.config.files import local, locked, write_json
 from aejax.config.grid import Grid, grid
-from aejax.config.paths import local
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
 from aejax.evaluation import Run

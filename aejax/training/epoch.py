@@ -13,7 +13,6 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
-from aejax.data.generated import GeneratedArray
 from aejax.training.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.training.devices import Driver, Program
 from aejax.training.placement import Generated, place
@@ -68,7 +67,7 @@ def build_programs(
     train_labels, test_labels = dataset.class_indices()
     shape = dataset.image_shape
     tests = dataset.test
-    if isinstance(dataset.train, GeneratedArray):
+    if dataset.examples["train"].make is not None:
         train_images = Generated(driver, dataset.train, shape, config.training.batch_size)
         tests = np.asarray(tests)  # made once, since every evaluation meets the same
     else:

@@ -17,16 +17,16 @@ import numpy as np
 
 from aejax import signals
 from aejax.config import AejaxError, Config, InputError, complete
-from aejax.config.checks import is_own
+from aejax.config.checks import Stopped, is_own
 from aejax.config.user_files import located
 from aejax.data import Dataset, Standardization, as_dataset, require_fit
+from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import gather, is_first, peers, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
-from aejax.training.interrupt import Interrupted, stop_requests
 from aejax.training.memory import require_memory
 from aejax.training.records import Progress, Record, require_views, summary_of
 from aejax.training.single import Single
@@ -39,6 +39,10 @@ SAVE_EVERY = 60.0
 
 class Diverged(AejaxError):
     """The loss is not finite any more; the last checkpoint is from before."""
+
+
+class Interrupted(Stopped):
+    """A signal stopped the run after it was saved: the same call resumes it."""
 
 
 class Finish(dict):

@@ -33,7 +33,7 @@ class TrainState(NamedTuple):
     params: Any
     """what is trained: every `nnx.Param`"""
     opt_state: Any
-    extra: Any = {}  # noqa: RUF012 (nobody changes it)
+    extra: Any = {}
     """every other `nnx.Variable` of the model: running means, codebooks, counters, generators"""
     average: Any = None
     """the moving average of the parameters, where there is one (`training.average`)"""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from aejax.config import Coefficients, Config, Model, Schedule, Training
 from aejax.data import Dataset
-from aejax.evaluation import Run, cross_entropy, fit
+from aejax.evaluation import Run, errors, fit
 from aejax.evaluation.classes import chosen, linear_probe
 from aejax.evaluation.measures import psnr
 from aejax.training import unit_interval
@@ -100,7 +100,7 @@ class Study:
 
 def bce_of(run: Run, images: np.ndarray) -> float:
     """Binary cross-entropy of a model's reconstructions [nats per pixel], of images it may never have met."""
-    return cross_entropy(run, run.encode(images), unit_interval(images))
+    return float(errors(run, run.encode(images), unit_interval(images)).mean())
 
 
 def psnr_of(run: Run, images: np.ndarray) -> float:

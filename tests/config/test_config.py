@@ -183,7 +183,7 @@ def test_a_configuration_with_names_of_one_s_own_is_a_value_like_any_other():
     assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config)
     assert hash(config) == hash(config.replace({"model.options.k": 2})) != hash(config.replace({"model.options.k": 3}))
     assert config.differences(config.replace({"coefficients.mine": 2})) == ["coefficients.mine: 1.0 here, 2.0 there"]
-    with pytest.raises(TypeError, match=r"Config\.replace makes another"):
+    with pytest.raises(TypeError, match=r"Config\.replace makes a changed copy"):
         config.coefficients["mine"] = 3.0
 
 
@@ -199,7 +199,7 @@ def test_schedules_are_a_value_like_any_other():
     assert hash(config) != hash(Config()) and not config.epochs_may_grow and Config().epochs_may_grow
     with pytest.raises(InputError, match=r"schedules.beta is .*, and .* declares no beta"):
         Config().replace({"schedules.beta.shape": "cosine"})
-    with pytest.raises(InputError, match="schedules.l1.warmup_epochs is 10; it must be from 0 to 9, below"):
+    with pytest.raises(InputError, match=r"schedules.l1.warmup_epochs is 10; it must be from 0 to 9, below"):
         Config().replace({"schedules.l1": {"shape": "cosine", "warmup_epochs": 10}})
 
 

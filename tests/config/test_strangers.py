@@ -90,7 +90,7 @@ def test_a_workdir_names_no_images_that_are_read(workdir, tmp_path, monkeypatch,
     monkeypatch.setattr(np, "load", opened)
     monkeypatch.setattr("aejax.evaluation.evaluation.load_dataset", opened)
     before = set(tmp_path.rglob("*"))
-    with pytest.raises((InputError, AssertionError), match="hand them over") as refused:
+    with pytest.raises((InputError, AssertionError), match="give the dataset") as refused:
         aejax.evaluate(workdir)
     assert refused.type is InputError and set(tmp_path.rglob("*")) == before
     assert json.loads((workdir / "config.json").read_text())["data"]["name"] == named

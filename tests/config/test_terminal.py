@@ -14,7 +14,7 @@ ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 def test_a_locale_of_ascii_is_left_at_the_start():
-    program = "from aejax.config.terminal import *; import sys; use_utf8(); open_streams(); print(sys.argv[1])"
+    program = "from aejax.config.command_line import *; import sys; use_utf8(); open_streams(); print(sys.argv[1])"
     finished = subprocess.run(
         [sys.executable, "-c", program, "größe"], env={**os.environ, **ASCII}, capture_output=True, timeout=60
     )
@@ -91,7 +91,7 @@ def test_only_names_of_configurations_are_run(script, tmp_path, name):
 
 def test_no_file_takes_the_number_of_a_closed_stream_and_every_letter_can_be_printed(tmp_path):
     program = (
-        "from aejax.config.terminal import open_streams; open_streams(); "
+        "from aejax.config.command_line import open_streams; open_streams(); "
         "print(open('file', 'w').fileno() > 2, chr(0xD8FF))"
     )
     command = f'"{sys.executable}" -c "{program}" 2>&- <&-'

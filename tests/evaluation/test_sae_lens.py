@@ -14,7 +14,7 @@ import pytest
 
 import gallery
 from aejax import Config, Dataset, InputError, fit, load_config
-from aejax.evaluation.sae_lens import sae_lens_files
+from aejax.evaluation.export import sae_lens_files
 from runs import untrained
 
 RANDOM = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from flax import nnx
 from gallery_models import RANDOM, made, tiny
 
 from aejax import Dataset, InputError, sweep
-from aejax.evaluation.sae_lens import sae_lens_files
+from aejax.evaluation.export import sae_lens_files
 from aejax.models import Context
 from gallery import VECTORS, recovery
 from runs import untrained

@@ -149,7 +149,7 @@ def test_weight_decay_and_average_are_what_they_say(small):
     changes = {"training.optimizer": "adamw", "coefficients.weight_decay": 0.5, "training.average": 0.9}
     config = config.replace(changes)
     steps = build_steps(config, dataset.image_shape)
-    plain = build_steps(config.replace({"training.optimizer": "adam", "coefficients.weight_decay": 0.0}), (6, 5, 1))
+    plain = build_steps(config.replace({"training.optimizer": "adam", "coefficients.weight_decay": None}), (6, 5, 1))
     state, batch = steps.init(), Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
     coefficients = traced(config)
     after, _ = steps.alone(state, batch, coefficients)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aejax import Schedule
-from aejax.training.step import Batch, build_steps, unit_interval
+from aejax.training.step import Batch, build_steps, factor, unit_interval
 from runs import traced
 
 

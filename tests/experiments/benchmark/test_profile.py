@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from aejax import Config, InputError
-from aejax.performance.profile import describe, operations, profile, table
+from benchmark import hlo
+from benchmark.profile import operations, profile, table
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_the_flop_of_a_matrix_product_are_counted_fused_or_not():
 
     text = jax.jit(product).lower(jnp.ones((96, 160)), jnp.ones((160, 48))).compile().as_text()
     entry = text[text.index("ENTRY") :]
-    described = {name: each for name, each in describe(text).items() if f"{name} = " in entry}
+    described = {name: each for name, each in hlo.operations(text).items() if f"{name} = " in entry}
     assert sum(each.flop for each in described.values()) == 2 * (2 * 96 * 160 * 48)
 
 

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from aejax import InputError, Model, load_config
-from aejax.performance import benchmark, peers, report
-from aejax.performance import roofline as floors
-from aejax.performance.roofline import figure as roofline
+from benchmark import peers, report, throughput
+from benchmark import roofline as floors
+from benchmark.roofline import figure as roofline
 from readable import error_bars, require_readable, words
 from runs import traced
 
@@ -37,7 +37,7 @@ def row(small, tmp_path_factory):
     script.write_text(PEER)
     config, dataset = small
     noisy = {"corruption.kind": "gaussian", "coefficients.noise": 0.1}
-    rows = benchmark.measure(
+    rows = throughput.measure(
         {"clean": config, "noisy": config.replace(noisy)},
         dataset,
         batches=[16],
@@ -143,10 +143,10 @@ def test_the_script_measures_what_should_be_linear_and_the_start_and_overwrites_
         assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
     assert content["command"].endswith("out")
     again = script(*command, "--workdir", "out")
-    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "is there already" in again.stderr
+    assert again.returncode == 1 and again.stderr.count("\n") == 1 and "exists; give another --workdir" in again.stderr
 
 
 @pytest.mark.long
 def test_a_start_that_fails_says_why(small):
     with pytest.raises(InputError, match=r"the cold start fails: .*there is no .*nowhere"):
-        benchmark.cold_start(small[0].replace({"data.name": "./nowhere.npy"}), 1)
+        throughput.cold_start(small[0].replace({"data.name": "./nowhere.npy"}), 1)

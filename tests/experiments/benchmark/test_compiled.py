@@ -1,6 +1,8 @@
-"""What the compilers make of our programs for a TPU v5e and an H100, which need not be there.
+"""Programs compiled for a TPU v5e and an H100, which this machine does not need.
 
-`uv run --group compile pytest tests/performance/test_compiled.py`; without that group the first part alone runs.
+    uv run --group compile pytest tests/experiments/benchmark/test_compiled.py
+
+Without that group only the first part runs.
 """
 
 import json
@@ -12,10 +14,10 @@ import numpy as np
 import pytest
 
 from aejax import Dataset, InputError, load_config
-from aejax.performance import bundles, compiled, launches, report
-from aejax.performance.targets import require_compilable
+from benchmark import bundles, compiled, hlo, launches, report
+from benchmark.targets import require_compilable
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CONFIGS = {path.stem: load_config(path) for path in sorted((ROOT / "configs" / "mnist").glob("*.py"))}
 TARGETS = "v5e-1", "h100"
 MNIST = Dataset("mnist", *(np.zeros((count, 28, 28, 1), np.uint8) for count in (60_000, 10_000)))
@@ -31,7 +33,7 @@ def test_the_length_of_a_loop_is_read_from_either_compiler():
         "%c (a: s32[]) -> pred[] {\n  ROOT %r = pred[] compare(%g, %h)\n}\n = (s32[]) while(%t), condition=%c, body=%b"
     )
     for text, length in ((said, 7), (compares, 9), (hidden, None)):
-        assert compiled._length(text, compiled._loop(text)) == length
+        assert hlo.main_loop(text).trip_count == length
 
 
 def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
@@ -61,7 +63,7 @@ def test_launches_are_those_within_the_loop(tmp_path):
 
 
 def test_a_target_that_is_not_known_is_one_line():
-    with pytest.raises(InputError, match="there are v5e-1, v5e-4, v5p-4, v6e-1, h100, a100, t4"):
+    with pytest.raises(InputError, match="choose from v5e-1, v5e-4, v5p-4, v6e-1, h100, a100, t4"):
         require_compilable("v9")
 
 

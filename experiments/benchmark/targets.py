@@ -1,9 +1,8 @@
-"""Accelerators that programs can be compiled for where there is none: what the compilers need to know of them."""
+"""Accelerators that programs can be compiled for, described for their compilers."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +18,11 @@ class Target(NamedTuple):
 
     Attributes:
         platform: tpu or gpu.
-        topology: what `topologies.get_topology_desc` takes; of a GPU its description.
-        memory: bytes of a device.
-        package: what has to be installed, as it is imported.
-        rates: dtype → of a TPU, floating-point operations of the matrix units of one core in a cycle; of a GPU, the
-            most of its matrix units in a second (float32: TF32, where there is that).
+        topology: arguments of `topologies.get_topology_desc`; for a GPU, arguments of `_description`.
+        memory: bytes per device.
+        package: the package that contains the compiler, as it is imported.
+        rates: dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second
+            for a GPU (float32 means TF32 where the GPU has it).
     """
 
     platform: str
@@ -34,7 +33,7 @@ class Target(NamedTuple):
 
 
 def _tpu(name: str, memory: int, rate: float, **topology: Any) -> Target:
-    # A float32 product at default precision is one of bfloat16.
+    # A product of float32 at the default precision is a product of bfloat16.
     kind = {"topology_name": name, **topology}
     return Target("tpu", kind, memory * 2**30, "libtpu", {"float32": rate, "bfloat16": rate})
 
@@ -64,33 +63,31 @@ TARGETS = {
         bandwidth=320_064_000_000, memory=15_642_329_088,
     ),
 }  # fmt: skip
-"""by the names that `benchmark.py --compile-for` takes"""
+"""the names that `benchmark.py --compile-for` accepts → targets"""
 
 
 def require_compilable(name: str) -> Target:
-    """The target of this name.
+    """Return the target with this name.
 
     Raises:
-        InputError: there is none, or what compiles for it is not installed.
+        InputError: the name is unknown, or the compiler is not installed.
     """
     if name not in TARGETS:
-        raise InputError(f"compile-for has {name}; there are {', '.join(TARGETS)}")
-    target = TARGETS[name]
+        raise InputError(f"compile-for is {name}; choose from {', '.join(TARGETS)}")
+    package = TARGETS[name].package
     try:
-        found = importlib.util.find_spec(target.package) is not None
+        found = importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:
         found = False
     if not found:
-        raise InputError(
-            f"nothing that compiles for {name} is installed ({target.package} is missing); run it by "
-            "uv run --group compile experiments/benchmark.py"
-        )
-    return target
+        advice = "run it by uv run --group compile experiments/benchmark.py"
+        raise InputError(f"the compiler for {name} is not installed ({package} is missing); {advice}")
+    return TARGETS[name]
 
 
 def environment(target: Target, dump: Path) -> dict[str, str]:
-    """What a process that compiles for a target is started with; the compiler writes what it made to the folder."""
-    common = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    """Return the environment variables of a process that compiles for a target, and writes its files to `dump`."""
+    common = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
     if target.platform == "gpu":
         return common | {"XLA_FLAGS": f"--xla_dump_to={dump} --xla_dump_hlo_as_text"}
     return common | {
@@ -105,20 +102,21 @@ def environment(target: Target, dump: Path) -> dict[str, str]:
 
 
 def devices(target: Target) -> list[jax.Device]:
-    """Its devices, which programs can be compiled for and not run on."""
+    """Return the devices of a target; programs can be compiled for them, but not run."""
     if target.platform == "tpu":
         return topologies.get_topology_desc(platform="tpu", **target.topology).devices
-    described = topologies.get_topology_desc(
-        "gpu", "cuda", target_config=_description(**target.topology), topology="1x1x1"
-    )
-    return described.devices
+    described = {"target_config": _description(**target.topology), "topology": "1x1x1"}
+    return topologies.get_topology_desc("gpu", "cuda", **described).devices
 
 
 def _description(
     name: str, capability: tuple[int, int], cores: int, float_units: int, shared: int, shared_by_block: int,
     threads: int, cache: int, clock: float, bandwidth: int, memory: int,
 ) -> str:  # fmt: skip
-    """A GPU as XLA's `GpuTargetConfigProto`. Without versions of its libraries, products would not become graphs."""
+    """Return a GPU as the text of XLA's `GpuTargetConfigProto`.
+
+    XLA puts matrix products into CUDA graphs only if the versions of the libraries are known.
+    """
     features = "feature_extension: ACCELERATED_FEATURES" if capability >= (9, 0) else ""
     return f"""
         gpu_device_info {{
