@@ -1,4 +1,4 @@
-"""A script wherever it is started: a locale of ASCII, streams that are closed or full, arguments that are odd."""
+"""Scripts under an ASCII locale, with closed or full streams, and with odd arguments."""
 
 import os
 import re
