@@ -1,26 +1,26 @@
-"""Images per second of the compiled program, against the device's floors and, where asked for, other programs.
-
-Or what the compilers make of it for accelerators that are not there.
-"""
+"""Measure images per second, or compile the programs for other accelerators: benchmark.py [--models NAME ...]"""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
 
+import functools
 import json
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import aejax
+import command_line
 import gallery
-import peers
-from aejax.config import command_line, environment, files
+from aejax.config import files
+from benchmark import peers
 
 _ROOT = Path(__file__).parents[1]
 _COMPILED = _ROOT / "experiments" / "results" / "compiled" / "compiled.json"
@@ -29,32 +29,35 @@ _COMPILED = _ROOT / "experiments" / "results" / "compiled" / "compiled.json"
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     models: tuple[str, ...] = ("deep", "shallow", "denoising", "sparse")
-    """names of configurations in configs/mnist, or of models in experiments/gallery, with commas or spaces between"""
+    """names of configurations in configs/mnist, or of models in experiments/gallery, separated by commas or spaces"""
+    dataset: str | None = None
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration accepts. By default,
+    digits for models of images, and the dataset of the configuration for models of vectors"""
     batches: tuple[int, ...] = (32, 256)
     """batch sizes"""
     dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
     """types that the layers compute in"""
     drivers: tuple[Literal["jit", "pmap", "shard_map"], ...] = ("jit",)
-    """the first one for every row, the others in turn with it"""
+    """every row uses the first driver; the others are timed in turn with it"""
     sweep: tuple[int, ...] = ()
-    """numbers of models to train as one program, in turn with the one"""
+    """numbers of models to train as one program, timed in turn with one model"""
     placements: tuple[Literal["device", "stream"], ...] = ("device",)
-    """where the images are: the first for every row, the other in turn with it"""
+    """places of the images: every row uses the first; the other is timed in turn with it"""
     repeats: int = 5
-    """epochs that are timed, after one that is not"""
+    """number of timed epochs, after one epoch of warm-up"""
     scaling: bool = False
-    """measure also how time follows examples, batch, code size and epochs, for the first model"""
+    """also measure the time against the number of examples, batch size, code size and epochs, for the first model"""
     cold_start: bool = False
-    """measure also the first model's way from the imports to its first step, in processes of its own"""
+    """also measure the time from the imports to the first step of the first model, in new processes"""
     figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figure, with commas or spaces between them; none draws none"""
+    """formats of the figure, separated by commas or spaces; none draws no figure"""
     workdir: Path = Path("runs", "benchmark")
     """folder for benchmark.json and the figure"""
     compile_for: tuple[str, ...] = ()
-    """accelerators that need not be there: compile for them and measure nothing (v5e-1, v5e-4, v5p-4, v6e-1, h100,
-    a100, t4; uv run --group compile); writes compiled.json"""
+    """accelerators to compile for, without measuring: v5e-1, v5e-4, v5p-4, v6e-1, h100, a100, t4. This needs
+    uv run --group compile, and no accelerator; it writes compiled.json"""
     peers_python: Path | None = None
-    """an interpreter that has Keras, JAX, Flax, Optax and PyTorch: their programs are timed in turn with ours"""
+    """an interpreter with Keras, JAX, Flax, Optax and PyTorch, to time their programs in turn with ours"""
 
 
 def main(given: list[str]) -> None:
@@ -67,88 +70,100 @@ def main(given: list[str]) -> None:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
     python = arguments.peers_python
     if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
-        raise aejax.InputError(f"there is no interpreter {python} that can be run")
-    configs = _configs(arguments.models)
-    dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
-    for config in configs.values():
-        for batch in arguments.batches:
-            aejax.require_fit(config.replace({"training.batch_size": batch}), dataset)
+        raise aejax.InputError(f"peers_python is {python}; give the path of an executable interpreter")
+    groups = _groups(arguments)
+    for dataset, configs in groups:
+        for config in configs.values():
+            for batch in arguments.batches:
+                aejax.require_fit(config.replace({"training.batch_size": batch}), dataset)
     path = arguments.workdir / ("compiled.json" if arguments.compile_for else "benchmark.json")
     if path.exists():
-        raise aejax.InputError(f"{path} is there already; give another --workdir, or remove it")
+        raise aejax.InputError(f"{path} exists; give another --workdir, or remove the file")
     command_line.require_workdir(arguments.workdir)
+    if arguments.sweep and not arguments.compile_for:
+        command_line.spread_over_cores(max(arguments.sweep))
+
     command = shlex.join(["experiments/benchmark.py", *given])
     if arguments.compile_for:
-        _compile(arguments, configs, dataset, command, path)
-        return
-    if arguments.sweep:
-        environment.spread_over_cores(max(arguments.sweep))
+        _compile(arguments, groups, command, path)
+    else:
+        _measure(arguments, groups, command)
+        print(f"\n{path}")
 
+
+Groups = list[tuple[aejax.Dataset, dict[str, aejax.Config]]]
+"""each dataset, and the configurations of the models that are trained on it"""
+
+
+def _groups(arguments: Arguments) -> Groups:
+    mnist, of_gallery = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
+    own = [name for name in gallery.MODELS + gallery.LARGE if not (mnist / f"{name}.py").is_file()]
+    configs = command_line.configurations(mnist, [name for name in arguments.models if name not in own])
+    configs |= command_line.configurations(of_gallery, [name for name in arguments.models if name in own])
+    groups: dict[str, dict[str, aejax.Config]] = {}
+    for model in arguments.models:
+        usual = configs[model].data.name if model in gallery.VECTORS + gallery.LARGE else "digits"
+        groups.setdefault(arguments.dataset or usual, {})[model] = configs[model]
+    return [(aejax.load_dataset(name, arguments.source_dir), of_it) for name, of_it in groups.items()]
+
+
+def _rows(
+    measure: Callable, shown: Callable[[dict[str, Any]], str], arguments: Arguments, groups: Groups, **options: Any
+) -> list[dict[str, Any]]:
+    """Call `measure` for each dataset, and print a line for each row; JAX is imported only in the callers."""
+    options |= {name: getattr(arguments, name) for name in ("batches", "dtypes", "drivers", "placements")}
+    rows = []
+    for dataset, configs in groups:
+        for row in measure(configs, dataset, **options):
+            rows.append({"dataset": dataset.name, **row})
+            print(f"{row['model']} on {dataset.name} at batch {row['batch']}{shown(row)}", flush=True)
+    return rows
+
+
+def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
     import jax
 
-    from aejax.performance import benchmark, compiled, report
+    from benchmark import compiled, report, throughput
 
-    rows = []
-    for row in benchmark.measure(
-        configs,
-        dataset,
-        batches=arguments.batches,
-        dtypes=arguments.dtypes,
-        drivers=arguments.drivers,
-        members=arguments.sweep,
-        placements=arguments.placements,
-        repeats=arguments.repeats,
-        peers=peers.commands(python),
-    ):
-        rows.append(row)
-        print(f"{row['model']} at batch {row['batch']}: {row['images_per_second']:,.0f} images/s", flush=True)
+    programs = peers.commands(arguments.peers_python)
+    options = {"members": arguments.sweep, "repeats": arguments.repeats, "peers": programs}
+    rows = _rows(
+        throughput.measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups, **options
+    )
     if _COMPILED.is_file():
-        compiled.beside(rows, json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"], jax.devices()[0].device_kind)
-    content = {**report.describe(command, _ROOT, dataset.name), "rows": rows}
+        known = json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"]
+        compiled.beside(rows, known, jax.devices()[0].device_kind)
+    content = {**report.describe(command, _ROOT, _names(groups)), "rows": rows}
+    dataset, configs = groups[0]
     first = next(iter(configs.values()))
     if arguments.scaling:
-        content["scaling"] = benchmark.scaling(first, dataset, arguments.repeats)
+        content["scaling"] = throughput.scaling(first, dataset, arguments.repeats)
     if arguments.cold_start:
-        own = {"data.name": arguments.dataset, "data.source_dir": arguments.source_dir}
-        content["cold_start_seconds"] = benchmark.cold_start(first.replace(own), arguments.repeats)
-        print(f"cold start: {min(content['cold_start_seconds']):.2f} s after the imports, at best")
+        own = first.replace({"data.name": dataset.name, "data.source_dir": arguments.source_dir})
+        content["cold_start_seconds"] = throughput.cold_start(own, arguments.repeats)
+        print(f"cold start: at best {min(content['cold_start_seconds']):.2f} s after the imports")
     report.write(content, arguments.workdir, arguments.figures)
-    print(f"\n{report.text(content)}\n\n{path}")
+    print(f"\n{report.text(content)}")
 
 
-def _configs(models: tuple[str, ...]) -> dict[str, aejax.Config]:
-    mnist, others = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
-    own = tuple(
-        model for model in models if model in gallery.MODELS + gallery.LARGE and not (mnist / f"{model}.py").is_file()
+def _compile(arguments: Arguments, groups: Groups, command: str, path: Path) -> None:
+    from aejax.training.identity import versions
+    from benchmark import compiled, report
+
+    compile_for = functools.partial(compiled.rows, arguments.compile_for)
+    options = {"members": arguments.sweep or (1,)}
+    rows = _rows(
+        compile_for, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups, **options
     )
-    rest = tuple(model for model in models if model not in own)
-    return command_line.configurations(mnist, rest) | command_line.configurations(others, own)
-
-
-def _compile(
-    arguments: Arguments, configs: dict[str, aejax.Config], dataset: aejax.Dataset, command: str, path: Path
-) -> None:
-    from aejax.performance import compiled, report
-    from aejax.training.machine import versions
-
-    rows = []
-    for row in compiled.rows(
-        arguments.compile_for,
-        configs,
-        dataset,
-        batches=arguments.batches,
-        dtypes=arguments.dtypes,
-        drivers=arguments.drivers,
-        members=arguments.sweep or (1,),
-        placements=arguments.placements,
-    ):
-        rows.append(row)
-        print(f"{row['model']} at batch {row['batch']} for {row['target']}: {row.get('error', 'compiled')}", flush=True)
-    described = {"command": command, "commit": report.commit(_ROOT), "dataset": dataset.name, "versions": versions()}
-    files.write_json(path, {**described, "compilers": compiled.compilers(), "rows": rows})
+    content = {"command": command, "commit": report.commit(_ROOT), "dataset": _names(groups), "versions": versions()}
+    files.write_json(path, {**content, "compilers": compiled.compilers(), "rows": rows})
     print(f"\n{compiled.table(rows)}\n\n{path}")
     if failed := [row for row in rows if "error" in row]:
-        raise aejax.InputError(f"{len(failed)} of {len(rows)} do not compile; {path} says why")
+        raise aejax.InputError(f"{len(failed)} of {len(rows)} do not compile; {path} has the reasons")
+
+
+def _names(groups: Groups) -> str:
+    return ", ".join(dataset.name for dataset, _ in groups)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line
+import command_line
 from aejax.data import as_dataset
 
 
@@ -39,7 +39,7 @@ def main(given: list[str]) -> None:
     aejax.require_fit(config, dataset)
     command_line.require_workdir(arguments.profile or workdir)
     if arguments.profile is not None:
-        from aejax.performance import profile
+        from benchmark import profile
 
         print(f"{profile.table(profile.profile(config, dataset, arguments.profile))}\n\n{arguments.profile}")
         return

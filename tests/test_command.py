@@ -1,4 +1,4 @@
-"""The installed command `aejax`: the same scripts, found wherever the package is; and what type checkers see."""
+"""The installed command `aejax`, and the public names as type checkers see them."""
 
 import re
 import subprocess
@@ -47,5 +47,5 @@ def test_the_public_names_have_types(tmp_path):
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout
-    named = re.findall(r"\bas (\w+)", (ROOT / "aejax" / "__init__.py").read_text())
+    named = re.findall(r"\bas (\w+)", (ROOT / "aejax" / "__init__.pyi").read_text())
     assert sorted(named) == aejax.__all__

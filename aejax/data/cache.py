@@ -14,7 +14,7 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.config.checks import reason
-from aejax.config.environment import data_dir
+from aejax.config.files import data_dir
 
 _CHECKSUMS = "crc32.json"
 

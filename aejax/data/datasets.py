@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from aejax.config import Config, InputError
+from aejax.config import Config, InputError, complete
 from aejax.config.checks import reason
-from aejax.config.environment import scripts_dir
-from aejax.config.paths import local
+from aejax.config.files import local, scripts_dir
 from aejax.config.user_files import digests, failure, names_data, own
 from aejax.data import array_files, cache, folders
 from aejax.data.dataset import Dataset
@@ -114,6 +113,7 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         what = f"the {called} {'values' if dataset.vectors else 'pixels'} of {dataset.name}"
         require_range(config, dataset.examples[part], what)
     config.model.code_shape(dataset.image_shape)
+    complete(config)  # refuses numbers that nothing declares
     digests(config)  # refuses a file of the user's own that fails
 
 

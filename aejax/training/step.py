@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
-from aejax.config import Config, InputError, Training
-from aejax.config.checks import Watched
+from aejax.config import Coefficients, Config, InputError, Schedule, Training, complete
+from aejax.config.checks import is_own
+from aejax.config.user_files import own
 from aejax.data import Dataset
-from aejax.models import Autoencoder, Context, ImageShape, build, require_model
+from aejax.models import Autoencoder, Context, ImageShape, build, model_class, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training.devices import AXIS
 from aejax.training.optimizer import build_optimizer
-from aejax.training.own_models import kept, require_output, require_read, weighted_terms
+from aejax.training.own_models import kept, require_output, require_used, weighted_terms
 
-Coefficients = Mapping[str, jax.Array]
+Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
 
@@ -34,7 +37,7 @@ class TrainState(NamedTuple):
     params: Any
     """what is trained: every `nnx.Param`"""
     opt_state: Any
-    extra: Any = {}  # noqa: RUF012 (nobody changes it)
+    extra: Any = {}
     """every other `nnx.Variable` of the model: running means, codebooks, counters, generators"""
     average: Any = None
     """the moving average of the parameters, where there is one (`training.average`)"""
@@ -74,30 +77,37 @@ _STREAMS = ("binarization", "corruption", "code")
 """of what is drawn in a step"""
 
 
-class Steps(NamedTuple):
-    """The pure functions that a configuration compiles to.
+@dataclass(frozen=True)
+class Steps:
+    """The pure functions that a configuration compiles to. Steps that compile to the same programs are equal.
 
-    The seed is the configuration's where none is given; a sweep gives each of its members another, as a uint32 value.
+    The default of each seed and of the coefficients is the configuration's; programs take them as traced values.
 
     Attributes:
+        key: everything that the functions but `init` depend on, as a key of memoised programs.
+        own: the rest of what `init` depends on: a class of the user may read any field when it is built.
+        training: the section of the configuration, with one value for each field that no program depends on.
         init: (seed) → TrainState.
         at: (step, coefficients, seed) → At.
-        train: (state, batch, at) → (state, terms), terms being means over the batch; the model's own metrics are among
-            them, and no part of "total".
-        evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]);
-            what is drawn for an image (binarization, corruption, code) is always the same, and no state changes.
-            `shared=False` where each device has the whole batch.
-        model: state → Autoencoder, as it is evaluated.
+        train: (state, batch, at) → (state, terms). Terms are means over the batch. The metrics of the model are among
+            the terms, and not part of "total".
+        evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]).
+            An image always gets the same random numbers (binarization, corruption, code), and no state changes.
+            `shared=False` if each device has the whole batch.
+        model: (state, coefficients) → Autoencoder for evaluation.
     """
 
-    init: Callable[..., TrainState]
-    at: Callable[..., At]
-    train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]]
-    evaluate: Callable[..., tuple[Terms, jax.Array]]
-    model: Callable[[TrainState], Autoencoder]
+    key: Hashable
+    own: Hashable = field(compare=False)
+    training: Training = field(compare=False)
+    init: Callable[..., TrainState] = field(compare=False)
+    at: Callable[..., At] = field(compare=False)
+    train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
+    evaluate: Callable[..., tuple[Terms, jax.Array]] = field(compare=False)
+    model: Callable[..., Autoencoder] = field(compare=False)
 
     def alone(self, state: TrainState, batch: Batch, *values: Any) -> tuple[TrainState, Terms]:
-        """A train step by itself; `values` are what `at` takes after the step."""
+        """Take a single train step; `values` are the arguments of `at` after the step."""
         return self.train(state, batch, self.at(state.step, *values))
 
 
@@ -111,16 +121,21 @@ def build_steps(
         axis: the name of the axis of devices that share a batch, for the mean over all of it.
         examples: number of training examples, for models that want to know.
     """
+    config = complete(config)
     require_model(config)
     configured, average = config.training.seed, config.training.average
     schedules = {
-        "learning_rate": learning_rate_schedule(config.training, steps_per_epoch),
-        "beta": warmup_schedule(config.training.beta_warmup_epochs * steps_per_epoch),
+        name: factor(schedule, steps_per_epoch, config.training.epochs * steps_per_epoch)
+        for name, schedule in config.schedules.items()
     }
     optimizer = build_optimizer(config)
+    owned = is_own(config.model.kind) or is_own(config.training.optimizer)
+    # A class of the user may read any field that is not traced.
+    fixed = config.differing_in_values if owned else config.compiled_in
     abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(stream(0, "parameters"))))
     # By default as JAX is told by the user, jax_default_matmul_precision.
     chosen = None if config.model.precision == "default" else config.model.precision
+    abstract.config = fixed  # a number that the class has copied to another attribute stays in the graphdef
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
     generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
     if axis is not None and any(jax.tree.leaves(generators)):
@@ -129,11 +144,13 @@ def build_steps(
             "choose devices.parallel jit, or draw from the keys of its context"
         )
 
-    def merge(params: Any, extra: Any) -> Autoencoder:
+    def merge(params: Any, extra: Any, coefficients: Values) -> Autoencoder:
         typed = jax.tree.map(
             lambda key, leaf: jax.random.wrap_key_data(leaf, impl=GENERATOR) if key else leaf, generators, extra
         )
-        return nnx.merge(graphdef, params, typed)
+        model = nnx.merge(graphdef, params, typed)
+        model.config = fixed.with_values(coefficients)
+        return model
 
     def init(seed: Seed = configured) -> TrainState:
         model = build(config, image_shape, nnx.Rngs(stream(seed, "parameters")))
@@ -145,12 +162,14 @@ def build_steps(
         params: Any,
         state: TrainState,
         batch: Batch,
-        coefficients: Coefficients,
+        coefficients: Values,
         key: Callable[[str], Key],
         context: Context,
     ) -> tuple[Terms, Terms, jax.Array, Any]:
         clean, seen = inputs(config, batch, coefficients, key)
-        model, seen = merge(cast(params, config.model.dtype), state.extra), cast(seen, config.model.dtype)
+        coefficients = Coefficients.traced(coefficients)
+        model = merge(cast(params, config.model.dtype), state.extra, coefficients)
+        seen = cast(seen, config.model.dtype)
         (model.train if context.training else model.eval)()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
         context = context._replace(
@@ -158,19 +177,17 @@ def build_steps(
             step=state.step,
             examples=examples,
             labels=batch.labels,
-            numbers=Watched({name: coefficients[f"numbers.{name}"] for name in config.numbers}, "number"),
+            coefficients=coefficients,
         )
-        watched = Watched(coefficients, "coefficient")
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
             require_output(config, model, output, clean)
             output = cast(output, jnp.float32)
-            terms = model.loss(clean, output, watched, context)
+            terms = model.loss(clean, output, coefficients, context)
         terms, metrics = weighted_terms(config, terms, output, coefficients)
-        require_read(config, watched.read, context.numbers.read if context.training else None)
         return terms, metrics, output.codes, kept(variables_of(model), state.extra)
 
-    def at(step: jax.Array, coefficients: Coefficients, seed: Seed = configured) -> At:
+    def at(step: jax.Array, coefficients: Values, seed: Seed = configured) -> At:
         scheduled = {
             name: jnp.float32(value * schedules[name](step) if name in schedules else value)
             for name, value in coefficients.items()
@@ -202,23 +219,28 @@ def build_steps(
         return TrainState(state.step + 1, params, opt_state, extra, averaged), terms
 
     def evaluate(
-        state: TrainState, batch: Batch, coefficients: Coefficients, seed: Seed = configured, *, shared: bool = True
+        state: TrainState, batch: Batch, coefficients: Values, seed: Seed = configured, *, shared: bool = True
     ) -> tuple[Terms, jax.Array]:
         state, context = for_evaluation(state), Context(axis=axis if shared else None)
         terms, metrics, codes, _ = example_terms(state.params, state, batch, coefficients, test_keys(seed), context)
         return {**terms, **metrics}, codes
 
-    def model(state: TrainState) -> Autoencoder:
+    def model(state: TrainState, coefficients: Values = config.coefficients) -> Autoencoder:
         state = for_evaluation(state)
-        merged = merge(state.params, state.extra)
+        merged = merge(state.params, state.extra, coefficients)
         merged.eval()
         return merged
 
-    return Steps(init, at, train, evaluate, model)
+    key = fixed, tuple(image_shape), steps_per_epoch, axis, examples
+    if owned:
+        spec = config.training.optimizer
+        optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
+        key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
+    return Steps(key, config if owned else None, fixed.training, init, at, train, evaluate, model)
 
 
 def inputs(
-    config: Config, batch: Batch, coefficients: Coefficients, key: Callable[[str], Key]
+    config: Config, batch: Batch, coefficients: Values, key: Callable[[str], Key]
 ) -> tuple[jax.Array, jax.Array]:
     """A batch as the loss and as the model meet it: (clean, corrupted), both float32[B, H, W, C].
 
@@ -227,7 +249,20 @@ def inputs(
     clean = unit_interval(batch.images)
     if config.data.binarize:
         clean = binarize(key("binarization"), batch.examples, clean)
+    if config.corruption.kind == "none":
+        return clean, clean
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
+
+
+def values_of(configs: Sequence[Config], *, alone: bool = False) -> tuple[dict[str, Any], Any, Any]:
+    """Return the traced values of the members of a sweep, or of one model: coefficients, seeds, seed of the order."""
+    first, every = configs[0], [complete(config).coefficients for config in configs]
+    coefficients = {name: np.float32([each[name] for each in every]) for name in every[0]}
+    seeds = np.uint32([config.training.seed for config in configs])
+    order = first.training.seed if first.data.order_seed is None else first.data.order_seed
+    if alone:
+        coefficients, seeds = jax.tree.map(lambda values: values[0], (coefficients, seeds))
+    return coefficients, seeds, np.uint32(order)
 
 
 def variables_of(model: Autoencoder) -> Any:
@@ -241,17 +276,18 @@ def test_keys(seed: Seed) -> Callable[[str], Key]:
     return lambda name: stream(seed, f"test {name}")
 
 
-def learning_rate_schedule(training: Training, steps_per_epoch: int) -> optax.Schedule:
-    """The factor on the learning rate at each step: a linear warm-up, then constant or a cosine down to 0."""
-    warmup, total = training.warmup_epochs * steps_per_epoch, training.epochs * steps_per_epoch
-    if training.schedule == "cosine":
-        return optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, total)
-    return warmup_schedule(warmup)
+def factor(schedule: Schedule, steps_per_epoch: int, steps: int) -> optax.Schedule:
+    """Return the factor of a schedule: step → float32 from 0 to 1.
 
-
-def warmup_schedule(steps: int) -> optax.Schedule:
-    """A factor that rises linearly from 0 over `steps`, then stays 1."""
-    return optax.warmup_constant_schedule(0.0, 1.0, steps) if steps else optax.constant_schedule(1.0)
+    Args:
+        steps: number of steps of the run.
+    """
+    warmup = schedule.warmup_epochs * steps_per_epoch
+    if schedule.shape == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, steps)
+    if schedule.shape == "cyclical":
+        return lambda step: jnp.minimum(1.0, 2.0 * ((step * schedule.cycles / steps) % 1.0))
+    return optax.warmup_constant_schedule(0.0, 1.0, warmup) if warmup else optax.constant_schedule(1.0)
 
 
 def cast(tree: Any, dtype: Any) -> Any:
@@ -271,15 +307,19 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     Raises:
         InputError: what it returns is not what the step needs.
     """
+    config = complete(config)
     state, size = jax.eval_shape(steps.init), config.training.batch_size
     images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
     examples = jax.ShapeDtypeStruct((size,), jnp.int32)
     batch = Batch(images, examples, None if dataset.train_labels is None else examples)
-    coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.traced}
-    traced = jax.vmap(steps.alone, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
-    jax.eval_shape(traced, state, batch, coefficients)
-    evaluated = jax.vmap(lambda *given: steps.evaluate(*given)[0], in_axes=None, axis_size=1, axis_name=AXIS)
-    jax.eval_shape(evaluated, state, batch, coefficients)
+    coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.coefficients}
+    at = jax.eval_shape(steps.at, state.step, coefficients)
+
+    def alone(function: Callable) -> Callable:
+        return jax.vmap(function, in_axes=None, axis_size=1, axis_name=AXIS)  # for means over the devices
+
+    require_used(config, jax.make_jaxpr(alone(steps.train))(state, batch, at), (state, batch, at))
+    jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
 
 
 def _key(data: jax.Array) -> Key:

@@ -1,4 +1,4 @@
-"""The sparse autoencoder of vectors: what is kept, what is counted, what dead units learn."""
+"""Sparse autoencoders of vectors: state, counts of active units, and learning of dead units."""
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,17 @@ RANDOM = np.random.default_rng(0)
 
 
 class Kept(SparseAutoencoder):
+    coefficients = SparseAutoencoder.coefficients | {"k": 2.0}
+
     def activate(self, units, context):
-        return largest_of_batch(jax.nn.relu(units), self.number("k", context), context)[0]
+        return largest_of_batch(jax.nn.relu(units), context.coefficients["k"], context)[0]
 
 
-def sparse(kind="aejax:SparseAutoencoder", numbers=None, **training):
+def sparse(kind="aejax:SparseAutoencoder", coefficients=(), **training):
     model = Model(kind=kind, hidden=(), code_size=16)
     usual = {"epochs": 2, "batch_size": 20} | training
-    return Config(
-        model=model, loss=Loss(reconstruction="mse", pixels="sum"), numbers=numbers or {}, training=Training(**usual)
-    )
+    loss = Loss(reconstruction="mse", pixels="sum")
+    return Config(model=model, loss=loss, coefficients=dict(coefficients), training=Training(**usual))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_the_nth_largest_is_that_of_sorting(count, axis, seed):
 @pytest.mark.parametrize("axis", [None, 1])
 @pytest.mark.parametrize("at_once", [1, 2, 3, 5])
 def test_it_is_the_same_however_many_bits_a_pass_finds(at_once, axis):
-    """As an accelerator has them, whose branches a processor does not take."""
+    """Use the branches for an accelerator, which a CPU does not take."""
     values = jnp.maximum(RANDOM.normal(size=(6, 12)), 0).astype(jnp.float32)
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
     found = _bisected(bits, jnp.float32(4), axis=axis, devices=None, at_once=at_once, few=1, unroll=True)
@@ -65,15 +66,15 @@ def test_a_moving_average_follows_few_values_and_then_decays():
     for value in range(2000):
         take_in(average, count, jnp.float32(value), 0.99)
         seen.append(float(average[...]))
-    assert seen[0] == 0  # nothing of what it began with
+    assert seen[0] == 0  # the initial value has no weight
     assert 40 < seen[49] < 49
-    assert np.isclose(seen[-1], 1999 - 0.99 / 0.01, atol=1e-1)  # as far behind as any exponential average
+    assert np.isclose(seen[-1], 1999 - 0.99 / 0.01, atol=1e-1)  # the lag of any exponential average
 
 
 def test_encoding_has_the_numbers_of_the_configuration(vectors, tmp_path):
     (tmp_path / "own.py").write_text(
-        "import aejax\nclass Own(aejax.SparseAutoencoder):\n"
-        "    def activate(self, units, context):\n        return units * context.numbers['scale']\n"
+        "import aejax\nclass Own(aejax.SparseAutoencoder):\n    coefficients = {'auxiliary': 1.0, 'scale': 1.0}\n"
+        "    def activate(self, units, context):\n        return units * context.coefficients['scale']\n"
     )
     run = fit(sparse(f"{tmp_path / 'own.py'}:Own", {"scale": 3.0}), dataset=vectors, progress=False)
     model = run.autoencoder
@@ -84,36 +85,35 @@ def test_encoding_has_the_numbers_of_the_configuration(vectors, tmp_path):
 def test_a_number_is_a_value_of_the_program():
     model = build(sparse(f"{__name__}:Kept", {"k": 2.0}), (1, 6, 1), nnx.Rngs(0))
     images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
-    compiled = jax.jit(lambda k: model(images, Context(numbers={"k": k})).codes).lower(jnp.float32(1)).compile()
+    compiled = jax.jit(lambda k: model(images, Context(coefficients={"k": k})).codes).lower(jnp.float32(1)).compile()
     assert [(compiled(jnp.float32(k)) != 0).sum() for k in (1, 2, 3)] == [8, 16, 24]
     assert (model.encode(images) != 0).sum() == 16
 
 
 def test_a_sweep_over_a_number_is_one_program_whose_members_are_as_trained_alone(vectors):
     config = sparse(f"{__name__}:Kept", {"k": 2.0})
-    done = sweep(config, {"numbers.k": [1, 3]}, dataset=vectors, progress=False)
-    assert len(grid(config, {"numbers.k": [1, 3]}).programs) == 1
+    done = sweep(config, {"coefficients.k": [1, 3]}, dataset=vectors, progress=False)
+    assert len(grid(config, {"coefficients.k": [1, 3]}).programs) == 1
     for k, member in zip((1, 3), done.runs.values(), strict=True):
-        alone = fit(config.replace({"numbers.k": k, "data.order_seed": 0}), dataset=vectors, progress=False)
+        alone = fit(config.replace({"coefficients.k": k, "data.order_seed": 0}), dataset=vectors, progress=False)
         assert np.allclose(member.summary["test"]["total"], alone.summary["test"]["total"], rtol=1e-5)
         assert alone.summary["test"]["l0"] == pytest.approx(k, abs=0.5)
 
 
-@pytest.mark.parametrize("numbers, message", [({}, "asks for the number 'k'"), ({"k": 1, "m": 2}, "does not read it")])
-def test_a_number_that_is_missing_or_not_read_is_refused(vectors, numbers, message):
-    with pytest.raises(InputError, match=message):
-        fit(sparse(f"{__name__}:Kept", numbers), dataset=vectors, progress=False)
+def test_a_coefficient_that_is_not_declared_is_refused(vectors):
+    with pytest.raises(InputError, match=r"coefficients.m is 2.0, and .*; declared are: learning_rate, auxiliary, k"):
+        fit(sparse(f"{__name__}:Kept", {"k": 1, "m": 2}), dataset=vectors, progress=False)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "2", True, None])
 def test_a_number_is_finite(value):
-    with pytest.raises(InputError, match=r"numbers\.k"):
+    with pytest.raises(InputError, match=r"coefficients\.k"):
         sparse(f"{__name__}:Kept", {"k": value})
 
 
-def test_numbers_are_for_models_of_ones_own():
-    with pytest.raises(InputError, match=r"numbers is .*empty while model.kind is plain"):
-        Config(numbers={"k": 1})
+def test_a_model_of_the_library_has_no_other_coefficients():
+    with pytest.raises(InputError, match=r"coefficients.k is 1.0, and model.kind plain.* declares no k"):
+        Config(coefficients={"k": 1})
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_directions_have_length_1_and_the_state_has_their_lengths(vectors):
     lengths = np.linalg.norm(run.autoencoder.directions(), axis=1)
     assert np.allclose(lengths, 1, atol=1e-6)
     before = np.linalg.norm(run.state.params["decoder"], axis=1)
-    assert np.allclose(run.state.extra["norms"], before, atol=2e-3)  # those before the last step
+    assert np.allclose(run.state.extra["norms"], before, atol=2e-3)  # the norms before the last step
     assert np.allclose(run.decode(run.encode(vectors.test)), run.reconstruct(vectors.test), atol=1e-5)
 
 
 def test_the_bias_is_what_a_gradient_through_both_its_places_makes_it():
-    """Its gradient is computed apart, and is the one of the plain formula."""
+    """The gradient is computed separately, and equals the gradient of the plain formula."""
     model = build(sparse(), (1, 6, 1), nnx.Rngs(0))
     images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
     graph, params, rest = nnx.split(model, nnx.Param, ...)

@@ -1,0 +1,125 @@
+"""The work of a TPU's core, counted in the bundles of its schedule.
+
+A core issues one bundle per cycle. libtpu writes the final schedule of each operation into its own file. The schedule
+of the program, which calls the operations, has the name TLP. The counts leave out waits for memory, include both arms
+of a branch, and count a loop of unknown length once. We have not compared them with a device.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+_LINE = re.compile(r"^\s*(?:0x[0-9a-f]+|0)\s+(LB|LH|LE|PB|PF|CT)?\s*:\s*((?:> ?)*)\s*\{(.*)$")
+_CALL = re.compile(r"inlined_call [^/]*/\* %(\S+) = ")
+_EXIT = re.compile(r"totalorder %s\w+, (\d+) /\* loop exit test")
+_LITERAL = re.compile(r"totalorder (?:/\*lhs=\*/)?%s\w+, (?:/\*rhs=\*/)?(\d+)")
+
+
+class Bundle(NamedTuple):
+    begins_loop: bool
+    depth: int
+    """number of loops around the bundle"""
+    text: str
+
+
+class Schedule(NamedTuple):
+    """The counts of a program.
+
+    Attributes:
+        step: bundles of one iteration of the main loop, which calls the most operations.
+        outside: bundles of one call of the program, without the main loop.
+        operations: (bundles, name in the program's text) of each operation in the main loop, the longest first.
+        unknown: number of loops with unknown trip counts, each counted once.
+    """
+
+    step: int
+    outside: int
+    operations: list[tuple[int, str]]
+    unknown: int
+
+
+def read(folder: Path) -> Schedule:
+    """Read the schedule of the one program in a folder of libtpu's files."""
+    files: dict[str, Path] = {}
+    for file in sorted(folder.glob("*final_bundles.txt")):
+        if named := re.match(r"\d+-(.*)-\d+-final_bundles\.txt$", file.name):
+            files[named[1]] = file
+    unknown: list[int] = []
+
+    @functools.cache
+    def cost(name: str) -> int:
+        if name in files:
+            return _total(_bundles(files[name]), unknown)
+        # libtpu writes one file for several equal operations.
+        equal = [each for each in files if re.sub(r"[.\d]+$", "", each) == re.sub(r"[.\d]+$", "", name)]
+        return cost(equal[0]) if equal else 0
+
+    # The longest of several is the program itself; the others begin and end it.
+    program = max((_bundles(file) for file in folder.glob("*-TLP-*-final_bundles.txt")), key=len)
+    parts = _parts(program)
+    calls = [[call for bundle in part for call in _CALL.findall(bundle.text)] for part in parts]
+    once = [_total(_inside(part), unknown) + sum(map(cost, names)) for part, names in zip(parts, calls, strict=True)]
+    main = max((i for i, part in enumerate(parts) if part[0].begins_loop), key=lambda i: len(calls[i]))
+    rest = [(part, count) for i, (part, count) in enumerate(zip(parts, once, strict=True)) if i != main]
+    outside = sum(count * (_trips(part, unknown) if part[0].begins_loop else 1) for part, count in rest)
+    operations = sorted(((cost(call), call) for call in calls[main]), reverse=True)
+    return Schedule(once[main], outside, operations, len(unknown))
+
+
+def _bundles(file: Path) -> list[Bundle]:
+    found: list[Bundle] = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        if match := _LINE.match(line):
+            mark, nesting, text = match.groups()
+            depth = nesting.count(">")
+            if found and not mark and text.lstrip().startswith("}"):  # an empty bundle does not show its depth
+                depth = found[-1].depth
+            found.append(Bundle(mark == "LB", depth, text))
+    return found
+
+
+def _parts(bundles: Sequence[Bundle]) -> list[list[Bundle]]:
+    """Split the bundles into the outermost loops, each of which begins with its mark, and the parts between them."""
+    parts: list[list[Bundle]] = [[]]
+    outer = None
+    for bundle in bundles:
+        if outer is not None and (bundle.depth < outer or (bundle.begins_loop and bundle.depth == outer)):
+            outer = None
+            parts.append([])
+        if outer is None and bundle.begins_loop:
+            outer = bundle.depth
+            parts.append([])
+        parts[-1].append(bundle)
+    return [part for part in parts if part]
+
+
+def _inside(part: Sequence[Bundle]) -> list[Bundle]:
+    """Remove the mark of a loop, so that its body counts once."""
+    return [part[0]._replace(begins_loop=False), *part[1:]]
+
+
+def _total(bundles: Sequence[Bundle], unknown: list[int]) -> int:
+    """Count the bundles, those of a loop once per iteration."""
+    total = 0
+    for part in _parts(bundles):
+        loop = part[0].begins_loop
+        total += _trips(part, unknown) * _total(_inside(part), unknown) if loop else len(part)
+    return total
+
+
+def _trips(part: Sequence[Bundle], unknown: list[int]) -> int:
+    """Read the trip count of a loop from the constant of its exit test."""
+    own = [bundle.text for bundle in part if bundle.depth == part[0].depth]
+    exits = [int(found[1]) for text in own if (found := _EXIT.search(text))]
+    literals = [int(number) for text in own for number in _LITERAL.findall(text) if int(number) > 1]
+    if not exits and not literals:
+        unknown.append(len(part))
+        return 1
+    trips = exits[0] if exits else literals[-1]
+    # The first and the last iteration of a pipeline only fill and empty the pipeline.
+    pipelined = trips > 2 and any("iteration index, stage" in text for text in own)
+    return trips - 2 if pipelined else trips

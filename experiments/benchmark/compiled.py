@@ -1,0 +1,296 @@
+"""Programs compiled ahead of time for other accelerators, not run.
+
+These are the programs that `fit` and `sweep` call, and the estimate of the likelihood. The environment of a process
+tells a compiler where to write its schedules, so each target has its own process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import itertools
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from aejax.config import AejaxError, Config
+from aejax.data import Dataset, load_dataset
+from aejax.evaluation import drawing
+from aejax.evaluation.likelihood import estimator
+from aejax.models import Variational, build
+from aejax.models.kinds import model_class
+from aejax.training import Driver, Program, abstract
+from benchmark import bundles, hlo, launches, processes, roofline
+from benchmark.prepared import Prepared
+from benchmark.targets import TARGETS, Target, devices, environment, require_compilable
+
+_DEAREST = 10
+"""operations of a step that a row lists"""
+
+_SMALL = 2**16
+"""bytes of an array whose place in memory does not matter"""
+
+_WITH_HOST = re.compile(r"\b(?:infeed|outfeed|send|recv)\(|callback|S\(5\)")
+"""operations that transfer between device and host, and arrays in the memory of the host"""
+
+_VARIED = {"model": "model", "batch": "batch", "dtype": "type", "driver": "driver", "members": "models"}
+"""keys of a row → columns of a table"""
+
+
+def rows(
+    targets: Sequence[str],
+    configs: Mapping[str, Config],
+    dataset: Dataset,
+    *,
+    batches: Sequence[int],
+    dtypes: Sequence[str] = ("float32",),
+    drivers: Sequence[str] = ("jit",),
+    members: Sequence[int] = (1,),
+    placements: Sequence[str] = ("device",),
+) -> Iterator[dict[str, Any]]:
+    """Compile each model for each target, and yield each row as soon as its programs are compiled.
+
+    Args:
+        dataset: only its shapes, types and number of examples matter.
+        members: numbers of models to train as one program; programs of several models have no driver.
+
+    Yields:
+        target, model, batch, dtype, driver, members, placement; and either error, the message of the compiler, or
+        device, devices, steps, state_bytes, image_bytes, memory_bytes (of the largest program, per device), fits;
+        floor, the least that the matrix units need for a step (bundles of a TPU, microseconds of a GPU); and programs,
+        name → counts (see `_program`).
+
+    Raises:
+        InputError: a target is unknown, or its compiler is missing or fails.
+    """
+    for name in targets:
+        require_compilable(name)
+    jobs = []
+    varied = itertools.product(configs.items(), batches, dtypes, placements, drivers, members)
+    for (model, config), batch, dtype, placement, driver, count in varied:
+        if count > 1 and driver != drivers[0]:
+            continue
+        changes = {"training.batch_size": batch, "model.dtype": dtype, "data.placement": placement}
+        config = config.replace(changes | {"devices.count": None, "devices.parallel": driver})
+        named = {"model": model, "batch": batch, "dtype": dtype, "placement": placement}
+        named |= {"driver": driver if count == 1 else "sweep", "members": count}
+        jobs.append({"named": named, "config": config.to_dict()})
+    shapes = {
+        "train": dataset.train.shape,
+        "test": dataset.test.shape,
+        "dtype": str(dataset.train.dtype),
+        "labels": dataset.train_labels is not None,
+        "generated": dataset.name if dataset.examples["train"].make is not None else None,
+    }
+    for name in targets:
+        with tempfile.TemporaryDirectory() as dump:
+            process = processes.python(
+                f"compiling for {name}", "-m", __name__, **environment(TARGETS[name], Path(dump))
+            )
+            with contextlib.closing(process):
+                process.write(json.dumps({"target": name, "dump": dump, "jobs": jobs, "dataset": shapes}))
+                for _ in jobs:
+                    yield process.read()
+
+
+def compilers() -> dict[str, str]:
+    """Return the versions of the installed compilers for accelerators."""
+    found = {}
+    for name in ("libtpu", "jax-cuda13-pjrt", "nvidia-cuda-nvcc"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # a compiler may print
+    given = json.loads(sys.stdin.readline())
+    target, dump = TARGETS[given["target"]], Path(given["dump"])
+    sizes, dtype = given["dataset"], given["dataset"]["dtype"]
+    made = sizes["generated"] and load_dataset(sizes["generated"]).train
+    images = [made or np.zeros(sizes["train"], dtype), np.zeros(sizes["test"], dtype)]
+    labels = [np.arange(len(each)) % 10 for each in images] if sizes["labels"] else [None, None]
+    dataset = Dataset("sizes", *images, *labels)
+    for job in given["jobs"]:
+        row = {"target": given["target"], **job["named"]}
+        try:
+            row |= _row(target, Config.from_dict(job["config"]), job["named"]["members"], dataset, dump)
+        except (AejaxError, jax.errors.JaxRuntimeError) as error:
+            row["error"] = str(error).strip().splitlines()[0]
+        print(json.dumps(row), file=answers, flush=True)
+
+
+def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: Path) -> dict[str, Any]:
+    available = devices(target)
+    prepared = Prepared(config, dataset, members, available)
+    driver, programs = prepared.driver, prepared.programs.compiled(prepared.in_epoch)
+    if members == 1 and issubclass(model_class(config.model.kind), Variational):
+        programs = itertools.chain(programs, _likelihood(config, dataset, driver))
+    counts, largest, begin = {}, 0, time.perf_counter()
+    for name, program in programs:
+        seconds = time.perf_counter() - begin
+        counts[name] = {"seconds": seconds, **_program(target, program, dump, -(-members // len(available)))}
+        largest = max(largest, sum(program.memory.values()))
+        for file in dump.iterdir():
+            file.unlink()
+        begin = time.perf_counter()
+    floor = roofline.flops_per_image(config, dataset.image_shape)
+    if floor is not None:
+        images = config.training.batch_size / (len(driver.devices) if members == 1 else 1)
+        floor *= images / target.rates[config.model.dtype] * (1 if target.platform == "tpu" else 1e6)
+    return {
+        "device": driver.devices[0].device_kind,
+        "devices": len(driver.devices),
+        "steps": prepared.in_epoch,
+        "state_bytes": sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(prepared.state)),
+        "image_bytes": dataset.train.nbytes if config.data.placement == "device" else 0,
+        "memory_bytes": largest,
+        "fits": largest < target.memory,
+        "floor": floor,
+        "programs": counts,
+    }
+
+
+def _likelihood(config: Config, dataset: Dataset, driver: Driver) -> Iterator[tuple[str, Program]]:
+    """Compile the estimate of the likelihood, with 500 samples as in `evaluate`."""
+    model = nnx.eval_shape(lambda: build(config, dataset.image_shape, nnx.Rngs(0)))
+    compiled, batch, given = estimator(model, len(dataset.test), math.prod(dataset.image_shape), samples=500)
+    images = jax.ShapeDtypeStruct((batch, *dataset.image_shape), np.float32)
+    examples = jax.ShapeDtypeStruct((batch,), np.int32)
+    arguments = abstract((*given, images, examples), driver.replicated)
+    yield "likelihood", Program.of(compiled.lower(*arguments), driver.platform)
+
+
+def _program(target: Target, program: Program, dump: Path, members: int) -> dict[str, Any]:
+    """Count the work of a compiled program.
+
+    Args:
+        dump: the compiler's files about this program.
+        members: models that a device trains at once; bundles are per model.
+
+    Returns:
+        memory, bytes by use. If the program has a loop: loop_length, None if the compiler does not know the trip count,
+        and host_transfers per iteration. For a TPU: bundles per iteration, bundles_outside the loop, unknown_loops,
+        dearest (bundles, operation, its origin), outside_vmem (the arrays of the loop outside the vector memory).
+        For a GPU, per iteration: launches, graphs, submissions, kinds, host_waits; and launches_outside the loop.
+    """
+    text = program.text()
+    counts: dict[str, Any] = {"memory": dict(program.memory)}
+    if (loop := hlo.main_loop(text)) is None:
+        return counts
+    transfers = len(_WITH_HOST.findall(loop.body))
+    counts |= {"loop_length": loop.trip_count, "host_transfers": transfers}
+    if target.platform == "gpu":
+        made = launches.read(dump, loop.trip_count is not None)
+        return counts | {
+            "launches": made.step,
+            "graphs": made.graphs,
+            "submissions": made.submissions,
+            "kinds": made.kinds,
+            "host_waits": (made.condition > 0) + transfers,
+            "launches_outside": made.outside,
+        }
+    schedule, operations = bundles.read(dump), hlo.operations(text)
+    dearest = [
+        {"bundles": count, "operation": name, "from": operations[name].origin if name in operations else ""}
+        for count, name in schedule.operations[:_DEAREST]
+    ]
+    outside = [
+        {"array": array, "bytes": size}
+        for array, size, layout in hlo.arrays(loop.shape)
+        if size >= _SMALL and "S(1)" not in layout  # S(1) is the vector memory
+    ]
+    return counts | {
+        "bundles": round(schedule.step / members),
+        "bundles_outside": schedule.outside,
+        "unknown_loops": schedule.unknown,
+        "dearest": dearest,
+        "outside_vmem": outside,
+    }
+
+
+def table(content: Sequence[Mapping[str, Any]]) -> str:
+    """Return the counts of each row's training program, as a Markdown table."""
+    head = ["for", *_VARIED.values(), "MB on a device", "trip count known", "host waits", "a step", "over the floor"]
+    lines = []
+    for row in content:
+        line = [row[key] for key in ("target", *_VARIED)]
+        if "error" in row:
+            lines.append([*line, f"not compiled: {row['error']}", *["-"] * 5])
+            continue
+        train, floor = _train(row), "-"
+        if "launches" in train:
+            step = f"{train['launches']} launches, {train['submissions']} submissions"
+            outside = f"{train['launches_outside']} launches"
+        else:
+            step, floor = f"{train['bundles']:,} bundles", _over_floor(row) or "-"
+            of_device = row["members"] / row["devices"] ** (row["members"] > 1)
+            share = train["bundles_outside"] / (train["bundles"] * of_device) / (train["loop_length"] or 1)
+            outside = f"{share:.1%}"
+        known = "yes" if train["loop_length"] is not None else "no"
+        waits = train.get("host_waits", train["host_transfers"])
+        lines.append([*line, _memory(row), known, waits, step, floor, outside])
+    return drawing.markdown([*head, "outside the loop, of an epoch"], lines)
+
+
+def overview(content: Sequence[Mapping[str, Any]]) -> str:
+    """Return a Markdown table with a column for each target: the counts of a step, and the memory of a device."""
+    targets = list(dict.fromkeys(row["target"] for row in content))
+    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    for row in content:
+        of_model = cells.setdefault(tuple(row[key] for key in _VARIED), {})
+        if "error" in row:
+            of_model[row["target"]] = "does not compile"
+            continue
+        train = _train(row)
+        if "bundles" in train:
+            over = _over_floor(row)
+            step = f"{train['bundles']:,} bundles" + (f" ({over} ×)" if over else "")
+        else:
+            step = f"{train['launches']} launches" + (f", {train['host_waits']} waits" if train["host_waits"] else "")
+        of_model[row["target"]] = f"{step}, {_memory(row, ' MB')}"
+    varied = [place for place in range(len(_VARIED)) if len({key[place] for key in cells}) > 1 or place == 0]
+    names = list(_VARIED.values())
+    lines = [
+        [*(key[place] for place in varied), *(cell.get(target, "-") for target in targets)]
+        for key, cell in cells.items()
+    ]
+    return drawing.markdown([*(names[place] for place in varied), *targets], lines)
+
+
+def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
+    """Add "compiled", the counts of the same program compiled for this kind of device, to each measured row."""
+    for row, other in itertools.product(measured, content):
+        same = all(row[key] == other[key] for key in ("model", "batch", "dtype"))
+        alone = (other["members"], other["driver"], other["placement"]) == (1, "jit", "device")
+        if same and alone and other.get("device") == device and other["devices"] == row["devices"]:
+            unit = "bundles" if "bundles" in _train(other) else "launches"
+            row["compiled"] = {unit: _train(other)[unit]}
+
+
+def _train(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next(iter(row["programs"].values()))
+
+
+def _over_floor(row: Mapping[str, Any]) -> str:
+    return "" if row["floor"] is None else f"{_train(row)['bundles'] / row['floor']:.1f}"
+
+
+def _memory(row: Mapping[str, Any], unit: str = "") -> str:
+    return f"{row['memory_bytes'] / 1e6:,.0f}{unit}" + ("" if row["fits"] else ", too much")
+
+
+if __name__ == "__main__":
+    _main()

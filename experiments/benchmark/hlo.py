@@ -1,0 +1,118 @@
+"""The text of a compiled program (HLO): its operations, and its loop over the steps."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+_INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (\((?:[^()]|\([^()]*\))*\)|\S+) ([\w\-]+)\((.*)$")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_MATMUL = re.compile(r"^(dot|convolution)$|gemm|matmul")
+_WHILE = re.compile(r"= (\(.*\)) while\(.*condition=%?([\w.\-]+), body=%?([\w.\-]+)(.*)")
+
+
+class Operation(NamedTuple):
+    """An operation of a program.
+
+    Attributes:
+        kind: the opcode; "matmul" for a matrix product or convolution, alone or fused with other operations.
+        origin: the operation of JAX; empty if unknown.
+        flop: floating-point operations of one execution if it is a matmul of known sizes, else 0.
+    """
+
+    kind: str
+    origin: str
+    flop: float
+
+
+class Loop(NamedTuple):
+    """A loop of a program.
+
+    Attributes:
+        shape: of the values that it carries.
+        body: the text of its body.
+        trip_count: None if the compiler does not know it.
+    """
+
+    shape: str
+    body: str
+    trip_count: int | None
+
+
+def main_loop(text: str) -> Loop | None:
+    """Find the loop over the steps, which has the longest body."""
+    found = [
+        Loop(shape, _computation(text, body), _trip_count(_computation(text, condition), rest))
+        for shape, condition, body, rest in _WHILE.findall(text)
+    ]
+    return max(found, key=lambda loop: len(loop.body), default=None)
+
+
+def _trip_count(condition: str, rest: str) -> int | None:
+    """Read the trip count, which is an attribute of the loop or a constant in its condition."""
+    if known := re.search(r'known_trip_count":\{"n":"(\d+)"', rest):
+        return int(known[1])
+    compared = re.search(r"compare\(%?[\w.\-]+, %?([\w.\-]+)\)", condition)
+    constant = compared and re.search(rf"%?{re.escape(compared[1])} = s32\[\]\S* constant\((\d+)\)", condition)
+    return int(constant[1]) if constant else None
+
+
+def _computation(text: str, name: str) -> str:
+    begin = re.search(rf"^%?{re.escape(name)} \(", text, re.MULTILINE)
+    return text[begin.start() : text.index("\n}", begin.start())] if begin else ""
+
+
+def arrays(shape: str) -> list[tuple[str, int, str]]:
+    """List the arrays of a shape: (type and sizes, bytes, layout) of each."""
+    found = []
+    for dtype, sizes, layout in re.findall(r"(\w+)\[([\d,]*)\](\{[^}]*\})?", shape):
+        bits = re.search(r"\d+", dtype)
+        itemsize = max(1, int(bits[0]) // 8) if bits else 1
+        count = math.prod(int(size) for size in sizes.split(",") if size)
+        found.append((f"{dtype}[{sizes}]", itemsize * count, layout))
+    return found
+
+
+def operations(text: str) -> dict[str, Operation]:
+    """Describe every operation of a program, by name."""
+    computations: dict[str, list[re.Match]] = {}
+    body: list[re.Match] = []
+    for line in text.splitlines():
+        if start := _COMPUTATION.match(line):
+            body = computations.setdefault(start[1], [])
+        elif instruction := _INSTRUCTION.match(line):
+            body.append(instruction)
+    return {each[1]: _describe(each, body, computations) for body in computations.values() for each in body}
+
+
+def _describe(
+    instruction: re.Match, body: Sequence[re.Match], computations: Mapping[str, Sequence[re.Match]]
+) -> Operation:
+    _, shape, opcode, rest = instruction.groups()
+    origin = re.search(r'op_name="([^"]*)"', rest)
+    origin = re.sub(r"^jit\([^/]*\)/|(shard_map|while|body|closed_call)/", "", origin[1]) if origin else ""
+    called = re.search(r"(?:calls|to_apply)=%?([\w.\-]+)", rest)
+    if opcode == "fusion" and called:
+        inner = computations.get(called[1], [])
+        parts = [_describe(each, inner, computations) for each in inner]
+        kind = "matmul" if any(part.kind == "matmul" for part in parts) else "fusion"
+        return Operation(kind, origin, sum(part.flop for part in parts))
+    target = re.search(r'custom_call_target="([^"]*)"', rest)
+    if not _MATMUL.search(target[1] if target else opcode):
+        return Operation(opcode, origin, 0.0)
+    contracted = re.search(r'lhs_contracting_dim(?:s|ensions)"?[=:][{\[]([\d,"]*)[}\]]', rest)
+    left = re.match(r"(?:\w+\[\S* )?%?([\w.\-]+)", rest)  # with or without its type
+    operand = next((each[2] for each in body if left and each[1] == left[1]), None)
+    if contracted is None or operand is None:
+        return Operation("matmul", origin, 0.0)
+    sizes = _sizes(operand)
+    inner = math.prod(sizes[int(axis)] for axis in contracted[1].replace('"', "").split(",") if axis)
+    return Operation("matmul", origin, 2.0 * inner * math.prod(_sizes(shape)))
+
+
+def _sizes(shape: str) -> list[int]:
+    """Return [256, 784] for f32[256,784]{1,0}; for a tuple, the sizes of its first array."""
+    found = re.search(r"\[([\d,]*)\]", shape)
+    return [int(size) for size in found[1].split(",") if size] if found else []

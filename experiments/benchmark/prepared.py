@@ -1,0 +1,71 @@
+"""The programs and the state of a model, prepared as `fit` and `sweep` prepare them."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from aejax.config import Config
+from aejax.data import Dataset
+from aejax.sweeps import Members
+from aejax.training import Single, abstract, build_programs, build_steps, initializer, steps_per_epoch
+
+
+class Prepared:
+    """A model, or a sweep of models with different seeds, ready to train.
+
+    Args:
+        devices: devices to compile for ahead of time; the programs then cannot be called.
+
+    Attributes:
+        driver: the devices.
+        state: the training state; with `absent`, shapes and types only.
+        programs: compiled when they are first called.
+        in_epoch: steps per epoch.
+        seconds: spent on compiling the evaluation.
+    """
+
+    def __init__(
+        self, config: Config, dataset: Dataset, members: int = 1, devices: Sequence[jax.Device] | None = None
+    ) -> None:
+        models = Single() if members == 1 else _members(config, members)
+        self.driver, values = models.driver(config, devices), models.values(config)
+        self.in_epoch = steps_per_epoch(config.training, len(dataset.train))
+        steps = build_steps(config, dataset.image_shape, self.in_epoch, self.driver.batch_axis, len(dataset.train))
+        if devices is None:
+            self.state = initializer(self.driver, steps, steps.own)(values[1])
+        else:
+            state = jax.eval_shape(functools.partial(self.driver.init, steps.init), values[1])
+            self.state = abstract(state, self.driver.state_sharding)
+        self.programs = build_programs(steps, config, self.driver, self.state, dataset, values)
+        begin = time.perf_counter()
+        if devices is None:
+            self.programs.evaluate(self.programs.snapshot(self.state))
+        self.seconds = time.perf_counter() - begin
+        self._step = 0
+
+    def train(self, count: int) -> float:
+        """Train `count` steps of one epoch, and return the seconds.
+
+        If fewer steps remain in the current epoch, training continues at the start of the next epoch.
+        """
+        rest = self.in_epoch - self._step % self.in_epoch
+        if rest < count:
+            self._step += rest
+            step = jax.device_put(np.int32(self._step), self.state.step.sharding)
+            self.state = self.state._replace(step=step)
+        self._step += count
+        begin = time.perf_counter()
+        self.state, terms = self.programs.train(self.state, count)
+        jax.block_until_ready((self.state, terms))
+        return time.perf_counter() - begin
+
+
+def _members(config: Config, count: int) -> Members:
+    same, first = {"data.order_seed": config.training.seed}, config.training.seed
+    seeds = range(first, first + count)
+    return Members({f"seed {seed}": config.replace(same | {"training.seed": seed}) for seed in seeds})

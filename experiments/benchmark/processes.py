@@ -1,0 +1,76 @@
+"""Child processes that print one JSON value per line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aejax.config import InputError
+
+
+class Process:
+    """A child process that reads lines, and prints one JSON value per line.
+
+    Args:
+        name: of the process, for messages.
+
+    Raises:
+        InputError: the process cannot be started.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed with the process)
+        try:
+            self._process = subprocess.Popen(
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                text=True, encoding="utf-8", errors="replace",
+            )  # fmt: skip
+        except OSError as error:
+            raise InputError(f"{name} cannot be started: {error.strerror}") from error
+
+    def write(self, line: str) -> None:
+        """Send one line."""
+        with contextlib.suppress(BrokenPipeError):  # `read` reports why the process has ended
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
+
+    def read(self) -> Any:
+        """Wait for the next line, and return its JSON value.
+
+        Raises:
+            InputError: the process has ended, or the line is not JSON.
+        """
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            reason = (self._errors.read().strip() or "no message").splitlines()[-1]
+            raise InputError(f"{self.name} fails: {reason}")
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{self.name} prints no JSON: {line.strip()[:200]}") from error
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+
+def python(name: str, *arguments: str, **environment: str) -> Process:
+    """Start a Python process that can import this package, whatever the working directory contains."""
+    folders = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = {"PYTHONPATH": os.pathsep.join(folders)}
+    return Process(name, [sys.executable, "-P", *arguments], os.environ | path | environment)

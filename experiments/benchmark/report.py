@@ -1,0 +1,89 @@
+"""The files and tables of a benchmark: benchmark.json, roofline.png, and Markdown."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aejax.config.files import write_json
+from aejax.evaluation import drawing
+from aejax.evaluation.drawing import draw
+from aejax.training.identity import describe_machine
+from benchmark import roofline
+
+
+def describe(command: str, checkout: Path, dataset: str) -> dict[str, Any]:
+    """Return the command, the commit, the dataset and the machine, for the record."""
+    return {"command": command, "commit": commit(checkout), "dataset": dataset, **describe_machine()}
+
+
+def write(content: Mapping[str, Any], workdir: Path, formats: Sequence[str] = ("png",)) -> None:
+    """Write benchmark.json, and the figure of its rows in each format."""
+    write_json(workdir / "benchmark.json", content)
+    draw({"roofline": lambda: roofline.figure(content["rows"])}, workdir, formats)
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """Return all tables of a benchmark's content, as Markdown."""
+    rows = content["rows"]
+    shown = [table(rows), beside_table(rows), scaling_table(content.get("scaling", []))]
+    return "\n\n".join(each for each in shown if each)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows as a Markdown table, with the peers' rates and, where known, the compiler's counts."""
+    head = ["model", "batch", "type", "ms per step", "images/s", "of the matmul rate"]
+    head += ["peers, images/s", "ours / best peer"]
+    lines = []
+    for row in rows:
+        peers = {name: each for name, each in row["beside"].items() if "peer" in each}
+        shown = ", ".join(f"{name} {each['images_per_second']:,.0f}" for name, each in peers.items()) or "-"
+        best = f"{min(each['ratio'] for each in peers.values()):.2f}" if peers else "-"
+        rate = drawing.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
+        figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
+        lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best])
+    if any("compiled" in row for row in rows):
+        head.append("as compiled for it")
+        for row, line in zip(rows, lines, strict=True):
+            counted = [
+                f"{count:,} {unit}, {1e6 * row['ms_per_step'] / count:,.1f} ns each"
+                for unit, count in row.get("compiled", {}).items()
+            ]
+            line += counted or ["-"]
+    return drawing.markdown(head, lines)
+
+
+def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the ratio of each of our other contenders to its row, as a Markdown table."""
+    beside = [{name: each for name, each in row["beside"].items() if "peer" not in each} for row in rows]
+    names = list(dict.fromkeys(name for each in beside for name in each))
+    if not names:
+        return ""
+    lines = []
+    for row, each in zip(rows, beside, strict=True):
+        ratios = [f"{each[name]['ratio']:.2f}" if name in each else "-" for name in names]
+        lines.append([row["model"], row["batch"], f"{row['images_per_second']:,.0f}", *ratios])
+    return drawing.markdown(["model", "batch", "images/s", *names], lines)
+
+
+def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows of `throughput.scaling` as a Markdown table."""
+    if not rows:
+        return ""
+    times = [[f"{row[name]:.3f}" for name in ("ms_per_step", "seconds_per_epoch")] for row in rows]
+    lines = [[row["varied"], row["value"], *each] for row, each in zip(rows, times, strict=True)]
+    return drawing.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
+
+
+def commit(checkout: Path) -> str | None:
+    """Return the commit of a checkout, with a + if files differ from it; None outside a checkout."""
+    try:
+        head, changed = (
+            subprocess.run(["git", "-C", str(checkout), *command], capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.strip() + ("+" if changed else "")

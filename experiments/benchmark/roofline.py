@@ -1,0 +1,139 @@
+"""Floating-point operations of a train step, and the peak rates of this device."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from aejax.config import Config
+from aejax.evaluation.drawing import note, styled
+from aejax.models import ImageShape
+from aejax.training import Batch, build_steps
+
+_SIZES = {"cpu": (2048, 2**25), "gpu": (8192, 2**28), "tpu": (8192, 2**28)}
+"""platform → rows of the matrices and length of the vectors: enough for the peak rate, and larger than any cache"""
+
+_REPEATS = 5
+
+
+class Cost(NamedTuple):
+    """The counts of XLA for one compiled train step.
+
+    Attributes:
+        flops: floating-point operations per image.
+        bytes: read and written by all operations, per image; caches keep a part of them from the memory.
+        memory: bytes of the state, the batch and all intermediate arrays together, for the whole batch.
+    """
+
+    flops: float
+    bytes: float
+    memory: int
+
+
+def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:
+    """Count the floating-point operations of all matrix products for one image in one train step.
+
+    A layer with n inputs and m outputs takes n · m multiply-adds in the forward pass. The gradient of its weights takes
+    as many. The gradient of its inputs takes as many too, but the first layer has none.
+
+    Returns:
+        the count; None for models that are not plain dense models.
+    """
+    model = config.model
+    if model.kind != "plain" or model.channels or model.spatial_code:
+        return None
+    decoder = model.hidden[::-1] if model.decoder_hidden is None else model.decoder_hidden
+    pixels = math.prod(image_shape)
+    widths = (pixels, *model.hidden, model.code_size, *decoder, pixels)
+    layers = [n * m for n, m in itertools.pairwise(widths)]
+    return 2 * (3 * sum(layers) - layers[0])
+
+
+def step_cost(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, labeled: bool = False) -> Cost:
+    """Compile one train step, and return the compiler's counts.
+
+    Args:
+        dtype: of the images.
+        labeled: whether the batch has labels.
+    """
+    steps, size = build_steps(config, image_shape), config.training.batch_size
+    numbers = jax.ShapeDtypeStruct((size,), np.int32)
+    batch = Batch(jax.ShapeDtypeStruct((size, *image_shape), dtype), numbers, numbers if labeled else None)
+    values = {name: np.float32(value) for name, value in config.traced.items()}
+    compiled = jax.jit(steps.alone).lower(jax.eval_shape(steps.init), batch, values).compile()
+    costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return Cost(costs.get("flops", 0.0) / size, costs.get("bytes accessed", 0.0) / size, int(held))
+
+
+def matmul_rate(dtype: Any) -> float:
+    """Measure the peak FLOP/s of a product of two large square matrices."""
+    side = _SIZES[jax.devices()[0].platform][0]
+    matrix = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
+    return 2 * side**3 / _fastest(jax.jit(lambda a, b: a @ b), matrix, matrix)
+
+
+def memory_bandwidth() -> float:
+    """Measure the peak bytes/s, read and written, of y + 2 x with two long vectors (McCalpin's triad)."""
+    numbers = _SIZES[jax.devices()[0].platform][1]
+    x, y = jnp.ones(numbers), jnp.ones(numbers)
+    return 3 * x.nbytes / _fastest(jax.jit(lambda x, y: y + 2 * x), x, y)
+
+
+def _fastest(program: Callable, *arguments: jax.Array) -> float:
+    """Return the seconds of the fastest of several calls; the first call, which compiles, does not count."""
+    seconds = []
+    for _ in range(1 + _REPEATS):
+        begin = time.perf_counter()
+        program(*arguments).block_until_ready()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds[1:])
+
+
+@styled
+def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the FLOP/s of each row as a share of the peak rate of a matrix product of its type.
+
+    The figure leaves out the memory's roof of Williams et al. (2009). XLA counts bytes that caches serve, so the bytes
+    that reach the memory are unknown.
+    """
+    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    batches = sorted({row["batch"] for row in rows})
+    names = list(dict.fromkeys((row["model"], row["dtype"]) for row in rows))
+    several = len({dtype for _, dtype in names}) > 1
+    for place, (model, dtype) in enumerate(names):
+        own = sorted((row for row in rows if (row["model"], row["dtype"]) == (model, dtype)), key=lambda r: r["batch"])
+        shares = [100 * row["share_of_matmul"] for row in own]
+        spread = [row["images_per_second_std"] / row["images_per_second"] for row in own]
+        shift = 1.12 ** (place - (len(names) - 1) / 2)  # so that no error bar hides another
+        axes.errorbar(
+            [shift * row["batch"] for row in own],
+            shares,
+            np.multiply(shares, spread),
+            fmt="os^Dv"[place % 5] + "-",
+            linewidth=1,
+            color=f"C{place % 10}",
+            label=f"{model}, {dtype}" if several else model,
+        )
+    axes.axhline(100, color="0.3", linestyle="--", linewidth=1)
+    place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
+    axes.annotate("a large product of matrices", (0.02, 100), **place)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(batches, map(str, batches))
+    axes.set_xticks([], minor=True)
+    axes.margins(x=0.15)
+    axes.set_xlabel("batch size [images]")
+    axes.set_ylabel("FLOP/s of a train step, as a share of\na large product of matrices [%]")
+    axes.set_ylim(0, max(112, axes.get_ylim()[1]))
+    figure.legend(title="model", loc="outside right upper")
+    note(figure, "Error bars: ± one standard deviation over the timed epochs.")
+    return figure

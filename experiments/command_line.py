@@ -1,0 +1,310 @@
+"""Typed arguments, one-line errors and exit codes of the experiment scripts."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from aejax import signals
+from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
+from aejax.config.config import Config
+from aejax.config.files import keep_compiled_programs, local
+from aejax.config.grid import field_path, parse_values
+from aejax.config.user_files import failure, load_config, located
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ConfigArguments:
+    """Arguments of the scripts that take a config file: all fields, and shorter names for two of them."""
+
+    source_dir: str | None = None
+    """the same as --data.source_dir"""
+    dataset: str | None = None
+    """the same as --data.name"""
+    figures: tuple[FigureFormat, ...] = ("png",)
+    """formats of the figures, separated by commas or spaces; no format draws no figure"""
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
+
+    def configured(self, file: Path) -> Config:
+        """Return the configuration; relative paths of the user's files start at the folder of the config file."""
+        shortcuts = {"data.source_dir": self.source_dir, "data.name": self.dataset}
+        config = self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+        return located(config, file.parent)
+
+
+@dataclass(frozen=True)
+class StudyArguments:
+    """Arguments of the scripts that have their own configurations: the images, and a folder for the results."""
+
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist"""
+    workdir: Path | None = None
+    """folder for the results, the figures and the runs (default: runs/SCRIPT/DATASET)"""
+
+    def folder(self, study: str) -> Path:
+        """Return the workdir, or the default folder for a study of this dataset."""
+        return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
+
+
+FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be resumed."""
+    use_utf8()
+    signals.install()
+    open_streams()
+    _quiet_threads()
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the tracebacks of errors that it also raises
+    try:
+        keep_compiled_programs()
+        _require_readable(sys.argv[1:])
+        main(sys.argv[1:])
+        sys.stdout.flush()
+    except Stopped as error:
+        _exit(STOPPED, error)
+    except (AejaxError, OSError) as error:  # an OSError: a full disk, a file in the place of a folder
+        _exit(FAILED, (failure(error) if isinstance(error, OSError) else None) or error)
+    except KeyboardInterrupt:
+        _exit(130, "stopped")
+    except BaseException as error:
+        # A failure in a user's file is one line with its frames; a bug of this library shows its traceback.
+        if (line := failure(error)) is None:
+            raise
+        _exit(FAILED, line)
+
+
+def use_utf8() -> None:
+    """Restart this process in Python's UTF-8 mode if its locale reads file names as anything else."""
+    if sys.getfilesystemencoding().lower() != "utf-8" and not sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"  # the environment, so that child processes inherit the mode
+        os.environ.pop("PYTHONIOENCODING", None)
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def open_streams() -> None:
+    """Open the standard streams that are closed, and let the output streams print every letter."""
+    signals.open_closed()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)
+        elif hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def flush() -> None:
+    """Flush the output streams; drop the output if its reader is gone, so that Python can exit without an error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def spread_over_cores(most: int) -> None:
+    """Make each processor core a JAX device, at most `most` of them: one small model leaves cores idle.
+
+    Call this function before JAX starts. It has no effect on a machine with an accelerator.
+    """
+    count = min(os.cpu_count() or 1, most)
+    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {os.environ.get('XLA_FLAGS', '')}"
+
+
+def _quiet_threads() -> None:
+    """Hide errors in threads of libraries, as on a full disk: the main thread reports them in one line."""
+    threading.excepthook = lambda _: None
+    shown = sys.unraisablehook
+    sys.unraisablehook = lambda what: shown(what) if threading.current_thread() is threading.main_thread() else None
+
+
+def _exit(code: int, message: object) -> None:
+    with contextlib.suppress(OSError):
+        print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
+    flush()
+    if "jax" in sys.modules:
+        # A normal exit would wait for other processes, which may be gone, and for threads of Orbax, which may be stuck.
+        os._exit(code)
+    sys.exit(code)
+
+
+def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str) -> T:
+    """Parse the arguments of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2."""
+    if "--" in given:
+        usage_error("no arguments are allowed after --")
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(shown):
+            made = tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
+    except SystemExit as stop:
+        if stop.code == 0:  # --help
+            raise
+        usage_error(f"{_one_line(shown.getvalue())}; see --help")
+    changes: dict[str, Any] = {}
+    for each in fields(made):
+        value = getattr(made, each.name)
+        if isinstance(value, Path):
+            changes[each.name] = local(value, each.name)
+        elif isinstance(value, tuple) and any(isinstance(part, Path) for part in value):
+            changes[each.name] = tuple(local(part, each.name) for part in value)
+    return replace(made, **changes)
+
+
+def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
+    """Parse arguments on top of a configuration; the user's class declares names in `coefficients` and others."""
+    named, rest = _taken(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
+    changes = {}
+    for path, texts in named.items():
+        if not texts:
+            usage_error(f"--{path} needs a value")
+        values = parse_values(path, texts)
+        changes[path] = values[0] if len(values) == 1 else values
+    default = arguments(config=config.replace(changes) if changes else config)
+    return parse(arguments, without_commas(arguments, rest), default, program=program)
+
+
+def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], list[str]]:
+    """Split the axes of a grid, `--sweep.FIELD VALUE ...`, from the other arguments."""
+    named, rest = _taken(given, r"sweep\..*?")
+    axes: dict[str, list[Any]] = {}
+    for name, texts in named.items():
+        path = field_path(name.removeprefix("sweep."), config)
+        if path in axes:
+            usage_error(f"--{name} is given twice")
+        axes[path] = parse_values(path, texts)
+    return axes, rest
+
+
+def _taken(given: Sequence[str], pattern: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Split the options with names of a pattern, with their values, from the other arguments."""
+    named: dict[str, list[str]] = {}
+    rest: list[str] = []
+    into = rest
+    for token in given:
+        if found := re.fullmatch(rf"--({pattern})(?:=(.*))?", token):
+            if found[1] in named:
+                usage_error(f"--{found[1]} is given twice")
+            into = named[found[1]] = [found[2]] if found[2] else []
+        else:
+            into = rest if token.startswith("--") or token == "-h" else into
+            into.append(token)
+    return named, rest
+
+
+def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
+    """Rewrite `--batches 32,256` as `--batches 32 256`, for the fields of a dataclass that are lists."""
+    lists = {field.name for field in fields(arguments) if isinstance(field.default, tuple)}
+    parts, flag = [], ""
+    for token in given:
+        flag = token if token.startswith("--") else flag
+        parts += token.split(",") if flag[2:].replace("-", "_") in lists and token != flag else [token]
+    return parts
+
+
+def _require_readable(given: Sequence[str]) -> None:
+    """Refuse arguments that are empty, or that the script would read otherwise than the user means."""
+    flag = ""
+    for token in given[: given.index("--")] if "--" in given else given:
+        flag, value = (token, token.partition("=")[2]) if token.startswith("--") else (flag, token)
+        name = flag.partition("=")[0]
+        if (token == "" or token == f"{name}=") and not name.startswith("--sweep."):
+            usage_error(f"{name} is empty; give it a value" if name else "one of the arguments is empty")
+        if not value.isascii() and re.fullmatch(r"[\d.,:+-]+", value) and not name.endswith(_PATHS):
+            usage_error(f"{value} has digits of another script; write them as 0 to 9")
+        try:
+            token.encode()
+        except UnicodeEncodeError:
+            usage_error(f"the argument {token} is not UTF-8; rename what it names")
+
+
+_PATHS = ("dir", "dataset", "data.name", "json", "profile", "models")
+"""endings of the names of options that take a path"""
+
+
+def configurations(folder: Path, names: Sequence[str]) -> dict[str, Config]:
+    """Load the named configurations of a folder.
+
+    Raises:
+        InputError: the folder has no configuration of a name, or a name is given twice.
+    """
+    known = sorted(path.stem for path in folder.glob("*.py"))
+    for name in names:
+        if name not in known:
+            raise InputError(f"{name}.py is no configuration in configs/{folder.name}; known are {', '.join(known)}")
+        if names.count(name) > 1:
+            raise InputError(f"the model {name} is given twice")
+    return {name: load_config(folder / f"{name}.py") for name in names}
+
+
+def require_some(arguments: object, *names: str) -> None:
+    """Refuse a list that is empty, and a number below 1."""
+    for name in names:
+        value = getattr(arguments, name)
+        if value == ():
+            raise InputError(f"{name} is empty; give at least one")
+        if not isinstance(value, tuple):
+            require(value >= 1, name, value, "at least 1")
+
+
+def usage_error(message: str) -> None:
+    """Print one line and exit with 2."""
+    print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr)
+    sys.exit(WRONG_USAGE)
+
+
+def _in_one_line(message: object) -> str:
+    """Escape letters that end a line or move the cursor of a terminal, such as in names of files."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
+
+
+def config_file(given: Sequence[str], example: str) -> Path | None:
+    """Return the config file, the first argument; None if the user asks for help."""
+    if given and not given[0].startswith("-"):
+        return local(given[0], "the config file")
+    if not {"-h", "--help"} & set(given):
+        usage_error(f"the config file comes first, as in {example}")
+    return None
+
+
+def default_workdir(config_file: Path) -> Path:
+    """Return runs/mnist/deep for configs/mnist/deep.py."""
+    parts = config_file.with_suffix("").parts
+    return Path("runs", *(parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]))
+
+
+def require_workdir(workdir: Path) -> None:
+    """Refuse a workdir that cannot be written, before anything slow begins."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=workdir).close()
+    except OSError as error:
+        why = "it is a file, not a folder" if workdir.is_file() else error.strerror
+        raise InputError(f"the workdir {workdir} cannot be written: {why}") from error
+
+
+def _one_line(boxed: str) -> str:
+    """Extract the message, and the suggestion, from a box that tyro prints."""
+    lines = [re.sub(r"^[│╭╰]\s*|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()[1:-1]]
+    sections = " ".join("|" if re.fullmatch("─+", line) else line for line in lines).split("|")
+    kept = [
+        section.strip()
+        for section in sections
+        if not section.strip().startswith(("For full helptext", "Argument helptext"))
+    ]
+    return re.sub(r"\s+", " ", "; ".join(kept)) or boxed.strip()

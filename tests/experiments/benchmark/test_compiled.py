@@ -1,0 +1,145 @@
+"""Programs compiled for a TPU v5e and an H100, which this machine does not need.
+
+    uv run --group compile pytest tests/experiments/benchmark/test_compiled.py
+
+Without that group only the first part runs.
+"""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aejax import Dataset, InputError, load_config
+from benchmark import bundles, compiled, hlo, launches, report
+from benchmark.targets import require_compilable
+
+ROOT = Path(__file__).parents[3]
+CONFIGS = {path.stem: load_config(path) for path in sorted((ROOT / "configs" / "mnist").glob("*.py"))}
+TARGETS = "v5e-1", "h100"
+MNIST = Dataset("mnist", *(np.zeros((count, 28, 28, 1), np.uint8) for count in (60_000, 10_000)))
+
+
+def test_the_length_of_a_loop_is_read_from_either_compiler():
+    said = ' = (s32[]) while(%t), condition=%c, body=%b, backend_config={"known_trip_count":{"n":"7"}}'
+    compares = (
+        "%c (a: s32[]) -> pred[] {\n  %k = s32[]{:T(128)} constant(9)\n  ROOT %r = pred[] compare(%g, %k)\n}\n"
+        " = (s32[]) while(%t), condition=%c, body=%b"
+    )
+    hidden = (
+        "%c (a: s32[]) -> pred[] {\n  ROOT %r = pred[] compare(%g, %h)\n}\n = (s32[]) while(%t), condition=%c, body=%b"
+    )
+    for text, length in ((said, 7), (compares, 9), (hidden, None)):
+        assert hlo.main_loop(text).trip_count == length
+
+
+def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
+    program = [
+        "0 : { s } ",
+        "0x1 LB: > { inlined_call %a /* %first.1 = fusion(%b) */ }",
+        "0x2 : > { scmp.eq.s32.totalorder %s3, 50 /* loop exit test */ }",
+        "0x3 : { inlined_call %a /* %last = copy(%b) */ }",
+    ]
+    first = ["0 : { x }", "0x1 LB: > { y }", "0x2 : > { scmp.ge.s32.totalorder %s1, 10 }", "0x3 : { z }"]
+    for number, (name, lines) in enumerate({"TLP": program, "first.1": first, "last": first[:1]}.items()):
+        (tmp_path / f"{number}-{name}-01-final_bundles.txt").write_text("\n".join(lines))
+    found = bundles.read(tmp_path)
+    assert (found.step, found.outside, found.unknown) == (2 + 22, 1 + 1 + 1, 0)
+    assert found.operations == [(22, "first.1")]
+
+
+def test_launches_are_those_within_the_loop(tmp_path):
+    (tmp_path / "a.thunk_sequence_after_thunk_passes.txt").write_text(
+        "001: kCustomKernel before\n000: kWhile\n  condition:\n    002: kCustomKernel c\n  body:\n"
+        "    003: kConvolution x\n    000: kCommandBuffer\n        004: kCustomKernel y\n        005: kGemm z\n"
+        "006: kCopy after\n"
+    )
+    found = launches.read(tmp_path, length_is_known=True)
+    assert (found.step, found.graphs, found.submissions, found.outside) == (3, 1, 2, 2) and found.condition == 0
+    assert launches.read(tmp_path, length_is_known=False).condition == 1
+
+
+def test_a_target_that_is_not_known_is_one_line():
+    with pytest.raises(InputError, match="choose from v5e-1, v5e-4, v5p-4, v6e-1, h100, a100, t4"):
+        require_compilable("v9")
+
+
+def compile_for(targets, configs, **arguments):
+    """Rows by target and model; one process for each target at the same time."""
+    try:
+        for target in targets:
+            require_compilable(target)
+    except InputError as missing:
+        if "AEJAX_REQUIRE_COMPILERS" in os.environ:
+            raise
+        pytest.skip(str(missing))
+    arguments = {"dataset": MNIST, "batches": [256]} | arguments
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda target: list(compiled.rows([target], configs, **arguments)), targets)
+    return {(row["target"], row["model"]): row for rows in found for row in rows}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return compile_for(TARGETS, CONFIGS)
+
+
+def test_every_configuration_compiles_and_its_steps_are_one_loop_without_the_host(rows):
+    assert len(rows) == len(TARGETS) * len(CONFIGS)
+    for (target, model), row in rows.items():
+        assert "error" not in row, (target, model, row["error"])
+        assert row["fits"]
+        names = list(row["programs"])
+        assert names[:2] == ["train 234 steps", "evaluate 10 batches"]
+        for name in names[:2]:
+            program = row["programs"][name]
+            assert program["loop_length"] == (234 if "train" in name else 10), (target, model, name)
+            assert program["host_transfers"] == 0 and program.get("host_waits", 0) == 0, (target, model, name)
+
+
+def test_small_models_and_their_images_stay_in_the_chips_own_memory(rows):
+    for model in ("deep", "shallow", "denoising"):
+        train = rows["v5e-1", model]["programs"]["train 234 steps"]
+        assert train["outside_vmem"] == [], model
+
+
+def test_a_step_takes_no_more_than_the_committed_results_say(rows):
+    """Who makes a step dearer writes the results anew (experiments/results/README.md) and says why."""
+    committed = {}
+    for name in ("compiled", "iwae"):
+        found = json.loads((ROOT / "experiments/results/compiled" / f"{name}.json").read_text())["rows"]
+        committed |= {(row["target"], row["model"]): row for row in found}
+    assert set(rows) <= set(committed)
+    for key, row in rows.items():
+        old, new = (each["programs"]["train 234 steps"] for each in (committed[key], row))
+        unit = "bundles" if "bundles" in old else "launches"
+        assert new[unit] <= 1.05 * old[unit], (*key, unit, new[unit], old[unit])
+
+
+def test_a_loop_whose_length_is_hidden_is_noticed():
+    one_step = Dataset("one", MNIST.train[:256], MNIST.test)
+    rows = compile_for(TARGETS, {"deep": CONFIGS["deep"]}, dataset=one_step)
+    for target in TARGETS:
+        train = rows[target, "deep"]["programs"]["train 1 steps"]
+        assert train["loop_length"] is None
+    assert train["host_waits"] == 1
+
+
+def test_what_was_compiled_for_a_device_stands_beside_what_was_measured_on_it():
+    committed = json.loads((ROOT / "experiments/results/compiled/compiled.json").read_text())["rows"]
+    h100 = next(row for row in committed if (row["target"], row["model"]) == ("h100", "deep"))
+    count = h100["programs"]["train 234 steps"]["launches"]
+    measured = {
+        "model": "deep", "batch": 256, "dtype": "float32", "devices": 1, "ms_per_step": 0.068, "beside": {},
+        "images_per_second": 3.7e6, "images_per_second_std": 0.0, "share_of_matmul": 0.01,
+    }  # fmt: skip
+    other = measured | {"batch": 7}
+    compiled.beside([measured, other], committed, h100["device"])
+    assert measured["compiled"] == {"launches": count} and "compiled" not in other
+    shown = report.table([measured, other]).splitlines()
+    assert shown[0].endswith("| as compiled for it |") and shown[2].endswith(
+        f"| {count} launches, {68_000 / count:,.1f} ns each |"
+    )
