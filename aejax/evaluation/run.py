@@ -20,6 +20,7 @@ from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
+from aejax.models.dense import identity
 from aejax.models.randomness import per_example, stream
 from aejax.training import (
     Batch,
@@ -29,12 +30,14 @@ from aejax.training import (
     build_steps,
     for_evaluation,
     inputs,
-    reading,
-    record,
+    memoised,
     require_own,
     test_keys,
     unit_interval,
+    values_of,
 )
+from aejax.training.identity import Identity
+from aejax.training.records import Record
 
 _CHUNK = 1000
 
@@ -44,21 +47,21 @@ class Run:
     """What `fit` and `load` return.
 
     Attributes:
-        description: the content of config.json.
+        identity: the configuration, the dataset's identity, versions and settings.
         state: step, parameters, optimizer state, the model's other variables.
         history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
         summary: the last figures of a finished run; empty for any state before its end.
         dataset: the examples that `fit` trained it on; None of a run that was read from a workdir.
     """
 
-    description: dict[str, Any]
+    identity: Identity
     state: TrainState
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     dataset: Dataset | None = None
 
     def __repr__(self) -> str:
-        return f"Run({self.config.model.kind} on {self.description['dataset']['name']}, step {int(self.state.step)})"
+        return f"Run({self.config.model.kind} on {self.identity.dataset.name}, step {int(self.state.step)})"
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone, as plain arrays: what was compiled is compiled again where it is needed.
@@ -68,31 +71,30 @@ class Run:
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         return fields | {"state": jax.device_get(self.state), "dataset": None}
 
-    @functools.cached_property
+    @property
     def config(self) -> Config:
         """The configuration that was trained."""
-        return reading.config_of(self.description)
+        return self.identity.config
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return self.identity.to_dict()
 
     @property
     def image_shape(self) -> ImageShape:
         """(height, width, channels), as the model meets an example; a vector of D values is (1, D, 1)."""
-        return tuple(self.description["dataset"]["image_shape"])
+        return self.identity.dataset.image_shape
 
     @property
     def vectors(self) -> bool:
         """Whether the examples are vectors [N, D], which then stand wherever images [N, H, W, C] are written here."""
-        return self.description["dataset"].get("vectors", False)
+        return self.identity.dataset.vectors
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Of the pixels trained on, as the model meets them (see `Dataset.range`); None where there is none."""
-        recorded = self.description["dataset"]
-        if "range" not in recorded:  # an older run
-            bytes_or_unit = (
-                recorded["fingerprint"].startswith("train uint8") or self.config.loss.reconstruction == "bce"
-            )
-            return (0.0, 1.0) if bytes_or_unit else None
-        return None if recorded["range"] is None else tuple(recorded["range"])
+        """Lowest and highest pixel of the training images (see `Dataset.range`); None for vectors of floats."""
+        return self.identity.dataset.range
 
     @property
     def parameters(self) -> int:
@@ -107,28 +109,30 @@ class Run:
     @property
     def edge(self) -> Callable:
         """From the decoder's logits to images."""
-        return {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
+        return {"bce": jax.nn.sigmoid, "mse": identity}[self.config.loss.reconstruction]
 
     @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
         require_own()
-        return self._steps.model(self.state)
+        model = self._steps.model(self.state)
+        model.config = self.config  # with the fields that no program depends on
+        return model
 
     def encode(self, images: Examples) -> np.ndarray:
         """Images [N, H, W, C], on the scale of those trained on (or uint8) → codes float32[N, code_size]."""
-        return self._in_chunks(self._encode, self._examples(images))
+        return self._in_chunks(self._compiled(_encode, self.image_shape), self._examples(images))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes float32[N, code_size] → images float32[N, H, W, C]: probabilities for BCE, as they are for MSE."""
-        return self._on_scale(self._in_chunks(self._decode, self._codes(codes)))
+        return self._on_scale(self._in_chunks(self._compiled(_decode, self.edge), self._codes(codes)))
 
     def logits(self, codes: np.ndarray) -> np.ndarray:
         """Codes float32[N, code_size] → what the decoder gives, float32[N, H, W, C]: for BCE before the sigmoid.
 
         Of standardized vectors these are standardized values.
         """
-        return self._in_chunks(self._logits, self._codes(codes))
+        return self._in_chunks(self._compiled(_decode, identity), self._codes(codes))
 
     def reconstruct(self, images: Examples) -> np.ndarray:
         """Images [N, H, W, C] → their reconstructions float32[N, H, W, C]."""
@@ -149,7 +153,7 @@ class Run:
             raise InputError(f"count is {count}; it must be at least 1")
         require_own()
         keys = per_example(stream(seed, "sample"), jnp.arange(count))
-        return self.decode(exact(lambda state, keys: self._steps.model(state).prior(keys))(self._state, keys))
+        return self.decode(self._compiled(_prior)(keys))
 
     def interpolate(self, begin: np.ndarray, end: np.ndarray, count: int = 10) -> np.ndarray:
         """Images [N, H, W, C] twice → float32[N, count, H, W, C], decoded along the line from code to code."""
@@ -185,22 +189,22 @@ class Run:
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
     def save(self, folder: str | Path) -> None:
-        """Write the run to a new folder, for `load`.
+        """Write the run to a new folder, which `load` reads.
 
         Raises:
-            InputError: the folder holds a run already, or cannot be written.
+            InputError: the folder already holds a run, or cannot be written.
         """
         folder = local(folder, "the folder")
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; give another folder")
-        with contextlib.closing(record.Record(folder, self.description)) as written:
-            written.start(0)
+        with contextlib.closing(Record(folder, self.identity)) as record:
+            record.start()
             for line in self.history:
-                written.add(line)
-            with Checkpoints(folder / "checkpoints", written.run) as checkpoints:
-                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=written.digest)
+                record.add(line)
+            with Checkpoints(folder / "checkpoints", record.identity) as checkpoints:
+                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=record.texts)
             if self.summary:
-                written.finish(self.summary)
+                record.finish(self.summary)
 
     def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx", "sae_lens"]) -> None:
         """Write the trained model to a new folder, for use without this library; config.json lies beside it.
@@ -232,20 +236,10 @@ class Run:
     def _steps(self) -> Steps:
         return build_steps(self.config, self.image_shape)
 
-    @functools.cached_property
-    def _encode(self) -> Callable:
-        shape = self.image_shape
-        return exact(
-            lambda state, images: self._steps.model(state).encode(unit_interval(images).reshape(len(images), *shape))
-        )
-
-    @functools.cached_property
-    def _decode(self) -> Callable:
-        return exact(lambda state, codes: self.edge(self._steps.model(state).decode(codes)))
-
-    @functools.cached_property
-    def _logits(self) -> Callable:
-        return exact(lambda state, codes: self._steps.model(state).decode(codes))
+    def _compiled(self, function: Callable, *static: Any) -> Callable:
+        """Compile a function of the model and an array, unless a run of the same shape has compiled it."""
+        coefficients = values_of([self.config], alone=True)[0]
+        return functools.partial(_compiled(self._steps, function, *static), self._state, coefficients)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -255,7 +249,7 @@ class Run:
     @functools.cached_property
     def standardization(self) -> Standardization | None:
         """What was done to vectors before the model met them; None where nothing was."""
-        recorded = self.description["dataset"].get("standardization")
+        recorded = self.identity.dataset.standardization
         return None if recorded is None else Standardization.from_dict(recorded)
 
     def _examples(self, given: Examples) -> np.ndarray:
@@ -291,4 +285,22 @@ class Run:
         """Apply a compiled function to chunks of one size, and to what is left: nothing is padded (see `epoch`)."""
         require_own()
         starts = range(0, len(rows), _CHUNK)
-        return np.concatenate(jax.device_get([function(self._state, rows[at : at + _CHUNK]) for at in starts]))
+        return np.concatenate(jax.device_get([function(rows[at : at + _CHUNK]) for at in starts]))
+
+
+@memoised
+def _compiled(steps: Steps, function: Callable, *static: Any) -> Callable:
+    """Compile a function of a model: (state, coefficients, array) → array."""
+    return exact(lambda state, coefficients, array: function(steps.model(state, coefficients), array, *static))
+
+
+def _encode(model: Autoencoder, images: jax.Array, shape: ImageShape) -> jax.Array:
+    return model.encode(unit_interval(images).reshape(len(images), *shape))
+
+
+def _decode(model: Autoencoder, codes: jax.Array, edge: Callable) -> jax.Array:
+    return edge(model.decode(codes))
+
+
+def _prior(model: Variational, keys: jax.Array) -> jax.Array:
+    return model.prior(keys)

@@ -10,7 +10,9 @@ workdir/
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +25,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats, is_own, reason
-from aejax.config.files import local, locked
+from aejax.config.files import local, locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
@@ -34,17 +36,14 @@ from aejax.sweeps.members import Members
 from aejax.training import (
     Diverged,
     Trained,
-    abstract,
     build_programs,
     build_steps,
-    reading,
     require_memory,
     require_trainable,
     steps_per_epoch,
     train,
-    whole,
 )
-from aejax.training.record import identity
+from aejax.training.records import read_identity, stored
 
 
 @dataclass(frozen=True)
@@ -157,27 +156,25 @@ def _representative(planned: Grid) -> list[Config]:
 
 
 def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
-    """One member of a program as an ordinary run."""
+    """Return one member of a program as an ordinary run."""
     state = trained.state
     own = state._replace(step=None)
     own = jax.tree.map(lambda array: np.asarray(array[index]), own)._replace(step=state.step)
-    shared = {key: value for key, value in trained.description.items() if key not in ("members", "run")}
-    description = shared | config.to_dict()
-    description["run"] = identity(description)
+    identity = dataclasses.replace(trained.identity, config=config, members=None)
     lines = [
         {key: value for key, value in line.items() if key != "member"}
         for line in trained.lines
         if line["member"] == name
     ]
-    return Run(description, own, lines, trained.summary["members"][name], trained.dataset)
+    return Run(identity, own, lines, trained.summary["members"][name], trained.dataset)
 
 
 _WRITTEN = ("summary.json", "config.json", "metrics.jsonl", "checkpoints", "files", ".lock")
-"""what a run writes, the sign that it is finished first"""
+"""files of a run; summary.json, the sign of a finished run, is removed first"""
 
 
 def _write_member(run: Run, folder: Path) -> None:
-    """Write a member as a run of its own; what is there of it is written again unless it is whole."""
+    """Write a member as an ordinary run, unless the folder already holds it whole."""
     if _is_whole(run, folder):
         return
     for path in [folder / name for name in _WRITTEN] + list(folder.glob("events.out.tfevents*")):
@@ -189,31 +186,29 @@ def _write_member(run: Run, folder: Path) -> None:
 
 
 def _is_whole(run: Run, folder: Path) -> bool:
-    """Whether a folder holds this run, every file of it as it was written."""
+    """Whether a folder holds this run, and every file is as it was written."""
     try:
-        if reading.summary(folder) != run.summary or reading.lines(folder) != run.history:
-            return False
-        return any(
-            manifest.step == run.summary["step"]
-            for manifest in whole(folder / "checkpoints", reading.description(folder).get("run"))
-        )
+        found, summary = stored(folder, read_identity(folder))
     except InputError:
         return False
+    newest = found[-1]
+    same = newest.identity.to_dict() == run.description and newest.history == run.history
+    return same and summary == run.summary and newest.step == run.summary["step"]
 
 
 def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
-    """The members that are trained together, by name; as they were in a sweep that goes on."""
+    """Return the names of the members of each program; a resumed sweep keeps its programs."""
     own = {"config": config.to_dict(), "axes": planned.axes}
     path = None if workdir is None else workdir / "sweep.json"
     if path is not None and path.exists():
         try:
-            found = reading.read(path)
+            found = json.loads(path.read_text(encoding="utf-8"))
             saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(
-                f"{path} is damaged ({reason(error)}); remove {workdir}, or give another workdir"
+                f"{path} is damaged ({reason(error)}); put the file back, or give another workdir"
             ) from error
-        # How long the members are trained is theirs to refuse, as an ordinary run does.
+        # Each program checks the number of epochs itself, as an ordinary run does.
         differences = [each for each in config.differences(saved[0]) if not each.startswith("training.epochs:")]
         differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
         if differences:
@@ -222,7 +217,8 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
             )
         if sorted(name for names in saved[2] for name in names) != sorted(planned.members):
             raise InputError(
-                f"{path} is damaged (its programs are not of all members); remove {workdir}, or give another workdir"
+                f"{path} is damaged (its programs do not hold each member once); put the file back, or give another "
+                "workdir"
             )
         return saved[2]
     if path is not None and (workdir / "config.json").exists():
@@ -239,7 +235,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         programs += [names[len(names) * part // parts : len(names) * (part + 1) // parts] for part in range(parts)]
     if path is not None:
         try:
-            reading.write(path, own | {"programs": programs})
+            write_json(path, own | {"programs": programs})
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
     return programs
@@ -247,10 +243,10 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
 
 def _require_one(config: Config, dataset: Dataset) -> None:
     """Refuse members one of which does not fit in memory by itself."""
-    one, steps_in_epoch = Members({"": config}), steps_per_epoch(config.training, len(dataset.train))
+    driver = Members({"": config}).driver(config)
+    steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
     steps = build_steps(config, dataset.image_shape, steps_in_epoch, None, len(dataset.train))
-    state = jax.eval_shape(functools.partial(one.init, steps))
-    require_memory(config, state, one.driver(config), dataset.image_shape, steps_in_epoch)
+    require_memory(config, jax.eval_shape(steps.init), driver, dataset.image_shape, steps_in_epoch)
 
 
 _SHARE = 0.8
@@ -273,14 +269,15 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
         many = Members({str(member): config for member in range(each * devices)})
         driver = many.driver(config)
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
-        state = abstract(jax.eval_shape(functools.partial(many.init, steps)), driver.state_sharding)
+        values = many.values(config)
+        state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
         own = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / devices
         room = _SHARE * min(driver.free_bytes())
         plenty = _PLENTY[0] * own + _PLENTY[1] * math.prod(dataset.image_shape)
         if members / devices * plenty < room:
             return members
-        programs = build_programs(steps, config, driver, state, dataset, many.values)
-        largest = max(sum(each.memory.values()) for each in programs.compiled(steps_in_epoch).values())
+        programs = build_programs(steps, config, driver, state, dataset, values)
+        largest = max(sum(each.memory.values()) for _, each in programs.compiled(steps_in_epoch))
         needs.append(largest + 2 * own)  # a state to be saved, and one that is being saved
     one, two = needs
     return max(1, min(members, devices * int((room - (2 * one - two)) / max(1.0, two - one))))

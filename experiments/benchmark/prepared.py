@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -10,35 +12,39 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.sweeps import Members
-from aejax.training import Absent, Single, abstract, build_programs, build_steps, steps_per_epoch
+from aejax.training import Single, abstract, build_programs, build_steps, initializer, steps_per_epoch
 
 
 class Prepared:
     """A model, or a sweep of models with different seeds, ready to train.
 
     Args:
-        absent: devices to compile for; the programs then cannot be called.
+        devices: devices to compile for ahead of time; the programs then cannot be called.
 
     Attributes:
         driver: the devices.
         state: the training state; with `absent`, shapes and types only.
         programs: compiled when they are first called.
         in_epoch: steps per epoch.
-        seconds: spent on placing the images and on compiling the evaluation.
+        seconds: spent on compiling the evaluation.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, members: int = 1, absent: Absent | None = None) -> None:
+    def __init__(
+        self, config: Config, dataset: Dataset, members: int = 1, devices: Sequence[jax.Device] | None = None
+    ) -> None:
         models = Single() if members == 1 else _members(config, members)
-        self.driver = models.driver(config, absent)
+        self.driver, values = models.driver(config, devices), models.values(config)
         self.in_epoch = steps_per_epoch(config.training, len(dataset.train))
         steps = build_steps(config, dataset.image_shape, self.in_epoch, self.driver.batch_axis, len(dataset.train))
-        sharding = self.driver.state_sharding
-        if absent is None:
-            self.state = jax.jit(lambda: models.init(steps), out_shardings=sharding)()
+        if devices is None:
+            self.state = initializer(self.driver, steps, steps.own)(values[1])
         else:
-            self.state = abstract(jax.eval_shape(lambda: models.init(steps)), sharding)
+            state = jax.eval_shape(functools.partial(self.driver.init, steps.init), values[1])
+            self.state = abstract(state, self.driver.state_sharding)
+        self.programs = build_programs(steps, config, self.driver, self.state, dataset, values)
         begin = time.perf_counter()
-        self.programs = build_programs(steps, config, self.driver, self.state, dataset, models.values)
+        if devices is None:
+            self.programs.evaluate(self.programs.snapshot(self.state))
         self.seconds = time.perf_counter() - begin
         self._step = 0
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -125,12 +126,16 @@ def test_a_run_goes_on_where_it_stopped(whole, tmp_path):
 
 
 def test_no_example_comes_twice():
-    placed = Generated(Driver(CONFIG.devices, 100), ALONE.dataset().train, (1, 6, 1), 100)
+    made = ALONE.dataset().train
+    described = jax.ShapeDtypeStruct(made.shape, made.dtype)
+    driver = Driver(CONFIG.devices, 100)
+    layout = Generated(driver, described, (1, 6, 1), False, 100, 20, None, made)
+    _, data = next(layout.feed(made, None, None)(None, 3))
 
     def step(carry, batch, _):
         return carry, (batch.examples, batch.images)
 
-    _, (examples, images) = placed.scan(step, 0, placed.like(3), placed.order(np.int32(19), 3))
+    _, (examples, images) = layout.scan(step, 0, data, layout.order(np.int32(19), 3, None))
     assert np.array_equal(np.ravel(examples), np.arange(1_900, 2_200))
     assert np.allclose(np.reshape(images, (300, 6))[:100], ALONE.dataset().train[1_900:], atol=1e-5)
 

@@ -1,6 +1,5 @@
 """float16 and bfloat16 keep their type on the devices, and give the results of the same values in float32."""
 
-import functools
 
 import jax
 import ml_dtypes
@@ -9,7 +8,6 @@ import pytest
 
 from aejax import Config, Dataset, InputError, evaluate, fit, load, sweep
 from aejax.data.mapped import Shards
-from aejax.training.batches import epoch_order
 from aejax.training.devices import Driver
 from aejax.training.placement import Resident, Streamed
 
@@ -57,13 +55,12 @@ def test_a_run_of_halves_is_that_of_the_same_values(dtype, vectors, tmp_path):
 @pytest.mark.parametrize("dtype", HALVES)
 def test_the_devices_get_two_bytes(dtype):
     halves, _ = both(dtype, True)
-    order = functools.partial(epoch_order, VECTORS.training, 48, seed=0)
-    driver = Driver(VECTORS.devices, 16)
-    given = (driver, halves.train, halves.image_shape, None, order, 3)
-    for placed in (Resident(*given), Streamed(*given)):
-        _, data = next(placed.parts(0, 3))
+    described = jax.ShapeDtypeStruct(halves.train.shape, halves.train.dtype)
+    given = Driver(VECTORS.devices, 16), described, halves.image_shape, False, 16, 3, VECTORS.training
+    for layout in (Resident(*given), Streamed(*given)):
+        _, data = next(layout.feed(halves.train, None, np.uint32(0))(0, 3))
         images = jax.tree.leaves(data)[0]
-        assert images.dtype == jax.tree.leaves(placed.like(3))[0].dtype == dtype
+        assert images.dtype == jax.tree.leaves(layout.like(3))[0].dtype == dtype
         assert images.nbytes == halves.train.nbytes
 
 

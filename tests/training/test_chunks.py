@@ -16,7 +16,7 @@ class Programs(NamedTuple):
     """Programs that only count."""
 
     flops = staticmethod(lambda count: 1.0)
-    train = staticmethod(lambda state, count: (State(state.step + count), {"total": [state.step + 1] * count}))
+    train = staticmethod(lambda state, count, first: (State(state.step + count), {"total": [state.step + 1] * count}))
     evaluate = staticmethod(lambda params: {})
     snapshot = staticmethod(lambda state: state)
 
