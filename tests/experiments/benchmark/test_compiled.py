@@ -47,7 +47,7 @@ def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
     for number, (name, lines) in enumerate({"TLP": program, "first.1": first, "last": first[:1]}.items()):
         (tmp_path / f"{number}-{name}-01-final_bundles.txt").write_text("\n".join(lines))
     found = bundles.read(tmp_path)
-    assert (found.step, found.outside, found.unknown) == (2 + 22, 1 + 1 + 1, 0)
+    assert (found.bundles, found.bundles_outside, found.unknown_loops) == (2 + 22, 1 + 1 + 1, 0)
     assert found.operations == [(22, "first.1")]
 
 
@@ -58,7 +58,7 @@ def test_launches_are_those_within_the_loop(tmp_path):
         "006: kCopy after\n"
     )
     found = launches.read(tmp_path, length_is_known=True)
-    assert (found.step, found.graphs, found.submissions, found.outside) == (3, 1, 2, 2) and found.condition == 0
+    assert (found.launches, found.graphs, found.submissions, found.launches_outside) == (3, 1, 2, 2) and found.condition == 0
     assert launches.read(tmp_path, length_is_known=False).condition == 1
 
 
