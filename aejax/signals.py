@@ -1,10 +1,10 @@
 """Ctrl-C and SIGTERM in a script, from its first line to its last.
 
-A script calls `install` before it imports anything large. From then on a signal ends it at once, with one line:
-whatever it is doing, what lies on the disk is whole, since files take their places when they are complete. Only who has
-something to finish, as the loop of a run, sets a handler of its own for as long; a second signal ends it then.
+A script calls `install` before it imports a large module. From then on a signal ends the script at once, with one line.
+Every file on the disk is then complete, because each file is renamed to its name only when it is complete. The training
+loop saves before it ends: within `stop_requests` the first signal only sets an event, and a second one ends the script.
 
-Nothing is imported here that takes long. A notebook does not install it: there Ctrl-C is a KeyboardInterrupt.
+This module imports nothing that takes long. A notebook does not call `install`: Ctrl-C stays a KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 STOPPED = 75
-"""exit code of what is not finished, but saved: the same command goes on"""
+"""exit code of a script that saved its state before it ended: the same command resumes it"""
 
 NUMBERS = signal.SIGINT, signal.SIGTERM
 
@@ -25,9 +26,9 @@ _saved = False
 
 
 def install() -> None:
-    """Let a signal end this script: with 130 (Ctrl-C) or 143 (SIGTERM), or with 75 once something is `saved`.
+    """Let a signal end this script with exit code 130 (Ctrl-C) or 143 (SIGTERM), or with 75 after `saved`.
 
-    A thread looks after it, since a handler in Python waits for whatever the main thread is in: a compiler, a download.
+    A thread waits for signals: Python calls a handler only after the main thread has left a compiler or a download.
     """
     if signal.getsignal(signal.SIGINT) is _noted or threading.current_thread() is not threading.main_thread():
         return
@@ -36,37 +37,65 @@ def install() -> None:
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     _take()
-    os.register_at_fork(after_in_child=_give_back)  # which has no such thread
+    os.register_at_fork(after_in_child=_give_back)  # a forked process does not have the thread
     threading.Thread(target=_watch, args=(read,), daemon=True).start()
 
 
 def open_closed() -> None:
-    """Open those of the standard streams that are closed.
+    """Open the standard streams that are closed.
 
-    A file that is opened while one is closed would get its number, and what a library prints would be written into it.
+    Otherwise the next file that is opened gets the number of a closed stream, and printed text is written into it.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
 
 
 def installed() -> bool:
-    """Whether this is a script, and no other handler is in its place."""
+    """Return whether the handlers of `install` are the current ones."""
     return all(signal.getsignal(number) is _noted for number in NUMBERS)
 
 
 def renew() -> None:
-    """Take the signals back from a library that took them below Python; nothing where they were not ours."""
+    """Install the handlers again after a library replaced them below Python; do nothing if they were not installed."""
     if installed() and threading.current_thread() is threading.main_thread():
         _take()
 
 
 def saved() -> None:
-    """There is something saved with which the same command goes on."""
+    """Record that the same command can resume from saved state: from now on a signal ends the script with 75."""
     global _saved
     _saved = True
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[threading.Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets.
+
+    A second signal ends a script at once. In a notebook it has the effect that it has outside of this context: Ctrl-C
+    is a KeyboardInterrupt. Only the main thread receives signals; in another thread the event is never set.
+    """
+    requested = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield requested
+        return
+    script = installed()
+
+    def request(*_: object) -> None:
+        requested.set()
+        for number, handler in () if script else before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _take() -> None:
@@ -82,15 +111,15 @@ def _give_back() -> None:
 
 
 def _noted(*_: object) -> None:
-    """Nothing: that there is a handler makes Python write the signal's number to the thread's pipe."""
+    """Do nothing: because a handler exists, Python writes the number of the signal to the pipe of the thread."""
 
 
 _ONE = 1.0
-"""seconds within which several signals are one: who starts a script may pass on what the terminal sent it too"""
+"""seconds within which several signals count as one: a parent may pass on a Ctrl-C that the terminal sent to both"""
 
 
 def _watch(read: int) -> None:
-    first = None  # when a handler of somebody else was first called
+    first = None  # when a handler other than ours was first called
     while True:
         for number in os.read(read, 16):
             if signal.getsignal(number) is _noted or (first is not None and time.monotonic() - first > _ONE):
@@ -99,10 +128,10 @@ def _watch(read: int) -> None:
 
 
 def _end(number: signal.Signals) -> None:
-    printed = threading.Thread(target=_flush, daemon=True)  # which waits for ever where nobody reads it
+    printed = threading.Thread(target=_flush, daemon=True)  # flushing blocks forever if nobody reads the output
     printed.start()
     printed.join(1.0)
-    why = "what is saved is whole, run the same command to go on" if _saved else "nothing was saved that goes on"
+    why = "the saved files are complete; run the same command to resume" if _saved else "nothing was saved"
     with contextlib.suppress(OSError):
         os.write(2, f"{os.path.basename(sys.argv[0])}: stopped by {number.name}: {why}\n".encode(errors="replace"))
     os._exit(STOPPED if _saved else 128 + number)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aejax
+import command_line
 import gallery
-from aejax.config import command_line, environment, files
+from aejax.config import files
 from benchmark import peers
 
 _ROOT = Path(__file__).parents[1]
@@ -80,7 +81,7 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{path} exists; give another --workdir, or remove the file")
     command_line.require_workdir(arguments.workdir)
     if arguments.sweep and not arguments.compile_for:
-        environment.spread_over_cores(max(arguments.sweep))
+        command_line.spread_over_cores(max(arguments.sweep))
 
     command = shlex.join(["experiments/benchmark.py", *given])
     if arguments.compile_for:
@@ -120,9 +121,6 @@ def _rows(
 
 
 def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
-    if arguments.sweep:
-        environment.spread_over_cores(max(arguments.sweep))
-
     import jax
 
     from benchmark import compiled, report, throughput
@@ -149,7 +147,7 @@ def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
 
 
 def _compile(arguments: Arguments, groups: Groups, command: str, path: Path) -> None:
-    from aejax.training.machine import versions
+    from aejax.training.identity import versions
     from benchmark import compiled, report
 
     compile_for = functools.partial(compiled.rows, arguments.compile_for)

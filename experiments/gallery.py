@@ -15,7 +15,8 @@ from typing import Annotated
 import tyro
 
 import aejax
-from aejax.config import command_line
+import command_line
+from aejax.config import complete
 from aejax.config.checks import require
 from gallery import IMAGES, LARGE, MODELS, VECTORS
 
@@ -70,8 +71,12 @@ def main(given: list[str]) -> None:
 
 
 def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
-    warmup = min(config.training.warmup_epochs, max(epochs - 1, 0))
-    return config.replace({"training.epochs": epochs, "training.warmup_epochs": warmup})
+    warmup = {
+        f"schedules.{name}.warmup_epochs": min(schedule.warmup_epochs, epochs - 1)
+        for name, schedule in config.schedules.items()
+        if schedule.shape == "cosine"
+    }
+    return config.replace({"training.epochs": epochs} | warmup)
 
 
 def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:
@@ -91,7 +96,7 @@ def _require_grey_levels(name: str, dataset: aejax.Dataset) -> None:
 
 def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:
     """Refuse classes that a model has no units for; it sees the shapes of labels only, before it is too late."""
-    if (classes := config.model.options.get("classes")) is None:
+    if (classes := complete(config).model.options.get("classes")) is None:
         return
     for labels in dataset.class_indices():
         if labels is None:

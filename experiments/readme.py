@@ -12,9 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aejax.config import command_line
+import command_line
 from aejax.config.files import write
-from aejax.evaluation.tables import markdown
+from aejax.evaluation.drawing import markdown
 from article import article, beyond
 from benchmark import compiled, report
 from gallery import IMAGES, LARGE, VECTORS, recovery, study

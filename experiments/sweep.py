@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line, environment
+import command_line
 from aejax.config.grid import grid, require_size
 from aejax.data import as_dataset
 
@@ -41,7 +41,7 @@ class Arguments(command_line.ConfigArguments):
 def main(given: list[str]) -> None:
     file = command_line.config_file(given, "sweep.py configs/digits.py --sweep.seed 0:8")
     config = aejax.Config() if file is None else aejax.load_config(file)
-    axes, rest = command_line.swept(given[file is not None :])
+    axes, rest = command_line.swept(given[file is not None :], config)
     arguments = command_line.parse_configured(Arguments, rest, config, program="sweep.py CONFIG")
     config = arguments.configured(file)
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
@@ -56,7 +56,7 @@ def main(given: list[str]) -> None:
     for names in planned.programs:  # the members of one differ in values only
         aejax.require_fit(planned.members[names[0]], dataset)
     command_line.require_workdir(workdir)
-    environment.spread_over_cores(max(map(len, planned.programs)))
+    command_line.spread_over_cores(max(map(len, planned.programs)))
     found = aejax.sweep(config, axes, workdir, dataset=dataset, figures=arguments.figures)
 
     from aejax.sweeps import comparison

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aejax import Coefficients, Config, Dataset, Model, Training, load_dataset
-from aejax.config.command_line import keep_compiled_programs
+from aejax.config.files import keep_compiled_programs
 
 ROOT = Path(__file__).parents[1]
 

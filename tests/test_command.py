@@ -47,5 +47,5 @@ def test_the_public_names_have_types(tmp_path):
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout
-    named = re.findall(r"\bas (\w+)", (ROOT / "aejax" / "__init__.py").read_text())
+    named = re.findall(r"\bas (\w+)", (ROOT / "aejax" / "__init__.pyi").read_text())
     assert sorted(named) == aejax.__all__

@@ -1,22 +1,16 @@
-"""What is to be trained: the typed configuration, its checks, grids of it, and files of the user's own.
+"""The typed configuration of a run, its checks, grids of configurations, and the user's Python files.
 
-    config.py        Config; its larger sections are in model.py, training.py and devices.py
-    checks.py        what a value may be, and the one line that refuses it
-    grid.py          the axes of a sweep, and the members that they make
-    user_files.py    Python files of the user's: a configuration, a model's class, an optimizer
-    files.py         what is written, whole or not at all
-    paths.py         paths as a user gives them: on a disk of this machine
-    terminal.py      the streams of a script
-    locks.py         by which a workdir belongs to one process
-    command_line.py  what the experiment scripts share
-    environment.py   where prepared data lives, and what JAX is told before it starts
+    config.py        Config and its sections
+    numbers.py       traced and static numbers: declarations, defaults, schedules
+    checks.py        checks of values, and errors in one line
+    grid.py          the axes of a sweep, and the members of the sweep
+    user_files.py    Python files of the user: a configuration, a model's class, an optimizer, a dataset
+    files.py         paths as the user gives them, atomic writes, the lock of a workdir, the cache
 
 Nothing here imports JAX, so that `--help` and a refused value answer at once.
 """
 
 from aejax.config.checks import AejaxError, InputError, Stopped
-from aejax.config.config import Config, Corruption, Data, Loss
-from aejax.config.devices import Devices, Hosts
-from aejax.config.model import Model
-from aejax.config.training import Coefficients, Training
-from aejax.config.user_files import load_config
+from aejax.config.config import Config, Corruption, Data, Devices, Hosts, Loss, Model, Training
+from aejax.config.numbers import Coefficients, Schedule
+from aejax.config.user_files import complete, load_config

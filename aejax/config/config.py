@@ -1,72 +1,173 @@
-"""The typed configuration of a run: checked when built, read and written as JSON.
+"""The typed configuration of a run: checked when it is built, read and written as JSON.
 
 Nothing here imports JAX, so that `--help` and a refused value answer at once.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aejax.config.checks import (
+    COUNT,
+    SEED,
+    WIDTH,
+    WIDTHS,
+    Allowed,
     InputError,
     Named,
-    is_finite,
     is_non_negative,
     is_own,
-    is_seed,
+    is_whole,
     require,
     require_names,
     require_types,
 )
-from aejax.config.devices import Devices, Hosts
-from aejax.config.model import Model
-from aejax.config.training import Coefficients, Training
+from aejax.config.numbers import KINDS, OPTIMIZERS, Coefficients, Schedule, known_to, require_known
+
+_Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
+_POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
+_SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "between 0 and 1")
+Option = int | float | str | None | tuple[int | float | str, ...]
+if TYPE_CHECKING:
+    _Numbers, _Schedule, _Options = Mapping[str, float], Mapping[str, Schedule], Mapping[str, Option]
+else:  # types that tyro accepts; `experiments/command_line.py` reads these arguments itself
+    _Numbers = _Schedule = _Options = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which images."""
+    """The examples."""
 
     name: str = "digits"
-    """digits, mnist, fashion_mnist, another image dataset of tensorflow-datasets, or the path of a
-    .npy or .npz file, or of a folder of images or of shards (train-0.npy, train-1.npy, ...)"""
+    """digits, mnist, fashion_mnist, another image dataset of tensorflow-datasets, the path of a .npy or .npz file or of
+    a folder of images or of shards (train-0.npy, train-1.npy, ...), or a dataset of your own, FILE.py:NAME"""
     source_dir: str | None = None
-    """folder with the original files of mnist or fashion_mnist, or with one such folder per dataset;
-    the environment variable AEJAX_SOURCE_DIR where none is given"""
+    """folder with the original files of mnist or fashion_mnist, or with one folder per dataset; default: the
+    environment variable AEJAX_SOURCE_DIR"""
     binarize: bool = False
     """draw each pixel as 0 or 1 with its value as the probability, anew at every step; the target too"""
-    order_seed: int | None = None
+    order_seed: Annotated[int, SEED] | None = None
     """seed of the order of examples; None takes training.seed"""
     channels: Literal["auto", "first", "last"] = "auto"
-    """where the channels of arrays [N, C, H, W] or [N, H, W, C] from a file are; auto refuses what looks like first"""
+    """position of the channels of arrays from a file, [N, C, H, W] or [N, H, W, C]; auto refuses arrays that look like
+    the first form"""
     standardize: bool = False
-    """of vectors: give each feature mean 0 and standard deviation 1 over the training examples; what the trained model
-    takes and returns stays on the scale of the data"""
+    """give each feature of vectors mean 0 and standard deviation 1 over the training examples; the trained model takes
+    and returns values on the scale of the data"""
     placement: Literal["auto", "device", "stream"] = "auto"
-    """all images on the device, or streamed to it in blocks; auto takes the device where they and the state fit
-    in half of its free memory. The result does not depend on it"""
+    """keep all images on the device, or stream them to it in blocks; auto keeps them on the device if they and the
+    state fit in half of its free memory. The result does not depend on the placement"""
 
     def __post_init__(self) -> None:
         require_types(self, "data")
         require(self.name != "", "data.name", self.name, "a dataset's name or a path")
-        holds = self.order_seed is None or is_seed(self.order_seed)
-        require(holds, "data.order_seed", self.order_seed, "a whole number from 0 to 2**32 - 1, or None")
+
+
+@dataclass(frozen=True)
+class Model:
+    """The architecture: number of layers and nodes per layer (`hidden`) and the code size."""
+
+    hidden: Annotated[tuple[int, ...], WIDTHS] = (128,)
+    """widths of the encoder's layers before the code; no widths make the model shallow"""
+    code_size: Annotated[int, WIDTH] = 32
+    """number of units of the code"""
+    decoder_hidden: Annotated[tuple[int, ...], WIDTHS] | None = None
+    """widths of the decoder's layers after the code; None mirrors the encoder"""
+    activation: _Activation = "relu"
+    """nonlinearity of every layer, including the code, except the last layer"""
+    kind: str = "plain"
+    """plain, variational, or a class of your own that extends `aejax.Autoencoder`: FILE.py:CLASS or MODULE:CLASS"""
+    code_activation: _Activation | None = None
+    """nonlinearity of the code; None takes `activation` (a variational code has none)"""
+    channels: Annotated[tuple[int, ...], WIDTHS] = ()
+    """widths of 3x3 convolutions of stride 2 before the dense layers, mirrored in the decoder; () is dense"""
+    spatial_code: bool = False
+    """make the code by one more such convolution instead of dense layers: [h, w, code_size / (h w)], flattened"""
+    tied: bool = False
+    """the decoder's weights are the encoder's, transposed (dense layers only)"""
+    top_k: int | None = None
+    """keep only the k largest units of each code; None keeps all"""
+    samples: Annotated[int, COUNT] = 1
+    """codes that a variational model draws for each image in training"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """type in which the layers compute; parameters, optimizer and loss are always float32"""
+    precision: Literal["default", "high", "highest"] = "default"
+    """precision of products of float32 arrays in training: by default an accelerator rounds the factors (a TPU to
+    bfloat16, a GPU to TF32); on a TPU, high takes three products instead of one, highest six; a CPU rounds nothing"""
+    options: _Options = field(default_factory=Named)
+    """static numbers, strings or lists that a class of your own declares: --model.options.NAME"""
+
+    def __post_init__(self) -> None:
+        require_types(self, "model")
+        require_names(self.options, "model.options")
+        object.__setattr__(self, "options", Named(self.options))
+        for name, value in self.options.items():
+            parts = value if isinstance(value, tuple) else (value,)
+            holds = all(part is None or isinstance(part, str) or _is_number(part) for part in parts)
+            require(holds, f"model.options.{name}", value, "a finite number, a string, or a list of them")
+        known = self.kind in KINDS
+        require(
+            known or is_own(self.kind), "model.kind", self.kind, f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS"
+        )
+        if known:
+            require_known(self.options, {}, "model.options", f"model.kind {self.kind}")
+        holds = self.top_k is None or is_whole(self.top_k, 1, self.code_size)
+        require(holds, "model.top_k", self.top_k, f"from 1 to {self.code_size}, the code size, or None")
+        if self.spatial_code:
+            require(self.hidden == (), "model.hidden", self.hidden, "empty while model.spatial_code is set")
+        if self.tied:
+            mirrored = self.channels == () and not self.spatial_code and self.decoder_hidden is None
+            require(mirrored, "model.tied", True, "False except for mirrored dense layers")
+        if self.kind == "variational":
+            self.require_variational()
+
+    def require_variational(self) -> None:
+        """Refuse fields that a variational model would ignore.
+
+        Raises:
+            InputError: a field has no meaning for a variational model.
+        """
+        ours = f"while model.kind is {self.kind}"
+        require(not self.tied, "model.tied", True, f"False {ours}")
+        require(self.top_k is None, "model.top_k", self.top_k, f"None {ours}")
+        holds = self.code_activation in (None, "identity")
+        require(holds, "model.code_activation", self.code_activation, f"None {ours}")
+
+    def code_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """Return [code_size], or [h, w, channels] of a spatial code.
+
+        Raises:
+            InputError: a spatial code of this size does not fit these images.
+        """
+        if not self.spatial_code:
+            return (self.code_size,)
+        halvings = len(self.channels) + 1
+        height, width = (-(-side // 2**halvings) for side in image_shape[:2])
+        require(
+            self.code_size % (height * width) == 0,
+            "model.code_size",
+            self.code_size,
+            f"a multiple of {height * width}, since {halvings} convolutions of stride 2 make {height}x{width} of "
+            f"{image_shape[0]}x{image_shape[1]} images",
+        )
+        return height, width, self.code_size // (height * width)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """How a reconstruction is compared with the clean image."""
+    """The comparison of a reconstruction with the clean image."""
 
     reconstruction: Literal["bce", "mse"] = "bce"
     """binary cross-entropy on logits, or mean squared error"""
     pixels: Literal["mean", "sum"] = "mean"
     """reduction of the reconstruction over pixels; a sum of bce is in nats per image, as an ELBO needs it"""
     bound: Literal["elbo", "importance"] = "elbo"
-    """what a variational model maximises: the ELBO, or the importance-weighted bound of `model.samples` codes"""
+    """objective of a variational model: the ELBO, or the importance-weighted bound of `model.samples` codes"""
     sparsity: Literal["l1", "rate"] = "l1"
     """penalty on the code: its L1 norm, or the divergence of each unit's mean from a target rate"""
 
@@ -76,7 +177,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Corruption:
-    """What is done to the input; the target stays clean."""
+    """The noise on the input; the target stays clean."""
 
     kind: Literal["none", "gaussian", "masking", "salt_and_pepper"] = "none"
     """gaussian adds noise and clips to [0, 1]; masking sets pixels to 0; salt_and_pepper to 0 or 1"""
@@ -86,8 +187,92 @@ class Corruption:
 
 
 @dataclass(frozen=True)
+class Training:
+    """Duration, batches, randomness and optimizer."""
+
+    epochs: Annotated[int, COUNT] = 10
+    """number of epochs"""
+    passes: Annotated[int, COUNT] = 1
+    """passes over the training set in an epoch (several passes give a small dataset epochs of a useful length)"""
+    batch_size: Annotated[int, COUNT] = 32
+    """examples per step; the last, smaller batch of a pass is dropped"""
+    seed: Annotated[int, SEED] = 0
+    """seed of everything random: initial weights, order of examples, corruption"""
+    optimizer: str = "adam"
+    """adam, adamw, sgd (plain gradient descent), or a function of your own that returns an optax transformation,
+    FILE.py:NAME or MODULE:NAME (see `aejax.training.optimizer`)"""
+    average: Annotated[float, _SHARE] | None = None
+    """decay of an exponential moving average (EMA) of the weights, which evaluation and the trained model then use;
+    None uses the weights themselves"""
+    patience: Annotated[int, COUNT] | None = None
+    """epochs without a lower test loss after which the run finishes (early stopping); None trains all epochs"""
+    clip_norm: Annotated[float, _POSITIVE] | None = None
+    """largest global norm of the gradient; None does not clip"""
+
+    def __post_init__(self) -> None:
+        require_types(self, "training")
+        known = self.optimizer in OPTIMIZERS or is_own(self.optimizer)
+        require(known, "training.optimizer", self.optimizer, f"one of {', '.join(OPTIMIZERS)}, or FILE.py:NAME")
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a run; the result does not depend on them."""
+
+    parallel: Literal["jit", "pmap", "shard_map"] = "jit"
+    """driver of several devices: the compiler (jit), or each device with its share of the batch"""
+    count: Annotated[int, COUNT] | None = None
+    """number of devices; None takes all devices"""
+
+    def __post_init__(self) -> None:
+        require_types(self, "devices")
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The processes that compute one run together, usually one per host; the result does not depend on them."""
+
+    coordinator: str | None = None
+    """HOST:PORT at which all processes reach process 0; auto where JAX finds the others by itself (TPU pods, SLURM);
+    None runs in this process alone"""
+    count: int | None = None
+    """number of processes; not with auto"""
+    index: int | None = None
+    """index of this process, from 0; not with auto"""
+    heartbeat_seconds: Annotated[int, COUNT] = 10
+    """seconds without a heartbeat after which a process counts as dead"""
+    startup_seconds: Annotated[int, COUNT] = 60
+    """seconds to wait for all processes at the start"""
+
+    def __post_init__(self) -> None:
+        require_types(self, "hosts")
+        if self.coordinator in (None, "auto"):
+            for name in ("count", "index"):
+                value = getattr(self, name)
+                require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        holds = host != "" and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 2**16
+        require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
+        require(COUNT.holds(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
+        holds = is_whole(self.index, 0, self.count - 1)
+        require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")
+
+
+class _Schedules(Named):
+    """Schedules by the names of their coefficients."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        values = dict(*given, **named)
+        for name, value in values.items():
+            require(isinstance(value, Schedule | Mapping), f"schedules.{name}", value, "a Schedule")
+        made = {name: _section(Schedule, f"schedules.{name}", value) for name, value in values.items()}
+        super().__init__({name: schedule for name, schedule in made.items() if schedule != Schedule()})
+
+
+@dataclass(frozen=True)
 class Config:
-    """Everything that determines a run.
+    """All that determines a run.
 
     >>> Config(model=Model(code_size=16)).replace({"training.epochs": 3})
     """
@@ -96,13 +281,17 @@ class Config:
     model: Model = field(default_factory=Model)
     loss: Loss = field(default_factory=Loss)
     corruption: Corruption = field(default_factory=Corruption)
-    coefficients: Coefficients = field(default_factory=Coefficients)
-    weights: Mapping[str, float] = field(default_factory=Named)
-    """weight of each term of the loss that a model of your own adds, by the term's name, 1 where none is given:
-    --weights.NAME"""
-    numbers: Mapping[str, float] = field(default_factory=Named)
-    """numbers that a model of your own reads as it is called, `context.numbers`, such as how many units are kept:
-    --numbers.NAME. Unlike model.options they enter the compiled program as values, as coefficients do"""
+    coefficients: _Numbers = field(default_factory=Coefficients)
+    """values of traced numbers, which sweeps and schedules may change: --coefficients.NAME. Of every model:
+    learning_rate (step size of the optimizer); l1 (weight of the code's L1 norm: sum over units, mean over examples).
+    With training.optimizer adamw: weight_decay (share of each weight that a step removes, times the learning rate).
+    With a corruption: noise (standard deviation, or probability that a pixel is masked or replaced). With
+    loss.sparsity rate: rate (target of each unit's mean activation), rate_penalty (weight of the KL divergence from
+    it). With model.kind variational: beta (weight of the KL divergence), free_bits (nats that each unit has without a
+    penalty). A class of your own declares others"""
+    schedules: _Schedule = field(default_factory=_Schedules)
+    """schedules of traced numbers: --schedules.NAME.warmup_epochs (epochs over which a factor rises linearly from 0),
+    --schedules.NAME.shape (constant, cosine or cyclical), --schedules.NAME.cycles"""
     training: Training = field(default_factory=Training)
     devices: Devices = field(default_factory=Devices)
     hosts: Hosts = field(default_factory=Hosts)
@@ -110,90 +299,99 @@ class Config:
     def __post_init__(self) -> None:
         if type(self) is not Config:
             raise InputError(
-                f"{type(self).__name__} extends Config, and what it adds would be lost; a model's own numbers are "
-                "model.options and numbers, its own weights are weights"
+                f"{type(self).__name__} extends Config, which would lose the added fields; declare a model's own "
+                "numbers in its class, as coefficients and options"
             )
-        require_names(self.weights, "weights")
-        for name, value in self.weights.items():
-            require(is_non_negative(value), f"weights.{name}", value, "a finite number of at least 0")
-        require_names(self.numbers, "numbers")
-        for name, value in self.numbers.items():
-            require(is_finite(value), f"numbers.{name}", value, "a finite number")
-        for field_ in NAMED:
-            values = {name: float(value) for name, value in getattr(self, field_).items()}
-            object.__setattr__(self, field_, Named(values))
+        for part, made in (("coefficients", Coefficients), ("schedules", _Schedules)):
+            require_names(getattr(self, part), part)
+            object.__setattr__(self, part, made(getattr(self, part)))
         for part in dataclasses.fields(self):
             value = getattr(self, part.name)
             require(type(value) is part.default_factory, part.name, value, f"a {part.default_factory.__name__}")
-        noise, kind = self.coefficients.noise, self.corruption.kind
-        require(
-            kind != "none" or noise == 0,
-            "coefficients.noise",
-            noise,
-            "0 while corruption.kind is none (or choose gaussian, masking, salt_and_pepper)",
-        )
-        require(
-            kind in ("none", "gaussian") or noise <= 1,
-            "coefficients.noise",
-            noise,
-            f"a probability from 0 to 1 while corruption.kind is {kind}",
-        )
-        optimizer, decay = self.training.optimizer, self.coefficients.weight_decay
-        allowed = f"0 while training.optimizer is {optimizer} (or choose adamw)"
-        require(decay == 0 or optimizer not in ("adam", "sgd"), "coefficients.weight_decay", decay, allowed)
+        if not (is_own(self.model.kind) or is_own(self.training.optimizer)):
+            self.require_declared(KINDS[self.model.kind], OPTIMIZERS[self.training.optimizer])
+        for name, schedule in self.schedules.items():
+            allowed = f"from 0 to {self.training.epochs - 1}, below training.epochs"
+            holds = schedule.warmup_epochs < self.training.epochs or schedule.shape == "constant"
+            require(holds, f"schedules.{name}.warmup_epochs", schedule.warmup_epochs, allowed)
+        noise, kind = self.coefficients.get("noise", 0), self.corruption.kind
+        allowed = f"a probability from 0 to 1 while corruption.kind is {kind}"
+        require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)
         if self.data.standardize:
-            reason = "while data.standardize is set, which leaves [0, 1]"
+            reason = "while data.standardize is set, since standardized values leave [0, 1]"
             require(self.loss.reconstruction == "mse", "loss.reconstruction", self.loss.reconstruction, f"mse {reason}")
             require(kind == "none", "corruption.kind", kind, f"none {reason}")
             require(not self.data.binarize, "data.binarize", self.data.binarize, f"False {reason}")
-        self._require_sparsity()
-        if not is_own(self.model.kind):
-            self.require_kind(variational=self.model.kind == "variational")
-            allowed = f"empty while model.kind is {self.model.kind}, whose terms are weighted by coefficients"
-            require(not self.weights, "weights", dict(self.weights), allowed)
-            require(not self.numbers, "numbers", dict(self.numbers), f"empty while model.kind is {self.model.kind}")
-
-    def _require_sparsity(self) -> None:
-        loss, weights = self.loss, self.coefficients
-        if loss.sparsity == "rate":
+        if self.loss.sparsity == "rate":
             code = self.model.code_activation or self.model.activation
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
-            require(0 < weights.rate < 1, "coefficients.rate", weights.rate, "between 0 and 1")
-            require(weights.l1 == 0, "coefficients.l1", weights.l1, "0 while loss.sparsity is rate")
-        else:
-            allowed = "0 while loss.sparsity is l1"
-            require(weights.rate_penalty == 0, "coefficients.rate_penalty", weights.rate_penalty, allowed)
+            rate = self.coefficients.get("rate", 0.05)
+            require(0 < rate < 1, "coefficients.rate", rate, "between 0 and 1")
+        if not is_own(self.model.kind):
+            self.require_kind(variational=self.model.kind == "variational")
+
+    def require_declared(self, kind: Mapping[str, float], optimizer: Mapping[str, float]) -> dict[str, float]:
+        """Return the declared coefficients with their defaults; refuse given ones, and schedules, of other names.
+
+        Raises:
+            InputError: a name is not declared; the message lists the declared names.
+        """
+        known = known_to(kind, optimizer, self.corruption.kind, self.loss)
+        parts = f"model.kind {self.model.kind}, corruption.kind {self.corruption.kind}, training.optimizer "
+        owner = f"{parts}{self.training.optimizer}, loss.sparsity {self.loss.sparsity}"
+        require_known(self.coefficients, known, "coefficients", owner)
+        require_known(self.schedules, known, "schedules", owner)
+        return known
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
-        """Refuse what a kind of model would ignore, or compute in other units; of a loss of its own less is known.
+        """Refuse fields that a kind of model would ignore, or compute in other units.
 
         Raises:
             InputError: a field has no meaning for this kind.
         """
-        loss, ours = self.loss, f"while model.kind is {self.model.kind}"
-        if variational and own_loss:
-            return
-        if variational:
-            require(loss.pixels == "sum", "loss.pixels", loss.pixels, f"sum {ours}: the ELBO is in nats per image")
-            floor = self.coefficients.free_bits
-            require(loss.bound == "elbo" or floor == 0, "coefficients.free_bits", floor, "0 with loss.bound importance")
-            return
-        ignored = [("model", "samples", 1), ("loss", "bound", "elbo")]
-        if not own_loss:
-            ignored += [("coefficients", "beta", 1.0), ("coefficients", "free_bits", 0.0)]
-            ignored += [("training", "beta_warmup_epochs", 0)]
-        for section, name, only in ignored:
-            value = getattr(getattr(self, section), name)
-            require(value == only, f"{section}.{name}", value, f"{only} {ours}")
+        ours = f"while model.kind is {self.model.kind}"
+        if not variational:
+            require(self.model.samples == 1, "model.samples", self.model.samples, f"1 {ours}")
+            require(self.loss.bound == "elbo", "loss.bound", self.loss.bound, f"elbo {ours}")
+        elif not own_loss:
+            pixels = self.loss.pixels
+            require(pixels == "sum", "loss.pixels", pixels, f"sum {ours}: the ELBO is in nats per image")
 
     @property
-    def traced(self) -> dict[str, float]:
-        """What enters the compiled program as values: coefficients, each weight as `weights.NAME`, `numbers.NAME`."""
-        named = {f"{field}.{name}": value for field in NAMED for name, value in getattr(self, field).items()}
-        return dataclasses.asdict(self.coefficients) | named
+    def epochs_may_grow(self) -> bool:
+        """Whether a finished run may be trained for more epochs: no schedule depends on their number."""
+        return all(schedule.shape == "constant" for schedule in self.schedules.values())
+
+    def with_values(self, values: Mapping[str, Any]) -> Config:
+        """Return a copy with these values of the coefficients, such as the traced ones within a program, unchecked."""
+        made = copy.copy(self)
+        object.__setattr__(made, "coefficients", Coefficients.traced(values))
+        return made
+
+    @property
+    def differing_in_values(self) -> Config:
+        """The configuration without the values that the members of one program of a sweep may differ in."""
+        made = copy.copy(self)
+        object.__setattr__(made, "coefficients", Coefficients.traced(dict.fromkeys(self.coefficients, 0.0)))
+        object.__setattr__(made, "training", dataclasses.replace(self.training, seed=0))
+        return made
+
+    @property
+    def compiled_in(self) -> Config:
+        """The configuration with one value for each part that no program depends on: a key of compiled programs."""
+        made = self.differing_in_values
+        training = dataclasses.replace(made.training, patience=None)
+        if self.epochs_may_grow:
+            training = dataclasses.replace(training, epochs=1)
+        data = dataclasses.replace(Data(), binarize=self.data.binarize)
+        for name, value in {"training": training, "data": data, "devices": Devices(), "hosts": Hosts()}.items():
+            object.__setattr__(made, name, value)
+        return made
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
-        """A copy with some fields changed, each named by its path, as in `{"model.code_size": 16}`.
+        """Return a copy with some fields changed, each named by its path, as in `{"model.code_size": 16}`.
+
+        None removes a coefficient, an option or a schedule, so that its default holds again.
 
         Raises:
             InputError: a field is unknown or its value is out of range.
@@ -201,12 +399,17 @@ class Config:
         values = self.to_dict()
         for path, value in changes.items():
             section, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
-            if path in NAMED:
+            outer, _, inner = section.partition(".")
+            if path in _OPEN:
                 require_names(value, path)
-                values[path] = dict(value)
-            elif section in (*NAMED, "model.options"):
-                named = values["model"]["options"] if section == "model.options" else values[section]
-                named[name] = value
+                _open(values, path).clear()
+                _open(values, path).update(value)
+            elif section in _OPEN:
+                _open(values, section).pop(name, None)
+                if value is not None:
+                    _open(values, section)[name] = value
+            elif outer == "schedules" and inner:
+                values["schedules"].setdefault(inner, {})[name] = value
             elif isinstance(values.get(section), dict) and name in values[section]:
                 values[section][name] = value
             else:
@@ -214,38 +417,36 @@ class Config:
         return Config.from_dict(values)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain dictionaries, ready for JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Return plain dictionaries, ready for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self), default=dataclasses.asdict))
 
     @staticmethod
     def from_dict(values: Mapping[str, Mapping[str, Any]]) -> Config:
-        """The inverse of `to_dict`; fields that are left out take their defaults."""
-        sections = {f.name: f.default_factory for f in dataclasses.fields(Config)}
+        """Build a configuration from the result of `to_dict`; missing fields take their defaults."""
+        sections = {each.name: each.default_factory for each in dataclasses.fields(Config)}
         require(isinstance(values, Mapping), "the configuration", values, "a mapping of sections")
-        made = {}
-        for section, fields in values.items():
+        for section in values:
             if section not in sections:
                 raise InputError(f"there is no field {section!r} in the configuration")
-            require(isinstance(fields, Mapping), section, fields, "a mapping of its fields")
-            if section not in NAMED:
-                gone = _GONE.get(section, {})
-                fields = {name: value for name, value in fields.items() if gone.get(name, _GONE) != value}
-                known = {f.name for f in dataclasses.fields(sections[section])}
-                if unknown := [name for name in fields if name not in known]:
-                    raise InputError(f"there is no field '{section}.{unknown[0]}' in the configuration")
-            made[section] = sections[section](**fields)
-        return Config(**made)
+        return Config(**{name: _section(sections[name], name, fields) for name, fields in values.items()})
 
     @property
     def computed(self) -> dict[str, Any]:
         """Path → value of every field that changes the result."""
-        return _computed(self.to_dict())
+        sections = self.to_dict()
+        sections |= {f"schedules.{name}": fields for name, fields in sections.pop("schedules").items()}
+        paths = {f"{section}.{name}": value for section, fields in sections.items() for name, value in fields.items()}
+        for path in ("model.kind", "training.optimizer"):
+            if is_own(paths[path]):
+                paths[path] = paths[path].rpartition("/")[2]
+        same = ("devices.", "hosts.", "data.name", "data.source_dir", "data.channels", "data.placement")
+        return {path: value for path, value in paths.items() if not path.startswith(same)}
 
     def differences(self, other: Config) -> list[str]:
-        """The fields in which two configurations differ, as `name: here, there`.
+        """List the fields in which two configurations differ, as `name: here, there`.
 
-        Left out is what does not change what is computed: `devices`, `hosts`, the folder of a file of the user's own,
-        `data.placement`, and how the images were named, of which the fingerprint is compared.
+        Fields that do not change the result are left out: `devices`, `hosts`, folders of the user's files,
+        `data.placement`, and the names of the images, whose fingerprints are compared instead.
         """
         here, there = self.computed, other.computed
         return [
@@ -255,18 +456,27 @@ class Config:
         ]
 
 
-NAMED = ("weights", "numbers")
-"""fields whose values a model of the user's own names"""
-
-_GONE = {"coefficients": {"penalty": 0.0}}
-"""fields that older configurations hold, with the only value that means what it means without them"""
+_OPEN = ("coefficients", "schedules", "model.options")
+"""parts of the configuration whose names the user's classes declare"""
 
 
-def _computed(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Path → value of what changes the result."""
-    paths = {f"{section}.{name}": value for section, fields in sections.items() for name, value in fields.items()}
-    for path in ("model.kind", "training.optimizer"):
-        if is_own(paths[path]):
-            paths[path] = paths[path].rpartition("/")[2]
-    same = ("devices.", "hosts.", "data.name", "data.source_dir", "data.channels", "data.placement")
-    return {path: value for path, value in paths.items() if not path.startswith(same)}
+def _open(values: dict[str, Any], path: str) -> dict[str, Any]:
+    for name in path.split("."):
+        values = values[name]
+    return values
+
+
+def _section(made: Any, section: str, fields: Any) -> Any:
+    """Build a section from its fields."""
+    if isinstance(fields, made):
+        return fields
+    require(isinstance(fields, Mapping), section, fields, "a mapping of its fields")
+    if dataclasses.is_dataclass(made):
+        known = {each.name for each in dataclasses.fields(made)}
+        if unknown := [name for name in fields if name not in known]:
+            raise InputError(f"there is no field '{section}.{unknown[0]}' in the configuration")
+    return made(**fields)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 2**63

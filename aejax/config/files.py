@@ -1,25 +1,70 @@
-"""Files that are written whole or not at all, as UTF-8 on every machine; and the lock of a folder."""
+"""Folders and files: paths as the user gives them, atomic writes, the lock of a workdir, and the cache."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from aejax.config import locks
 from aejax.config.checks import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def local(path: object, what: str) -> Path:
+    """Return a path that the user gave, with `~` replaced by the home folder.
+
+    Args:
+        what: the name of the path in messages, such as "the workdir".
+
+    Raises:
+        InputError: the value is no path, is empty, is an address of an object store, or no file can have this name.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError as error:
+        raise InputError(f"{what} is of the type {type(path).__name__}; it must be a path") from error
+    if not text or "\0" in text:
+        raise InputError(f"{what} is {text!r}; it must be a path")
+    if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):  # `Path` drops one of the two slashes
+        raise InputError(
+            f"{what} is {text}; {scheme[1]}: is no disk, and files on it can be neither locked nor renamed atomically: "
+            "give a folder on a disk of this machine, and copy from or to the object store"
+        )
+    require_utf8(text, what)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{what} is {text}, but no user has that name; give another path") from error
+
+
+def require_utf8(text: str, what: str) -> None:
+    """Refuse a name that JAX's libraries, config.json and the terminal cannot hold.
+
+    Raises:
+        InputError: the name is not UTF-8, or this process does not read names as UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = text.encode(errors="backslashreplace").decode()
+        raise InputError(f"{what} is {shown}, which is not UTF-8; rename it, or start Python with -X utf8") from error
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file by a partial one beside it, which takes its place when it is complete.
+    """Write a file completely or not at all, as UTF-8: a partial file replaces it in one step.
 
     Raises:
-        InputError: what is there is no file: nothing is written through a link, and no device or pipe is replaced.
-        OSError: it cannot be written; what was there before is still there.
+        InputError: the path is a link, a folder, a device or a pipe, which a file must not replace.
+        OSError: the file cannot be written; an older version of it is unchanged.
     """
     require_file(path)
     partial = path.with_name(f".{path.name}.partial")
@@ -35,12 +80,12 @@ def write(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a file of JSON, for people to read too."""
+    """Write a file of indented JSON; see `write`."""
     write(path, json.dumps(content, indent=2) + "\n")
 
 
 def append(path: Path, text: str) -> None:
-    """Add to the end of a file; raises as `write` does."""
+    """Append text to a file, with the errors of `write`."""
     require_file(path)
     with naming(path), open(path, "a", encoding="utf-8") as file:
         file.write(text)
@@ -48,7 +93,7 @@ def append(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within, a failure to write names this file, as a failure to open it does by itself."""
+    """Name this file in an OSError from writing, as `open` does by itself."""
     try:
         yield
     except OSError as error:
@@ -57,35 +102,92 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def require_file(path: Path) -> None:
-    """Refuse to write what is there already and is no file.
+    """Refuse to write to a path that exists and is no regular file.
 
     Raises:
-        InputError: it is a link, a folder, a device or a pipe.
+        InputError: the path is a link, a folder, a device or a pipe.
     """
     with contextlib.suppress(FileNotFoundError):
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):
             kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise InputError(f"{path} is {kind}, and would be replaced by a file; give another name, or remove it")
+            raise InputError(f"{path} is {kind}, and a file would replace it; give another name, or remove it")
 
 
 @contextlib.contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Within, no other process has this folder; the lock ends with the process, however it ends.
+    """Hold the lock of a folder; the lock ends with the process, however the process ends.
 
     Args:
-        what: is under way there, for the message.
+        what: the activity that the lock is for, in messages: "run" or "sweep".
 
     Raises:
-        InputError: another process has it.
+        InputError: another process holds the lock.
         OSError: the folder cannot be written.
     """
     require_file(folder / ".lock")
     with open(folder / ".lock", "a", encoding="utf-8") as file:
         try:
-            locks.take(file)
+            take_lock(file)
         except BlockingIOError as error:
             raise InputError(
                 f"another {what} is under way in {folder}; wait for it, or give another workdir"
             ) from error
         yield
+
+
+def take_lock(file: IO[str]) -> None:
+    """Lock a file for as long as it is open.
+
+    Raises:
+        BlockingIOError: another process has locked the file.
+    """
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    import msvcrt
+
+    file.seek(0)
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        raise BlockingIOError(error.errno, error.strerror) from error
+
+
+def data_dir() -> Path:
+    """Return the folder of prepared data: AEJAX_DATA_DIR, or else ~/.cache/aejax.
+
+    Raises:
+        InputError: AEJAX_DATA_DIR is no folder of a disk, or the user has no home folder.
+    """
+    if given := os.environ.get("AEJAX_DATA_DIR"):
+        return local(given, "AEJAX_DATA_DIR")
+    if (home := _home()) is None:
+        raise InputError("there is no home folder for prepared data; set AEJAX_DATA_DIR to a folder of yours")
+    return home / ".cache" / "aejax"
+
+
+def keep_compiled_programs() -> None:
+    """Set JAX's compile cache to a folder beside the prepared data, so that a second start compiles nothing.
+
+    Environment variables do this without importing JAX. A variable that the user has set is kept.
+    """
+    if os.environ.get("AEJAX_DATA_DIR") or _home() is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+
+def scripts_dir() -> Path:
+    """Return the folder that holds `experiments/` and `configs/`: a checkout, or `aejax_scripts` of an installation."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package.with_name("aejax_scripts")
+    return installed if installed.is_dir() else package.parent
+
+
+def _home() -> Path | None:
+    """Return the home folder; None where HOME is not set and the system does not know the user, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None

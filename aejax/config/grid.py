@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from aejax.config.checks import InputError, plain, require, shown
-from aejax.config.config import NAMED, Config
+from aejax.config.config import Config
+from aejax.config.user_files import complete
 
 SEED = "training.seed"
 LARGEST = 1_000_000
@@ -61,7 +62,7 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
         config = config.replace({"data.order_seed": config.training.seed})
     paths: dict[str, list[Any]] = {}
     for field, values in axes.items():
-        path = field_path(field)
+        path = field_path(field, config)
         found = [_plain(path, value) for value in values]
         for value in found:
             _require_type(path, value)
@@ -79,8 +80,8 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
         name = "_".join(f"{labels[path]}-{_text(value)}" for path, value in setting.items())
         if name in members:
             raise InputError(f"two members of the sweep would have the name {name}; give fewer values")
-        settings[name], members[name] = setting, config.replace(setting)
-        programs.setdefault(json.dumps(_compiled_in(members[name])), []).append(name)
+        settings[name], members[name] = setting, complete(config.replace(setting))
+        programs.setdefault(members[name].differing_in_values, []).append(name)
     return Grid(paths, settings, members, list(programs.values()))
 
 
@@ -99,24 +100,28 @@ def require_size(lengths: Mapping[str, int], most: int, advice: str) -> None:
         raise InputError(f"the sweep has {members:,} members ({product}), of at most {most:,}: {advice}")
 
 
-def field_path(field: str) -> str:
-    """The path of a field, which may be named by its last part.
+def field_path(field: str, config: Config) -> str:
+    """Return the path of a field, which may be named by its last part.
 
     Raises:
-        InputError: there is no such field, it is in several sections, or it is not one to sweep.
+        InputError: there is no such field, several sections have it, or it cannot be swept.
     """
     section, _, name = field.rpartition(".") if isinstance(field, str) else ("", "", "")
-    if section in (*NAMED, "model.options") and name.isidentifier():
+    if section.startswith(("coefficients", "schedules.", "model.options")) and name.isidentifier():
         return field
     known = [f"{section}.{name}" for section, fields in Config().to_dict().items() for name in fields]
-    found = [path for path in known if field in (path, path.partition(".")[2])]
+    declared = complete(config)
+    known += [f"coefficients.{name}" for name in declared.coefficients]
+    known += [f"model.options.{name}" for name in declared.model.options]
+    found = [path for path in known if field in (path, path.rpartition(".")[2])]
     if len(found) != 1:
         raise InputError(
-            f"there is no field {field!r} in the configuration" if not found
+            f"there is no field {field!r} in the configuration; its coefficients are {', '.join(declared.coefficients)}"
+            if not found
             else f"{field!r} could be {' or '.join(found)}; give its path"
-        )  # fmt: skip
+        )
     if found[0].startswith(("devices.", "hosts.")) or found[0] == "data.source_dir":
-        raise InputError(f"{found[0]} does not change what is computed; sweep another field")
+        raise InputError(f"{found[0]} does not change the result; sweep another field")
     if found[0] in ("data.name", "data.channels"):
         raise InputError(f"{found[0]} cannot be swept; start one sweep for each dataset")
     return found[0]
@@ -163,7 +168,7 @@ def _plain(path: str, value: Any) -> Any:
     value = plain(value)
     if isinstance(value, tuple):
         return [_plain("", part) for part in value]
-    is_coefficient = path.partition(".")[0] in ("coefficients", *NAMED)
+    is_coefficient = path.startswith("coefficients.")
     if is_coefficient and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         value = float(value)
     return value
@@ -196,10 +201,3 @@ def _text(value: Any) -> str:
     else:
         text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return re.sub(r"[^\w.+-]", "-", text)
-
-
-def _compiled_in(config: Config) -> dict[str, Any]:
-    """The part of a configuration that does not enter the program as values."""
-    fixed = config.to_dict()
-    del fixed["coefficients"], fixed["training"]["seed"]
-    return fixed | {field: sorted(fixed[field]) for field in NAMED}

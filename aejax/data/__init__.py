@@ -1,22 +1,22 @@
-"""Images and vectors by name, path or array; what is accepted and what is refused stands in README.md beside this.
+"""Images and vectors by name, path, code or array; README.md lists the accepted and refused formats.
 
-    dataset.py         Dataset: examples for training and for test, and their labels
-    datasets.py        the way to one from a name, a path or arrays
-    pixels.py          which arrays are images or vectors, and on which scale
-    labels.py          which arrays are classes
-    array_files.py     `.npy`, `.npz` and IDX files
-    array_folders.py   folders of `.npy` and `.npz` files: one for each part, or shards
-    image_folders.py   folders of images: parts, classes, files
-    mnist_tfds.py      MNIST and Fashion-MNIST by tensorflow-datasets, without TensorFlow
-    cache.py           prepared data on disk, checked when it is opened
-    sparse_features.py what examples made of known features follow from; sparse_law.py  how they are drawn
-    generated.py       examples that are made as they are needed
-    mapped.py          arrays in files that may be larger than memory, and several of them as one (Shards)
+    dataset.py         Dataset: training and test examples, and their labels
+    datasets.py        from a name, a path, code or arrays to a Dataset
+    examples.py        the protocol of examples; computed examples
+    mapped.py          stored examples: arrays in memory or in mapped files, several of them as one (Shards)
+    pixels.py          conversion to images or vectors, and their scale
+    labels.py          conversion to classes
+    parts.py           names of parts: train, test, val, x_train, ...
+    array_files.py     `.npy`, `.npz` and IDX files; FORMATS, the table of formats
+    array_folders.py   folders of such files: one file per part, or shards
+    image_folders.py   folders of images: parts, classes, pixels
+    downloads.py       datasets of tensorflow-datasets; MNIST and Fashion-MNIST without TensorFlow
+    cache.py           prepared datasets on disk, with checksums
 
-Nothing here imports JAX.
+No module imports JAX before it needs to compute.
 """
 
-from aejax.data.dataset import Dataset, Examples, Standardization
+from aejax.data.dataset import Dataset, Standardization
 from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, require_images
+from aejax.data.examples import Computed, Examples
 from aejax.data.pixels import as_examples, require_range, require_scale
-from aejax.data.sparse_features import KNOWN, SparseFeatures

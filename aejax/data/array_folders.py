@@ -1,4 +1,4 @@
-"""Folders of arrays: `train.npy` beside `test.npy`, or shards, files that each hold some of the examples."""
+"""Folders of arrays: one file per part, such as `train.npy` and `test.npy`, or shards `train-0.npy`, `train-1.npy`."""
 
 from __future__ import annotations
 
@@ -12,79 +12,65 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.data import image_folders
-from aejax.data.array_files import ENDINGS, PARTS, load, say_left_out, with_test
+from aejax.data.array_files import FORMATS, load
 from aejax.data.mapped import Shards, require_memory
-
-_PART_OF = {name: part for part, names in image_folders.NAMES.items() for name in names}
-_NAMED = re.compile(rf"({'|'.join(_PART_OF)})(?![a-z])([-_.]?labels?(?![a-z]))?(.*)")
-"""a part, whether its labels, and what tells the shards apart: train-00003, test, train_labels-1"""
-
-_DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(_PART_OF) - {'train', 'training'})}|labels?|targets?|y)(?![a-z])")
-"""what says that a file holds no training examples, wherever it stands in a name"""
+from aejax.data.parts import PART_OF, is_doubtful, named, say_left_out, with_test
 
 
 def read(folder: Path) -> Mapping[str, np.ndarray | Shards] | None:
-    """The arrays `train` and, where given, `test`, `train_labels`, `test_labels` of a folder; None where it has none.
+    """Read the arrays `train` and, if given, `test`, `train_labels`, `test_labels` of a folder; None without arrays.
 
-    The folder holds `train.npy` and its like; or shards `train-...`, `test-...`, `.npy` or `.npz` with one array each;
-    or folders `train`, `test` (as those of images are called) that hold shards; or nothing but shards, which are all
-    training examples. The number in the name of a shard is its place. Arrays in `.npy` files are mapped. Validation
-    examples are the test examples where there are no others.
+    The folder holds files that are named for their parts, or folders named for them, or only shards of training
+    examples. Shards are ordered by the numbers in their names. Validation examples become the test examples if there
+    are no test examples.
 
     Raises:
-        InputError: a file cannot be read, shards do not agree in type and shape, there are images among them, or it is
-            not clear which examples are meant.
+        InputError: a file cannot be read, shards differ in type or shape, there are images too, or the part of some
+            examples is not clear.
     """
     try:
         files = _files(folder)
-        if (folder / "train.npy").is_file():
-            return _whole(folder, files)
-        named = _by_part(files)
-        if "train" in named:
-            _require_one_way(folder, named["train"][0])
-            used = {file for group in named.values() for file in group}
-            say_left_out(folder, [file.name for file in files if file not in used])
-        else:
+        groups = _by_part(folder, files)
+        if "train" not in groups:
             divided = _divided(folder)
             if divided is None and not files:
                 return None
-            say_left_out(folder, [file.name for file in files] if divided is not None else [])
-            named = _all_for_training(folder, files) if divided is None else divided
+            groups = _all_for_training(folder, files) if divided is None else divided
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
-    named, unused = with_test(named)
+    used = {file for group in groups.values() for file in group}
+    groups, unused = with_test(groups)
+    say_left_out(folder, [file.name for file in files if file not in used])
     say_left_out(folder, unused)
-    return {part: _labels(group) if part.endswith("labels") else _examples(group) for part, group in named.items()}
+    return {part: _joined(group, part.endswith("labels")) for part, group in groups.items()}
 
 
-def _whole(folder: Path, files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Of a folder with `train.npy`, each part in a file of its own."""
+def _by_part(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the files that are named for each part: one file without a number, or shards."""
+    found: dict[str, dict[Path, str]] = {}
     for file in files:
-        found = _NAMED.fullmatch(file.stem.lower())
-        if found and re.match(r"[-_.]?\d", found[3]):
+        if known := named(file.stem):
+            found.setdefault(known[0], {})[file] = known[1]
+    groups = {}
+    for part, group in found.items():
+        whole = [file for file, rest in group.items() if not rest]
+        others = [file for file, rest in group.items() if whole and re.match(r"[-_.]?\d", rest)]
+        if others or len(whole) > 1:
+            question = "is that a shard? Name the first train-0.npy, or keep" if others else "keep"
             raise InputError(
-                f"{folder} holds train.npy and {file.name}: is that a shard? Keep one of them, or name the first "
-                "train-0.npy"
+                f"{folder} holds {whole[0].name} and {(others or whole[1:])[0].name}: {question} one of them"
             )
-    say_left_out(folder, [file.name for file in files if file.name not in {f"{part}.npy" for part in PARTS}])
-    return {part: load(folder / f"{part}.npy") for part in PARTS if (folder / f"{part}.npy").is_file()}
-
-
-def _by_part(files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Part, or part and labels → the files that are named for it."""
-    named: dict[str, list[Path]] = {}
-    for file in files:
-        if found := _NAMED.fullmatch(file.stem.lower()):
-            named.setdefault(_PART_OF[found[1]] + ("_labels" if found[2] else ""), []).append(file)
-    return named
+        groups[part] = whole or list(group)
+        for entry in folder.iterdir() if part == "train" and not whole else ():
+            if entry.is_dir() and PART_OF.get(entry.name.lower()) == "train":
+                raise InputError(f"{folder} holds {groups[part][0].name} and a folder {entry.name}; keep one of them")
+    return groups
 
 
 def _divided(folder: Path) -> dict[str, list[Path]] | None:
-    """Part → the shards in its folder; None where there are no such folders, or they hold no arrays."""
+    """Return the shards in the folder of each part; None without such folders, or without arrays in them."""
     parts = image_folders.parts_of(folder)
-    if parts == {"train": folder}:
-        return None
-    found = {part: _files(at) for part, at in parts.items()}
+    found = {part: _files(at) for part, at in parts.items() if at != folder}
     if not any(found.values()):
         return None
     for part, at in parts.items():
@@ -96,19 +82,18 @@ def _divided(folder: Path) -> dict[str, list[Path]] | None:
 
 
 def _all_for_training(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
-    """Of a folder that holds nothing but shards."""
     _require_no_images(folder, files[0])
     for file in files:
-        if _DOUBTFUL.search(file.stem.lower()):
+        if is_doubtful(file.stem):
             raise InputError(
-                f"{folder} holds {file.name} and nothing named train-...: which are training examples? Name them so"
+                f"{folder} holds {file.name} and nothing named train-...; name the files of training examples train-..."
             )
     return {"train": list(files)}
 
 
 def _files(folder: Path) -> list[Path]:
-    """The arrays right in a folder, shard 2 before shard 10."""
-    found = [file for file in folder.iterdir() if file.suffix in ENDINGS and not image_folders.is_hidden(file.name)]
+    """Return the files of arrays in a folder, shard 2 before shard 10."""
+    found = [file for file in folder.iterdir() if file.suffix in FORMATS and not image_folders.is_hidden(file.name)]
     return sorted((file for file in found if not file.is_dir()), key=_natural)
 
 
@@ -125,50 +110,32 @@ def _require_no_images(folder: Path, array: Path) -> None:
         )
 
 
-def _require_one_way(folder: Path, shard: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and _PART_OF.get(entry.name.lower()) == "train":
-            raise InputError(f"{folder} holds {shard.name} and a folder {entry.name}; keep one of them")
-
-
-def _examples(files: Sequence[Path]) -> np.ndarray | Shards:
-    """The examples of one part, in the order of its files."""
-    arrays = _arrays(files)
-    for file, array in zip(files, arrays, strict=True):
-        if array.dtype != arrays[0].dtype:
-            _refuse(files[0], f"{arrays[0].dtype}", file, f"{array.dtype}", "one type")
-    return arrays[0] if len(arrays) == 1 else Shards(arrays, [file.name for file in files])
-
-
-def _labels(files: Sequence[Path]) -> np.ndarray:
-    arrays = _arrays(files)
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def _arrays(files: Sequence[Path]) -> list[np.ndarray]:
-    """One of each file, all of one shape but for the first axis."""
+def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
+    """Read the files of one part, in their order."""
     for file in files:
         if file.suffix != files[0].suffix:
-            raise InputError(f"{files[0]} and {file.name} are shards of two kinds, maybe of the same; keep one kind")
+            raise InputError(f"{files[0]} and {file.name} are shards of two kinds; keep one kind")
     size = sum(_unpacked(file) for file in files)
     require_memory(size, f"{files[0].parent}: to read its .npz files", "save them as .npy, which are mapped")
     arrays = [_array(file) for file in files]
     for file, array in zip(files, arrays, strict=True):
         if array.ndim == 0 or len(array) == 0:
             raise InputError(f"{file} holds no examples: its shape is {list(array.shape)}")
-        if array.shape[1:] != arrays[0].shape[1:]:
-            shapes = [f"[N, {', '.join(map(str, each.shape[1:]))}]".replace(", ]", "]") for each in (arrays[0], array)]
-            _refuse(files[0], shapes[0], file, shapes[1], "one shape")
-    return arrays
+        for what, ours, first in (("shape", _shape(array), _shape(arrays[0])), ("type", array.dtype, arrays[0].dtype)):
+            if ours != first and not (labels and what == "type"):
+                raise InputError(f"{files[0]} holds {first} and {file.name} {ours}; shards must be of one {what}")
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if labels else Shards(arrays, [file.name for file in files])
 
 
-def _refuse(first: Path, its: str, other: Path, others: str, what: str) -> None:
-    raise InputError(f"{first} holds {its} and {other.name} {others}; shards must be of {what}")
+def _shape(array: np.ndarray) -> str:
+    return f"[{', '.join(['N', *map(str, array.shape[1:])])}]"
 
 
 def _array(file: Path) -> np.ndarray:
     content = load(file)
-    if isinstance(content, np.ndarray):
+    if not isinstance(content, Mapping):
         return content
     if len(content) != 1:
         held = ", ".join(content) or "nothing"
@@ -177,7 +144,7 @@ def _array(file: Path) -> np.ndarray:
 
 
 def _unpacked(file: Path) -> int:
-    """Bytes of the arrays in a `.npz` file; 0 of another, or where it is damaged, which reading it tells."""
+    """Return the bytes of the arrays in a `.npz` file; 0 for other files, and for a damaged one, which `load` names."""
     with contextlib.suppress(OSError, zipfile.BadZipFile):
         if file.suffix == ".npz":
             with zipfile.ZipFile(file) as archive:

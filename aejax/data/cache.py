@@ -1,4 +1,4 @@
-"""Prepared datasets as plain arrays on disk: they open in milliseconds, and damage is noticed."""
+"""Prepared datasets as arrays on disk, which open in milliseconds and have checksums."""
 
 from __future__ import annotations
 
@@ -14,23 +14,20 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.config.checks import reason
-from aejax.config.environment import data_dir
-from aejax.data.mapped import crc32
+from aejax.config.files import data_dir
 
 _CHECKSUMS = "crc32.json"
-_KINDS = "buif"
-"""of the types of pixels and labels in a cache"""
 
 
 def cached(
     name: str, prepare: Callable[[], dict[str, np.ndarray]], parts: Collection[str] = ("train",)
 ) -> dict[str, np.ndarray]:
-    """The arrays of dataset `name`, from the cache or else from `prepare()`, which is then cached.
+    """Return the arrays of dataset `name` from the cache, or else cache the result of `prepare()`.
 
-    A cached array is mapped, not read: uint8 pixels go from the page cache to the device.
+    Cached arrays are mapped, not read: uint8 pixels go from the page cache to the device.
 
     Args:
-        parts: what `prepare` gives at least; a cache that lacks one of them, as an older version left it, is damaged.
+        parts: arrays that `prepare` returns at least; a cache without one of them is damaged.
 
     Raises:
         InputError: the folder of prepared data cannot be written, or the disk is full.
@@ -39,11 +36,18 @@ def cached(
     if folder.exists():
         try:
             return _open(folder, parts)
-        except Exception as error:  # damage shows as one of many types
+        except Exception as error:  # damage raises many types
             logging.getLogger("aejax").warning(
                 "the prepared data in %s is damaged (%s); preparing it again", folder, reason(error)
             )
-    _require_writable(folder.parent)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder.parent).close()
+    except OSError as error:
+        raise InputError(
+            f"the folder for prepared data {folder.parent} cannot be written ({error.strerror}); "
+            "set AEJAX_DATA_DIR to a folder that can"
+        ) from error
     partial = None
     try:
         arrays = prepare()
@@ -55,7 +59,7 @@ def cached(
         try:
             partial.rename(folder)
         except OSError:
-            if not folder.exists():  # else another process has just prepared the same
+            if not folder.exists():  # otherwise another process has just prepared this dataset
                 raise
         return _open(folder, parts)
     except OSError as error:
@@ -66,37 +70,19 @@ def cached(
 
 
 def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:
-    checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))
-    whole = isinstance(checksums, dict) and "files" in checksums  # older caches have those of the arrays only
-    checksums = checksums["files"] if whole else checksums
-    missing = set(parts) - set(checksums if isinstance(checksums, dict) else ())
-    if missing:
+    checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))["files"]
+    if missing := set(parts) - set(checksums):
         raise ValueError(f"{_CHECKSUMS} lacks {', '.join(sorted(missing))}")
-    arrays = {}
     for key, checksum in checksums.items():
-        if whole and _checksum(folder, key) != checksum:
+        if _checksum(folder, key) != checksum:
             raise ValueError(f"{key}.npy fails its checksum")
-        array = arrays[key] = np.load(folder / f"{key}.npy", mmap_mode="r")
-        if not whole and (array.dtype.kind not in _KINDS or not array.dtype.isnative or crc32(array) != checksum):
-            raise ValueError(f"{key}.npy fails its checksum")
-    return arrays
+    return {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in checksums}
 
 
 def _checksum(folder: Path, key: str) -> int:
-    """The CRC-32 of an array's file, with what it says of type and shape."""
+    """Return the CRC-32 of an array's file, whose header holds type and shape."""
     value = 0
     with open(folder / f"{key}.npy", "rb") as file:
         while piece := file.read(2**24):
             value = zlib.crc32(piece, value)
     return value
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(
-            f"the folder for prepared data {folder} cannot be written ({error.strerror}); "
-            "set AEJAX_DATA_DIR to one that can"
-        ) from error

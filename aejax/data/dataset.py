@@ -1,35 +1,32 @@
-"""Examples to learn from and to test on: images or vectors, with their classes where these are known."""
+"""Training and test examples: images or vectors, with their classes if known."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from aejax.config import InputError
-from aejax.data.generated import GeneratedArray, Truth
-from aejax.data.labels import as_classes
-from aejax.data.mapped import Shards, crc32, require_memory
-from aejax.data.pixels import Channels, as_examples, scale, size
-
-Examples = np.ndarray | Shards | GeneratedArray
-"""what holds examples: an array, several files as one, or what computes them"""
+from aejax.data.examples import Computed, Examples, examples_of
+from aejax.data.labels import as_classes, class_indices
+from aejax.data.mapped import Shards, require_memory
+from aejax.data.pixels import Channels, converted, scale, size
 
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """Examples to learn from and examples to test on.
+    """Training and test examples.
 
     Attributes:
-        name: what figures and reports call it.
-        train, test: images uint8[N, H, W, C], or float32, float16 or bfloat16 where the user's own pixels are floats;
-            or vectors [N, D] of the same types. They may lie in mapped files that are larger than memory, each in one
-            or in several (`Shards`), or be generated as they are needed (`generated.py`).
-        train_labels, test_labels: classes [N], where known; only a model of the user's own trains on them.
-        set_aside: whether the test examples are a fifth of those that were given.
+        name: appears in figures and reports.
+        train, test: images uint8[N, H, W, C], or float32, float16 or bfloat16; or vectors [N, D] of these types. They
+            are NumPy arrays, possibly in mapped files larger than memory; `Shards` in several files; or `Computed`.
+        train_labels, test_labels: classes [N] if known; only models of your own train on them.
+        set_aside: whether the test examples are a fifth of the given ones.
+        examples: "train" and "test" → the examples as `aejax.data.examples` describes them; read them only once.
     """
 
     name: str
@@ -38,8 +35,12 @@ class Dataset:
     train_labels: np.ndarray | None = None
     test_labels: np.ndarray | None = None
     set_aside: bool = False
+    examples: Mapping[str, Shards | Computed] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "examples", {part: examples_of(getattr(self, part)) for part in ("train", "test")})
+        for part, examples in self.examples.items():
+            object.__setattr__(self, part, examples.plain)
         if self.train.shape[1:] != self.test.shape[1:]:
             raise InputError(
                 f"{self.name}: training examples are {size(self.train.shape[1:])}, test examples "
@@ -62,59 +63,46 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels), as models meet an example: a vector of D values is (1, D, 1)."""
+        """(height, width, channels) of an example as models meet it; (1, D, 1) of a vector."""
         return (1, self.train.shape[1], 1) if self.vectors else self.train.shape[1:]
 
     @functools.cached_property
     def range(self) -> tuple[float, float] | None:
-        """On which scale a model meets the training pixels, see `scale`; None of vectors, which have no common one."""
-        return None if self.vectors and self.train.dtype != np.uint8 else scale(self.train)
-
-    @functools.cached_property
-    def truth(self) -> Truth | None:
-        """The features that generated examples are made of; None of other examples."""
-        return Truth(self.train.specification) if isinstance(self.train, GeneratedArray) else None
-
-    def passes(self, images: int) -> int:
-        """How often an epoch passes over the training images to meet about so many, at least once.
-
-        So a small dataset has about as many steps per epoch as a large one.
-        """
-        return 1 if isinstance(self.train, GeneratedArray) else max(1, images // len(self.train))
+        """Range of the training pixels, see `scale`; None for vectors of floats, which have no common range."""
+        return None if self.vectors and self.train.dtype != np.uint8 else scale(self.examples["train"])
 
     @property
+    def truth(self) -> Any:
+        """The ground truth of computed examples (`Computed.truth`); None for stored examples."""
+        return getattr(self.examples["test"], "truth", None)
+
+    def passes(self, images: int) -> int:
+        """Return the passes over the training examples per epoch that add up to about `images`, at least 1.
+
+        So a small dataset has about as many steps per epoch as a large one. Computed examples come once.
+        """
+        return max(1, images // len(self.train)) if self.examples["train"].make is None else 1
+
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Tells one content from another: sizes, types and a CRC-32 of the pixels, or of generated ones their law."""
-        if isinstance(self.train, GeneratedArray):
-            return f"{self.train.fingerprint}, {self.test.fingerprint}"
-        return ", ".join(
-            f"{part} {images.dtype}{list(images.shape)} {crc32(images):08x}"
-            for part, images in (("train", self.train), ("test", self.test))
-        )
+        """Identifies sizes, types and content of the examples, by a CRC-32 or by the identity of computed examples."""
+        return ", ".join(f"{part} {examples.fingerprint}" for part, examples in self.examples.items())
 
     @property
     def labels_fingerprint(self) -> str | None:
-        """The same of the labels; None where there are none."""
-        train, test = self.class_indices()
-        return None if train is None else f"{crc32(train):08x}" + ("" if test is None else f" {crc32(test):08x}")
+        """Identifies the labels; None without labels."""
+        given = [Shards([labels]).crc32 for labels in self.class_indices() if labels is not None]
+        return " ".join(f"{checksum:08x}" for checksum in given) if self.train_labels is not None else None
 
     def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The labels of both parts as models meet them, int32[N], or None where there are none.
-
-        Integers stay as they are; of any other kind each class has its place among all of them, sorted.
-        """
-        given = [None if labels is None else np.asarray(labels) for labels in (self.train_labels, self.test_labels)]
-        known = [labels for labels in given if labels is not None]
-        if all(labels.dtype.kind in "iu" for labels in known):
-            return tuple(None if labels is None else labels.astype(np.int32) for labels in given)
-        classes = np.unique(np.concatenate(known))
-        return tuple(None if labels is None else np.searchsorted(classes, labels).astype(np.int32) for labels in given)
+        """Return training and test labels as models meet them, int32[N], or None; see `labels.class_indices`."""
+        return class_indices((self.train_labels, self.test_labels))
 
     def standardized(self) -> tuple[Dataset, Standardization]:
-        """The same vectors with mean 0 and standard deviation 1 in each feature of the training part, float32.
+        """Return the vectors with mean 0 and standard deviation 1 in each training feature, float32.
 
         Raises:
-            InputError: these are images, or a copy does not fit in memory.
+            InputError: the examples are images, or a copy does not fit in memory.
         """
         if not self.vectors:
             raise InputError(f"data.standardize is for vectors [N, D]; {self.name} holds images")
@@ -132,21 +120,21 @@ class Dataset:
         name: str = "array",
         channels: Channels = "auto",
     ) -> Dataset:
-        """Take the user's own arrays; see `as_examples` and `as_classes` for what is accepted.
+        """Convert arrays to a dataset; `as_examples` and `as_classes` say which arrays are accepted.
 
-        Without test examples a fixed, random fifth of the training examples is set aside as such.
+        Without test examples, a fixed random fifth of the training examples is set aside as test examples.
 
         Raises:
-            InputError: the arrays hold no images or vectors, are of two sizes, or hold values that are not finite; or
-                the labels are no classes, one for each example.
+            InputError: the arrays hold no images or vectors, have two sizes, or hold values that are not finite; or
+                the labels are not one class per example.
         """
         if test is None and test_labels is not None:
             raise InputError(f"{name}: there are test labels, but no test examples; give both")
-        train = as_examples(train, f"{name}: training examples", channels)
+        train = converted(train, f"{name}: training examples", channels, checksum=test is not None)
         if train_labels is not None:
             train_labels = as_classes(train_labels, len(train), f"{name}: training labels")
         if test is not None:
-            test = as_examples(test, f"{name}: test examples", channels)
+            test = converted(test, f"{name}: test examples", channels)
             if test_labels is not None:
                 test_labels = as_classes(test_labels, len(test), f"{name}: test labels")
             return Dataset(name, train, test, train_labels, test_labels)
@@ -162,31 +150,31 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Standardization:
-    """Mean and standard deviation of each feature, float32[D]; a feature that is constant is only moved to 0."""
+    """Mean and standard deviation of each feature, float32[D]; a constant feature is only shifted to 0."""
 
     mean: np.ndarray
     deviation: np.ndarray
 
     @staticmethod
     def of(vectors: np.ndarray | Shards) -> Standardization:
-        """Of vectors [N, D], computed in float64."""
+        """Compute both of vectors [N, D], in float64."""
         vectors = np.asarray(vectors, np.float32)
         mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
         return Standardization(np.float32(mean), np.float32(np.where(deviation > 0, deviation, 1)))
 
     @staticmethod
     def from_dict(recorded: Mapping[str, Any]) -> Standardization:
-        """The inverse of `to_dict`."""
+        """Invert `to_dict`."""
         return Standardization(np.float32(recorded["mean"]), np.float32(recorded["deviation"]))
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Ready for JSON, without loss."""
+        """Convert to JSON content without loss."""
         return {"mean": self.mean.tolist(), "deviation": self.deviation.tolist()}
 
     def apply(self, vectors: np.ndarray | Shards) -> np.ndarray:
-        """Vectors [N, D] as a model meets them, float32."""
+        """Return vectors [N, D] as a model meets them, float32."""
         return (np.asarray(vectors, np.float32) - self.mean) / self.deviation
 
     def invert(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [N, D] of a model on the scale of the data, float32."""
+        """Return a model's vectors [N, D] on the scale of the data, float32."""
         return vectors * self.deviation + self.mean

@@ -1,7 +1,8 @@
-"""Classes of examples, as people have them: integers, names, whole floats, a column, one-hot rows."""
+"""Classes of examples: integers, names, whole floats, a column or one-hot rows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,45 +11,58 @@ from aejax.config import InputError
 
 
 def as_classes(given: Any, count: int, where: str) -> np.ndarray:
-    """One class for each example: int[N], or strings [N].
+    """Convert labels to one class per example: int[N], or strings [N].
 
     Args:
-        given: integers, bools, strings, or floats that are whole, as [N] or [N, 1]; or one-hot rows [N, classes].
-        count: the number of examples.
-        where: what they are, for messages.
+        given: integers, bools, strings or whole floats, [N] or [N, 1]; or one-hot rows [N, classes].
+        count: number of examples.
+        where: name of the labels in messages.
 
     Raises:
-        InputError: there are more or fewer than examples, or some are missing, or they are no classes.
+        InputError: the number of labels is wrong, a label is missing, or the labels are no classes.
     """
     wanted = "give a class for each example, integers or names"
     try:
         if hasattr(given, "detach"):  # a tensor of PyTorch
             given = given.detach().cpu()
         labels = given.to_numpy() if hasattr(given, "to_numpy") else np.asarray(given)
-        values = labels.ravel().tolist() if labels.dtype == object else []
-        missing = [index for index, value in enumerate(values) if value is None or value != value]
-        labels = labels if missing or labels.dtype != object else np.asarray(labels.tolist())
-    except Exception as error:  # whatever another library raises
+        if labels.dtype == object and all(value is not None and value == value for value in labels.flat):
+            labels = np.asarray(labels.tolist())
+    except Exception as error:  # of any type, raised by another library
         raise InputError(f"{where} ({type(given).__name__}) are no array; {wanted}") from error
-    if missing:
-        raise InputError(f"{where}: number {missing[0]} is {values[missing[0]]}; {wanted}")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.dtype.kind in "fc" and not np.isfinite(labels).all():
-        bad = tuple(np.argwhere(~np.isfinite(labels))[0])
-        raise InputError(f"{where}: number {int(bad[0])} is {labels[bad]}; {wanted}")
+
+    def refuse(bad: np.ndarray) -> None:
+        if bad.any():
+            place = tuple(np.argwhere(bad)[0])
+            raise InputError(f"{where}: number {int(place[0])} is {labels[place]}; {wanted}")
+
+    if labels.dtype.kind in "Ofc":
+        refuse(~np.isfinite(labels) if labels.dtype != object else (labels == None) | (labels != labels))  # noqa: E711
     if labels.ndim == 2 and labels.dtype.kind in "iufb":
         if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
             raise InputError(f"{where} have shape {list(labels.shape)} and are not one-hot; {wanted}")
         labels = labels.argmax(axis=1)
     if labels.shape != (count,):
-        raise InputError(f"{where} have shape {list(labels.shape)} for {count} examples; give one each")
+        raise InputError(f"{where} have shape {list(labels.shape)} for {count} examples; give one class each")
     if labels.dtype.kind == "f":
-        if (fractions := labels != np.rint(labels)).any():
-            raise InputError(f"{where}: number {int(fractions.argmax())} is {labels[fractions][0]}; {wanted}")
+        refuse(labels != np.rint(labels))
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iubUS":
         raise InputError(f"{where} are {labels.dtype}; {wanted}")
     if labels.dtype.kind in "iu" and labels.size and max(-int(labels.min()), int(labels.max())) >= 2**31:
         raise InputError(f"{where} go from {labels.min()} to {labels.max()}; {wanted} below 2**31")
     return labels.astype(np.int32) if labels.dtype.kind == "b" else labels
+
+
+def class_indices(given: Sequence[np.ndarray | None]) -> tuple[np.ndarray | None, ...]:
+    """Convert the labels of several parts to int32[N]; None stays None.
+
+    Integers keep their values. Names become their indices among the sorted names of all parts.
+    """
+    known = [np.asarray(labels) for labels in given if labels is not None]
+    if all(labels.dtype.kind in "iu" for labels in known):
+        return tuple(None if labels is None else np.asarray(labels).astype(np.int32) for labels in given)
+    classes = np.unique(np.concatenate(known))
+    return tuple(None if labels is None else np.searchsorted(classes, labels).astype(np.int32) for labels in given)

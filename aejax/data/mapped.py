@@ -1,7 +1,9 @@
-"""Arrays that may lie in mapped files, one or several: read in pieces, so that no more than a piece is in memory."""
+"""Stored examples: arrays in memory or in mapped files, read piece by piece so that they may exceed the memory."""
 
 from __future__ import annotations
 
+import functools
+import math
 import mmap
 import os
 import zlib
@@ -14,36 +16,38 @@ import psutil
 from aejax.config import InputError
 
 LARGE = 2**30
-"""bytes of an array from which on its rows are read from its files, not mapped"""
+"""bytes of examples above which rows are read from the files instead of the mapping"""
 
 _PIECE = 2**26
 
 
 def require_memory(needed: int, purpose: str, advice: str) -> None:
-    """Refuse what would take more memory of this machine than is free.
+    """Refuse an operation that needs more memory than this machine has free.
 
     Args:
         needed: bytes.
 
     Raises:
-        InputError: there are fewer.
+        InputError: fewer bytes are free.
     """
     if needed > (free := psutil.virtual_memory().available):
         raise InputError(f"{purpose}, {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free; {advice}")
 
 
 class Shards:
-    """Arrays one after another along their first axis, which is read as one array and copied nowhere.
+    """One or several arrays, read as one array along their first axis without a copy.
 
-    It has of a NumPy array what is needed to learn from it. What is taken out of it (`shards[3]`, `shards[10:20]`,
-    `shards[indices]`, `numpy.asarray(shards)`) is an array, in memory unless it lies within one of them.
+    `shards[3]`, `shards[10:20]`, `shards[indices]` and `numpy.asarray(shards)` return arrays, in memory unless they lie
+    within one of the parts.
 
     Args:
-        parts: arrays [n, ...] with n at least 1, of one type and, but for n, of one shape.
-        names: what to call each of them in messages: the names of their files.
+        parts: arrays [n, ...] of one type and, except for n >= 1, of one shape.
+        names: of the parts in messages, such as file names.
     """
 
-    def __init__(self, parts: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    make = None  # stored, not computed
+
+    def __init__(self, parts: Sequence[np.ndarray], names: Sequence[str] = ("",)) -> None:
         self.parts, self.names = tuple(parts), tuple(names)
         self.dtype = self.parts[0].dtype
         self._ends = np.cumsum([len(part) for part in self.parts])
@@ -51,6 +55,11 @@ class Shards:
         self.ndim = len(self.shape)
         self.size = sum(part.size for part in self.parts)
         self.nbytes = sum(part.nbytes for part in self.parts)
+
+    @property
+    def plain(self) -> np.ndarray | Shards:
+        """The array if there is one part, otherwise these shards."""
+        return self.parts[0] if len(self.parts) == 1 else self
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -64,39 +73,48 @@ class Shards:
         indices = np.asarray(index)
         indices = np.flatnonzero(indices) if indices.dtype == bool and len(indices) == len(self) else indices
         if isinstance(index, tuple) or indices.dtype.kind not in "iu":
-            raise IndexError("examples in several files are taken by their numbers: an integer, a slice, a list")
+            raise IndexError("shards are indexed by their numbers: use an integer, a slice or a list")
         if indices.size and not -len(self) <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"there are {len(self)} examples; {index} is out of bounds")
-        return self.take(np.where(indices < 0, indices + len(self), indices))
+            raise IndexError(f"index {index} is out of bounds for {len(self)} examples")
+        return self._take(
+            np.where(indices < 0, indices + len(self), indices), [part.__getitem__ for part in self.parts]
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("arrays in several files are one array only as a copy")
+            raise ValueError("shards become one array only by a copy; leave copy=False out")
         return self._between(0, len(self)).astype(dtype or self.dtype, copy=False)
 
-    def take(
-        self, indices: np.ndarray, readers: Sequence[Callable[[np.ndarray], np.ndarray]] | None = None
-    ) -> np.ndarray:
-        """The examples of these numbers, from 0 on: int[...] → [..., *example].
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return rows at random, int[...] → [..., *rows]; an index past the end returns the last row.
 
-        Args:
-            readers: how they are fetched from each part, as by `reader`.
+        Rows of large mapped files are read from the file. Mapping and unmapping the pages of each row takes three times
+        as long, and mapped pages count as memory of the process.
+
+        Raises:
+            InputError: a file cannot be opened again, or was truncated.
         """
-        readers = readers or [part.__getitem__ for part in self.parts]
+        return self._take(np.minimum(indices, len(self) - 1), self._readers)
+
+    @functools.cached_property
+    def _readers(self) -> list[Callable[[np.ndarray], np.ndarray]]:
+        return [_reader(part, self.nbytes) for part in self.parts]
+
+    def _take(self, indices: np.ndarray, readers: Sequence[Callable[[np.ndarray], np.ndarray]]) -> np.ndarray:
+        if len(self.parts) == 1:
+            return readers[0](indices)
         self._require_memory(indices.size)
         rows = np.empty((indices.size, *self.shape[1:]), self.dtype)
         part_of = np.searchsorted(self._ends, indices.ravel(), side="right")
-        by_part = np.argsort(part_of, kind="stable")
-        numbers, firsts = np.unique(part_of[by_part], return_index=True)
-        groups = np.split(by_part, firsts[1:])  # of no indices one group, which is empty
-        for number, places in zip(numbers.tolist(), groups, strict=False):
+        for number in np.unique(part_of).tolist():
+            places = np.flatnonzero(part_of == number)
             begin = self._ends[number] - len(self.parts[number])
             rows[places] = readers[number](indices.ravel()[places] - begin)
         return rows.reshape(*indices.shape, *self.shape[1:])
 
     def _between(self, first: int, end: int) -> np.ndarray:
-        begins = self._ends - [len(part) for part in self.parts]
-        spans = zip(self.parts, begins.tolist(), strict=True)
+        begins = (self._ends - [len(part) for part in self.parts]).tolist()
+        spans = zip(self.parts, begins, strict=True)
         within = [part[max(0, first - begin) : max(0, end - begin)] for part, begin in spans]
         within = [np.asarray(part) for part in within if len(part)] or [np.asarray(self.parts[0][:0])]
         if len(within) == 1:
@@ -108,49 +126,57 @@ class Shards:
         if (needed := self.nbytes // len(self) * rows) > LARGE:
             require_memory(needed, f"to read {rows:,} examples at once", "stream them: --data.placement stream")
 
+    def pieces(self) -> Iterator[np.ndarray]:
+        """Yield parts of at most 64 MiB (or one row) in order."""
+        for part in self.parts:
+            rows = max(1, _PIECE * len(part) // max(1, part.nbytes))
+            for first in range(0, len(part), rows):
+                yield part[first : first + rows]
+                # Pages of a mapped file would otherwise count as memory of this process until it ends.
+                if (root := _root(part)) is not None and hasattr(root.base, "madvise"):  # not on Windows
+                    root.base.madvise(mmap.MADV_DONTNEED)
 
-def pieces(array: np.ndarray | Shards) -> Iterator[np.ndarray]:
-    """The array in parts of at most 64 MiB (or one row), one after another along its first axis."""
-    if isinstance(array, Shards):
-        for part in array.parts:
-            yield from pieces(part)
-        return
-    rows = max(1, _PIECE * len(array) // max(1, array.nbytes))
-    for first in range(0, len(array), rows):
-        yield array[first : first + rows]
-        _forget(array)
+    def survey(self, checksum: bool = True) -> None:
+        """Compute `extremes` and, if asked, `crc32` in one pass."""
+        value, low, high = 0, math.inf, -math.inf
+        with np.errstate(invalid="ignore"):  # NaN, which the extremes show
+            for piece in self.pieces():
+                value = zlib.crc32(np.ascontiguousarray(piece), value) if checksum else 0
+                low, high = np.minimum(low, float(piece.min())), np.maximum(high, float(piece.max()))
+        self.__dict__["extremes"] = float(low), float(high)
+        if checksum:
+            self.__dict__["crc32"] = value
 
+    @functools.cached_property
+    def extremes(self) -> tuple[float, float]:
+        """Smallest and largest value; NaN if one value is NaN."""
+        self.survey()
+        return self.extremes
 
-def crc32(array: np.ndarray | Shards) -> int:
-    """The CRC-32 of an array's bytes: that of shards is that of the one array that they are."""
-    value = 0
-    for piece in pieces(array):
-        value = zlib.crc32(np.ascontiguousarray(piece), value)
-    return value
+    @functools.cached_property
+    def crc32(self) -> int:
+        """CRC-32 of the bytes, which does not depend on the number of parts."""
+        self.survey()
+        return self.crc32
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies type, shape and content; the content is read once."""
+        return f"{self.dtype}{list(self.shape)} {self.crc32:08x}"
 
 
 def reader(array: np.ndarray | Shards) -> Callable[[np.ndarray], np.ndarray]:
-    """How rows of an array are fetched at random: int[...] → [..., *rows], the last row for an index past the end.
-
-    Those of a large mapped file are read from the file: to map the pages around each row and let them go again takes
-    three times as long, and they count as memory of this process.
-
-    Raises:
-        InputError: a file cannot be opened once more.
-    """
-    if isinstance(array, Shards):
-        readers = [_reader(part, array.nbytes) for part in array.parts]
-        return lambda indices: array.take(np.minimum(indices, len(array) - 1), readers)
-    return _reader(array, array.nbytes)
+    """Return `Shards.rows` of an array or of shards."""
+    return (array if hasattr(array, "rows") else Shards([array])).rows
 
 
 def _reader(array: np.ndarray, whole: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The same of one file, or of one of several with so many bytes in all."""
+    """Return the reader of one part of `whole` bytes of examples."""
     root = _root(array)
     if root is None or whole < LARGE or not array.flags.c_contiguous or not hasattr(os, "preadv"):
         return lambda indices: array.take(indices, axis=0, mode="clip")
     try:
-        file = open(root.filename, "rb", buffering=0)  # noqa: SIM115 (open as long as there is something to read)
+        file = open(root.filename, "rb", buffering=0)  # noqa: SIM115 (open as long as the examples)
     except OSError as error:
         raise InputError(f"{root.filename} cannot be opened: {error.strerror}") from error
     begin = root.offset + array.ctypes.data - root.ctypes.data
@@ -158,7 +184,7 @@ def _reader(array: np.ndarray, whole: int) -> Callable[[np.ndarray], np.ndarray]
 
     def read(indices: np.ndarray) -> np.ndarray:
         rows = np.empty((*indices.shape, *array.shape[1:]), array.dtype)
-        offsets = begin + size * np.minimum(indices, len(array) - 1).astype(np.int64).ravel()
+        offsets = begin + size * indices.astype(np.int64).ravel()
         for row, offset in zip(rows.reshape(-1).view(np.uint8).reshape(-1, size), offsets.tolist(), strict=True):
             if os.preadv(file.fileno(), [row], offset) != size:
                 raise InputError(f"{root.filename} ends before its last image: it was changed during the run")
@@ -167,14 +193,8 @@ def _reader(array: np.ndarray, whole: int) -> Callable[[np.ndarray], np.ndarray]
     return read
 
 
-def _forget(array: np.ndarray) -> None:
-    """Let the pages of a mapped file that were read go: they would count as memory of this process until it ends."""
-    if (root := _root(array)) is not None and hasattr(root.base, "madvise"):  # Windows has none
-        root.base.madvise(mmap.MADV_DONTNEED)
-
-
 def _root(array: np.ndarray) -> np.memmap | None:
-    """The mapped file of which an array is a view, unless what is written to it is nowhere else."""
+    """Return the read-only mapped file that an array is a view of."""
     base = array
     while isinstance(base, np.ndarray) and not isinstance(base.base, mmap.mmap):
         base = base.base

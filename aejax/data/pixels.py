@@ -1,4 +1,4 @@
-"""Which arrays are images or vectors, and on which scale: one check for training, encoding and evaluation."""
+"""Conversion of arrays to images or vectors, and checks of their scale, for training, encoding and evaluation."""
 
 from __future__ import annotations
 
@@ -8,138 +8,148 @@ from typing import Any, Literal
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.data.generated import GeneratedArray
-from aejax.data.mapped import Shards, pieces, require_memory
+from aejax.data.examples import Examples, examples_of
+from aejax.data.mapped import Shards, require_memory
 
 Channels = Literal["auto", "first", "last"]
 
-HALVES = ("float16", "bfloat16")
-"""types of two bytes that stay as they are; a step computes with them in float32"""
+_HALVES = ("float16", "bfloat16")
+"""types of two bytes that are kept; a step computes with them in float32"""
 
 _WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D]"
 
 
 def as_examples(given: Any, where: str = "images", channels: Channels = "auto") -> np.ndarray | Shards:
-    """Bring an array to images [N, H, W, C] or vectors [N, D], uint8, float16, bfloat16 or float32.
+    """Convert an array to images [N, H, W, C] or vectors [N, D], uint8, float16, bfloat16 or float32.
 
     Args:
-        given: [N, H, W, C], [N, H, W] or [N, D]: a NumPy array, or what has the values of one (nested lists, a tensor
-            of PyTorch, a table of pandas); or `Shards` of such, which stay shards. Integers other than uint8 are
-            refused as pixels, whose scale they do not tell, and taken as they are in vectors.
-        where: what is given, for messages.
-        channels: whether the channels of [N, C, H, W] or [N, H, W, C] come first or last; "auto" refuses what looks
-            like channels first.
+        given: [N, H, W, C], [N, H, W] or [N, D]: a NumPy array, nested lists, a tensor of PyTorch, a table of pandas,
+            or `Shards`, which remain shards. Integers other than uint8 are refused as pixels, since their scale is
+            unknown, and accepted as values of vectors.
+        where: name of the examples in messages.
+        channels: whether arrays of four axes are [N, C, H, W] ("first") or [N, H, W, C] ("last"); "auto" refuses an
+            array that looks like channels first.
 
     Raises:
-        InputError: the array has another number of axes, nothing in it, another type, or values that are not finite.
+        InputError: the array has another number of axes, is empty, has another type, or has values that are not finite.
     """
-    if isinstance(given, Shards):
-        named = zip(given.parts, given.names, strict=True)
-        return Shards([as_examples(part, f"{where} in {name}", channels) for part, name in named], given.names)
-    array = _array(given, where)
-    if array.dtype == bool:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype.kind == "f" or array.dtype.name == "bfloat16" or (array.dtype.kind in "iu" and array.ndim == 2):
-        if array.dtype != np.uint8:
-            array = _floats(array, where)
-    elif array.dtype != np.uint8:
-        raise InputError(f"{where} are {array.dtype}; give uint8 from 0 to 255, or floats")
-    if array.ndim == 3:
-        array = array[..., None]
-    if array.ndim not in (2, 4) or 0 in array.shape:
-        raise InputError(f"{where} have shape {list(array.shape)}; give {_WANTED}")
-    if array.ndim == 4:
-        if channels == "first":
-            return np.moveaxis(array, 1, -1)
-        if channels == "auto" and array.shape[1] in (1, 3, 4) and min(array.shape[2:]) > 4:
-            raise InputError(
-                f"{where} have shape {list(array.shape)}, which looks like [N, C, H, W]: say channels first or last "
-                "(--data.channels, or channels= of Dataset.from_arrays)"
-            )
-    return array
+    return converted(given, where, channels, checksum=False).plain
+
+
+def converted(given: Any, where: str, channels: Channels, checksum: bool = True) -> Shards:
+    """Return the result of `as_examples` as `Shards`, of floats with `extremes` and, if asked, `crc32` computed."""
+    parts, names = (given.parts, given.names) if isinstance(given, Shards) else ((given,), ("",))
+    called = [f"{where} in {name}" if name else where for name in names]
+    each = zip(parts, called, strict=True)
+    examples = Shards([_shaped(_typed(_array(part, name), name), name, channels) for part, name in each], names)
+    if examples.dtype != np.uint8:
+        examples.survey(checksum)
+        if not np.isfinite(examples.extremes).all():
+            _refuse_infinite(examples, called)
+    return examples
 
 
 _ARRAYS = ("__array__", "__array_interface__", "to_numpy")
-"""by one of which arrays, tensors, tables and images of other libraries are known"""
+"""attributes that identify arrays, tensors, tables and images of other libraries"""
 
 
 def _array(given: Any, where: str) -> np.ndarray:
-    """A NumPy array of what has the values of one."""
     kind = type(given).__name__
     if not isinstance(given, list | tuple) and not any(hasattr(given, name) for name in _ARRAYS):
         raise InputError(f"{where} are of the type {kind}; give {_WANTED}")
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
-        raise InputError(f"{where} are an array with masked values; fill them in, or leave such examples out")
+        raise InputError(f"{where} are an array with masked values; fill them in, or leave out these examples")
     try:
         if hasattr(given, "detach"):  # a tensor of PyTorch: on any device, with or without a gradient
             given = given.detach().cpu()
             given = given.float() if str(given.dtype) == "torch.bfloat16" else given
         array = given.to_numpy() if hasattr(given, "to_numpy") else np.asarray(given)
         if array.dtype == object and array.ndim:
-            array = np.asarray(array.tolist())  # of columns or rows of several types, where they have a common one
-    except Exception as error:  # whatever another library raises
+            array = np.asarray(array.tolist())  # columns of several types may have a common type
+    except Exception as error:  # of any type, raised by another library
         why = str(error).splitlines()[0].rstrip(".")
         why = "they are of several sizes" if "inhomogeneous" in why else why
         raise InputError(f"{where} ({kind}) are no array: {why}; give {_WANTED}") from error
     if array.dtype.kind in "OUSMmc" or array.dtype.names:
-        what = "text, or have some in them" if array.dtype.kind in "US" else str(array.dtype)
+        what = "text, or contain text" if array.dtype.kind in "US" else str(array.dtype)
         raise InputError(f"{where} ({kind}) are {what}; give {_WANTED}, of numbers")
     return array
 
 
-def _floats(array: np.ndarray, where: str) -> np.ndarray:
-    """As finite float32, or float16 or bfloat16 as they are (but in the order of bytes of this machine)."""
-    dtype = np.dtype(array.dtype.name if array.dtype.name in HALVES else np.float32)
+def _typed(array: np.ndarray, where: str) -> np.ndarray:
+    """Convert to uint8, float32, or float16 and bfloat16 in the byte order of this machine."""
+    if array.dtype == bool:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint8:
+        return array
+    if (
+        array.dtype.kind != "f"
+        and array.dtype.name != "bfloat16"
+        and not (array.dtype.kind in "iu" and array.ndim == 2)
+    ):
+        raise InputError(f"{where} are {array.dtype}; give uint8 from 0 to 255, or floats")
+    dtype = np.dtype(array.dtype.name if array.dtype.name in _HALVES else np.float32)
     if array.dtype != dtype:
         needed = dtype.itemsize * array.size
         require_memory(needed, f"{where}: to make {dtype} of {array.dtype}", "save them as float32 or float16")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is named
-        array = array.astype(dtype, copy=False)
-    first, what = 0, "value" if array.ndim == 2 else "pixel"
-    for piece in pieces(array) if array.ndim else ():
-        if not np.isfinite(piece).all():
-            bad = np.argwhere(~np.isfinite(piece))[0]
-            place = [first + int(bad[0]), *bad[1:].tolist()]
-            raise InputError(f"{where}: the {what} at {place} is {piece[tuple(bad)]}; remove or repair such examples")
-        first += len(piece)
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite and are refused
+        return array.astype(dtype, copy=False)
+
+
+def _shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim not in (2, 4) or 0 in array.shape:
+        raise InputError(f"{where} have shape {list(array.shape)}; give {_WANTED}")
+    if array.ndim == 4 and channels == "first":
+        return np.moveaxis(array, 1, -1)
+    if array.ndim == 4 and channels == "auto" and array.shape[1] in (1, 3, 4) and min(array.shape[2:]) > 4:
+        raise InputError(
+            f"{where} have shape {list(array.shape)}, which looks like [N, C, H, W]: say channels first or last "
+            "(--data.channels, or channels= of Dataset.from_arrays)"
+        )
     return array
 
 
-_ROUNDING = 1e-5
-"""by which a float may lie beyond [0, 1]: filters and conversions of others leave it so"""
+def _refuse_infinite(examples: Shards, called: list[str]) -> None:
+    for part, where in zip(examples.parts, called, strict=True):
+        first = 0
+        for piece in Shards([part]).pieces():
+            if (bad := ~np.isfinite(piece)).any():
+                place = np.argwhere(bad)[0]
+                what, number = "value" if part.ndim == 2 else "pixel", [first + int(place[0]), *place[1:].tolist()]
+                raise InputError(
+                    f"{where}: the {what} at {number} is {piece[tuple(place)]}; remove or repair such examples"
+                )
+            first += len(piece)
 
-_SOME = 256
-"""of generated examples, those that are looked at to tell their range"""
+
+_ROUNDING = 1e-5
+"""distance by which floats may lie outside [0, 1], as filters and conversions leave them"""
 
 _BEYOND = 0.5
-"""of the width of the range trained on, that other images may lie beyond it where the loss does not forbid it"""
+"""part of the training range's width by which other images may lie outside this range"""
 
 
-def extremes(images: np.ndarray | Shards) -> tuple[float, float]:
-    """The smallest and the largest value."""
-    least, most = zip(*((float(piece.min()), float(piece.max())) for piece in pieces(images)), strict=True)
-    return min(least), max(most)
-
-
-def scale(images: np.ndarray | Shards) -> tuple[float, float]:
-    """The range that pixels are meant to have, as a model meets them: [0, 1], [-1, 1], or where they lie otherwise."""
+def scale(images: Examples) -> tuple[float, float]:
+    """Return the range of the pixels as a model meets them: [0, 1], [-1, 1], or otherwise their extremes."""
     if images.dtype == np.uint8:
         return 0.0, 1.0
-    low, high = extremes(images)
+    low, high = examples_of(images).extremes
     for usual in ((0.0, 1.0), (-1.0, 1.0)):
         if low >= usual[0] - _ROUNDING and high <= usual[1] + _ROUNDING:
             return usual
     return low, high
 
 
-def require_range(config: Config, images: np.ndarray | Shards, where: str) -> None:
-    """Refuse floats beyond [0, 1] where that is the scale of the loss or of the corruption.
+def require_range(config: Config, images: Examples, where: str) -> None:
+    """Refuse floats outside [0, 1] if the loss or the corruption needs that range.
 
     Args:
-        where: what the pixels are, for the message.
+        where: name of the pixels in the message.
 
     Raises:
-        InputError: a pixel lies beyond.
+        InputError: a pixel lies outside.
     """
     fields = {
         "loss.reconstruction": config.loss.reconstruction,
@@ -149,7 +159,7 @@ def require_range(config: Config, images: np.ndarray | Shards, where: str) -> No
     needs = [f"{field} {value}" for field, value in fields.items() if value not in ("mse", "none", False)]
     if images.dtype == np.uint8 or not needs:
         return
-    low, high = extremes(images[:_SOME] if isinstance(images, GeneratedArray) else images)
+    low, high = examples_of(images).extremes
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(
             f"{where} lie in [{low:g}, {high:g}]; {' and '.join(needs)} needs [0, 1]: scale them, or use "
@@ -157,18 +167,20 @@ def require_range(config: Config, images: np.ndarray | Shards, where: str) -> No
         )
 
 
-def require_scale(images: np.ndarray | Shards, trained: tuple[float, float], where: str) -> None:
-    """Refuse images on another scale than those that a model was trained on.
+def require_scale(images: Examples, trained: tuple[float, float], where: str) -> None:
+    """Refuse images on another scale than the training images.
+
+    Refused are uint8 images if `trained` is not [0, 1], and images far outside `trained`. If `trained` reaches 20 or
+    more, images in [-1, 1] or with values around 0 are refused too.
 
     Args:
-        trained: the range of those, by `scale`.
-        where: what the pixels are, for the message.
+        trained: range of the training images, from `scale`.
+        where: name of the pixels in the message.
 
     Raises:
-        InputError: they are uint8 and the model knows another range than [0, 1]; or they lie far beyond that range, or
-            it goes up to 20 and more and they lie in [-1, 1] or have a mean near 0.
+        InputError: the scale differs.
     """
-    low, high = (0.0, 1.0) if images.dtype == np.uint8 else extremes(images)
+    low, high = (0.0, 1.0) if images.dtype == np.uint8 else examples_of(images).extremes
     margin = _BEYOND * (trained[1] - trained[0])
     beyond = low < trained[0] - margin or high > trained[1] + margin
     largest = max(-low, high)
@@ -183,5 +195,5 @@ def require_scale(images: np.ndarray | Shards, trained: tuple[float, float], whe
 
 
 def size(shape: tuple[int, ...]) -> str:
-    """28x28x1 of images, "64 values" of vectors: for messages."""
+    """Describe an example in a message: "28x28x1" for images, "64 values" for vectors."""
     return "x".join(map(str, shape)) if len(shape) == 3 else f"{math.prod(shape)} values"

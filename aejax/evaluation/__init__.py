@@ -1,21 +1,18 @@
-"""A trained model and what it is worth.
+"""Trained models and their metrics, figures and exports.
 
 run.py           Run: encode, decode, reconstruct, sample
-fitting.py       how a run comes about: by training it (fit), or by reading it (load)
-export.py        the trained model for other programs: programs of JAX, arrays, ONNX, SAELens
-sae_lens.py      a sparse autoencoder as SAELens reads it
-onnx_graph.py    its operations as an ONNX graph
-evaluation.py    evaluate: one model → one dictionary of figures
-measures.py      of reconstructions and codes
-classes.py       what a representation knows of the classes
+fitting.py       fit trains a Run, load reads one
+evaluation.py    evaluate: one model → one dictionary of metrics
+measures.py      metrics of reconstructions and codes
+classes.py       metrics of a code as a representation of the classes
 likelihood.py    importance sampling under a variational model
-figures.py       what is drawn of a run
-vector_figures.py   what is drawn of one of vectors instead of images
-drawing.py       how every figure looks and is written
-tables.py        Markdown, of figures and their spread
+figures.py       figures of a run
+drawing.py       style and writing of figures, Markdown tables
+export.py        a trained model for other programs: JAX programs, arrays, ONNX, SAELens
+onnx_graph.py    an ONNX graph from plain operations
 """
 
-from aejax.evaluation.evaluation import FIELDS, cross_entropy, errors, evaluate
+from aejax.evaluation.evaluation import FIELDS, errors, evaluate
 from aejax.evaluation.fitting import fit, load
 from aejax.evaluation.likelihood import likelihood
 from aejax.evaluation.run import Run

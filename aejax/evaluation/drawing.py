@@ -1,8 +1,8 @@
-"""How every figure looks, and how it is written: PNG for a screen, PDF or SVG for a paper."""
+"""Style and writing of figures (PNG for a screen, PDF or SVG for a paper), and Markdown tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from matplotlib import rc_context
@@ -23,7 +23,7 @@ STYLE = {
     "legend.title_fontsize": 8,
     "errorbar.capsize": 2,
     "lines.markersize": 4,
-    "pdf.fonttype": 42,  # letters stay letters, as journals ask
+    "pdf.fonttype": 42,  # text stays text, as journals require
     "svg.fonttype": "none",
 }
 styled = rc_context(STYLE)
@@ -37,14 +37,15 @@ def draw(
     *,
     replace: bool = False,
 ) -> None:
-    """Write figures, each by its name in each format, whole or not at all.
+    """Write each figure in each format to FOLDER/NAME.FORMAT, completely or not at all.
 
     Args:
-        formats: of png (200 dots per inch), pdf and svg.
-        replace: draw again what is there already, which else is left alone.
+        figures: name → function that makes the figure.
+        formats: png (200 dots per inch), pdf or svg.
+        replace: whether to draw existing files again; by default they are kept.
 
     Raises:
-        OSError: one cannot be written; those before it are there.
+        OSError: a file cannot be written; the figures before it are written.
     """
     for name, make in figures.items():
         paths = [folder / f"{name}.{form}" for form in formats]
@@ -66,18 +67,35 @@ def _write(figure: Figure, path: Path) -> None:
 
 
 def loss_unit(loss: Loss) -> str:
-    """In what a loss is measured."""
+    """Return the unit of a loss, for the label of an axis."""
     per = {"mean": "pixel", "sum": "image"}[loss.pixels]
     return f"{'nats' if loss.reconstruction == 'bce' else 'squared error'} per {per}"
 
 
 def note(figure: Figure, text: str) -> None:
-    """A line below a figure, for what its marks are."""
+    """Write a line below a figure that explains its marks."""
     figure.supxlabel(text, fontsize=7.5, color="0.35")
 
 
 def spread_over(seeds: int, shown: str = "Points") -> str:
-    """What points and error bars over so many seeds are, for `note`."""
+    """Explain points and error bars over a number of seeds, for `note`."""
     if seeds == 1:
         return f"{shown}: one seed."
     return f"{shown}: means over {seeds} seeds; error bars: ± one standard deviation."
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Format a Markdown table from the cells of its head and of its rows."""
+    lines = [_line(head), "|" + "---|" * len(head), *map(_line, rows)]
+    return "\n".join(lines)
+
+
+def with_spread(mean: float | None, std: float | None, form: str) -> str:
+    """Format `mean ± std`, for example with ".4f"; without a std only the mean, without a mean "-"."""
+    if mean is None:
+        return "-"
+    return format(mean, form) + ("" if std is None else f" ± {format(std, form)}")
+
+
+def _line(cells: Sequence[object]) -> str:
+    return "|" + "".join(f" {cell} |" if cell != "" else " |" for cell in cells)

@@ -1,4 +1,4 @@
-"""One trained model → one flat dictionary of figures, ready for JSON."""
+"""Metrics of one trained model, in a flat dictionary for JSON."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
+from aejax.config.user_files import names_data
 from aejax.data import Dataset, as_dataset, is_path, load_dataset
 from aejax.evaluation import classes, measures
 from aejax.evaluation.fitting import load
@@ -21,41 +22,41 @@ from aejax.models import Variational, losses
 from aejax.training import unit_interval
 
 FIELDS = {
-    "dataset": "name of the images",
-    "test_images": "how many images all this is measured on",
+    "dataset": "name of the dataset",
+    "test_images": "number of test examples",
     "step": "training steps of the model",
-    "parameters": "numbers that were trained",
+    "parameters": "number of trained parameters",
     "code_size": "units of the code",
     "bce": "binary cross-entropy between test images and reconstructions [nats per pixel]",
-    "nats": "the same, summed over the pixels [nats per image]",
-    "mse": "mean squared error per pixel or feature, on the scale of the data (of uint8, from 0 to 1)",
-    "variance_explained": "1 - squared error / variance, of standardized vectors where the model was trained on such",
-    "psnr": "peak signal-to-noise ratio, mean over images [dB], of the range of those trained on; at most 100",
+    "nats": "binary cross-entropy, summed over the pixels [nats per image]",
+    "mse": "mean squared error per pixel or feature, on the scale of the data (uint8: from 0 to 1)",
+    "variance_explained": "1 - squared error / variance; of the standardized vectors where the model standardizes",
+    "psnr": "peak signal-to-noise ratio, mean over images [dB], of the range of the training images; at most 100",
     "ssim": "structural similarity, mean over images, windows of 7x7 (smaller for images below 14 pixels)",
-    "code_mean": "of the code's values over test images and units",
-    "code_variance": "of the same",
-    "code_fraction_zero": "share of them that are exactly 0",
-    "code_l0": "units that are not 0, mean over images",
-    "dead_units": "units whose value is the same for every test image",
+    "code_mean": "mean of the code over test examples and units",
+    "code_variance": "variance of the code over test examples and units",
+    "code_fraction_zero": "share of the code that is exactly 0",
+    "code_l0": "units that are not 0, mean over test examples",
+    "dead_units": "units that have the same value for every test example",
     "effective_rank": "exp of the entropy of the normalised singular values of the centred codes",
-    "probe_code": "test accuracy of a linear classifier on the code, learnt from (at most 10,000) training images",
-    "probe_pixels": "the same from the pixels",
-    "probe_pca": "the same from as many principal components as the code has units (at most as there are pixels)",
-    "knn_code": "test accuracy of the 5 nearest of those training images, by the code",
-    "knn_pixels": "the same by the pixels",
-    "knn_pca": "the same by the principal components",
-    "bits_8": "bits per example of a code of 8 bits per unit",
-    "bits_entropy": "the same after an ideal entropy coder of each unit by itself",
-    "psnr_8": "peak signal-to-noise ratio of the images decoded from that code [dB]",
-    "elbo": "evidence lower bound [nats per image], the reconstruction averaged over the samples",
+    "probe_code": "test accuracy of a linear classifier on the code, trained on at most 10,000 training images",
+    "probe_pixels": "test accuracy of a linear classifier on the pixels",
+    "probe_pca": "test accuracy of a linear classifier on code_size principal components (at most one per pixel)",
+    "knn_code": "test accuracy of the 5 nearest of the same training images, by the code",
+    "knn_pixels": "test accuracy of the 5 nearest training images, by the pixels",
+    "knn_pca": "test accuracy of the 5 nearest training images, by the principal components",
+    "bits_8": "bits per example of a code quantised to 8 bits per unit",
+    "bits_entropy": "bits per example of the quantised code after an ideal entropy coder of each unit",
+    "psnr_8": "peak signal-to-noise ratio of the images decoded from the quantised code [dB]",
+    "elbo": "evidence lower bound [nats per image], with the reconstruction averaged over the samples",
     "kl": "divergence of the code's distribution from the prior [nats per image]",
     "active_units": "units whose mean varies by more than 0.01 over the test images (Burda et al. 2016)",
     "nll": "negative log-likelihood by importance sampling [nats per image]",
-    "nll_standard_error": "of its mean over the test images, taken as a sample of all images",
-    "nll_sampling_error": "the part of that which is due to the number of samples",
-    "samples": "codes drawn for each image to estimate it",
+    "nll_standard_error": "standard error of the mean nll, with the test images as a sample of all images",
+    "nll_sampling_error": "part of nll_standard_error that more samples would remove",
+    "samples": "codes drawn for each image to estimate nll",
 }
-"""every figure of an evaluation and its meaning, in the order in which they come"""
+"""metric → its meaning, in the order of an evaluation"""
 
 
 def evaluate(
@@ -65,155 +66,146 @@ def evaluate(
     samples: int = 500,
     models: str | Path | Iterable[str | Path] = (),
 ) -> dict[str, Any]:
-    """Measure a trained model on its test images.
+    """Measure a trained model on its test examples.
 
-    Reconstructions and the values of the code are those of the evaluation in training: of binarized images where
-    the model was trained on them, of corrupted ones, against the clean image, where it was trained to denoise. A
-    variational model's code is the mean. Classes are predicted from the code of the images as they are.
+    Reconstructions and codes are computed as in the evaluation during training. Images are binarized if the model was
+    trained on binarized images. A denoising model gets corrupted images, and its target is the clean image. The code
+    of a variational model is the mean. Classes are predicted from the code of the clean images.
 
     Args:
-        run: a run, or the workdir of one.
-        dataset: the images, as `aejax.fit` takes them; of an array all are test images, unless it is the one that the
-            run was trained on. None takes those that the run was trained on, see `trained_on`.
-        samples: codes drawn for each image to estimate the likelihood under a variational model; 0 leaves it out.
-        models: files of its author's that a workdir's run needs, as in `aejax.load`.
+        run: a run, or the workdir of a run.
+        dataset: the examples, in any form that `aejax.fit` takes. All examples of an array are test examples, unless
+            the run was trained on this array. None takes the dataset of the training, see `images_of`.
+        samples: codes drawn for each image to estimate the likelihood under a variational model; 0 skips the estimate.
+        models: Python files of the run's author that the workdir needs, as in `aejax.load`.
 
     Returns:
-        all of `FIELDS`; None where one does not apply: cross-entropy and likelihood where the loss is squared error,
-        the likelihood where the model is not variational, accuracies where there are no classes, what is for images
-        where the examples are vectors.
+        All names of `FIELDS`. The value is None where the metric does not apply. Cross-entropy and likelihood need the
+        loss "bce", the likelihood needs a variational model, accuracies need classes, and PSNR and SSIM need images.
 
     Raises:
-        InputError: there is no run, or the images do not fit the model.
+        InputError: the workdir holds no run, or the examples do not fit the model.
     """
     if not isinstance(run, Run | str | os.PathLike):
-        raise InputError(f"the run is of the type {type(run).__name__}; give a Run, or the workdir of one")
+        raise InputError(f"the run is of the type {type(run).__name__}; give a Run, or the workdir of a run")
     run = run if isinstance(run, Run) else load(run, models=models)
     if samples < 0:
         raise InputError(f"samples is {samples}; it must be at least 0")
-    dataset = trained_on(run) if dataset is None else _given(run, dataset)
+    dataset = images_of(run) if dataset is None else _given(run, dataset)
     images, seen = run.evaluation_inputs(dataset.test)
+    target = run.standardized_inputs(dataset.test)[0]
     codes = run.encode(seen)
-    figures: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "dataset": dataset.name,
         "test_images": len(images),
         "step": int(run.state.step),
         "parameters": run.parameters,
         "code_size": codes.shape[1],
-        **_reconstruction(run, codes, images),
+        **_reconstruction(run, codes, images, target),
         **measures.code_measures(codes),
         **_classes(run, dataset),
         **_quantised(run, dataset, codes, images),
-        **_variational(run, run.standardized_inputs(dataset.test)[0], samples),
+        **_variational(run, target, samples),
     }
-    return {name: figures.get(name) for name in FIELDS}
+    return {name: metrics.get(name) for name in FIELDS}
 
 
-def images_of(run: Run, name: str | None, source_dir: str | Path | None) -> Dataset:
-    """The images that a user names for a run, or without a name those that it was trained on."""
-    return trained_on(run, source_dir) if name is None else load_dataset(name, source_dir, run.config.data.channels)
+def images_of(run: Run, name: str | None = None, source_dir: str | Path | None = None) -> Dataset:
+    """Load the dataset that the user names for a run, or else the dataset that the run was trained on.
 
-
-def trained_on(run: Run, source_dir: str | Path | None = None) -> Dataset:
-    """The images that a run was trained on: those given to `fit`, or else the dataset of that name.
-
-    A workdir is data: no file that it names is read unless the user names it.
+    A workdir is data: this function reads no file that only the workdir names.
 
     Raises:
-        InputError: they must be named or handed over, or what has that name are other images.
+        InputError: the user must name or give the dataset, or the dataset of the recorded name has other examples.
     """
+    if name is not None:
+        return load_dataset(name, source_dir, run.config.data.channels)
     if run.dataset is not None:
         return run.dataset
     recorded = run.description["dataset"]
     name = recorded["name"]
-    advice = "hand them over: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
-    if is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name):
-        raise InputError(f"the run was trained on images from {name!r}, which it may not read by itself; {advice}")
-    dataset = load_dataset(name, source_dir)
+    own = names_data(run.config.data.name)  # the caller named its file, see `replaced`
+    advice = "give the dataset: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
+    if not own and (is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name)):
+        raise InputError(f"the run was trained on {name!r}, and a workdir may not name a file to be read; {advice}")
+    dataset = load_dataset(run.config.data.name if own else name, source_dir, run.config.data.channels)
     if dataset.fingerprint != recorded["fingerprint"]:
-        raise InputError(f"the run was trained on other images than those named {name!r} here; {advice}")
+        raise InputError(f"the run was trained on other examples than those of {name!r} here; {advice}")
     return dataset
-
-
-def _given(run: Run, given: Any) -> Dataset:
-    """The user's own images; of an array of others than those trained on, all are test images."""
-    dataset = as_dataset(given, run.config)
-    if dataset.set_aside and dataset.fingerprint != run.description["dataset"]["fingerprint"]:
-        every = np.concatenate([dataset.train, dataset.test])
-        return Dataset(dataset.name, every, every)  # no labels: a classifier would be asked what it learnt
-    return dataset
-
-
-def _reconstruction(run: Run, codes: np.ndarray, images: np.ndarray) -> dict[str, Any]:
-    reconstructed = run.decode(codes)
-    figures = {
-        "mse": float(np.square(images.astype(np.float64) - reconstructed).mean()),
-        "variance_explained": measures.variance_explained(images, reconstructed, run.standardization),
-    }
-    if not run.vectors and run.range is not None:
-        pair = _shown(run, images), _shown(run, reconstructed)
-        similarity = measures.ssim(*pair)
-        figures["psnr"] = float(measures.psnr(*pair).mean())
-        figures["ssim"] = None if similarity is None else float(similarity.mean())
-    if run.config.loss.reconstruction == "bce":
-        figures["bce"] = cross_entropy(run, codes, images)
-        figures["nats"] = figures["bce"] * math.prod(images.shape[1:])
-    return figures
-
-
-def cross_entropy(run: Run, codes: np.ndarray, images: np.ndarray) -> float:
-    """Nats per pixel between images float32[N, H, W, C] in [0, 1] and what the model decodes from the codes."""
-    logits = run.logits(codes)
-    each = losses.binary_cross_entropy(logits, images.reshape(logits.shape))
-    return float(np.asarray(each, np.float64).mean())
 
 
 def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Of each image and what is decoded from its code: float64[N].
+    """Return the reconstruction error of each image, decoded from its code: float64[N].
 
-    Means over pixels of the loss, cross-entropy in nats or squared error, on the scale on which the model is trained.
+    The error is the mean over pixels of the model's loss: cross-entropy in nats, or squared error.
 
     Args:
-        images: float32[N, H, W, C], the target as the model meets it (`Run.standardized_inputs`).
+        images: float32[N, H, W, C], the target on the scale of the model's loss (`Run.standardized_inputs`).
     """
     if run.config.loss.reconstruction == "bce":
         return np.asarray(losses.binary_cross_entropy(run.logits(codes), images), np.float64)
     return np.square(run.logits(codes).astype(np.float64) - images).mean(axis=(1, 2, 3))
 
 
+def _given(run: Run, given: Any) -> Dataset:
+    """Make a dataset of the user's examples; an array that the run was not trained on holds test examples only."""
+    dataset = as_dataset(given, run.config)
+    if dataset.set_aside and dataset.fingerprint != run.description["dataset"]["fingerprint"]:
+        every = np.concatenate([dataset.train, dataset.test])
+        return Dataset(dataset.name, every, every)  # without labels: a probe would be tested on its training examples
+    return dataset
+
+
+def _reconstruction(run: Run, codes: np.ndarray, images: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+    reconstructed = run.decode(codes)
+    metrics = {
+        "mse": float(np.square(images.astype(np.float64) - reconstructed).mean()),
+        "variance_explained": measures.variance_explained(images, reconstructed, run.standardization),
+    }
+    if not run.vectors and run.range is not None:
+        pair = _unit_scaled(run, images), _unit_scaled(run, reconstructed)
+        similarity = measures.ssim(*pair)
+        metrics["psnr"] = float(measures.psnr(*pair).mean())
+        metrics["ssim"] = None if similarity is None else float(similarity.mean())
+    if run.config.loss.reconstruction == "bce":
+        metrics["bce"] = float(errors(run, codes, target).mean())
+        metrics["nats"] = metrics["bce"] * math.prod(images.shape[1:])
+    return metrics
+
+
 def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
     if dataset.train_labels is None or dataset.test_labels is None:
         return {}
     learnt = classes.chosen(len(dataset.train))
-    train, labels = dataset.train[learnt], np.asarray(dataset.train_labels)[learnt]
+    parts, labels = (dataset.train[learnt], dataset.test), np.asarray(dataset.train_labels)[learnt]
     if len(np.unique(labels)) < 2:
         return {}
-    pixels = [_flat(part) for part in (train, dataset.test)]
-    codes = [run.encode(part) for part in (train, dataset.test)]
-    figures = {}
-    for name, (known, asked) in {
+    pixels = [unit_interval(np.asarray(part)).reshape(len(part), -1) for part in parts]
+    codes = [run.encode(part) for part in parts]
+    metrics = {}
+    for name, (train, test) in {
         "code": codes,
         "pixels": pixels,
         "pca": classes.pca(*pixels, codes[0].shape[1]),
     }.items():
-        figures[f"probe_{name}"] = classes.linear_probe(known, labels, asked, dataset.test_labels)
-        figures[f"knn_{name}"] = classes.knn(known, labels, asked, dataset.test_labels)
-    return figures
+        metrics[f"probe_{name}"] = classes.linear_probe(train, labels, test, dataset.test_labels)
+        metrics[f"knn_{name}"] = classes.knn(train, labels, test, dataset.test_labels)
+    return metrics
 
 
 def _quantised(run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray) -> dict[str, Any]:
     known = run.encode(run.evaluation_inputs(dataset.train[classes.chosen(len(dataset.train))])[1])
     low, high = known.min(axis=0), known.max(axis=0)
     levels = measures.quantise(codes, low, high)
-    figures = {"bits_8": 8 * codes.shape[1], "bits_entropy": measures.entropy_bits(levels)}
+    metrics = {"bits_8": 8 * codes.shape[1], "bits_entropy": measures.entropy_bits(levels)}
     if not run.vectors and run.range is not None:
         decoded = run.decode(measures.dequantise(levels, low, high))
-        figures["psnr_8"] = float(measures.psnr(_shown(run, images), _shown(run, decoded)).mean())
-    return figures
+        metrics["psnr_8"] = float(measures.psnr(_unit_scaled(run, images), _unit_scaled(run, decoded)).mean())
+    return metrics
 
 
-def _shown(run: Run, images: np.ndarray) -> np.ndarray:
-    """Images from 0 to 1 where they were on the range of those trained on, as one would show them."""
+def _unit_scaled(run: Run, images: np.ndarray) -> np.ndarray:
+    """Map the range of the training images to [0, 1], and clip."""
     low, high = run.range
     return (np.clip(images, low, high) - low) / max(high - low, 1e-12)
 
@@ -226,8 +218,8 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
         return {}
     if type(model).__call__ is not Variational.__call__ and type(model).draw is Variational.draw:
         raise InputError(
-            f"{type(model).__name__} has a __call__ of its own and no draw(images, keys, count): its likelihood cannot "
-            "be estimated; define draw, or leave the likelihood out (samples=0)"
+            f"{type(model).__name__} overrides __call__ but not draw(images, keys, count), so its likelihood cannot be "
+            "estimated; define draw, or skip the likelihood with samples=0"
         )
     found = likelihood(model, images, samples)
     count = len(images)
@@ -240,7 +232,3 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
         "nll_sampling_error": float(math.sqrt(found.sampling_variance.sum()) / count),
         "samples": samples,
     }
-
-
-def _flat(images: np.ndarray) -> np.ndarray:
-    return unit_interval(np.asarray(images)).reshape(len(images), -1)

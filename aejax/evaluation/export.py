@@ -1,11 +1,14 @@
-"""A trained model for other programs: as programs of JAX, as arrays, as ONNX, or as SAELens reads it."""
+"""Export of a trained model for other programs: JAX programs, arrays, ONNX graphs, and files of SAELens.
+
+The module of `Run` imports this one, so a run has the type `Any` here.
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.export
@@ -13,29 +16,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import InputError
-from aejax.config.files import write_json
-from aejax.config.paths import local
+from aejax.config.files import local, write_json
 from aejax.models.operations import Activation, Reshape, Scale, Shift, operations
 from aejax.training import for_evaluation
-
-if TYPE_CHECKING:
-    from aejax.evaluation.run import Run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def export(run: Run, folder: str | Path, kind: str) -> None:
-    """Write a trained model to a new folder, for use where this library is not; see `Run.export`.
+def export(run: Any, folder: str | Path, kind: str) -> None:
+    """Write a trained model to a new folder, for use without this library; see `Run.export`.
 
     Raises:
-        InputError: there is no such kind, a package that it needs is missing, the folder holds something already, or
-            the model cannot be written so.
+        InputError: the kind is unknown, a package is missing, the folder is not empty, or the model has no such export.
     """
     if kind not in KINDS:
         raise InputError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
     folder = local(folder, "the folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there already; give a new folder")
+        raise InputError(f"{folder} exists already; give a new folder")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -51,9 +49,9 @@ def export(run: Run, folder: str | Path, kind: str) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _jax(run: Run, folder: Path) -> None:
-    """One file of StableHLO for each function, its parameters within."""
-    import flatbuffers  # noqa: F401 - jax.export needs it, and says so only when all is done
+def _jax(run: Any, folder: Path) -> None:
+    """Write one file of StableHLO for each function, with the parameters as constants."""
+    import flatbuffers  # noqa: F401 - jax.export needs it, but raises only after all the work
 
     model, edge, change, given = run.autoencoder, run.edge, run.standardization, run.example_shape
 
@@ -73,19 +71,18 @@ def _jax(run: Run, folder: Path) -> None:
     for name, (function, shape) in functions.items():
         rows = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *shape), jnp.float32)
         try:
-            with jax.default_matmul_precision("highest"):  # as `Run` computes it
+            with jax.default_matmul_precision("highest"):  # the precision of `Run`
                 exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(rows)
-        except Exception as error:  # what a model of its author's may raise while it is traced is of many types
-            reason = str(error).splitlines()[0]
+        except Exception as error:  # a user's model may raise any type while JAX traces it
             raise InputError(
-                f"{type(model).__name__}: {name} cannot be exported for batches of any size ({reason}); where it says "
-                "len(images), it must say images.shape[0]"
+                f"{name} of {type(model).__name__} cannot be exported for batches of any size "
+                f"({str(error).splitlines()[0]}); write images.shape[0] instead of len(images) in the model"
             ) from error
         (folder / f"{name}.jax").write_bytes(exported.serialize())
 
 
-def _safetensors(run: Run, folder: Path) -> None:
-    """All arrays of the model, by the path of each in it."""
+def _safetensors(run: Any, folder: Path) -> None:
+    """Write all arrays of the model, each named by its path."""
     from safetensors.numpy import save_file
 
     state = for_evaluation(run.state)
@@ -97,8 +94,8 @@ def _safetensors(run: Run, folder: Path) -> None:
     save_file(arrays, folder / "model.safetensors", metadata={"format": "flax", "kind": run.config.model.kind})
 
 
-def _onnx(run: Run, folder: Path) -> None:
-    """One graph for each function."""
+def _onnx(run: Any, folder: Path) -> None:
+    """Write one graph for each function."""
     from aejax.evaluation import onnx_graph
 
     encoder, decoder = operations(run.autoencoder, run.image_shape)
@@ -119,13 +116,34 @@ def _onnx(run: Run, folder: Path) -> None:
         (folder / f"{name}.onnx").write_bytes(onnx_graph.model(*described).SerializeToString())
 
 
-def _sae_lens(run: Run, folder: Path) -> None:
-    """The two files of a sparse autoencoder of SAELens."""
+def _sae_lens(run: Any, folder: Path) -> None:
+    """Write the two files of `sae_lens_files` for a model with a method `sae_lens() -> (architecture, arrays)`.
+
+    The arrays are those with which the model itself encodes. A standardization of the run is folded into them.
+    """
     from safetensors.numpy import save_file
 
-    from aejax.evaluation.sae_lens import files_of_run
-
-    config, tensors = files_of_run(run)
+    model = run.autoencoder
+    if not hasattr(model, "sae_lens"):
+        raise InputError(f"{type(model).__name__} has no method sae_lens(); the kind sae_lens needs one")
+    if not run.vectors or run.config.loss.reconstruction != "mse":
+        raise InputError(
+            f"{type(model).__name__} was not trained on vectors [N, D] with loss.reconstruction mse, as SAELens needs"
+        )
+    architecture, arrays = model.sae_lens()
+    arrays = {name: np.asarray(value) for name, value in arrays.items()}
+    if (change := run.standardization) is not None:
+        # x - mean - deviation b_dec = deviation ((x - mean) / deviation - b_dec): b_dec is subtracted and added back.
+        arrays["W_enc"] = arrays["W_enc"] / change.deviation[:, None]
+        arrays["W_dec"] = arrays["W_dec"] * change.deviation
+        arrays["b_dec"] = arrays["b_dec"] * change.deviation + change.mean
+    metadata = {
+        "training_library": "aejax",
+        "training_architecture": architecture,
+        "dataset": run.description["dataset"]["name"],
+        "step": int(run.state.step),
+    }
+    config, tensors = sae_lens_files(architecture, arrays, metadata)
     write_json(folder / "cfg.json", config)
     save_file(tensors, folder / "sae_weights.safetensors")
 
@@ -136,3 +154,78 @@ KINDS: Mapping[str, Callable[[Any, Path], None]] = {
     "onnx": _onnx,
     "sae_lens": _sae_lens,
 }
+
+_LAYOUT = "6.0.0"
+"""the first version of SAELens that reads this layout; an older version, or none, selects another layout"""
+_THRESHOLD = {"b_enc": "F", "threshold": "F"}
+_ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "standard": ("standard", {"b_enc": "F"}),
+    "topk": ("topk", {"b_enc": "F"}),
+    "jumprelu": ("jumprelu", _THRESHOLD),
+    "batchtopk": ("jumprelu", _THRESHOLD),
+    "matryoshka": ("jumprelu", _THRESHOLD),
+    "gated": ("gated", {"b_gate": "F", "r_mag": "F", "b_mag": "F"}),
+}
+"""architecture in training → architecture in SAELens after training, and its arrays besides W_enc, W_dec and b_dec"""
+
+
+def sae_lens_files(
+    architecture: str, arrays: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the content of cfg.json and the float32 arrays of sae_weights.safetensors (`SAE.load_from_disk`).
+
+    Let p = (x - b_dec) W_enc + b_enc. The reconstruction is codes W_dec + b_dec. The codes are, for
+
+        standard                           max(p, 0)
+        topk                               the k largest of each row, where they are positive
+        jumprelu, batchtopk, matryoshka    max(p, 0) where p is above the threshold
+        gated                              max((x - b_dec) W_enc exp(r_mag) + b_mag, 0) where (x - b_dec) W_enc + b_gate
+                                           is above 0
+
+    Args:
+        architecture: standard, topk, jumprelu, batchtopk, matryoshka or gated.
+        arrays: W_enc [D, F], W_dec [F, D], b_dec [D]; b_enc [F] except for gated; threshold, [F] or a scalar, for
+            jumprelu, batchtopk and matryoshka; the number k for topk; b_gate, r_mag and b_mag [F] for gated.
+        metadata: JSON that SAELens keeps with the configuration.
+
+    Raises:
+        InputError: the architecture is unknown, or an array is missing, unknown, of another shape or not finite.
+    """
+    if architecture not in _ARCHITECTURES:
+        raise InputError(f"the architecture is {architecture!r}; SAELens must know it: {', '.join(_ARCHITECTURES)}")
+    known, own = _ARCHITECTURES[architecture]
+    shapes = {"W_enc": "DF", "W_dec": "FD", "b_dec": "D", **own}
+    given = {name: np.asarray(value) for name, value in arrays.items()}
+    wanted = {*shapes, *(["k"] if known == "topk" else [])}
+    if given.keys() != wanted:
+        raise InputError(
+            f"the arrays of {architecture} are {', '.join(sorted(given))}; they must be {', '.join(sorted(wanted))}"
+        )
+    if given["W_enc"].ndim != 2:
+        raise InputError(f"W_enc has the shape {given['W_enc'].shape}; it must be [D, F]")
+    sizes = dict(zip("DF", given["W_enc"].shape, strict=True))
+    if "threshold" in own and given["threshold"].ndim == 0:
+        given["threshold"] = np.broadcast_to(given["threshold"], sizes["F"])
+    tensors = {}
+    for name, axes in shapes.items():
+        shape = tuple(sizes[axis] for axis in axes)
+        if given[name].shape != shape or not np.isfinite(given[name]).all():
+            raise InputError(f"{name} has the shape {given[name].shape}; it must be {shape}, of finite numbers")
+        tensors[name] = np.ascontiguousarray(given[name], np.float32)
+    config: dict[str, Any] = {
+        "architecture": known,
+        "d_in": sizes["D"],
+        "d_sae": sizes["F"],
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": {"sae_lens_version": _LAYOUT, "sae_lens_training_version": None, **metadata},
+    }
+    if known == "topk":
+        k = float(given["k"])
+        if not (k.is_integer() and 1 <= k <= sizes["F"]):
+            raise InputError(f"k is {k:g}; it must be a whole number from 1 to {sizes['F']}")
+        config |= {"k": int(k), "rescale_acts_by_decoder_norm": False}
+    return config, tensors

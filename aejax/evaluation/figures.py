@@ -1,6 +1,6 @@
-"""What is drawn of a run: rows of images, code histograms, weights as images, loss curves.
+"""Figures of a run: rows of images, code histograms, weights as images, loss curves, errors of vectors.
 
-Each function returns a matplotlib figure; `aejax.evaluation.drawing` writes them. Nothing here needs a screen.
+Each function returns a matplotlib figure, without a screen; `aejax.evaluation.drawing` writes figures to files.
 """
 
 from __future__ import annotations
@@ -15,52 +15,54 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
+from aejax.config.checks import reason
 from aejax.data import Dataset
 from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled
+from aejax.evaluation.measures import feature_errors
 from aejax.evaluation.run import Run
-from aejax.evaluation.vector_figures import error_histogram, feature_error_bars
 from aejax.training import unit_interval
 
 _COLUMNS = 10
 _CELL = 0.6
-"""inches of an image in a row: ten of them and their label are as wide as a page"""
+"""inches of an image in a row: ten images and their label fill the width of a page"""
 
 _CODES = 10_000
-"""test images, at most, whose codes are counted; of more every n-th is taken"""
+"""most test images in a histogram of codes; of a larger test set we take every n-th image"""
+
+_NAMED = 40
+"""most features that get a bar each; more features are sorted along a curve"""
 
 
 def draw_run(
     run: Run, dataset: Dataset, folder: Path, formats: Sequence[str] = ("png",), *, replace: bool = False
 ) -> None:
-    """The figures of one model: reconstructions (or denoised images), codes, weights, losses.
-
-    Of a variational one also samples, the way from one code to another, and what single units of the code do. A model
-    of the user's own whose encoder begins otherwise than ours has no figure of weights; what else cannot be drawn of it
-    is left out, with a warning. Of vectors there are no rows of images, but errors, over the examples and the features.
-    """
+    """Draw the figures of `of_run` into a folder; skip a figure that fails, with a warning."""
     for name, make in of_run(run, dataset).items():
         try:
             draw({name: make}, folder, formats, replace=replace)
-        except Exception as error:  # the model may be anybody's; what was trained is there, and worth more
-            logging.getLogger("aejax").warning("the figure %s is left out: %s", folder / name, _line(error))
+        except Exception as error:  # a user's model may raise any type, and its training must not fail after the fact
+            logging.getLogger("aejax").warning("skipped the figure %s: %s", folder / name, reason(error))
 
 
 def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
-    """Name → function that makes it, of each figure of a run."""
+    """Return name → function that makes the figure, for each figure of a run.
+
+    Every run has codes and losses. Runs on images add reconstructions (or denoised images), and weights if the encoder
+    begins with a layer of this library. Variational models add samples, interpolations and traversals. Runs on vectors
+    add errors over the examples and over the features.
+    """
     some = dataset.test[:: -(-len(dataset.test) // _CODES)]
-    if run.vectors:
-        return {
-            "errors": lambda: error_histogram(run, dataset),
-            "features": lambda: feature_error_bars(run, dataset),
-            "codes": lambda: code_histogram({"code": run.encode(run.corrupt(some))}),
-            "losses": lambda: loss_curves({"": run}),
-        }
-    first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
     drawn = {
-        first: lambda: reconstructions(run, dataset.test),
         "codes": lambda: code_histogram({"code": run.encode(run.corrupt(some))}),
         "losses": lambda: loss_curves({"": run}),
     }
+    if run.vectors:
+        return drawn | {
+            "errors": lambda: error_histogram(run, dataset),
+            "features": lambda: feature_error_bars(run, dataset),
+        }
+    first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
+    drawn[first] = lambda: reconstructions(run, dataset.test)
     if _first_kernel(run) is not None:
         drawn["weights"] = lambda: first_layer_weights(run)
     if run.is_variational:
@@ -72,12 +74,8 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
     return drawn
 
 
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def reconstructions(run: Run, images: np.ndarray) -> Figure:
-    """Originals over reconstructions; for a denoising model originals, noisy images, denoised images."""
+    """Draw originals above reconstructions; for a denoising model originals, corrupted images, denoised images."""
     images = images[:_COLUMNS]
     if run.config.corruption.kind == "none":
         return image_rows({"original": images, "reconstructed": run.reconstruct(images)})
@@ -86,23 +84,23 @@ def reconstructions(run: Run, images: np.ndarray) -> Figure:
 
 
 def samples(run: Run) -> Figure:
-    """Thirty new images from the prior of a variational model."""
+    """Draw thirty new images from the prior of a variational model."""
     drawn = run.sample(3 * _COLUMNS)
     rows = range(0, len(drawn), _COLUMNS)
     return image_rows({f"{row + 1} to {row + _COLUMNS}": drawn[row : row + _COLUMNS] for row in rows})
 
 
 def interpolations(run: Run, images: np.ndarray) -> Figure:
-    """From the code of one image to that of another in even steps, for four pairs of the first eight images."""
+    """Draw even steps from the code of one image to the code of another, for four pairs of the first eight images."""
     pairs = min(4, len(images) // 2)
     between = run.interpolate(images[:pairs], images[pairs : 2 * pairs], _COLUMNS)
     rows = {f"pair {number}": row for number, row in enumerate(between, start=1)}
     shares = {f"{share:.2f}": 1 for share in np.linspace(0, 1, _COLUMNS)}
-    return image_rows(rows, shares, "share of the second image's code, the rest is that of the first")
+    return image_rows(rows, shares, "share of the second image's code (the rest: the first image's)")
 
 
 def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
-    """The first image with one unit of its code moved from -3 to 3, for the units that vary most over the images."""
+    """Draw the first image with one unit of its code set from -3 to 3, for the units with the largest variance."""
     varying = np.argsort(-run.encode(images).var(axis=0))[:units]
     values = np.linspace(-3, 3, _COLUMNS)
     rows = {f"unit {unit}": run.traverse(images[:1], unit, values)[0] for unit in varying}
@@ -111,13 +109,13 @@ def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
 
 @styled
 def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None = None, across: str = "") -> Figure:
-    """One labelled row of images for each entry: [N, H, W, C], uint8, or floats from 0 to 1, all of one size.
+    """Draw one labelled row of images for each entry: uint8 or float[N, H, W, C], all of one size.
 
-    Floats beyond that are shown on the scale of the first row.
+    Floats are drawn on the scale from 0 to 1, or on the range of the first row if it is larger.
 
     Args:
-        columns: what stands above the images: a label → how many of them it is for.
-        across: what these labels are, below the images.
+        columns: labels above the images: label → number of columns that it spans.
+        across: label of the horizontal axis, below the images.
     """
     rows = {label: unit_interval(images) for label, images in rows.items()}
     first = next(iter(rows.values()))
@@ -126,7 +124,7 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     sheet, across_at, down_at = _tiled(shown, np.ones)
     across_inches = _CELL / (across_at[1] - across_at[0]) if len(across_at) > 1 else _CELL / first.shape[2]
     ratio = first.shape[1] / first.shape[2]
-    down_inches = across_inches * np.clip(ratio, 0.4, 2.5) / ratio  # so that strips are seen as well
+    down_inches = across_inches * np.clip(ratio, 0.4, 2.5) / ratio  # strips stay visible
     size = sheet.shape[1] * across_inches, sheet.shape[0] * down_inches
     left, below, above = 0.2 + max(map(_inches, rows)), 0.05 + 0.3 * bool(across), 0.05 + 0.2 * bool(columns)
     figure = Figure(figsize=(left + size[0] + 0.05, below + size[1] + above))
@@ -148,21 +146,21 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
 
 
 def _inches(text: str) -> float:
-    """How wide a text is."""
+    """Return the width of a text."""
     return max(TextPath((0, 0), line, size=STYLE["font.size"]).get_extents().width for line in text.splitlines()) / 72
 
 
 def _coloured(images: np.ndarray) -> np.ndarray:
-    """[N, H, W, C] → [N, H, W, 3]; any other number of channels than three is shown as their mean."""
+    """Return RGB images [N, H, W, 3] from [N, H, W, C]; unless C is 3, each channel is the mean of all."""
     return images if images.shape[-1] == 3 else np.repeat(images.mean(axis=-1, keepdims=True), 3, axis=-1)
 
 
-def _tiled(rows: Sequence[np.ndarray], ground: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of images as one, on a ground that shows between them; and the middles of the columns and of the rows."""
+def _tiled(rows: Sequence[np.ndarray], background: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tile rows of images on a background; return the sheet, and the centres of its columns and of its rows."""
     height, width, *channels = rows[0].shape[1:]
     beside, below = (max(1, round(0.09 * side)) for side in (width, height))
     count = max(map(len, rows))
-    sheet = ground((len(rows) * (height + below) - below, count * (width + beside) - beside, *channels))
+    sheet = background((len(rows) * (height + below) - below, count * (width + beside) - beside, *channels))
     for down, images in enumerate(rows):
         for across, image in enumerate(images):
             top, left = down * (height + below), across * (width + beside)
@@ -172,7 +170,7 @@ def _tiled(rows: Sequence[np.ndarray], ground: Callable) -> tuple[np.ndarray, np
 
 
 def _bare(axis: Axes) -> None:
-    """Without ticks and without a frame."""
+    """Remove the ticks and the frame."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
@@ -180,9 +178,9 @@ def _bare(axis: Axes) -> None:
 
 @styled
 def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
-    """Values of the code: how many are exactly zero, and how the others are spread.
+    """Draw the share of the code that is exactly zero, and a histogram of the other values.
 
-    The zeros have a panel of their own: in a common histogram their bar hides all others.
+    The zeros have their own panel, because their bar would dwarf all other bars of a common histogram.
     """
     figure = Figure(figsize=(7.0, 2.7), layout="constrained")
     zeros, others = figure.subplots(1, 2, width_ratios=[1, 3.2])
@@ -200,7 +198,7 @@ def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
             weights=np.full(len(nonzero), 100 / values.size),
             color=f"C{position}",
             alpha=0.6,
-            label=f"{label} (of all its values: mean {values.mean():.2f}, variance {values.var():.2f})",
+            label=f"{label} (with zeros: mean {values.mean():.2f}, variance {values.var():.2f})",
         )
     zeros.set(title="exactly zero", ylabel="share of all values [%]", ylim=(0, 112), yticks=range(0, 101, 20))
     zeros.set_xticks(range(len(codes)), codes)
@@ -213,14 +211,14 @@ def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
 
 @styled
 def first_layer_weights(run: Run, units: int = 32) -> Figure:
-    """The weights from the pixels to each of the first units, or the kernels of the first convolution, as images."""
+    """Draw the weights of the first units, or the kernels of the first convolution, as images."""
     kernel = _first_kernel(run)
-    seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window, or the whole image
+    seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window or the whole image
     images = kernel.reshape(*seen, -1)[..., :units].mean(axis=2).transpose(2, 0, 1)
-    limit = float(np.quantile(np.abs(images), 0.97))  # border pixels, always black, keep or drift to large weights
+    limit = float(np.quantile(np.abs(images), 0.97))  # pixels that are always black may have large weights
     columns = 8
     rows = [images[at : at + columns] for at in range(0, len(images), columns)]
-    sheet, _, _ = _tiled(rows, lambda shape: np.full(shape, np.nan))  # which is shown as the page
+    sheet, _, _ = _tiled(rows, lambda shape: np.full(shape, np.nan))  # the page shows through
     height, width = sheet.shape
     figure = Figure(figsize=(6.4, 5.4 * height / width + 0.4), layout="constrained")
     axis = figure.subplots()
@@ -232,7 +230,7 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
 
 
 def _first_kernel(run: Run) -> np.ndarray | None:
-    """[pixels, units], or [height, width, channels, units] of a convolution; None where an encoder begins otherwise."""
+    """Return the first kernel [pixels, units] or [height, width, channels, units]; None for any other first layer."""
     layers = getattr(getattr(getattr(run.autoencoder, "encoder", None), "layers", None), "layers", [None])
     kernel = getattr(layers[0], "kernel", None)
     if kernel is None:
@@ -243,7 +241,7 @@ def _first_kernel(run: Run) -> np.ndarray | None:
 
 @styled
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
-    """Total loss per epoch: training (mean over the epoch's steps) and test (after it); a panel for each run."""
+    """Draw the total loss per epoch, training and test, in one panel for each run."""
     units = [loss_unit(run.config.loss) for run in runs.values()]
     columns = min(3, len(runs))
     rows = -(-len(runs) // columns)
@@ -272,4 +270,51 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
         figure.supylabel(f"total loss [{units[0]}]", fontsize=9)
     axes[0].legend(loc="upper right")
     note(figure, "train: mean over the steps of an epoch; test: after the epoch")
+    return figure
+
+
+@styled
+def error_histogram(run: Run, dataset: Dataset) -> Figure:
+    """Draw a histogram of the mean squared error of test vectors, with the mean variance of the features."""
+    vectors, seen = run.evaluation_inputs(dataset.test)
+    others = run.reconstruct(seen)
+    if (change := run.standardization) is not None:
+        vectors, others = change.apply(vectors), change.apply(others)
+    errors = np.square(np.float64(vectors) - others).mean(axis=1)
+    variance = np.float64(vectors).var(axis=0).mean()
+    lowest = max(float(errors.min()), 1e-12 * max(variance, 1e-30), 1e-30)
+    figure = Figure(figsize=(5.6, 3.0), layout="constrained")
+    axis = figure.subplots()
+    edges = np.geomspace(lowest, max(float(errors.max()), 1.001 * lowest), 41)
+    axis.hist(np.maximum(errors, lowest), bins=edges, color="C0")
+    if variance > 0:
+        axis.axvline(variance, color="0.4", linestyle="--", label="mean variance of the features")
+        figure.legend(loc="outside lower right", fontsize=8)
+    title = f": {1 - errors.mean() / variance:.1%} of the variance explained" if variance > 0 else ""
+    scale = "" if change is None else " standardized"
+    axis.set(xscale="log", xlabel=f"mean squared error of a{scale} vector", ylabel="test vectors")
+    axis.set_title(f"reconstruction errors{title}")
+    return figure
+
+
+@styled
+def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
+    """Draw the squared error of each feature over its variance; many features are sorted by error."""
+    vectors, seen = run.evaluation_inputs(dataset.test)
+    errors = feature_errors(vectors, run.reconstruct(seen))
+    constant = int(np.isnan(errors).sum())
+    figure = Figure(figsize=(5.6, 3.0), layout="constrained")
+    axis = figure.subplots()
+    if len(errors) <= _NAMED:
+        axis.bar(np.arange(len(errors)), errors, color="C0")
+        axis.set(xlabel="feature")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    else:
+        axis.plot(np.sort(errors[~np.isnan(errors)]), color="C0")
+        axis.set(xlabel="features, sorted by error")
+    axis.axhline(1, color="0.4", linestyle="--", label="error of the feature's mean")
+    axis.set(ylabel="squared error / variance")
+    axis.set_ylim(bottom=0)
+    axis.set_title("errors by feature" + (f" ({constant} constant features omitted)" if constant else ""))
+    figure.legend(loc="outside lower right", fontsize=8)
     return figure

@@ -14,34 +14,34 @@ from flax import nnx
 from aejax.models import Variational
 from aejax.models.randomness import per_example, stream
 
-_FLOATS = 2**21  # logits alive at a time: 8 MB stay in the cache of a processor
+_FLOATS = 2**21  # logits computed at once: 8 MB fit into the cache of a processor
 _IMAGES = 100
 
 
 class Likelihood(NamedTuple):
-    """In nats per image, each float64[N]."""
+    """Estimates for each image, in nats: float64[N]."""
 
     nll: np.ndarray
-    """negative log-likelihood: an upper bound in expectation, the tighter the more samples"""
+    """negative log-likelihood: in expectation an upper bound, tighter with more samples"""
     sampling_variance: np.ndarray
-    """of `nll`, from the variance of the weights (delta method): the part that more samples would remove"""
+    """variance of `nll` that more samples would remove, from the variance of the weights (delta method)"""
     reconstruction: np.ndarray
-    """negative log-likelihood given the code, the mean over the samples"""
+    """negative log-likelihood given the code, mean over the samples"""
     kl: np.ndarray
     """divergence of the code's distribution from the prior: in closed form, or else the mean over the samples"""
     means: np.ndarray
-    """float32[N, code_size], of the code's distribution"""
+    """means of the code's distribution: float32[N, code_size]"""
     means_variance: np.ndarray
-    """float32[N, code_size], of `means`, which come from the samples where the posterior is of the user's own"""
+    """variance of `means`, which a custom posterior estimates from the samples: float32[N, code_size]"""
 
     @property
     def elbo(self) -> float:
-        """Evidence lower bound, the mean over the images."""
+        """Evidence lower bound, mean over the images."""
         return -float((self.reconstruction + self.kl).mean())
 
     @property
     def active_units(self) -> int:
-        """Units whose mean varies by more than 0.01 over the images, the error of the means taken off."""
+        """Number of units whose mean has a variance above 0.01 over the images, less the variance of the estimate."""
         return int((self.means.var(axis=0) - self.means_variance.mean(axis=0) > 0.01).sum())
 
 
@@ -49,10 +49,10 @@ def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int =
     """Estimate the likelihood of each image with `samples` codes drawn for it.
 
     Args:
-        model: that says its posterior (`draw`) and the likelihood of the pixels (`log_likelihood`).
-        images: float32[N, H, W, C] in [0, 1]; a likelihood in the strict sense only where they are 0 or 1.
-        samples: per image.
-        seed: of the samples; they depend on the place of an image in `images`.
+        model: a model with a posterior (`draw`) and the likelihood of the pixels (`log_likelihood`).
+        images: float32[N, H, W, C] in [0, 1]; the result is a likelihood in the strict sense only for pixels 0 and 1.
+        samples: codes per image.
+        seed: seed of the samples, which also depend on the index of an image in `images`.
     """
     compiled, batch = estimator(model, len(images), images[0].size, samples, seed)
     state = nnx.split(model)[1]
@@ -60,25 +60,20 @@ def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int =
     starts = range(0, len(images), batch)
     parts = [compiled(state, images[start : start + batch], examples[start : start + batch]) for start in starts]
     parts = jax.device_get(parts)
-    *figures, means, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Likelihood(*(figure.astype(np.float64) for figure in figures), means, spread)
+    *metrics, means, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Likelihood(*(metric.astype(np.float64) for metric in metrics), means, spread)
 
 
 def estimator(model: Variational, count: int, pixels: int, samples: int, seed: int = 0) -> tuple[Any, int]:
-    """A jitted function (state of the model, images [B, H, W, C], examples [B]) → Likelihood; and the B it is for."""
+    """Return a jitted function (state of the model, images [B, H, W, C], examples [B]) → Likelihood, and its B."""
     batch = min(_IMAGES, count)
     chunk = int(np.clip(_FLOATS // (batch * pixels), 1, samples))
     return exact(functools.partial(_batch, nnx.split(model)[0], samples, chunk, seed)), batch
 
 
 def exact(function: Callable) -> Callable:
-    """`jax.jit` with the products of float32 arrays in full: what is measured of a model is no rounding of a device."""
-
-    def in_full(*arguments: Any) -> Any:
-        with jax.default_matmul_precision("highest"):
-            return function(*arguments)
-
-    return jax.jit(in_full)
+    """Apply `jax.jit` with matrix products in full float32, so that metrics do not depend on a device's rounding."""
+    return jax.jit(jax.default_matmul_precision("highest")(function))
 
 
 def _batch(
@@ -96,7 +91,7 @@ def _batch(
     def step(sums: Any, index: jax.Array) -> tuple[Any, None]:
         codes, log_ratio = model.draw(images, jax.vmap(jax.random.fold_in, (0, None))(keys, index), chunk)
         log_likelihood = model.log_likelihood(images, codes)
-        counts = index * chunk + jnp.arange(chunk) < samples  # the last chunk may reach past the end
+        counts = index * chunk + jnp.arange(chunk) < samples  # the last chunk may have fewer samples
         log_weights = jnp.where(counts, log_likelihood - log_ratio, -jnp.inf)
         drawn = jnp.where(counts[:, None], codes, 0)
         first, second, others = sums
@@ -120,7 +115,7 @@ def _batch(
     begin = nothing, nothing, (jnp.zeros(count), jnp.zeros(count), none_of_each, none_of_each)
     (first, second, others), _ = jax.lax.scan(step, begin, jnp.arange(-(-samples // chunk)))
     reconstruction, log_ratio, mean, square = jax.tree.map(lambda total: total / samples, others)
-    # Of weights w: the variance of log(mean w) is that of w over samples · (mean w)², or Σw² / (Σw)² - 1 / samples.
+    # For weights w, the variance of log(mean w) is var(w) / (samples · (mean w)²) = Σw² / (Σw)² - 1 / samples.
     variance = jnp.maximum(jnp.exp(second - 2 * first) - 1 / samples, 0)
     closed = model.kl(images)
     kl = log_ratio if closed is None else closed.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Measures of reconstructions and of codes, in NumPy: nothing here knows of models."""
+"""Metrics of reconstructions and codes, in NumPy and independent of models."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from aejax.data import Standardization
 
 PERFECT = 100.0
-"""dB, the largest PSNR that is reported: an image without any error would have an infinite one"""
+"""dB, the largest PSNR that is reported: the PSNR of an image without any error is infinite"""
 _SSIM_WINDOW = 7
 
 
 def psnr(images: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB of images in [0, 1]: float[N, H, W, C] twice → float64[N], at most `PERFECT`."""
+    """Return the peak signal-to-noise ratio [dB], at most `PERFECT`: float[N, H, W, C] in [0, 1] twice → float64[N]."""
     error = np.square(images.astype(np.float64) - others).mean(axis=(1, 2, 3))
     return -10 * np.log10(np.maximum(error, 10 ** (-PERFECT / 10)))
 
 
 def ssim(images: np.ndarray, others: np.ndarray) -> np.ndarray | None:
-    """Structural similarity (Wang et al. 2004; scikit-image): float[N, H, W, C] in [0, 1] twice → float64[N].
+    """Return the structural similarity (Wang et al. 2004): float[N, H, W, C] in [0, 1] twice → float64[N].
 
-    The window is 7x7, and for images below 14 pixels the largest odd one up to half their smaller side, but at least
-    3x3; None for images that are smaller than that.
+    The window is 7x7. Below 14 pixels it is the largest odd window up to half the smaller side, but at least 3x3.
+    The result is None for images smaller than the window.
     """
     from skimage.metrics import structural_similarity
 
@@ -31,23 +31,19 @@ def ssim(images: np.ndarray, others: np.ndarray) -> np.ndarray | None:
     if side < 3:
         return None
     window = min(_SSIM_WINDOW, max(3, (side // 2 - 1) | 1))
-    return np.array(
-        [
-            structural_similarity(image, other, win_size=window, data_range=1.0, channel_axis=-1)
-            for image, other in zip(images.astype(np.float64), others.astype(np.float64), strict=True)
-        ]
-    )
+    pairs = zip(images.astype(np.float64), others.astype(np.float64), strict=True)
+    return np.array([structural_similarity(*pair, win_size=window, data_range=1.0, channel_axis=-1) for pair in pairs])
 
 
 def variance_explained(
     examples: np.ndarray, others: np.ndarray, standardization: Standardization | None = None
 ) -> float | None:
-    """1 - squared error / variance, both summed over examples and features: float[N, ...] twice; at most 1.
+    """Return 1 - squared error / variance, both summed over examples and features: float[N, ...] twice → at most 1.
 
-    The variance is of each feature about its mean over these examples; None where all examples are equal.
+    The variance of each feature is about its mean over these examples. The result is None if all examples are equal.
 
     Args:
-        standardization: what puts the features on one scale first.
+        standardization: applied to both arrays first, so that all features have one scale.
     """
     if standardization is not None:
         examples, others = standardization.apply(examples), standardization.apply(others)
@@ -57,9 +53,9 @@ def variance_explained(
 
 
 def feature_errors(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Mean squared error of each feature over its variance: float[N, D] twice → float64[D].
+    """Return the mean squared error of each feature over its variance: float[N, D] twice → float64[D].
 
-    0 is perfect, and 1 what the feature's mean would give; NaN for a feature that is constant.
+    A perfect reconstruction has 0, the feature's mean has 1, and a constant feature has NaN.
     """
     vectors = vectors.astype(np.float64)
     error, variance = np.square(vectors - others).mean(axis=0), vectors.var(axis=0)
@@ -67,7 +63,7 @@ def feature_errors(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def code_measures(codes: np.ndarray) -> dict[str, Any]:
-    """What the codes of many images look like: float[N, code_size] → figures by name (see `aejax.evaluation`)."""
+    """Return the metrics of codes by name (see `evaluation.FIELDS`): float[N, code_size] → numbers."""
     codes = codes.astype(np.float64)
     deviations = codes.std(axis=0)
     zeros = codes == 0
@@ -82,9 +78,9 @@ def code_measures(codes: np.ndarray) -> dict[str, Any]:
 
 
 def effective_rank(codes: np.ndarray) -> float:
-    """Exponential of the entropy of the normalised singular values of the centred codes (Roy and Vetterli 2007).
+    """Return the exponential of the entropy of the normalised singular values (Roy and Vetterli 2007).
 
-    Between 1 and code_size; 0 where all codes are equal.
+    The codes are centred first. The rank lies between 1 and code_size, and is 0 if all codes are equal.
     """
     centred = codes.astype(np.float64) - codes.mean(axis=0)
     values = np.sqrt(np.clip(np.linalg.eigvalsh(centred.T @ centred), 0, None))
@@ -95,22 +91,22 @@ def effective_rank(codes: np.ndarray) -> float:
 
 
 def quantise(codes: np.ndarray, low: np.ndarray, high: np.ndarray, bits: int = 8) -> np.ndarray:
-    """The nearest of 2**bits evenly spaced levels between `low` and `high` [code_size]: → int64[N, code_size]."""
+    """Return the nearest of 2**bits evenly spaced levels from `low` to `high` [code_size]: → int64[N, code_size]."""
     levels = 2**bits - 1
     span = np.where(high > low, high - low, 1)
     return np.clip(np.rint((codes - low) / span * levels), 0, levels).astype(np.int64)
 
 
 def dequantise(levels: np.ndarray, low: np.ndarray, high: np.ndarray, bits: int = 8) -> np.ndarray:
-    """The inverse of `quantise`, up to half a level: → float32[N, code_size]."""
+    """Invert `quantise`, up to half a level: → float32[N, code_size]."""
     return (low + levels * (high - low) / (2**bits - 1)).astype(np.float32)
 
 
 def entropy_bits(levels: np.ndarray) -> float:
-    """Bits per image that an ideal coder of each unit by itself needs: the sum of the entropies of its values.
+    """Return the bits per image of an ideal entropy coder of each unit: the sum of the entropies of the units.
 
     Args:
-        levels: int[N, code_size]; the frequencies are those among the N images, and their table is not counted.
+        levels: int[N, code_size]. The coder's frequencies are those of the N images; its table is not counted.
     """
     total = 0.0
     for unit in levels.T:

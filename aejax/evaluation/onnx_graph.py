@@ -1,4 +1,4 @@
-"""The operations of a model as an ONNX graph."""
+"""ONNX graphs from the operations of a model."""
 
 from __future__ import annotations
 
@@ -9,30 +9,19 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from aejax.models.operations import (
-    Activation,
-    Convolution,
-    Dense,
-    Doubling,
-    EverySecond,
-    Largest,
-    Operation,
-    Reshape,
-    Scale,
-    Shift,
-)
+from aejax.models import operations as plain
 
 _OPSET, _IR = 20, 10
-"""of 2023, the first opset with GELU: runtimes of today read it, and newer ones will"""
+"""of 2023, the first opset with GELU; today's runtimes read it"""
 _ACTIVATIONS = {"relu": "Relu", "elu": "Elu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
 
-def model(listed: Sequence[Operation], given: tuple[int, ...], made: tuple[int, ...], names: tuple[str, str]) -> Any:
-    """An ONNX model that applies operations one after another.
+def model(listed: Sequence[plain.Operation], given: plain.Shape, made: plain.Shape, names: tuple[str, str]) -> Any:
+    """Make an ONNX model that applies the operations in order.
 
     Args:
-        given, made: shapes of an example of the input and of the output; the batch comes before, of any size.
-        names: of input and output.
+        given, made: shapes of one example of the input and of the output, without the batch, which has any size.
+        names: names of the input and of the output.
     """
     graph = _Graph(names[0])
     for operation in listed:
@@ -49,7 +38,7 @@ def model(listed: Sequence[Operation], given: tuple[int, ...], made: tuple[int, 
 
 
 class _Graph:
-    """Nodes one after another: each takes the result of the one before."""
+    """A chain of nodes: each node takes the result of the previous node."""
 
     def __init__(self, name: str) -> None:
         self.nodes: list[Any] = []
@@ -63,44 +52,44 @@ class _Graph:
         return name
 
     def node(self, kind: str, *constants: Any, output: str | None = None, **attributes: Any) -> str:
-        """A node that takes the last result and constants, or the names of other results."""
+        """Append a node whose inputs are the last result and constants, or the names of other results."""
         names = [each if isinstance(each, str) else self.constant(each) for each in constants]
         result = output or f"{kind.lower()}_{next(self._numbers)}"
         self.nodes.append(helper.make_node(kind, [self.last, *names], [result], **attributes))
         self.last = result
         return result
 
-    def apply(self, operation: Operation) -> None:
+    def apply(self, operation: plain.Operation) -> None:
         match operation:
-            case Dense(kernel, bias):
+            case plain.Dense(kernel, bias):
                 self.node("MatMul", kernel)
                 self.node("Add", bias)
-            case Convolution(kernel, bias, stride):
-                self.node("Transpose", perm=(0, 3, 1, 2))  # ONNX has the channels before the pixels
+            case plain.Convolution(kernel, bias, stride):
+                self.node("Transpose", perm=(0, 3, 1, 2))  # in ONNX the channels come before the pixels
                 self.node("Conv", kernel.transpose(3, 2, 0, 1), bias, strides=(stride, stride), pads=(1, 1, 1, 1))
                 self.node("Transpose", perm=(0, 2, 3, 1))
-            case Doubling(size):
+            case plain.Doubling(size):
                 self.node("Transpose", perm=(0, 3, 1, 2))
                 self.node("DepthToSpace", blocksize=2, mode="DCR")
                 self.node("Transpose", perm=(0, 2, 3, 1))
                 self.node("Slice", np.array([0, 0]), np.array(size), np.array([1, 2]))
-            case Reshape(shape):
+            case plain.Reshape(shape):
                 self.node("Reshape", np.array([-1, *shape]))
-            case Scale(factor):
+            case plain.Scale(factor):
                 self.node("Mul", factor)
-            case Shift(offset):
+            case plain.Shift(offset):
                 self.node("Add", offset)
-            case EverySecond():
+            case plain.EverySecond():
                 self.node("Slice", np.array([0]), np.array([2**62]), np.array([1]), np.array([2]))
-            case Largest(count):
+            case plain.Largest(count):
                 self._largest(count)
-            case Activation("gelu"):
+            case plain.Activation("gelu"):
                 self.node("Gelu", approximate="tanh")
-            case Activation("silu"):
+            case plain.Activation("silu"):
                 given = self.last
                 self.node("Sigmoid")
                 self.node("Mul", given)
-            case Activation(name):
+            case plain.Activation(name):
                 self.node(_ACTIVATIONS[name])
 
     def _largest(self, count: int) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.paths import local
+from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
@@ -29,12 +29,12 @@ from aejax.training import (
     build_steps,
     for_evaluation,
     inputs,
-    reading,
-    record,
     require_own,
     test_keys,
     unit_interval,
 )
+from aejax.training.identity import Identity
+from aejax.training.records import Record
 
 _CHUNK = 1000
 
@@ -44,21 +44,21 @@ class Run:
     """What `fit` and `load` return.
 
     Attributes:
-        description: the content of config.json.
+        identity: the configuration, the dataset's identity, versions and settings.
         state: step, parameters, optimizer state, the model's other variables.
         history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
         summary: the last figures of a finished run; empty for any state before its end.
         dataset: the examples that `fit` trained it on; None of a run that was read from a workdir.
     """
 
-    description: dict[str, Any]
+    identity: Identity
     state: TrainState
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     dataset: Dataset | None = None
 
     def __repr__(self) -> str:
-        return f"Run({self.config.model.kind} on {self.description['dataset']['name']}, step {int(self.state.step)})"
+        return f"Run({self.config.model.kind} on {self.identity.dataset.name}, step {int(self.state.step)})"
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone, as plain arrays: what was compiled is compiled again where it is needed.
@@ -68,31 +68,30 @@ class Run:
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         return fields | {"state": jax.device_get(self.state), "dataset": None}
 
-    @functools.cached_property
+    @property
     def config(self) -> Config:
         """The configuration that was trained."""
-        return reading.config_of(self.description)
+        return self.identity.config
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return self.identity.to_dict()
 
     @property
     def image_shape(self) -> ImageShape:
         """(height, width, channels), as the model meets an example; a vector of D values is (1, D, 1)."""
-        return tuple(self.description["dataset"]["image_shape"])
+        return self.identity.dataset.image_shape
 
     @property
     def vectors(self) -> bool:
         """Whether the examples are vectors [N, D], which then stand wherever images [N, H, W, C] are written here."""
-        return self.description["dataset"].get("vectors", False)
+        return self.identity.dataset.vectors
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Of the pixels trained on, as the model meets them (see `Dataset.range`); None where there is none."""
-        recorded = self.description["dataset"]
-        if "range" not in recorded:  # an older run
-            bytes_or_unit = (
-                recorded["fingerprint"].startswith("train uint8") or self.config.loss.reconstruction == "bce"
-            )
-            return (0.0, 1.0) if bytes_or_unit else None
-        return None if recorded["range"] is None else tuple(recorded["range"])
+        """Lowest and highest pixel of the training images (see `Dataset.range`); None for vectors of floats."""
+        return self.identity.dataset.range
 
     @property
     def parameters(self) -> int:
@@ -181,26 +180,26 @@ class Run:
         """The same as the model meets them, [N, H, W, C]: where vectors are standardized, after that."""
         examples = self._examples(images)
         batch = Batch(jnp.asarray(np.asarray(examples).reshape(-1, *self.image_shape)), jnp.arange(len(examples)))
-        noise = {"noise": jnp.float32(self.config.coefficients.noise)}
+        noise = {"noise": jnp.float32(self.config.coefficients.get("noise", 0.0))}
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
     def save(self, folder: str | Path) -> None:
-        """Write the run to a new folder, for `load`.
+        """Write the run to a new folder, which `load` reads.
 
         Raises:
-            InputError: the folder holds a run already, or cannot be written.
+            InputError: the folder already holds a run, or cannot be written.
         """
         folder = local(folder, "the folder")
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; give another folder")
-        with contextlib.closing(record.Record(folder, self.description)) as written:
-            written.start(0)
+        with contextlib.closing(Record(folder, self.identity)) as record:
+            record.start()
             for line in self.history:
-                written.add(line)
-            with Checkpoints(folder / "checkpoints", written.run) as checkpoints:
-                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=written.digest)
+                record.add(line)
+            with Checkpoints(folder / "checkpoints", record.identity) as checkpoints:
+                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=record.texts)
             if self.summary:
-                written.finish(self.summary)
+                record.finish(self.summary)
 
     def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx", "sae_lens"]) -> None:
         """Write the trained model to a new folder, for use without this library; config.json lies beside it.
@@ -255,7 +254,7 @@ class Run:
     @functools.cached_property
     def standardization(self) -> Standardization | None:
         """What was done to vectors before the model met them; None where nothing was."""
-        recorded = self.description["dataset"].get("standardization")
+        recorded = self.identity.dataset.standardization
         return None if recorded is None else Standardization.from_dict(recorded)
 
     def _examples(self, given: Examples) -> np.ndarray:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from aejax.config import Config, Model
+from aejax.config.numbers import KINDS
 from aejax.models import losses
 from aejax.models.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
 from aejax.models.dense import Decoder, Encoder, ImageShape, TiedDecoder, identity
@@ -30,15 +32,19 @@ class Autoencoder(nnx.Module):
 
     A kind of your own extends this class, or `Variational`, in a file of yours that `model.kind` names: FILE.py:CLASS.
     It may bring layers, a loss, and any `nnx.Variable` as state (running means, codebooks, counters), which is kept,
-    saved and resumed with the parameters. It reads its own numbers, `config.model.options`, when it is built.
+    saved and resumed with the parameters. It declares its own numbers, `coefficients` and `options`.
 
     Attributes:
         config: the configuration it was built from.
         encoder, decoder: usable apart; `encode` and `decode` are the same with what comes after the encoder.
     """
 
+    coefficients: Mapping[str, float] = KINDS["plain"]
+    """traced numbers with their defaults; a coefficient with the name of a loss term is the weight of that term"""
+    options: Mapping[str, Any] = {}
+    """static numbers, strings or lists with their defaults; read them from `config.model.options`"""
     outputs_per_unit = 1
-    """how many numbers the encoder gives for each unit of the code"""
+    """numbers that the encoder gives for each unit of the code"""
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
         self.config = config
@@ -52,15 +58,15 @@ class Autoencoder(nnx.Module):
     def loss(
         self, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], context: Context
     ) -> dict[str, jax.Array]:
-        """The terms of the loss by name, float32[B] each; their sum, each times its weight, is minimised.
+        """Compute the terms of the loss by name, float32[B] each.
 
-        The terms of a class that overrides this have the weights `weights.NAME`, 1 where none is given; those of
-        `aejax.models.losses`, the default, contain their coefficient.
+        Training minimises the mean over examples of the sum of the terms, each times the coefficient of its name, if
+        the class declares one.
 
         Args:
             clean: float32[B, H, W, C], the target.
-            output: what the model made of the (possibly corrupted) input, in float32.
-            coefficients: of the configuration, by name: `coefficients["l1"]`.
+            output: the result of the model for the (possibly corrupted) input, in float32.
+            coefficients: traced numbers by name: `coefficients["beta"]`.
         """
         return losses.loss_terms(self.config.loss, clean, output, coefficients, context.axis)
 

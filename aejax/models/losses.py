@@ -1,8 +1,8 @@
-"""The loss: named terms that add up to the total.
+"""The terms of the loss, by name.
 
-A term is float32[B], one value per example, and is recorded as it enters the total: weight included.
-The loss is the mean over examples of their sum. To add a term, write it and name it in `loss_terms`; a model of the
-user's own brings its terms with it (`aejax.Autoencoder.loss`).
+A term is float32[B], one value per example. The step multiplies each term by the coefficient of its name, if the model
+declares one, and records the product. The loss is the mean over examples of the sum of the terms. To add a term for
+every model, add it to `loss_terms` and declare its weight in `aejax.config.numbers`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from aejax.models.output import Output, Posterior
 def loss_terms(
     config: Loss, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], axis: str | None = None
 ) -> dict[str, jax.Array]:
-    """Every term of the loss, per example.
+    """Compute every term of the loss per example, without its weight.
 
     Args:
         clean: float32[B, H, W, C], the target.
-        output: what the model made of the (possibly corrupted) input.
-        coefficients: the weights, by name.
+        output: the result of the model for the (possibly corrupted) input.
+        coefficients: traced numbers by name; a penalty on the code is computed if its weight is declared.
         axis: the name of the axis of devices over which a batch is spread.
     """
     pixels = clean[0].size if config.pixels == "sum" else 1
@@ -36,11 +36,11 @@ def loss_terms(
     else:
         each = reconstruction(output.logits, clean[:, None])
         terms = variational_terms(config.bound, pixels * each, output.posterior, coefficients)
-    if config.sparsity == "l1":
-        terms["l1"] = coefficients["l1"] * l1(output.codes)
-    else:
+    if "l1" in coefficients:
+        terms["l1"] = l1(output.codes)
+    if "rate_penalty" in coefficients:
         divergence = rate_divergence(output.codes, coefficients["rate"], axis)
-        terms["rate"] = coefficients["rate_penalty"] * jnp.broadcast_to(divergence, (len(clean),))
+        terms["rate_penalty"] = jnp.broadcast_to(divergence, (len(clean),))
     return terms
 
 

@@ -25,9 +25,8 @@ class Context(NamedTuple):
     """whether the model is trained on this batch"""
     axis: str | None = None
     """name of the axis of devices that share the batch, for `jax.lax.pmean` and its like; None where they share none"""
-    numbers: Mapping[str, jax.Array | float] = {}
-    """the configuration's `numbers`, in a step as traced values; empty where a model is called outside one, but in the
-    `activate` of a `SparseAutoencoder`, which has them always"""
+    coefficients: Mapping[str, jax.Array | float] = {}
+    """traced numbers by name, as `config.coefficients` of the model: arrays within a program, else floats"""
 
 
 class Posterior(NamedTuple):

@@ -16,13 +16,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from aejax.config import Config, InputError
-from aejax.config.checks import Watched, is_count, require
+from aejax.config.checks import is_count, require
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.dense import ImageShape
 from aejax.models.output import Context, Output
-
-DEAD_AFTER = 1000
-"""steps in which a unit was not active, after which it counts as dead"""
 
 
 class SparseAutoencoder(Autoencoder):
@@ -39,7 +36,13 @@ class SparseAutoencoder(Autoencoder):
         bias: float32[D], subtracted from what is encoded and added to what is decoded.
         norms: float32[F], the lengths of the decoder's rows, as of the last step.
         idle: int32[F], steps since each unit was active.
+
+    `coefficients.auxiliary` is the weight of the dead units' loss; a unit counts as dead after `dead_after` steps in
+    which it was not active.
     """
+
+    coefficients: Mapping[str, float] = {"auxiliary": 1.0}
+    options: Mapping[str, Any] = {"dead_after": 1000}
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
         ours = f"while model.kind is {config.model.kind}"
@@ -50,7 +53,7 @@ class SparseAutoencoder(Autoencoder):
         require(config.model.top_k is None, "model.top_k", config.model.top_k, f"None {ours}")
         require(config.loss.reconstruction == "mse", "loss.reconstruction", config.loss.reconstruction, f"mse {ours}")
         self.config, self.image_shape = config, image_shape
-        self.dead_after = config.model.options.get("dead_after", DEAD_AFTER)
+        self.dead_after = config.model.options["dead_after"]
         holds = is_count(self.dead_after)
         require(holds, "model.options.dead_after", self.dead_after, "a whole number of steps of at least 1")
         values, units = math.prod(image_shape), config.model.code_size
@@ -64,7 +67,7 @@ class SparseAutoencoder(Autoencoder):
         """Units float32[B, F] → codes float32[B, F], of which few are not 0. Here: the positive ones.
 
         Args:
-            context: as in `__call__`; in `encode` one with `numbers` alone.
+            context: as in `__call__`; in `encode` a context that holds `coefficients` alone.
         """
         return jax.nn.relu(units)
 
@@ -103,7 +106,7 @@ class SparseAutoencoder(Autoencoder):
         return terms | {"auxiliary": unexplained * dead.mean()}
 
     def encode(self, images: jax.Array) -> jax.Array:
-        return self.activate(self.units(images), Context(numbers=Watched(self.config.numbers, "number")))
+        return self.activate(self.units(images), Context(coefficients=self.config.coefficients))
 
     def decode(self, codes: jax.Array) -> jax.Array:
         return self.as_images(codes @ self.directions() + self.bias[...])
@@ -156,21 +159,13 @@ class SparseAutoencoder(Autoencoder):
         return "standard", self.arrays()
 
     def require_count(self, name: str) -> None:
-        """Refuse one of the configuration's `numbers` that is no number of units.
+        """Refuse a coefficient that is not a number of units.
 
         Raises:
-            InputError: it is not given, below 1 or above F.
+            InputError: it is below 1 or above F.
         """
-        units, value = self.config.model.code_size, self.number(name, Context())
-        require(1 <= value <= units, f"numbers.{name}", value, f"from 1 to {units}, the code size")
-
-    def number(self, name: str, context: Context) -> Any:
-        """One of the configuration's `numbers`: as a traced value in a step, as it stands there elsewhere.
-
-        Raises:
-            InputError: it is not given.
-        """
-        return (context.numbers or Watched(self.config.numbers, "number"))[name]
+        units, value = self.config.model.code_size, self.config.coefficients[name]
+        require(1 <= value <= units, f"coefficients.{name}", value, f"from 1 to {units}, the code size")
 
 
 _LENGTH, _SHORTEST = 0.1, 1e-8

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from aejax.config import Config, InputError
+from aejax.config.numbers import KINDS
 from aejax.models import losses, randomness
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.dense import ImageShape
@@ -27,6 +28,7 @@ class Variational(Autoencoder):
     or `log_likelihood` for another distribution of the pixels.
     """
 
+    coefficients = KINDS["variational"]
     outputs_per_unit = 2
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:

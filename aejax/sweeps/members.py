@@ -40,9 +40,9 @@ class Members(Single):
         self.names = tuple(members)
         configs = list(members.values())
         self.description = {
-            "members": {name: {"seed": config.training.seed, **config.traced} for name, config in members.items()}
+            "members": {name: {"seed": config.training.seed, **config.coefficients} for name, config in members.items()}
         }
-        coefficients = [config.traced for config in configs]
+        coefficients = [config.coefficients for config in configs]
         self.values = (
             {name: np.float32([each[name] for each in coefficients]) for name in coefficients[0]},
             np.uint32([config.training.seed for config in configs]),

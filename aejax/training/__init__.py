@@ -13,9 +13,9 @@ compiled_cache.py  what JAX keeps of compiled programs is noticed where it is da
 start.py         what must hold before JAX computes in this process
 single.py        the model of an ordinary run, as the loop takes it
 chunks.py        how long a compiled call is, so that a stop or a save is never far
-checkpoint.py  manifest.py               the states that a run saves, and whether one is as it was saved
-record.py  reading.py  machine.py        its records, written and read, and what it was computed by
-interrupt.py                             signals
+checkpoint.py    states that a run saves, with a digest of every file
+identity.py      everything that the states of a run follow from
+records.py       config.json, metrics.jsonl, summary.json: written, read, compared with the checkpoint
 """
 
 from aejax.training import compiled_cache
@@ -23,8 +23,7 @@ from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, best, restore, whole
 from aejax.training.devices import AXIS, Absent, Driver, PeerLost, Program, abstract, is_first, local
 from aejax.training.epoch import build_programs
-from aejax.training.interrupt import Interrupted
-from aejax.training.loop import Diverged, Finish, Trained, train
+from aejax.training.loop import Diverged, Finish, Interrupted, Trained, train
 from aejax.training.memory import require_memory
 from aejax.training.single import Single
 from aejax.training.start import devices, require_own

@@ -13,7 +13,6 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
-from aejax.data.generated import GeneratedArray
 from aejax.training.batches import epoch_order, in_turn, steps_per_epoch
 from aejax.training.devices import Driver, Program
 from aejax.training.placement import Generated, place
@@ -55,7 +54,7 @@ def build_programs(
         values: what the steps take after the batch, for each member of a sweep; None takes the configuration's.
     """
     if values is None:
-        values = ({name: np.float32(value) for name, value in config.traced.items()},)
+        values = ({name: np.float32(value) for name, value in config.coefficients.items()},)
     values = driver.replicate(values)
     evaluated = for_evaluation(state)
     in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
@@ -68,7 +67,7 @@ def build_programs(
     train_labels, test_labels = dataset.class_indices()
     shape = dataset.image_shape
     tests = dataset.test
-    if isinstance(dataset.train, GeneratedArray):
+    if dataset.examples["train"].make is not None:
         train_images = Generated(driver, dataset.train, shape, config.training.batch_size)
         tests = np.asarray(tests)  # made once, since every evaluation meets the same
     else:

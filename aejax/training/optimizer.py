@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -12,9 +11,7 @@ import optax
 
 from aejax.config import Config, InputError
 from aejax.config.checks import is_own
-from aejax.config.user_files import own
-
-_ARGUMENTS = ("learning_rate", "weight_decay")
+from aejax.config.user_files import own_optimizer
 
 
 class Optimizer(NamedTuple):
@@ -90,28 +87,8 @@ def _adam(gradients: Any, state: optax.ScaleByAdamState, scalars: Mapping[str, j
 
 
 def _own(config: Config, first: optax.GradientTransformation) -> Optimizer:
-    spec, training = config.training.optimizer, config.training
-    make = own(spec, "training.optimizer")
-    if not callable(make):
-        place, _, name = spec.rpartition(":")
-        raise InputError(f"training.optimizer is {spec!r}; {place} must define a function {name}")
-    parameters = inspect.signature(make).parameters
-    needs = [name for name, each in parameters.items() if each.default is each.empty and name not in _ARGUMENTS]
-    if needs:
-        raise InputError(
-            f"training.optimizer is {spec!r}, which takes {', '.join(needs)}; it may take {' and '.join(_ARGUMENTS)}, "
-            "by these names, and what has a default"
-        )
-    takes = [name for name in _ARGUMENTS if name in parameters]
-    defaults = {"learning_rate": type(config.coefficients)().learning_rate, "weight_decay": 0.0}
-    for name in set(_ARGUMENTS) - set(takes):
-        value = getattr(config.coefficients, name)
-        scheduled = name == "learning_rate" and (training.schedule != "constant" or training.warmup_epochs)
-        if value != defaults[name] or scheduled:
-            raise InputError(
-                f"coefficients.{name} is {value}{' with a schedule' if scheduled else ''}, and {spec} takes no {name}: "
-                "give it that argument, or leave the field as it is"
-            )
+    spec = config.training.optimizer
+    make, takes = own_optimizer(spec)
 
     def transformation(coefficients: Mapping[str, Any]) -> optax.GradientTransformation:
         made = make(**{name: coefficients[name] for name in takes})
@@ -125,4 +102,4 @@ def _own(config: Config, first: optax.GradientTransformation) -> Optimizer:
         updates, state = transformation(coefficients).update(gradients, state, params)
         return optax.apply_updates(params, updates), state
 
-    return Optimizer(lambda params: transformation(defaults).init(params), lambda step: {}, update)
+    return Optimizer(lambda params: transformation(takes).init(params), lambda step: {}, update)

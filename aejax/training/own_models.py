@@ -9,12 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.config import Config, InputError
-from aejax.config.checks import is_own
+from aejax.config import Config, InputError, complete
 from aejax.models import Autoencoder, Output, Variational
-
-_OURS = {"l1": "coefficients.l1", "kl": "coefficients.beta", "rate": "coefficients.rate_penalty"}
-"""terms that contain a coefficient already"""
 
 
 def require_output(config: Config, model: Autoencoder, output: Any, images: jax.Array) -> None:
@@ -69,37 +65,35 @@ def weighted_terms(
             raise InputError(f"the metric {name} of {model} {_has(value)}; it must be one number, or [{size}]")
     if taken := ({"total"} | set(terms)) & set(output.metrics) | {"total"} & set(terms):
         raise InputError(f"{model} has a term or metric named {min(taken)}, which is there already; rename it")
-    weights = {name.partition(".")[2]: value for name, value in coefficients.items() if name.startswith("weights.")}
-    for name in weights:
-        if name not in terms or name in _OURS:
-            choices = ", ".join(term for term in terms if term not in _OURS)
-            allowed = f"{_OURS[name]} is its weight" if name in terms else f"{model} has the terms {choices}"
-            raise InputError(f"weights.{name} is given, but {allowed}")
-    terms = {name: weights[name] * value if name in weights else value for name, value in terms.items()}
+    terms = {name: coefficients[name] * value if name in coefficients else value for name, value in terms.items()}
     terms = {name: jnp.asarray(value).astype(jnp.float32) for name, value in terms.items()}
     metrics = {name: jnp.broadcast_to(value, (size,)).astype(jnp.float32) for name, value in output.metrics.items()}
     return {**terms, "total": sum(terms.values())}, metrics
 
 
-def require_read(config: Config, read: set[str], numbers: set[str] | None) -> None:
-    """Refuse a coefficient that is set, and a number, which a model of the user's own does not look at.
+def require_used(config: Config, program: Any, arguments: tuple[Any, ...]) -> None:
+    """Refuse a coefficient that is given and that the train step of a model of the user's own does not use.
 
     Args:
-        read: the names of the coefficients that it has read.
-        numbers: those of the configuration's `numbers`; None in an evaluation, which may do without them.
+        config: complete.
+        program: the step as a `ClosedJaxpr`.
+        arguments: those of the step; `at.coefficients` is among them.
 
     Raises:
-        InputError: there is one.
+        InputError: it names the coefficient and its default.
     """
-    for name in ("l1", "beta", "free_bits", "rate_penalty") if is_own(config.model.kind) else ():
-        value, default = getattr(config.coefficients, name), getattr(Config().coefficients, name)
-        if value != default and name not in read:
-            raise InputError(
-                f"coefficients.{name} is {value}, and the loss of {config.model.kind} does not read it; leave it at "
-                f"{default}"
-            )
-    if unread := [name for name in config.numbers if numbers is not None and name not in numbers]:
-        raise InputError(f"numbers.{unread[0]} is given, and {config.model.kind} does not read it; leave it out")
+    used = {id(variable) for equation in program.jaxpr.eqns for variable in equation.invars}
+    defaults = complete(config.replace({"coefficients": {}})).coefficients
+    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(arguments)]
+    for path, variable in zip(paths, program.jaxpr.invars, strict=True):
+        name = path.rpartition(".coefficients['")[2].rstrip("']")
+        if path.endswith(f".coefficients['{name}']") and id(variable) not in used:
+            value = config.coefficients[name]
+            if value != defaults[name]:
+                raise InputError(
+                    f"coefficients.{name} is {value}, and {config.model.kind} does not use it; leave it at its "
+                    f"default, {defaults[name]}"
+                )
 
 
 def kept(variables: Any, before: Any) -> Any:

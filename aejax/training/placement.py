@@ -17,9 +17,8 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
-from aejax.data.generated import GeneratedArray
+from aejax.data.examples import Computed
 from aejax.data.mapped import Shards, reader
-from aejax.data.sparse_law import Law
 from aejax.models import ImageShape
 from aejax.training.devices import Driver, gather
 from aejax.training.step import Batch, TrainState
@@ -142,14 +141,14 @@ class Generated(Resident):
     No example comes twice: an epoch goes on with the numbers after those of the one before.
     """
 
-    def __init__(self, driver: Driver, examples: GeneratedArray, shape: ImageShape, batch_size: int) -> None:
+    def __init__(self, driver: Driver, examples: Computed, shape: ImageShape, batch_size: int) -> None:
         self._driver, self._examples, self._shape, self._batch_size = driver, examples, shape, batch_size
         self._data = driver.replicate(examples.shapes if driver.is_absent else examples.arrays)
 
     def order(self, first: Any, count: int) -> Any:
         return (first + jnp.arange(count, dtype=jnp.int32)) * self._batch_size
 
-    def scan(self, step: Step, carry: Any, data: Law, order: Any, at: Any = None) -> tuple[Any, Any]:
+    def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
         # Counted on, not read from the order: a processor would look it up for every number that it draws.
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
             first, carry = carry

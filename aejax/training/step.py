@@ -11,17 +11,16 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from aejax.config import Config, InputError, Training
-from aejax.config.checks import Watched
+from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training.devices import AXIS
 from aejax.training.optimizer import build_optimizer
-from aejax.training.own_models import kept, require_output, require_read, weighted_terms
+from aejax.training.own_models import kept, require_output, require_used, weighted_terms
 
-Coefficients = Mapping[str, jax.Array]
+Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
 
@@ -34,7 +33,7 @@ class TrainState(NamedTuple):
     params: Any
     """what is trained: every `nnx.Param`"""
     opt_state: Any
-    extra: Any = {}  # noqa: RUF012 (nobody changes it)
+    extra: Any = {}
     """every other `nnx.Variable` of the model: running means, codebooks, counters, generators"""
     average: Any = None
     """the moving average of the parameters, where there is one (`training.average`)"""
@@ -87,14 +86,14 @@ class Steps(NamedTuple):
         evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]);
             what is drawn for an image (binarization, corruption, code) is always the same, and no state changes.
             `shared=False` where each device has the whole batch.
-        model: state → Autoencoder, as it is evaluated.
+        model: (state, coefficients) → Autoencoder, as it is evaluated; by default with the configuration's values.
     """
 
     init: Callable[..., TrainState]
     at: Callable[..., At]
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]]
     evaluate: Callable[..., tuple[Terms, jax.Array]]
-    model: Callable[[TrainState], Autoencoder]
+    model: Callable[..., Autoencoder]
 
     def alone(self, state: TrainState, batch: Batch, *values: Any) -> tuple[TrainState, Terms]:
         """A train step by itself; `values` are what `at` takes after the step."""
@@ -111,11 +110,12 @@ def build_steps(
         axis: the name of the axis of devices that share a batch, for the mean over all of it.
         examples: number of training examples, for models that want to know.
     """
+    config = complete(config)
     require_model(config)
     configured, average = config.training.seed, config.training.average
     schedules = {
-        "learning_rate": learning_rate_schedule(config.training, steps_per_epoch),
-        "beta": warmup_schedule(config.training.beta_warmup_epochs * steps_per_epoch),
+        name: factor(schedule, steps_per_epoch, config.training.epochs * steps_per_epoch)
+        for name, schedule in config.schedules.items()
     }
     optimizer = build_optimizer(config)
     abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(stream(0, "parameters"))))
@@ -129,11 +129,13 @@ def build_steps(
             "choose devices.parallel jit, or draw from the keys of its context"
         )
 
-    def merge(params: Any, extra: Any) -> Autoencoder:
+    def merge(params: Any, extra: Any, coefficients: Values) -> Autoencoder:
         typed = jax.tree.map(
             lambda key, leaf: jax.random.wrap_key_data(leaf, impl=GENERATOR) if key else leaf, generators, extra
         )
-        return nnx.merge(graphdef, params, typed)
+        model = nnx.merge(graphdef, params, typed)
+        model.config = config.with_values(coefficients)
+        return model
 
     def init(seed: Seed = configured) -> TrainState:
         model = build(config, image_shape, nnx.Rngs(stream(seed, "parameters")))
@@ -145,12 +147,14 @@ def build_steps(
         params: Any,
         state: TrainState,
         batch: Batch,
-        coefficients: Coefficients,
+        coefficients: Values,
         key: Callable[[str], Key],
         context: Context,
     ) -> tuple[Terms, Terms, jax.Array, Any]:
         clean, seen = inputs(config, batch, coefficients, key)
-        model, seen = merge(cast(params, config.model.dtype), state.extra), cast(seen, config.model.dtype)
+        coefficients = Coefficients.traced(coefficients)
+        model = merge(cast(params, config.model.dtype), state.extra, coefficients)
+        seen = cast(seen, config.model.dtype)
         (model.train if context.training else model.eval)()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
         context = context._replace(
@@ -158,19 +162,17 @@ def build_steps(
             step=state.step,
             examples=examples,
             labels=batch.labels,
-            numbers=Watched({name: coefficients[f"numbers.{name}"] for name in config.numbers}, "number"),
+            coefficients=coefficients,
         )
-        watched = Watched(coefficients, "coefficient")
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
             require_output(config, model, output, clean)
             output = cast(output, jnp.float32)
-            terms = model.loss(clean, output, watched, context)
+            terms = model.loss(clean, output, coefficients, context)
         terms, metrics = weighted_terms(config, terms, output, coefficients)
-        require_read(config, watched.read, context.numbers.read if context.training else None)
         return terms, metrics, output.codes, kept(variables_of(model), state.extra)
 
-    def at(step: jax.Array, coefficients: Coefficients, seed: Seed = configured) -> At:
+    def at(step: jax.Array, coefficients: Values, seed: Seed = configured) -> At:
         scheduled = {
             name: jnp.float32(value * schedules[name](step) if name in schedules else value)
             for name, value in coefficients.items()
@@ -202,15 +204,15 @@ def build_steps(
         return TrainState(state.step + 1, params, opt_state, extra, averaged), terms
 
     def evaluate(
-        state: TrainState, batch: Batch, coefficients: Coefficients, seed: Seed = configured, *, shared: bool = True
+        state: TrainState, batch: Batch, coefficients: Values, seed: Seed = configured, *, shared: bool = True
     ) -> tuple[Terms, jax.Array]:
         state, context = for_evaluation(state), Context(axis=axis if shared else None)
         terms, metrics, codes, _ = example_terms(state.params, state, batch, coefficients, test_keys(seed), context)
         return {**terms, **metrics}, codes
 
-    def model(state: TrainState) -> Autoencoder:
+    def model(state: TrainState, coefficients: Values = config.coefficients) -> Autoencoder:
         state = for_evaluation(state)
-        merged = merge(state.params, state.extra)
+        merged = merge(state.params, state.extra, coefficients)
         merged.eval()
         return merged
 
@@ -218,7 +220,7 @@ def build_steps(
 
 
 def inputs(
-    config: Config, batch: Batch, coefficients: Coefficients, key: Callable[[str], Key]
+    config: Config, batch: Batch, coefficients: Values, key: Callable[[str], Key]
 ) -> tuple[jax.Array, jax.Array]:
     """A batch as the loss and as the model meet it: (clean, corrupted), both float32[B, H, W, C].
 
@@ -227,6 +229,8 @@ def inputs(
     clean = unit_interval(batch.images)
     if config.data.binarize:
         clean = binarize(key("binarization"), batch.examples, clean)
+    if config.corruption.kind == "none":
+        return clean, clean
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
 
 
@@ -241,17 +245,18 @@ def test_keys(seed: Seed) -> Callable[[str], Key]:
     return lambda name: stream(seed, f"test {name}")
 
 
-def learning_rate_schedule(training: Training, steps_per_epoch: int) -> optax.Schedule:
-    """The factor on the learning rate at each step: a linear warm-up, then constant or a cosine down to 0."""
-    warmup, total = training.warmup_epochs * steps_per_epoch, training.epochs * steps_per_epoch
-    if training.schedule == "cosine":
-        return optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, total)
-    return warmup_schedule(warmup)
+def factor(schedule: Schedule, steps_per_epoch: int, steps: int) -> optax.Schedule:
+    """Return the factor of a schedule: step → float32 from 0 to 1.
 
-
-def warmup_schedule(steps: int) -> optax.Schedule:
-    """A factor that rises linearly from 0 over `steps`, then stays 1."""
-    return optax.warmup_constant_schedule(0.0, 1.0, steps) if steps else optax.constant_schedule(1.0)
+    Args:
+        steps: number of steps of the run.
+    """
+    warmup = schedule.warmup_epochs * steps_per_epoch
+    if schedule.shape == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, steps)
+    if schedule.shape == "cyclical":
+        return lambda step: jnp.minimum(1.0, 2.0 * ((step * schedule.cycles / steps) % 1.0))
+    return optax.warmup_constant_schedule(0.0, 1.0, warmup) if warmup else optax.constant_schedule(1.0)
 
 
 def cast(tree: Any, dtype: Any) -> Any:
@@ -271,15 +276,19 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     Raises:
         InputError: what it returns is not what the step needs.
     """
+    config = complete(config)
     state, size = jax.eval_shape(steps.init), config.training.batch_size
     images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
     examples = jax.ShapeDtypeStruct((size,), jnp.int32)
     batch = Batch(images, examples, None if dataset.train_labels is None else examples)
-    coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.traced}
-    traced = jax.vmap(steps.alone, in_axes=None, axis_size=1, axis_name=AXIS)  # what means over the devices refer to
-    jax.eval_shape(traced, state, batch, coefficients)
-    evaluated = jax.vmap(lambda *given: steps.evaluate(*given)[0], in_axes=None, axis_size=1, axis_name=AXIS)
-    jax.eval_shape(evaluated, state, batch, coefficients)
+    coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.coefficients}
+    at = jax.eval_shape(steps.at, state.step, coefficients)
+
+    def alone(function: Callable) -> Callable:
+        return jax.vmap(function, in_axes=None, axis_size=1, axis_name=AXIS)  # for means over the devices
+
+    require_used(config, jax.make_jaxpr(alone(steps.train))(state, batch, at), (state, batch, at))
+    jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
 
 
 def _key(data: jax.Array) -> Key:

@@ -5,7 +5,7 @@
 Takes about a minute and a half of two CPU cores; negative log-likelihood 89.8 nats (500 samples).
 """
 
-from aejax import Coefficients, Config, Data, Loss, Model, Training
+from aejax import Coefficients, Config, Data, Loss, Model, Schedule, Training
 
 
 def get_config() -> Config:
@@ -14,5 +14,6 @@ def get_config() -> Config:
         model=Model(kind="variational", hidden=(200, 200), code_size=50),
         loss=Loss(pixels="sum"),
         coefficients=Coefficients(learning_rate=1e-3),
-        training=Training(epochs=70, batch_size=32, schedule="cosine", warmup_epochs=1, beta_warmup_epochs=10),
+        schedules={"learning_rate": Schedule("cosine", warmup_epochs=1), "beta": Schedule(warmup_epochs=10)},
+        training=Training(epochs=70, batch_size=32),
     )

@@ -15,7 +15,7 @@ import numpy as np
 from aejax.config import Config
 from aejax.config.files import write, write_json
 from aejax.data import Dataset
-from aejax.evaluation import Run, figures, fit, tables
+from aejax.evaluation import Run, drawing, figures, fit
 from aejax.evaluation.drawing import draw
 
 _MNIST_TRAINING_IMAGES = 60_000
@@ -113,7 +113,7 @@ def comparison(results: Mapping[str, Any]) -> str:
         if printed.figure == "test_total" and printed.model == "sparse":
             without = _cell(results, "sparse", "test_reconstruction", None)
             rows.append(["sparse", "test BCE, without the penalty", "-", without])
-    return tables.markdown(["model", "figure", "article (MNIST)", "aejax"], rows)
+    return drawing.markdown(["model", "figure", "article (MNIST)", "aejax"], rows)
 
 
 def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
@@ -141,7 +141,7 @@ def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str
     seconds = [[model, _cell(results, model, "seconds", None, ".1f")] for model in results["models"]]
     return (
         f"# The article's five autoencoders\n\n{' '.join(noted)}\n\n{comparison(results)}\n\n"
-        f"{tables.markdown(['model', 'seconds of training'], seconds)}\n\n"
+        f"{drawing.markdown(['model', 'seconds of training'], seconds)}\n\n"
         f"All of it: {results['seconds']:.0f} s on {results['device']} ({versions}).\n\n{drawn}\n"
     )
 
@@ -212,4 +212,4 @@ def _cell(results: Mapping[str, Any], model: str, figure: str, epoch: int | None
 
     found = results["models"][model]
     std = at_epoch(found["std"][figure]) if "std" in found else None
-    return tables.with_spread(at_epoch(found[figure]), std, form)
+    return drawing.with_spread(at_epoch(found[figure]), std, form)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from aejax.config import Config
 from aejax.config.files import write_json
 from aejax.data import Dataset
-from aejax.evaluation import evaluate, fit, tables
-from aejax.training.machine import describe_machine
+from aejax.evaluation import drawing, evaluate, fit
+from aejax.training.identity import describe_machine
 
 
 class Reported(NamedTuple):
@@ -70,4 +70,4 @@ def table(results: Mapping[str, Any]) -> str:
             ours = f"{value:.{2 if abs(value) > 10 else 4}f}"
             minutes = f"{found['seconds'] / 60:.1f}"
             rows.append([reported.model, reported.meaning, others, ours, found["epochs"], minutes])
-    return tables.markdown(["model", "figure", "others", "aejax", "epochs", "minutes"], rows)
+    return drawing.markdown(["model", "figure", "others", "aejax", "epochs", "minutes"], rows)

@@ -7,7 +7,6 @@ tells a compiler where to write its schedules, so each target has its own proces
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import itertools
 import json
@@ -26,8 +25,8 @@ import numpy as np
 from flax import nnx
 
 from aejax.config import AejaxError, Config
-from aejax.data import Dataset, SparseFeatures
-from aejax.evaluation import tables
+from aejax.data import Dataset, load_dataset
+from aejax.evaluation import drawing
 from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
 from aejax.models.kinds import model_class
@@ -82,7 +81,7 @@ def rows(
         "test": dataset.test.shape,
         "dtype": str(dataset.train.dtype),
         "labels": dataset.train_labels is not None,
-        "generated": dataclasses.asdict(dataset.truth.specification) if dataset.truth else None,
+        "generated": dataset.name if dataset.examples["train"].make is not None else None,
     }
     jobs = []
     varied = itertools.product(configs.items(), batches, dtypes, placements, drivers, members)
@@ -126,8 +125,8 @@ def _main(name: str, dump: str) -> None:
         print(json.dumps(row), file=answers, flush=True)
 
 
-def _dataset(train: list[int], test: list[int], dtype: str, labels: bool, generated: dict[str, Any] | None) -> Dataset:
-    made = SparseFeatures(**generated).dataset().train if generated else np.zeros(train, dtype)
+def _dataset(train: list[int], test: list[int], dtype: str, labels: bool, generated: str | None) -> Dataset:
+    made = load_dataset(generated).train if generated else np.zeros(train, dtype)
     classes = [np.arange(shape[0]) % 10 for shape in (train, test)] if labels else []
     return Dataset("sizes", made, np.zeros(test, dtype), *classes)
 
@@ -233,7 +232,7 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
         known = "no" if train["loop_length"] is None else "yes"
         waits = train.get("host_waits", train["host_transfers"])
         lines.append([*line, _memory(row), known, waits, step, _over_floor(row) or "-", outside])
-    return tables.markdown([*head, "outside the loop, of an epoch"], lines)
+    return drawing.markdown([*head, "outside the loop, of an epoch"], lines)
 
 
 def overview(content: Sequence[Mapping[str, Any]]) -> str:
@@ -247,7 +246,7 @@ def overview(content: Sequence[Mapping[str, Any]]) -> str:
         [*(key[place] for place in varied), *(cell.get(target, "-") for target in targets)]
         for key, cell in cells.items()
     ]
-    return tables.markdown([*(list(_VARIED.values())[place] for place in varied), *targets], lines)
+    return drawing.markdown([*(list(_VARIED.values())[place] for place in varied), *targets], lines)
 
 
 def _cell(row: Mapping[str, Any]) -> str:

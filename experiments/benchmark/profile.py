@@ -12,7 +12,7 @@ from jax.profiler import ProfileData
 
 from aejax.config import Config, InputError
 from aejax.data import Dataset
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from benchmark import hlo
 from benchmark.prepared import Prepared
 
@@ -94,7 +94,7 @@ def table(found: Sequence[Timed], most: int = 15) -> str:
         times = [each.count, f"{each.milliseconds:.2f}", f"{each.share:.1%}"]
         rows.append([each.name, each.kind, each.origin or "-", *times, rate])
     longest = sorted(kinds.items(), key=lambda item: -item[1])
-    shown = tables.markdown(["operation", "kind", "from", "count", "ms", "share", "GFLOP/s"], rows)
+    shown = drawing.markdown(["operation", "kind", "from", "count", "ms", "share", "GFLOP/s"], rows)
     return shown + "\n\n" + ", ".join(f"{kind} {share:.1%}" for kind, share in longest)
 
 

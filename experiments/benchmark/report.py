@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from aejax.config.files import write_json
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw
-from aejax.training.machine import describe_machine
+from aejax.training.identity import describe_machine
 from benchmark import roofline
 
 
@@ -41,7 +41,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         peers = {name: each for name, each in row["beside"].items() if "peer" in each}
         shown = ", ".join(f"{name} {each['images_per_second']:,.0f}" for name, each in peers.items()) or "-"
         best = f"{min(each['ratio'] for each in peers.values()):.2f}" if peers else "-"
-        rate = tables.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
+        rate = drawing.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
         figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
         lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best])
     if any("compiled" in row for row in rows):
@@ -52,7 +52,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
                 for unit, count in row.get("compiled", {}).items()
             ]
             line += counted or ["-"]
-    return tables.markdown(head, lines)
+    return drawing.markdown(head, lines)
 
 
 def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -65,7 +65,7 @@ def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row, each in zip(rows, beside, strict=True):
         ratios = [f"{each[name]['ratio']:.2f}" if name in each else "-" for name in names]
         lines.append([row["model"], row["batch"], f"{row['images_per_second']:,.0f}", *ratios])
-    return tables.markdown(["model", "batch", "images/s", *names], lines)
+    return drawing.markdown(["model", "batch", "images/s", *names], lines)
 
 
 def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -74,7 +74,7 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     times = [[f"{row[name]:.3f}" for name in ("ms_per_step", "seconds_per_epoch")] for row in rows]
     lines = [[row["varied"], row["value"], *each] for row, each in zip(rows, times, strict=True)]
-    return tables.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
+    return drawing.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
 
 
 def commit(checkout: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from aejax.evaluation import Run, cross_entropy
+from aejax.evaluation import Run, errors
 from aejax.evaluation.classes import knn, pca
 from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
@@ -160,4 +160,4 @@ def _denoised_psnr(study: Study, run: Run) -> float:
 
 def _denoised_bce(study: Study, run: Run) -> float:
     clean, noisy = run.evaluation_inputs(study.dataset.test)
-    return cross_entropy(run, run.encode(noisy), clean)
+    return float(errors(run, run.encode(noisy), clean).mean())

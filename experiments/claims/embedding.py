@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from aejax.evaluation.classes import chosen, knn, pca
 from aejax.evaluation.drawing import note, styled
 from aejax.training import unit_interval
@@ -92,7 +92,7 @@ def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -
     for axis, (name, plane) in zip(axes[0], planes.items(), strict=True):
         dots = axis.scatter(*plane.T, c=indices, cmap=colours, vmin=-0.5, vmax=len(classes) - 0.5, s=3, linewidths=0)
         accuracies = table[name]["kNN accuracy in the plane"]
-        shown = tables.with_spread(mean(accuracies), std(accuracies) or None, ".3f")
+        shown = drawing.with_spread(mean(accuracies), std(accuracies) or None, ".3f")
         axis.set_title(f"from {name}\naccuracy {shown}")
         axis.set(xticks=[], yticks=[], xlabel="t-SNE dimension 1", ylabel="t-SNE dimension 2")
     ticks = np.arange(len(classes))[:: -(-len(classes) // 15)]

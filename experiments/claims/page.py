@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aejax.config.files import write, write_json
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw
-from aejax.training.machine import describe_machine
+from aejax.training.identity import describe_machine
 from claims.study import Result, Study, mean, std
 
 
@@ -64,7 +64,7 @@ def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
 def _markdown(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     columns = list(dict.fromkeys(column for row in table.values() for column in row))
     rows = [[row, *(_cell(cells.get(column)) for column in columns)] for row, cells in table.items()]
-    return tables.markdown(["", *columns], rows)
+    return drawing.markdown(["", *columns], rows)
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:
@@ -72,4 +72,4 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
         return "-"
     size = abs(figure["mean"])
     digits = 0 if size >= 1000 else 2 if size >= 10 else 3 if size >= 1 else 4
-    return tables.with_spread(figure["mean"], figure["std"] or None, f",.{digits}f")
+    return drawing.with_spread(figure["mean"], figure["std"] or None, f",.{digits}f")

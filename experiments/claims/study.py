@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from aejax.config import Coefficients, Config, Model, Training
+from aejax.config import Coefficients, Config, Model, Schedule, Training
 from aejax.data import Dataset
-from aejax.evaluation import Run, cross_entropy, fit
+from aejax.evaluation import Run, errors, fit
 from aejax.evaluation.classes import chosen, linear_probe
 from aejax.evaluation.measures import psnr
 from aejax.training import unit_interval
@@ -71,7 +71,8 @@ class Study:
         config = Config(
             model=Model(hidden=(128,), code_size=32),
             coefficients=Coefficients(learning_rate=2e-3),
-            training=Training(epochs=self.epochs, batch_size=64, schedule="cosine", passes=passes),
+            schedules={"learning_rate": Schedule("cosine")},
+            training=Training(epochs=self.epochs, batch_size=64, passes=passes),
         ).replace({"data.name": dataset.name, **(changes or {})})
         runs = []
         for seed in range(self.seeds):
@@ -101,7 +102,7 @@ class Study:
 
 def bce_of(run: Run, images: np.ndarray) -> float:
     """Return the binary cross-entropy of the reconstructions of any images [nats per pixel]."""
-    return cross_entropy(run, run.encode(images), unit_interval(images))
+    return float(errors(run, run.encode(images), unit_interval(images)).mean())
 
 
 def psnr_of(run: Run, images: np.ndarray) -> float:

@@ -73,7 +73,7 @@ def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -
         "plane": _plane(codes, plane, run.config.training.seed),
         "model": _model(run),
         "drawable": min(run.image_shape[:2]) >= 4 and (low, high) == (0.0, 1.0),
-        "corruption": {"kind": run.config.corruption.kind, "noise": run.config.coefficients.noise},
+        "corruption": {"kind": run.config.corruption.kind, "noise": run.config.coefficients.get("noise", 0)},
     }
 
 

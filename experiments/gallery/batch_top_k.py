@@ -21,19 +21,22 @@ from aejax.models.sparse import largest_of_batch, take_in
 
 
 class BatchTopK(aejax.SparseAutoencoder):
-    """`numbers.k` units are active in training, on average; afterwards those above `threshold`."""
+    """`k` units are active in training, on average; afterwards those above `threshold`."""
+
+    coefficients = aejax.SparseAutoencoder.coefficients | {"k": 10.0}
+    options = aejax.SparseAutoencoder.options | {"decay": 0.99}
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
         self.require_count("k")
-        self.decay = config.model.options.get("decay", 0.99)
+        self.decay = config.model.options["decay"]
         self.threshold, self.steps = nnx.Variable(jnp.zeros(())), nnx.Variable(jnp.zeros(()))
 
     def activate(self, units, context):
         units = jax.nn.relu(units)
         if not context.training:
             return jnp.where(units > self.threshold[...], units, 0)
-        codes, least = largest_of_batch(units, self.number("k", context), context)
+        codes, least = largest_of_batch(units, context.coefficients["k"], context)
         take_in(self.threshold, self.steps, least, self.decay)
         return codes
 

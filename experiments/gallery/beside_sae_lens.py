@@ -31,13 +31,16 @@ from typing import Any
 import numpy as np
 
 import aejax
-from aejax.config import InputError, command_line, files
+import command_line
+from aejax.config import InputError, complete, files
 from aejax.config.checks import require
 
 _FOLDER = Path(__file__).parent
 PEERS = {"l1": "standard", "top_k": "topk", "batch_top_k": "batchtopk", "jump_relu": "jumprelu", "gated": "gated"}
 PEERS |= {"matryoshka": "matryoshka"}
 """our models → SAELens's"""
+_SPARSITY = {"l1": "l1", "jump_relu": "active", "gated": "gates"}
+"""coefficients that set how many units are active; k for the other models"""
 _WIDTHS = (16, 64)
 """of the inner groups of Matryoshka, in both"""
 _RECOVERY = ("l0", "f1", "cosine", "matched_cosine", "unexplained", "dead")
@@ -71,7 +74,7 @@ def main(given: list[str]) -> None:
         raise InputError(f"there is no interpreter {arguments.peer} that can be run; --peer names one that has SAELens")
     command_line.require_workdir(arguments.workdir)
 
-    from aejax.training.machine import describe_machine
+    from aejax.training.identity import describe_machine
 
     dataset, truth = _arrays(arguments.workdir)
     result: dict[str, Any] = {"command": shlex.join(["experiments/gallery/beside_sae_lens.py", *given])}
@@ -108,8 +111,8 @@ def _arrays(workdir: Path) -> tuple[aejax.Dataset, dict[str, np.ndarray]]:
 
 def _grid(name: str) -> dict[str, list[float]]:
     """Sixteen models: four seeds, two learning rates, two values of k or of the penalty."""
-    field = {"l1": "coefficients.l1", "jump_relu": "weights.active", "gated": "weights.gates"}.get(name, "numbers.k")
-    values = [8.0, 12.0] if field == "numbers.k" else [0.5, 1.0]
+    field = f"coefficients.{_SPARSITY.get(name, 'k')}"
+    values = [8.0, 12.0] if name not in _SPARSITY else [0.5, 1.0]
     return {field: values, "coefficients.learning_rate": [3e-4, 1e-3], "training.seed": [0, 1, 2, 3]}
 
 
@@ -197,15 +200,13 @@ def _peer(
     axes: dict[str, list[float]] | None = None, threads: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """What SAELens's trainer reports of the same model, or of several."""
-    axes, values = axes or {}, config.traced
-    field = next((field for field in ("numbers.k", "weights.active", "weights.gates") if field in values), "l1")
-    path = field if "." in field else f"coefficients.{field}"
-    weight = axes.get(path, [values[field]])
+    axes, values, field = axes or {}, complete(config).coefficients, _SPARSITY.get(name, "k")
+    weight = axes.get(f"coefficients.{field}", [values[field]])
     rates = axes.get("coefficients.learning_rate", [values["learning_rate"]])
     json_file = arguments.workdir / "peer.json"
     command = [str(arguments.peer), str(_FOLDER / "sae_lens_peer.py"), str(arguments.workdir)]
     command += ["--architecture", PEERS[name], "--latents", str(config.model.code_size), "--json", str(json_file)]
-    command += ["--k" if field == "numbers.k" else "--coefficient", *map(str, weight), "--lr", *map(str, rates)]
+    command += ["--k" if field == "k" else "--coefficient", *map(str, weight), "--lr", *map(str, rates)]
     command += ["--seeds", *map(str, axes.get("training.seed", [0])), "--steps", str(steps)]
     command += ["--batch", str(config.training.batch_size)]
     command += ["--widths", *map(str, (*_WIDTHS, config.model.code_size))] if name == "matryoshka" else []

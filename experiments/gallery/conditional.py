@@ -22,8 +22,11 @@ from aejax.models import losses, randomness
 class Conditional(aejax.Variational):
     """The last `classes` units of a code are 1 for its class, else 0; `classification` is the loss of the guess."""
 
+    coefficients = aejax.Variational.coefficients | {"classification": 1.0}
+    options = {"classes": 10, "pseudo_inputs": 30}
+
     def __init__(self, config, image_shape, rngs):
-        self.classes, self.each = (config.model.options.get(*pair) for pair in (("classes", 10), ("pseudo_inputs", 30)))
+        self.classes, self.each = config.model.options["classes"], config.model.options["pseudo_inputs"]
         if (size := config.model.code_size) <= self.classes:
             raise aejax.InputError(f"model.code_size is {size}; it must be above {self.classes}")
         super().__init__(config, image_shape, rngs)
@@ -77,4 +80,4 @@ class Conditional(aejax.Variational):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"model.kind": "conditional.py:Conditional", "model.code_size": 60, "model.options.classes": 10})
+    return vae.replace({"model.kind": "conditional.py:Conditional", "model.code_size": 60})

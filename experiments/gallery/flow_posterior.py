@@ -39,12 +39,13 @@ class Autoregressive(nnx.Module):
 class FlowPosterior(aejax.Variational):
     """What the encoder's normal distribution gives passes `layers` autoregressive layers of a `width`."""
 
+    options = {"layers": 4, "width": 200}
     outputs_per_unit = 4  # mean, log-variance, and two that the layers alone are told
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
         size, options = config.model.code_size, config.model.options
-        layers, width = options.get("layers", 4), options.get("width", 200)
+        layers, width = options["layers"], options["width"]
         self.flow = nnx.Sequential(*[Autoregressive(size, 4 * size, width, rngs) for _ in range(layers)])
 
     def moments(self, images):
@@ -66,5 +67,4 @@ class FlowPosterior(aejax.Variational):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    changes = {"model.kind": "flow_posterior.py:FlowPosterior", "model.options.layers": 4}
-    return vae.replace(changes | {"coefficients.learning_rate": 3e-3})
+    return vae.replace({"model.kind": "flow_posterior.py:FlowPosterior", "coefficients.learning_rate": 3e-3})

@@ -23,9 +23,11 @@ import aejax
 class FSQ(aejax.Autoencoder):
     """Groups of as many units as there are `levels`, each of which says to how many levels its unit is rounded."""
 
+    options = {"levels": (8, 8, 8)}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        levels = config.model.options.get("levels", (8, 8, 8))
+        levels = config.model.options["levels"]
         if config.model.code_size % len(levels):
             raise aejax.InputError(
                 f"model.code_size is {config.model.code_size}; it must be a multiple of {len(levels)}, the number of "
@@ -44,5 +46,5 @@ class FSQ(aejax.Autoencoder):
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
     changes = {"model.kind": "fsq.py:FSQ", "model.code_size": 48, "model.code_activation": "identity"}
-    changes |= {"data.binarize": False, "loss.reconstruction": "mse", "training.beta_warmup_epochs": 0}
-    return vae.replace(changes | {"model.options.levels": [8, 8, 8]})
+    changes |= {"data.binarize": False, "loss.reconstruction": "mse", "schedules.beta": None}
+    return vae.replace(changes)

@@ -23,6 +23,8 @@ import aejax
 class Gated(aejax.SparseAutoencoder):
     """Of each unit the size is the gate without its bias, times exp(`scale`), plus `size_bias`."""
 
+    coefficients = aejax.SparseAutoencoder.coefficients | {"gates": 4.8, "by_gates": 1.0}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
         self.scale = nnx.Param(jnp.zeros(config.model.code_size))
@@ -49,4 +51,4 @@ class Gated(aejax.SparseAutoencoder):
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    return l1.replace({"model.kind": "gated.py:Gated", "coefficients.l1": 0.0, "weights": {"gates": 4.8}})
+    return l1.replace({"model.kind": "gated.py:Gated"})

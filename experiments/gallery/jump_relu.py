@@ -22,11 +22,13 @@ import aejax
 class JumpReLU(aejax.SparseAutoencoder):
     """Thresholds start at `start`; the band is `bandwidth` wide."""
 
+    coefficients = aejax.SparseAutoencoder.coefficients | {"active": 3.5}
+    options = aejax.SparseAutoencoder.options | {"bandwidth": 0.5, "start": 0.5}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        option = config.model.options.get
-        self.bandwidth = option("bandwidth", 0.5)
-        self.threshold = nnx.Param(jnp.full(config.model.code_size, option("start", 0.5)))
+        self.bandwidth = config.model.options["bandwidth"]
+        self.threshold = nnx.Param(jnp.full(config.model.code_size, config.model.options["start"]))
 
     def jump(self, units):
         """1 where a unit is active, else 0, with a gradient of the threshold alone; and the thresholds."""
@@ -53,5 +55,4 @@ class JumpReLU(aejax.SparseAutoencoder):
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    changes = {"model.kind": "jump_relu.py:JumpReLU", "coefficients.l1": 0.0, "weights": {"active": 3.5}}
-    return l1.replace(changes)
+    return l1.replace({"model.kind": "jump_relu.py:JumpReLU"})

@@ -17,9 +17,11 @@ import aejax
 class Penalised(aejax.SparseAutoencoder):
     """The sum of the code's units, each of which is its size in the data, costs `coefficients.l1` times itself."""
 
+    coefficients = aejax.SparseAutoencoder.coefficients | {"l1": 4.8}
+
     def loss(self, clean, output, coefficients, context):
         terms = super().loss(clean, output, coefficients, context)
-        return terms | {"l1": coefficients["l1"] * output.codes.sum(axis=1)}
+        return terms | {"l1": output.codes.sum(axis=1)}
 
 
 def get_config():
@@ -27,6 +29,6 @@ def get_config():
         data=aejax.Data(name="sparse_features_512"),
         model=aejax.Model(kind="l1.py:Penalised", hidden=(), code_size=256),
         loss=aejax.Loss(reconstruction="mse", pixels="sum"),
-        coefficients=aejax.Coefficients(learning_rate=1e-3, l1=4.8),
+        coefficients=aejax.Coefficients(learning_rate=1e-3),
         training=aejax.Training(epochs=16, batch_size=1024, clip_norm=1.0),
     )

@@ -25,9 +25,11 @@ from aejax.models import losses, randomness
 class Ladder(aejax.Variational):
     """A code is the lower one and after it the upper one, whose units are the last `upper` ones of all."""
 
+    options = {"upper": 10, "width": 100}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        self.upper, width = config.model.options.get("upper", 10), config.model.options.get("width", 100)
+        self.upper, width = config.model.options["upper"], config.model.options["width"]
         if not 0 < self.upper < config.model.code_size:
             raise aejax.InputError(f"model.options.upper is {self.upper}; it must be below model.code_size, 1 or more")
         self.lower = config.model.code_size - self.upper
@@ -68,4 +70,4 @@ class Ladder(aejax.Variational):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"model.kind": "ladder.py:Ladder", "model.code_size": 60, "model.options.upper": 10})
+    return vae.replace({"model.kind": "ladder.py:Ladder", "model.code_size": 60})

@@ -25,11 +25,14 @@ from aejax.models.sparse import largest_of_batch, take_in
 class Matryoshka(aejax.SparseAutoencoder):
     """Groups end after each of the `widths`, and after the last unit."""
 
+    coefficients = aejax.SparseAutoencoder.coefficients | {"k": 10.0, "inner": 1.0}
+    options = aejax.SparseAutoencoder.options | {"widths": None, "decay": 0.99}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
         self.require_count("k")
-        option, units = config.model.options.get, config.model.code_size
-        self.widths, self.decay = tuple(option("widths", (units // 16, units // 4))), option("decay", 0.99)
+        options, units = config.model.options, config.model.code_size
+        self.widths, self.decay = tuple(options["widths"] or (units // 16, units // 4)), options["decay"]
         if list(self.widths) != sorted({*self.widths}) or not 0 < self.widths[0] <= self.widths[-1] < units:
             raise aejax.InputError(f"model.options.widths is {self.widths}; they must rise from 1 to below {units}")
         self.threshold, self.steps = nnx.Variable(jnp.zeros(())), nnx.Variable(jnp.zeros(()))
@@ -38,7 +41,7 @@ class Matryoshka(aejax.SparseAutoencoder):
         units = jax.nn.relu(units)
         if not context.training:
             return jnp.where(units > self.threshold[...], units, 0)
-        codes, least = largest_of_batch(units, self.number("k", context), context)
+        codes, least = largest_of_batch(units, context.coefficients["k"], context)
         take_in(self.threshold, self.steps, least, self.decay)
         return codes
 

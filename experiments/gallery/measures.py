@@ -74,8 +74,8 @@ def _fsq(run: Run, dataset: Dataset) -> dict[str, float]:
 
 
 def _parts_of_the_divergence(run: Run, dataset: Dataset) -> dict[str, float]:
-    names, beta = ("information", "total_correlation", "unit_kl"), run.config.coefficients.beta
-    return {name: run.summary["test"][name] / run.config.weights.get(name, 1.0) / beta for name in names}
+    names, beta = ("information", "total_correlation", "unit_kl"), run.config.coefficients["beta"]
+    return {name: run.summary["test"][name] / run.config.coefficients[name] / beta for name in names}
 
 
 def _use_of_layers(run: Run, dataset: Dataset) -> dict[str, float]:
@@ -86,7 +86,7 @@ def _use_of_layers(run: Run, dataset: Dataset) -> dict[str, float]:
     mean, log_variance = run.autoencoder.moments(run.corrupt(dataset.test))
     lower = run.autoencoder.lower
     upper = np.asarray(losses.normal_kl(mean[:, lower:], log_variance[:, lower:]), np.float64).mean(axis=0)
-    whole = run.summary["test"]["kl"] / run.config.coefficients.beta
+    whole = run.summary["test"]["kl"] / run.config.coefficients["beta"]
     return {
         "nats_lower": whole - float(upper.sum()),
         "nats_upper": float(upper.sum()),

@@ -19,9 +19,11 @@ import aejax
 class MIWAE(aejax.Variational):
     """The `model.samples` codes of an image are `groups` of as many each."""
 
+    options = {"groups": 2}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        self.groups = config.model.options.get("groups", 2)
+        self.groups = config.model.options["groups"]
         if config.loss.bound != "importance" or self.groups < 1 or config.model.samples % self.groups:
             given = f"model.samples is {config.model.samples} and loss.bound {config.loss.bound}"
             raise aejax.InputError(f"{given}; MIWAE needs a multiple of {self.groups}, its groups, and importance")
@@ -48,4 +50,4 @@ class MIWAE(aejax.Variational):
 
 def get_config():
     iwae = aejax.load_config(Path(__file__).with_name("iwae.py"))
-    return iwae.replace({"model.kind": "miwae.py:MIWAE", "model.options.groups": 2})
+    return iwae.replace({"model.kind": "miwae.py:MIWAE"})

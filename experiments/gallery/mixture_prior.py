@@ -24,9 +24,11 @@ from aejax.models import losses, randomness
 class MixturePrior(aejax.Variational):
     """The prior has `components` normal parts, whose means, variances and shares are trained."""
 
+    options = {"components": 500}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        shape = config.model.options.get("components", 500), config.model.code_size
+        shape = config.model.options["components"], config.model.code_size
         self.means = nnx.Param(jax.random.normal(rngs.params(), shape))
         self.log_variances, self.shares = nnx.Param(jnp.zeros(shape)), nnx.Param(jnp.zeros(shape[0]))
 
@@ -44,4 +46,4 @@ class MixturePrior(aejax.Variational):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"model.kind": "mixture_prior.py:MixturePrior", "model.options.components": 500})
+    return vae.replace({"model.kind": "mixture_prior.py:MixturePrior"})

@@ -24,9 +24,11 @@ from aejax.models import losses
 class PIWAE(aejax.Variational):
     """Of `model.samples` codes the decoder's bound has all, the encoder's are `groups` of as many each."""
 
+    options = {"groups": 2}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        self.groups = config.model.options.get("groups", 2)
+        self.groups = config.model.options["groups"]
         if config.loss.bound != "importance" or self.groups < 1 or config.model.samples % self.groups:
             given = f"model.samples is {config.model.samples} and loss.bound {config.loss.bound}"
             raise aejax.InputError(f"{given}; PIWAE needs a multiple of {self.groups}, its groups, and importance")
@@ -54,4 +56,4 @@ class PIWAE(aejax.Variational):
 
 def get_config():
     iwae = aejax.load_config(Path(__file__).with_name("iwae.py"))
-    return iwae.replace({"model.kind": "piwae.py:PIWAE", "model.options.groups": 2})
+    return iwae.replace({"model.kind": "piwae.py:PIWAE"})

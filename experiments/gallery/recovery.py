@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from aejax import Dataset, InputError, Run
-from aejax.evaluation import tables
+from aejax.evaluation import drawing
 from gallery import VECTORS
 
 _SHOWN = {
@@ -102,7 +102,7 @@ def agreement(runs: Sequence[Run]) -> float | None:
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:
     """A row for each of these models, measured or not, as a Markdown table; ± is the standard deviation over seeds."""
     heads = ["model", "seeds", *[head for head, _ in _SHOWN.values()], "agreement of seeds"]
-    return tables.markdown(heads, [_row(name, results.get(name)) for name in names])
+    return drawing.markdown(heads, [_row(name, results.get(name)) for name in names])
 
 
 def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
@@ -112,7 +112,7 @@ def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
     for figure, (_, form) in _SHOWN.items():
         values = [seed["figures"][figure] for seed in seeds if figure in seed["figures"]]
         spread = stdev(values) if len(values) > 1 else None
-        row.append(tables.with_spread(mean(values), spread, form) if values else "-")
+        row.append(drawing.with_spread(mean(values), spread, form) if values else "-")
     agreement = result["agreement"]
     return [*row, "-" if agreement is None else f"{agreement:.3f}"]
 
@@ -122,7 +122,7 @@ def beside(result: Mapping[str, Any]) -> str:
     heads = ["model", "on", "vectors/s of one model", "of 16 models", "steps"]
     heads += ["active", "F1", "cosine", "matched cosine"]
     device = f"{result['cores']} cores" if result["device"] == "cpu" else result["device"]
-    return tables.markdown(heads, [_row_beside(name, device, found) for name, found in result["models"].items()])
+    return drawing.markdown(heads, [_row_beside(name, device, found) for name, found in result["models"].items()])
 
 
 def _row_beside(name: str, device: str, found: Mapping[str, Any]) -> list[str]:
@@ -136,6 +136,6 @@ def _row_beside(name: str, device: str, found: Mapping[str, Any]) -> list[str]:
     means = found["recovery"]["mean"]
     row.append(f"{found['recovery']['steps']:,}")
     for figure, form in (("l0", ".2f"), ("f1", ".4f"), ("cosine", ".4f"), ("matched_cosine", ".4f")):
-        both = (tables.with_spread(*means[program][figure], form) for program in ("aejax", "sae_lens"))
+        both = (drawing.with_spread(*means[program][figure], form) for program in ("aejax", "sae_lens"))
         row.append(" / ".join(both))
     return row

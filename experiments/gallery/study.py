@@ -13,8 +13,8 @@ import numpy as np
 from aejax.config import Config
 from aejax.config.files import write_json
 from aejax.data import Dataset
-from aejax.evaluation import evaluate, figures, fit, tables
-from aejax.training.machine import describe_machine
+from aejax.evaluation import drawing, evaluate, figures, fit
+from aejax.training.identity import describe_machine
 from gallery import IMAGES, LARGE, VECTORS, recovery
 from gallery.measures import MEASURES, PICTURES
 
@@ -88,7 +88,7 @@ def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = IMAGE
     rows = [_row(name, results[name], plain) for name in names if name in results]
     rows += [[name, "not reached", *["-"] * 6] for name in names if name not in results]
     head = ["model", "NLL [nats]", "below vae", "-ELBO", "active units", "its own figures", "others, MNIST", "minutes"]
-    return tables.markdown(head, rows)
+    return drawing.markdown(head, rows)
 
 
 def rates(results: Mapping[str, Mapping[str, Any]], claims: Mapping[str, Any]) -> str:
@@ -108,7 +108,7 @@ def rates(results: Mapping[str, Mapping[str, Any]], claims: Mapping[str, Any]) -
         if row.startswith("mnist, ") and found is not None and (rate := float(row.split()[1])) <= 1:
             rows.append((rate * pixels, "quantised code of claim 2, at most", found))
     body = [[name, f"{bits:.0f}", f"{bits / pixels:.3f}", f"{decibel:.2f}"] for bits, name, decibel in sorted(rows)]
-    return tables.markdown(["code", "bits per image", "bits per pixel", "PSNR [dB]"], body)
+    return drawing.markdown(["code", "bits per image", "bits per pixel", "PSNR [dB]"], body)
 
 
 def bits_per_pixel(results: Sequence[Mapping[str, Any]]) -> str:
@@ -116,11 +116,11 @@ def bits_per_pixel(results: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for result in results:
         bits = [nats / math.log(2) / result["pixels"] for nats in _values(result["seeds"], "nll")]
-        row = [result["dataset"], tables.with_spread(mean(bits), stdev(bits) if len(bits) > 1 else None, ".3f")]
+        row = [result["dataset"], drawing.with_spread(mean(bits), stdev(bits) if len(bits) > 1 else None, ".3f")]
         for figure in ("png_data_bits_per_pixel", "png_bits_per_pixel"):
             row.append(f"{mean(each['figures'][figure] for each in result['seeds']):.3f}")
         rows.append(row)
-    return tables.markdown(["dataset", "bits per pixel", "PNG, data only", "PNG, whole file"], rows)
+    return drawing.markdown(["dataset", "bits per pixel", "PNG, data only", "PNG, whole file"], rows)
 
 
 def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[float]) -> str:
@@ -135,7 +135,8 @@ def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[flo
     """
     curves: dict[float, dict[int, list[tuple[float, float]]]] = {}
     for member in members:
-        weight, beta = member["weights.total_correlation"], member["coefficients.beta"]
+        weight = next(value for path, value in member.items() if path.endswith(".total_correlation"))
+        beta = member["coefficients.beta"]
         parts = {name: member["test"][name] / beta for name in ("information", "total_correlation", "unit_kl")}
         parts["total_correlation"] /= weight
         curve = curves.setdefault(weight, {}).setdefault(member["training.seed"], [])
@@ -147,9 +148,9 @@ def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[flo
             lines = [tuple(zip(*sorted(curve), strict=True)) for curve in of_seeds.values()]
             within = all(divergences[0] <= divergence <= divergences[-1] for divergences, _ in lines)
             found = [np.interp(divergence, *line) for line in lines]
-            row.append(tables.with_spread(mean(found), stdev(found), ".2f") if within else "-")
+            row.append(drawing.with_spread(mean(found), stdev(found), ".2f") if within else "-")
         rows.append(row)
-    return tables.markdown(["weight", *[f"total correlation at {each:g} nats" for each in nats]], rows)
+    return drawing.markdown(["weight", *[f"total correlation at {each:g} nats" for each in nats]], rows)
 
 
 def _row(name: str, result: Mapping[str, Any], plain: Mapping[str, Any] | None) -> list[str]:
@@ -158,7 +159,7 @@ def _row(name: str, result: Mapping[str, Any], plain: Mapping[str, Any] | None) 
     error = _values(seeds, "nll_standard_error")
     row = [name, "-", "-", "-", "-"]
     if nll:
-        row[1] = tables.with_spread(mean(nll), stdev(nll) if len(nll) > 1 else None, ".2f")
+        row[1] = drawing.with_spread(mean(nll), stdev(nll) if len(nll) > 1 else None, ".2f")
         row[1] += f" (error {mean(error):.2f})" if error else ""
         row[3], row[4] = f"{-mean(elbo):.2f}", f"{mean(active):.0f}"
     if nll and plain is not None and name != "vae" and result["binarize"] == plain["binarize"]:

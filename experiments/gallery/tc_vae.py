@@ -24,7 +24,9 @@ from aejax.models import losses
 
 
 class TCVAE(aejax.Variational):
-    """The terms of the loss are `information`, `total_correlation` and `unit_kl`, in nats and times `weights`."""
+    """The terms of the loss are `information`, `total_correlation` and `unit_kl`, in nats."""
+
+    coefficients = {"beta": 1.0, "information": 1.0, "total_correlation": 4.0, "unit_kl": 1.0}
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
@@ -60,4 +62,4 @@ def densities(codes, mean, log_variance, context):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"model.kind": "tc_vae.py:TCVAE", "weights.total_correlation": 4.0})
+    return vae.replace({"model.kind": "tc_vae.py:TCVAE"})

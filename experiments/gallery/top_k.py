@@ -20,7 +20,9 @@ from aejax.models.sparse import nth_largest
 
 
 class TopK(aejax.SparseAutoencoder):
-    """`numbers.k` units are active, fewer where fewer are positive."""
+    """`k` units are active, fewer where fewer are positive."""
+
+    coefficients = aejax.SparseAutoencoder.coefficients | {"k": 10.0}
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
@@ -28,13 +30,13 @@ class TopK(aejax.SparseAutoencoder):
 
     def activate(self, units, context):
         units = jax.nn.relu(units)
-        least = nth_largest(jax.lax.stop_gradient(units), self.number("k", context), axis=1)
+        least = nth_largest(jax.lax.stop_gradient(units), context.coefficients["k"], axis=1)
         return jnp.where(units >= least, units, 0)
 
     def sae_lens(self):
-        return "topk", self.arrays() | {"k": self.config.numbers["k"]}
+        return "topk", self.arrays() | {"k": self.config.coefficients["k"]}
 
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    return l1.replace({"model.kind": "top_k.py:TopK", "coefficients.l1": 0.0, "numbers": {"k": 10.0}})
+    return l1.replace({"model.kind": "top_k.py:TopK"})

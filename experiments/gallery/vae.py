@@ -18,5 +18,5 @@ import aejax
 
 def get_config():
     vae = aejax.load_config(Path(__file__).parents[2] / "configs" / "mnist" / "vae.py")
-    changes = {"training.epochs": 15, "training.batch_size": 128, "training.beta_warmup_epochs": 3}
+    changes = {"training.epochs": 15, "training.batch_size": 128, "schedules.beta.warmup_epochs": 3}
     return vae.replace(changes | {"coefficients.learning_rate": 2e-3})

@@ -25,9 +25,11 @@ from aejax.models import losses, randomness
 class VampPrior(aejax.Variational):
     """The prior is the mean of the posteriors of `pseudo_inputs` trained images."""
 
+    options = {"pseudo_inputs": 500}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        count = config.model.options.get("pseudo_inputs", 500)
+        count = config.model.options["pseudo_inputs"]
         # As logits, most of them dark as images are, and different enough for the components to part.
         self.pseudo_inputs = nnx.Param(jax.random.normal(rngs.params(), (count, *image_shape)) - 2)
 
@@ -49,4 +51,4 @@ class VampPrior(aejax.Variational):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"model.kind": "vamp_prior.py:VampPrior", "model.options.pseudo_inputs": 500})
+    return vae.replace({"model.kind": "vamp_prior.py:VampPrior"})

@@ -20,16 +20,17 @@ from flax import nnx
 import aejax
 from aejax.models import randomness
 
-_DEFAULTS = {"entries": 512, "width": 4, "decay": 0.99, "dead": 0.1}
-
 
 class VQVAE(aejax.Autoencoder):
     """Groups of `width` units, a codebook of `entries`; one is dead that gets less than `dead` of an equal share."""
 
+    coefficients = aejax.Autoencoder.coefficients | {"commitment": 0.25}
+    options = {"entries": 512, "width": 4, "decay": 0.99, "dead": 0.1}
+
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        option = config.model.options.get
-        entries, width, self.decay, self.dead = (option(*pair) for pair in _DEFAULTS.items())
+        option = config.model.options
+        entries, width, self.decay, self.dead = (option[name] for name in ("entries", "width", "decay", "dead"))
         self.book = nnx.Variable(jax.random.normal(rngs.params(), (entries, width)))
         self.sums, self.shares = nnx.Variable(self.book[...] / entries), nnx.Variable(jnp.full(entries, 1 / entries))
 
@@ -74,6 +75,6 @@ class VQVAE(aejax.Autoencoder):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    changes = {"data.binarize": False, "loss.reconstruction": "mse", "training.beta_warmup_epochs": 0}
+    changes = {"data.binarize": False, "loss.reconstruction": "mse", "schedules.beta": None}
     changes |= {"model.kind": "vq_vae.py:VQVAE", "model.code_size": 64, "model.code_activation": "identity"}
-    return vae.replace(changes | {"weights": {"commitment": 0.25}})
+    return vae.replace(changes)

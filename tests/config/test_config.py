@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Training, load_config
-from aejax.config import Data, Devices, Hosts
+from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Schedule, Training, load_config
+from aejax.config import Data, Devices, Hosts, complete
 
 configs = st.builds(
     Config,
@@ -53,15 +53,14 @@ def test_json_and_back(config):
         (Training, "passes", 0),
         (Training, "seed", -1),
         (Training, "clip_norm", 0.0),
-        (Training, "warmup_epochs", 10),
-        (Training, "schedule", "step"),
+        (Schedule, "shape", "step"),
+        (Schedule, "cycles", 0),
         (Data, "name", ""),
         (Data, "binarize", "no"),
         (Data, "source_dir", 5),
         (Model, "spatial_code", 1),
         (Model, "hidden", (True,)),
-        (Training, "warmup_epochs", True),
-        (Training, "beta_warmup_epochs", True),
+        (Schedule, "warmup_epochs", True),
         (Training, "epochs", 10**12),
         (Coefficients, "l1", True),
         (Coefficients, "l1", 10**400),
@@ -101,7 +100,7 @@ def test_hosts_that_cannot_be_are_refused(fields, message):
 def test_numbers_of_numpy_and_paths_become_plain_values():
     model = Model(hidden=np.array([4, 2]), code_size=np.int64(3))
     assert model == Model(hidden=(4, 2), code_size=3) and type(model.code_size) is int
-    assert type(Coefficients(l1=np.float32(0.5)).l1) is float
+    assert type(Coefficients(l1=np.float32(0.5))["l1"]) is float
     assert Data(name=Path("images.npy"), binarize=np.True_) == Data(name="images.npy", binarize=True)
 
 
@@ -114,7 +113,7 @@ def test_a_configuration_is_not_extended():
     class LargerModel(Model):
         more: int = 1
 
-    with pytest.raises(InputError, match=r"model\.options"):
+    with pytest.raises(InputError, match="coefficients and options"):
         Larger()
     with pytest.raises(InputError, match="must be a Model"):
         Config(model=LargerModel())
@@ -132,11 +131,11 @@ def test_what_is_no_configuration_is_refused_in_one_line():
 
 
 def test_noise_needs_a_corruption_that_can_use_it():
-    with pytest.raises(InputError, match=r"corruption\.kind"):
+    with pytest.raises(InputError, match=r"corruption\.kind none.* declares no noise"):
         Config(coefficients=Coefficients(noise=0.4))
     with pytest.raises(InputError, match="probability"):
         Config(corruption=Corruption("masking"), coefficients=Coefficients(noise=1.1))
-    assert Config(corruption=Corruption("gaussian"), coefficients=Coefficients(noise=1.1)).coefficients.noise == 1.1
+    assert Config(corruption=Corruption("gaussian"), coefficients=Coefficients(noise=1.1)).coefficients["noise"] == 1.1
 
 
 def test_replace_changes_one_field_and_checks_it():
@@ -177,20 +176,36 @@ def test_a_config_file_that_cannot_be_used(tmp_path, content, message):
 
 
 def test_a_configuration_with_names_of_one_s_own_is_a_value_like_any_other():
-    changes = {"model.kind": "own.py:Own", "model.options.widths": [3, 4], "model.options.k": 2, "weights.mine": 1}
+    changes = {"model.kind": "own.py:Own", "model.options.widths": [3, 4], "model.options.k": 2, "coefficients.mine": 1}
     config = Config().replace(changes)
-    assert config.model.options == {"widths": (3, 4), "k": 2} and config.weights == {"mine": 1.0}
+    assert config.model.options == {"widths": (3, 4), "k": 2} and config.coefficients == {"mine": 1.0}
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     assert pickle.loads(pickle.dumps(config)) == config == copy.deepcopy(config)
     assert hash(config) == hash(config.replace({"model.options.k": 2})) != hash(config.replace({"model.options.k": 3}))
-    assert config.differences(config.replace({"weights.mine": 2})) == ["weights.mine: 1.0 here, 2.0 there"]
-    with pytest.raises(TypeError, match=r"Config\.replace makes another"):
-        config.weights["mine"] = 3.0
+    assert config.differences(config.replace({"coefficients.mine": 2})) == ["coefficients.mine: 1.0 here, 2.0 there"]
+    with pytest.raises(TypeError, match=r"Config\.replace makes a changed copy"):
+        config.coefficients["mine"] = 3.0
 
 
-def test_what_is_read_of_options_is_known():
-    from aejax.config.checks import Watched
+def test_schedules_are_a_value_like_any_other():
+    config = Config().replace({"schedules.learning_rate.warmup_epochs": 2, "schedules.l1": {"shape": "cyclical"}})
+    assert config.schedules == {"learning_rate": Schedule(warmup_epochs=2), "l1": Schedule("cyclical")}
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    assert (
+        config.replace({"schedules": {}})
+        == Config()
+        == config.replace({"schedules.l1": None, "schedules.learning_rate": None})
+    )
+    assert hash(config) != hash(Config()) and not config.epochs_may_grow and Config().epochs_may_grow
+    with pytest.raises(InputError, match=r"schedules.beta is .*, and .* declares no beta"):
+        Config().replace({"schedules.beta.shape": "cosine"})
+    with pytest.raises(InputError, match=r"schedules.l1.warmup_epochs is 10; it must be from 0 to 9, below"):
+        Config().replace({"schedules.l1": {"shape": "cosine", "warmup_epochs": 10}})
 
-    options = Watched(dict(a=1, b=2, c=3))
-    assert options["a"] == 1 and options.get("d", 4) == 4 and options.read == {"a", "d"}
-    assert dict(**options) == {"a": 1, "b": 2, "c": 3} and options.read == {"a", "b", "c", "d"}
+
+def test_a_complete_configuration_has_every_declared_number():
+    config = complete(Config().replace({"model.kind": "variational", "loss.pixels": "sum", "coefficients.beta": 2}))
+    assert config.coefficients == {"learning_rate": 1e-3, "l1": 0.0, "beta": 2.0, "free_bits": 0.0}
+    assert complete(config) == config
+    other = config.replace({"coefficients.beta": 3, "training.seed": 5, "training.epochs": 4, "data.name": "mnist"})
+    assert config.compiled_in == other.compiled_in != config.replace({"training.batch_size": 8}).compiled_in

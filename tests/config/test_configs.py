@@ -28,8 +28,8 @@ def test_the_article_s_models():
         "sparse": ((), 32, 20),
     }
     assert all(c.training.batch_size == 32 and c.loss.reconstruction == "bce" for c in config.values())
-    assert config["denoising"].coefficients.noise == 0.4
-    assert config["sparse"].coefficients.l1 == 3.2e-4
+    assert config["denoising"].coefficients["noise"] == 0.4
+    assert config["sparse"].coefficients["l1"] == 3.2e-4
 
 
 def test_fashion_differs_from_mnist_in_one_field():

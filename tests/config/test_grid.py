@@ -30,4 +30,4 @@ def test_values_on_a_command_line():
     assert parse_values("model.hidden", ["128,64", "", "32"]) == [[128, 64], [], [32]]
     assert parse_values("corruption.kind", ["none", "masking"]) == ["none", "masking"]
     assert parse_values("training.clip_norm", ["None", "1"]) == [None, 1]
-    assert field_path("l1") == field_path("coefficients.l1") == "coefficients.l1"
+    assert field_path("l1", Config()) == field_path("coefficients.l1", Config()) == "coefficients.l1"

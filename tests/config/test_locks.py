@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from aejax.config import locks
+from aejax.config import files
 
 
 def test_without_fcntl_the_package_is_imported_and_locks_by_msvcrt():
@@ -15,7 +15,7 @@ def test_without_fcntl_the_package_is_imported_and_locks_by_msvcrt():
 import sys, types
 sys.modules["fcntl"] = None
 import aejax, aejax.evaluation, aejax.sweeps
-from aejax.config import files, locks
+from aejax.config import files
 held = set()
 def locking(number, mode, count):
     if held: raise OSError(13, "Permission denied")
@@ -38,7 +38,7 @@ def test_a_failure_of_msvcrt_is_a_lock_that_another_has(monkeypatch, tmp_path):
     def locking(*_):
         raise OSError(36, "Resource deadlock avoided")
 
-    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setattr(files, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
     with open(tmp_path / "lock", "a") as file, pytest.raises(BlockingIOError):
-        locks.take(file)
+        files.take_lock(file)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import aejax
-from aejax.config.environment import data_dir, keep_compiled_programs
-from aejax.config.paths import local
+from aejax.config.files import data_dir, keep_compiled_programs, local
 
 DOORS = {
     "fit": lambda path: aejax.fit(aejax.Config(), path, dataset=np.zeros((50, 4, 4))),

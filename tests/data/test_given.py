@@ -71,7 +71,7 @@ def test_what_is_unambiguous_is_taken(given, shape):
         ((image for image in IMAGES), "of the type generator; give an array"),
         ([IMAGES[0], IMAGES[1][:2]], r"\(list\) are no array: they are of several sizes"),
         ([[1, 2], [3]], r"\(list\) are no array"),
-        (Table([range(10), ["a"] * 10]), r"\(Table\) are text, or have some in them"),
+        (Table([range(10), ["a"] * 10]), r"\(Table\) are text, or contain text"),
         (np.ma.masked_equal(IMAGES, IMAGES[0, 0, 0]), "masked values"),
         ((IMAGES, IMAGES), "the second has 3 axes; give aejax.Dataset.from_arrays"),
         ({"images": IMAGES}, "holds images; a mapping has train"),

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from aejax import Config, InputError, Loss, Model, Training, evaluate, fit, load_dataset, sweep
-from aejax.data import KNOWN, SparseFeatures, require_fit
-from aejax.data.generated import GeneratedArray
+from aejax.data import require_fit
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver
 from aejax.training.placement import Generated
+from gallery.sparse_features import SparseFeatures, SparseVectors, large
 
 # No hidden variables, so that rates are known exactly; features fire often, and all strengths are above 0.
 ALONE = SparseFeatures(
@@ -23,7 +23,7 @@ CONFIG = Config(model=Model((), 8), loss=Loss("mse"), training=Training(epochs=2
 
 
 def strengths(law, count):
-    return dataclasses.replace(law, test=count).dataset().test.strengths()
+    return dataclasses.replace(law, test=count).dataset().test.activations()
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +113,13 @@ def test_directions_become_more_orthogonal():
 
 @pytest.fixture(scope="module")
 def whole():
-    return fit(CONFIG, dataset=ALONE, progress=False)
+    return fit(CONFIG, dataset=ALONE.dataset(), progress=False)
 
 
 @pytest.mark.bits
 def test_a_run_goes_on_where_it_stopped(whole, tmp_path):
-    fit(CONFIG.replace({"training.epochs": 1}), tmp_path / "run", dataset=ALONE, progress=False, figures=())
-    resumed = fit(CONFIG, tmp_path / "run", dataset=ALONE, progress=False, figures=())
+    fit(CONFIG.replace({"training.epochs": 1}), tmp_path / "run", dataset=ALONE.dataset(), progress=False, figures=())
+    resumed = fit(CONFIG, tmp_path / "run", dataset=ALONE.dataset(), progress=False, figures=())
     for line, expected in zip(resumed.history, whole.history, strict=True):
         assert line["train"] == expected["train"] and line["test"] == expected["test"]
 
@@ -137,7 +137,7 @@ def test_no_example_comes_twice():
 
 def test_members_of_a_sweep_learn_from_the_same_examples(whole):
     config = CONFIG.replace({"training.epochs": 1})
-    swept = sweep(config, {"coefficients.learning_rate": [1e-3, 1e-2]}, dataset=ALONE, progress=False)
+    swept = sweep(config, {"coefficients.learning_rate": [1e-3, 1e-2]}, dataset=ALONE.dataset(), progress=False)
     first, second = swept.runs.values()
     assert first.history[0]["test"]["total"] == pytest.approx(whole.history[0]["test"]["total"], rel=1e-5)
     assert second.history[0]["test"]["total"] < first.history[0]["test"]["total"]
@@ -145,11 +145,11 @@ def test_members_of_a_sweep_learn_from_the_same_examples(whole):
 
 
 def test_a_dataset_is_known_by_its_law_and_nothing_is_made_to_know_it(monkeypatch):
-    monkeypatch.setattr(GeneratedArray, "arrays", property(lambda self: pytest.fail("made")))
-    full = load_dataset("sparse_features_16k")
+    monkeypatch.setattr(SparseVectors, "arrays", property(lambda self: pytest.fail("made")))
+    full, same = large(), load_dataset("sparse_features_16k")
     assert full.train.shape == (8_388_608, 768) and full.test.shape == (16_384, 768)
-    assert full.fingerprint == KNOWN["sparse_features_16k"].dataset().fingerprint
-    assert full.fingerprint != dataclasses.replace(KNOWN["sparse_features_16k"], seed=1).dataset().fingerprint
+    assert full.fingerprint == same.fingerprint and same.name == "sparse_features_16k"
+    assert full.fingerprint != dataclasses.replace(full.train.specification, seed=1).dataset().fingerprint
     config = CONFIG.replace({"training.batch_size": 1_024, "training.epochs": 24})
     require_fit(config, full)
     assert steps_per_epoch(config.training, len(full.train)) == 8_192

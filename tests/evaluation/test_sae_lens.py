@@ -14,7 +14,7 @@ import pytest
 
 import gallery
 from aejax import Config, Dataset, InputError, fit, load_config
-from aejax.evaluation.sae_lens import sae_lens_files
+from aejax.evaluation.export import sae_lens_files
 from runs import untrained
 
 RANDOM = np.random.default_rng(0)
@@ -39,7 +39,7 @@ def dictionary(form, standardize=True, vectors=VECTORS):
 def of_the_gallery(name):
     config = load_config(Path(gallery.__file__).with_name(f"{name}.py"))
     changes = {"model.code_size": 11, "training.epochs": 5, "training.batch_size": 10}
-    changes |= {"numbers.k": 3.0} if config.numbers else {}
+    changes |= {"coefficients.k": 3.0} if name in ("top_k", "batch_top_k", "matryoshka") else {}
     own = {"matryoshka": {"model.options.widths": [2, 5]}, "jump_relu": {"model.options.start": 0.01}}
     changes |= own.get(name, {})
     return fit(config.replace(changes), dataset=Dataset.from_arrays(VECTORS), progress=False)

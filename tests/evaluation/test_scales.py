@@ -88,7 +88,7 @@ def test_a_run_is_evaluated_on_its_own_images_or_not_at_all(runs, tmp_path):
     run.save(tmp_path / "saved")
     loaded = load(tmp_path / "saved")
     for nothing in (lambda: evaluate(loaded), lambda: evaluate(tmp_path / "saved")):
-        with pytest.raises(InputError, match="may not read by itself; hand them over"):
+        with pytest.raises(InputError, match="may not name a file to be read; give the dataset"):
             nothing()
     assert evaluate(loaded, BYTES) == own  # the array that it was trained on: its test images
     assert evaluate(loaded, BYTES[::-1])["test_images"] == 60  # another one: all of it
@@ -97,7 +97,7 @@ def test_a_run_is_evaluated_on_its_own_images_or_not_at_all(runs, tmp_path):
 def test_another_dataset_of_that_name_is_refused(tmp_path):
     digits = Dataset.from_arrays(RANDOM.random((60, 8, 8)), name="digits")
     fit(SHORT, tmp_path, dataset=digits, progress=False)
-    with pytest.raises(InputError, match="trained on other images than those named 'digits'"):
+    with pytest.raises(InputError, match="trained on other examples than those of 'digits'"):
         evaluate(tmp_path)
     assert evaluate(tmp_path, digits)["test_images"] == 12
 

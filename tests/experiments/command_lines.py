@@ -25,12 +25,25 @@ FIELDS = {
     "loss.reconstruction": ["bce", "mse"], "loss.pixels": ["mean", "sum"], "corruption.kind": ["none", "gaussian"],
     "coefficients.noise": ["0.1", "2"], "coefficients.l1": ["0", "1e-4"], "coefficients.learning_rate": ["1e-3"],
     "training.batch_size": ["16", "4000"], "training.seed": ["3"], "training.optimizer": ["sgd", "own.py:f", "none:f"],
-    "training.warmup_epochs": ["0", "5"], "training.clip_norm": ["1", "0"], "training.patience": ["2", "0"],
+    "schedules.learning_rate.warmup_epochs": ["0", "5"],
+    "training.clip_norm": ["1", "0"], "training.patience": ["2", "0"],
     "devices.count": ["1", "64"], "devices.parallel": ["jit", "pmap"], "data.binarize": ["True", ""],
-    "data.placement": ["device", "stream"], "data.order_seed": ["1"], "weights.mine": ["1"], "model.options.k": ["1"],
+    "data.placement": ["device", "stream"], "data.order_seed": ["1"],
+    "coefficients.mine": ["1"], "model.options.k": ["1"],
     "hosts.coordinator": ["localhost:1 --hosts.count 2 --hosts.index 1 --hosts.startup_seconds 1", "auto:x", "here"],
 }  # fmt: skip
-SWEPT = ["seed", "l1", "hidden", "code_size", "learning_rate", "binarize", "nothing", "kind", "weights.mine", "noise"]
+SWEPT = [
+    "seed",
+    "l1",
+    "hidden",
+    "code_size",
+    "learning_rate",
+    "binarize",
+    "nothing",
+    "kind",
+    "coefficients.mine",
+    "noise",
+]
 PATHS = ["out", "out/deep", "~/out", "file/out", "größe"]
 
 

@@ -30,7 +30,7 @@ SMALL = {
 
 def tiny(name, **changes):
     usual = {"model.hidden": [12], "model.code_size": 4, "training.epochs": 2, "training.batch_size": 16}
-    usual |= {"training.beta_warmup_epochs": 0, "coefficients.learning_rate": 1e-2}
+    usual |= {"schedules.beta.warmup_epochs": 0, "coefficients.learning_rate": 1e-2}
     return aejax.load_config(FOLDER / f"{name}.py").replace(usual | SMALL.get(name, {}) | changes)
 
 

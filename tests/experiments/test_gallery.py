@@ -17,7 +17,7 @@ from aejax.models import Context
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, build_steps
 from gallery import IMAGES, LARGE, MODELS, measures, study
-from runs import leaves, same
+from runs import leaves, same, traced
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labell
         extra={"book": jnp.asarray(book), "shares": jnp.asarray(shares), "sums": state.extra["sums"]}
     )
     batch = Batch(jnp.asarray(labelled.train[:16]), jnp.arange(16))
-    coefficients = {key: jnp.float32(value) for key, value in tiny("vq_vae").traced.items()}
+    coefficients = traced(tiny("vq_vae"))
     after, terms = steps.alone(state, batch, coefficients)
     model = steps.model(state)
     groups = np.asarray(model.encoder(jnp.asarray(labelled.train[:16] / np.float32(255)))).reshape(-1, 2)
@@ -251,7 +251,7 @@ def test_the_table_has_what_was_measured_and_what_was_not():
 def test_total_correlation_is_compared_where_the_whole_divergence_is_equal():
     members = [
         {
-            "weights.total_correlation": weight,
+            "coefficients.total_correlation": weight,
             "coefficients.beta": beta,
             "training.seed": seed,
             # As the loss has them, times beta and the weight: in nats 4, 3 and 1, and where beta is 2 half of each.

@@ -7,7 +7,7 @@ from flax import nnx
 from gallery_models import RANDOM, made, tiny
 
 from aejax import Dataset, InputError, sweep
-from aejax.evaluation.sae_lens import sae_lens_files
+from aejax.evaluation.export import sae_lens_files
 from aejax.models import Context
 from gallery import VECTORS, recovery
 from runs import untrained
@@ -57,9 +57,9 @@ def test_what_sae_lens_is_given_is_what_the_model_computes(name):
 def test_a_k_that_is_no_number_of_units_is_refused_in_a_sweep_too(name, k, small):
     message = rf"numbers\.k is {k}\.0; it must be from 1 to 10"
     with pytest.raises(InputError, match=message):
-        made(name, (1, 7, 1), **{"numbers.k": k})
+        made(name, (1, 7, 1), **{"coefficients.k": k})
     with pytest.raises(InputError, match=message):
-        sweep(tiny(name, **{"numbers.k": 2}), {"numbers.k": [3, k]}, dataset=small[1], progress=False)
+        sweep(tiny(name, **{"coefficients.k": 2}), {"coefficients.k": [3, k]}, dataset=small[1], progress=False)
 
 
 def test_thresholds_of_jump_relu_have_the_gradient_of_a_band_around_them():

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from processes import finish, start
 
-from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, load
+from aejax import Coefficients, Config, Corruption, Dataset, Model, Schedule, Training, load
 
 CONFIG = Config(
     model=Model((24,), 8),
     corruption=Corruption("gaussian"),
     coefficients=Coefficients(noise=0.4),
-    training=Training(batch_size=32, schedule="cosine"),
+    schedules={"learning_rate": Schedule("cosine")},
+    training=Training(batch_size=32),
 )
 CLOCK = ("seconds", "images_per_second")
 

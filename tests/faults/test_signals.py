@@ -66,7 +66,7 @@ def test_before_there_is_something_saved_one_line_and_the_same_code_each_time(tm
     environment = at(tmp_path / "site", module, number)
     process = begin(tmp_path, "train.py", ROOT / "configs" / "digits.py", "--workdir", "run", **environment)
     code, error = ended(process)
-    assert (code, error) == (CODES[number], [f"train.py: stopped by {number.name}: nothing was saved that goes on"])
+    assert (code, error) == (CODES[number], [f"train.py: stopped by {number.name}: nothing was saved"])
     assert not list(tmp_path.glob("run/checkpoints/[0-9]*"))
 
 
@@ -75,7 +75,7 @@ def test_before_there_is_something_saved_one_line_and_the_same_code_each_time(tm
 )
 def test_so_it_is_for_every_script(tmp_path, script):
     code, error = ended(begin(tmp_path, f"{script}.py", **at(tmp_path / "site", "aejax.config", signal.SIGINT)))
-    assert code == 130 and error == [f"{script}.py: stopped by SIGINT: nothing was saved that goes on"]
+    assert code == 130 and error == [f"{script}.py: stopped by SIGINT: nothing was saved"]
 
 
 def test_while_the_main_thread_is_in_a_compiler_or_a_download(tmp_path):
@@ -89,7 +89,7 @@ def test_while_the_main_thread_is_in_a_compiler_or_a_download(tmp_path):
     )
     process.stdout.readline()
     os.kill(process.pid, signal.SIGTERM)
-    assert ended(process) == (143, ["busy.py: stopped by SIGTERM: nothing was saved that goes on"])
+    assert ended(process) == (143, ["busy.py: stopped by SIGTERM: nothing was saved"])
 
 
 CONFIG = """
@@ -104,7 +104,7 @@ def test_while_figures_are_drawn_what_is_trained_stays_and_the_same_command_goes
     (tmp_path / "config.py").write_text(CONFIG)
     command = "train.py", "config.py", "--workdir", "run"
     code, error = ended(begin(tmp_path, *command, **at(tmp_path / "site", "matplotlib.backends.backend_agg", number)))
-    goes_on = f"train.py: stopped by {number.name}: what is saved is whole, run the same command to go on"
+    goes_on = f"train.py: stopped by {number.name}: the saved files are complete; run the same command to resume"
     assert (code, error) == (75, [goes_on])
     summary = (tmp_path / "run" / "summary.json").read_bytes()
     assert script(*command).returncode == 0

@@ -19,16 +19,17 @@ RANDOM = np.random.default_rng(0)
 
 
 class Kept(SparseAutoencoder):
+    coefficients = SparseAutoencoder.coefficients | {"k": 2.0}
+
     def activate(self, units, context):
-        return largest_of_batch(jax.nn.relu(units), self.number("k", context), context)[0]
+        return largest_of_batch(jax.nn.relu(units), context.coefficients["k"], context)[0]
 
 
-def sparse(kind="aejax:SparseAutoencoder", numbers=None, **training):
+def sparse(kind="aejax:SparseAutoencoder", coefficients=(), **training):
     model = Model(kind=kind, hidden=(), code_size=16)
     usual = {"epochs": 2, "batch_size": 20} | training
-    return Config(
-        model=model, loss=Loss(reconstruction="mse", pixels="sum"), numbers=numbers or {}, training=Training(**usual)
-    )
+    loss = Loss(reconstruction="mse", pixels="sum")
+    return Config(model=model, loss=loss, coefficients=dict(coefficients), training=Training(**usual))
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +73,8 @@ def test_a_moving_average_follows_few_values_and_then_decays():
 
 def test_encoding_has_the_numbers_of_the_configuration(vectors, tmp_path):
     (tmp_path / "own.py").write_text(
-        "import aejax\nclass Own(aejax.SparseAutoencoder):\n"
-        "    def activate(self, units, context):\n        return units * context.numbers['scale']\n"
+        "import aejax\nclass Own(aejax.SparseAutoencoder):\n    coefficients = {'auxiliary': 1.0, 'scale': 1.0}\n"
+        "    def activate(self, units, context):\n        return units * context.coefficients['scale']\n"
     )
     run = fit(sparse(f"{tmp_path / 'own.py'}:Own", {"scale": 3.0}), dataset=vectors, progress=False)
     model = run.autoencoder
@@ -84,36 +85,35 @@ def test_encoding_has_the_numbers_of_the_configuration(vectors, tmp_path):
 def test_a_number_is_a_value_of_the_program():
     model = build(sparse(f"{__name__}:Kept", {"k": 2.0}), (1, 6, 1), nnx.Rngs(0))
     images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
-    compiled = jax.jit(lambda k: model(images, Context(numbers={"k": k})).codes).lower(jnp.float32(1)).compile()
+    compiled = jax.jit(lambda k: model(images, Context(coefficients={"k": k})).codes).lower(jnp.float32(1)).compile()
     assert [(compiled(jnp.float32(k)) != 0).sum() for k in (1, 2, 3)] == [8, 16, 24]
     assert (model.encode(images) != 0).sum() == 16
 
 
 def test_a_sweep_over_a_number_is_one_program_whose_members_are_as_trained_alone(vectors):
     config = sparse(f"{__name__}:Kept", {"k": 2.0})
-    done = sweep(config, {"numbers.k": [1, 3]}, dataset=vectors, progress=False)
-    assert len(grid(config, {"numbers.k": [1, 3]}).programs) == 1
+    done = sweep(config, {"coefficients.k": [1, 3]}, dataset=vectors, progress=False)
+    assert len(grid(config, {"coefficients.k": [1, 3]}).programs) == 1
     for k, member in zip((1, 3), done.runs.values(), strict=True):
-        alone = fit(config.replace({"numbers.k": k, "data.order_seed": 0}), dataset=vectors, progress=False)
+        alone = fit(config.replace({"coefficients.k": k, "data.order_seed": 0}), dataset=vectors, progress=False)
         assert np.allclose(member.summary["test"]["total"], alone.summary["test"]["total"], rtol=1e-5)
         assert alone.summary["test"]["l0"] == pytest.approx(k, abs=0.5)
 
 
-@pytest.mark.parametrize("numbers, message", [({}, "asks for the number 'k'"), ({"k": 1, "m": 2}, "does not read it")])
-def test_a_number_that_is_missing_or_not_read_is_refused(vectors, numbers, message):
-    with pytest.raises(InputError, match=message):
-        fit(sparse(f"{__name__}:Kept", numbers), dataset=vectors, progress=False)
+def test_a_coefficient_that_is_not_declared_is_refused(vectors):
+    with pytest.raises(InputError, match=r"coefficients.m is 2.0, and .*; declared are: learning_rate, auxiliary, k"):
+        fit(sparse(f"{__name__}:Kept", {"k": 1, "m": 2}), dataset=vectors, progress=False)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "2", True, None])
 def test_a_number_is_finite(value):
-    with pytest.raises(InputError, match=r"numbers\.k"):
+    with pytest.raises(InputError, match=r"coefficients\.k"):
         sparse(f"{__name__}:Kept", {"k": value})
 
 
-def test_numbers_are_for_models_of_ones_own():
-    with pytest.raises(InputError, match=r"numbers is .*empty while model.kind is plain"):
-        Config(numbers={"k": 1})
+def test_a_model_of_the_library_has_no_other_coefficients():
+    with pytest.raises(InputError, match=r"coefficients.k is 1.0, and model.kind plain.* declares no k"):
+        Config(coefficients={"k": 1})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from aejax import Config, Loss, fit
 from aejax.models import Context, Posterior, build, losses
 from aejax.models.randomness import per_example, stream
 from aejax.training.step import Batch, build_steps
+from runs import traced
 
 VARIATIONAL = {"model.kind": "variational", "loss.pixels": "sum"}
 RANDOM = np.random.default_rng(0)
@@ -92,7 +93,7 @@ def test_the_loss_of_a_batch_is_the_elbo(small):
     config = config.replace(VARIATIONAL)
     steps = build_steps(config, dataset.image_shape)
     state = steps.init()
-    weights = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+    weights = traced(config)
     terms, codes = steps.evaluate(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), weights)
     model, images = steps.model(state), jnp.asarray(dataset.test / np.float32(255))
     output = model(images, Context(per_example(stream(0, "test code"), jnp.arange(23))))
@@ -107,10 +108,10 @@ def test_beta_warms_up_and_binarization_is_of_input_and_target(small):
     config, dataset = small
     grey = np.full_like(dataset.train, 100)
     config = config.replace(
-        VARIATIONAL | {"data.binarize": True, "training.beta_warmup_epochs": 2, "coefficients.beta": 3.0}
+        VARIATIONAL | {"data.binarize": True, "schedules.beta.warmup_epochs": 2, "coefficients.beta": 3.0}
     )
     steps = build_steps(config.replace({"data.binarize": False}), dataset.image_shape, 10)
-    weights = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+    weights = traced(config)
     batch, state = Batch(jnp.asarray(grey[:16]), jnp.arange(16)), steps.init()
     train = jax.jit(steps.alone)
     kl = [train(state._replace(step=jnp.int32(step)), batch, weights)[1]["kl"] for step in (0, 10, 20, 99)]

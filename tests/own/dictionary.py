@@ -8,6 +8,8 @@ import aejax
 
 
 class Dictionary(aejax.Autoencoder):
+    options = {"form": "standard"}
+
     def __init__(self, config, image_shape, rngs):
         self.config, self.image_shape, self.form = config, image_shape, config.model.options["form"]
         width, units = image_shape[1], config.model.code_size

@@ -6,6 +6,8 @@ import aejax
 
 
 class Similar(aejax.Autoencoder):
+    coefficients = {}
+
     def loss(self, clean, output, coefficients, context):
         x, y = clean.reshape(len(clean), -1), jax.nn.sigmoid(output.logits).reshape(len(clean), -1)
         dx, dy = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)

@@ -89,12 +89,12 @@ def test_other_fields_are_markers_and_many_values_are_readable(drawn):
 
 def test_the_table_of_sparse_autoencoders_says_how_many_units_are_active():
     rows = [
-        {"numbers.k": k, "member": str(k), "code": {"mean": 1.0, "variance": 1.0, "fraction_zero": 0.5}}
+        {"coefficients.k": k, "member": str(k), "code": {"mean": 1.0, "variance": 1.0, "fraction_zero": 0.5}}
         | {"test": {"total": 1.0, "reconstruction": 1.0, "l0": k + 0.25, "dead": 3.0}}
         for k in (5, 10)
     ]
-    head, _, first, second = comparison.table(comparison.results({"numbers.k": [5, 10]}, rows)).splitlines()
+    head, _, first, second = comparison.table(comparison.results({"coefficients.k": [5, 10]}, rows)).splitlines()
     assert head.endswith("| active units | dead units |")
     assert first.endswith("| 5.2500 | 3.0000 |") and second.endswith("| 10.2500 | 3.0000 |")
     other = {**rows[1], "test": {"total": 1.0, "reconstruction": 1.0}}  # of another kind: then of neither
-    assert "active" not in comparison.table(comparison.results({"numbers.k": [5, 10]}, [rows[0], other]))
+    assert "active" not in comparison.table(comparison.results({"coefficients.k": [5, 10]}, [rows[0], other]))

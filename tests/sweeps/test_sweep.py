@@ -176,10 +176,9 @@ def test_what_a_sweep_left_is_read_as_it_was_written_or_written_again(swept, noi
     again()
     assert same(load(folder / "members" / NAMES[2]), swept[1].runs[NAMES[2]])
     plan = json.loads((folder / "sweep.json").read_text())
-    for digest in ({"sha256": plan.pop("sha256")}, {}):  # as now, and as an older version wrote it
-        (folder / "sweep.json").write_text(json.dumps(plan | {"programs": [NAMES[:3]]} | digest))
-        with pytest.raises(InputError, match=r"sweep\.json is damaged"):
-            again()
+    (folder / "sweep.json").write_text(json.dumps(plan | {"programs": [NAMES[:3]]}))
+    with pytest.raises(InputError, match=r"sweep\.json is damaged"):
+        again()
     (folder / "sweep.json").write_text(json.dumps(plan))
     assert list(again().runs) == NAMES
 
@@ -260,7 +259,7 @@ def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tm
         ({"l1": [0, 0.0]}, "each value may stand there once"),
         ({"l1": [1], "coefficients.l1": [2]}, "coefficients.l1 is swept over twice"),
         ({"l1": [-1]}, "coefficients.l1 is -1.0; it must be"),
-        ({"noise": [0.1]}, "coefficients.noise is 0.1; it must be 0 while corruption.kind is none"),
+        ({"noise": [0.1]}, "coefficients.noise is 0.1, and .*corruption.kind none.* declares no noise"),
         ({"devices.count": [1, 2]}, "does not change what is computed"),
         ({"data.name": ["mnist"]}, "one sweep for each dataset"),
     ],

@@ -14,12 +14,12 @@ import pytest
 
 from aejax import Coefficients, Config, Corruption, Dataset, InputError, Interrupted, Loss, Model, Training, fit
 from aejax.config import Devices
-from aejax.data import SparseFeatures
 from aejax.models.corruption import corrupt
 from aejax.models.randomness import stream
 from aejax.training import loop
 from aejax.training.batches import epoch_order
 from aejax.training.devices import Driver
+from gallery.sparse_features import SparseFeatures
 
 PARALLEL = ("jit", "pmap", "shard_map")
 DRIVEN = [
@@ -99,7 +99,7 @@ def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_devic
 @pytest.mark.long
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_8_devices_make_their_share_of_generated_examples(parallel):
-    law = SparseFeatures(64, 8, 2, depth=1, orthogonalization_steps=1, train=640, test=45)
+    law = SparseFeatures(64, 8, 2, depth=1, orthogonalization_steps=1, train=640, test=45).dataset()
     config = Config(model=Model((), 16), loss=Loss("mse"), coefficients=Coefficients(learning_rate=0.05), training=SGD)
     one = fit(on(config, Devices("jit", 1)), dataset=law, progress=False)
     require_same(fit(on(config, Devices(parallel, 8)), dataset=law, progress=False), one)
@@ -114,12 +114,12 @@ OWN_MODELS = {
         "model.options.entries": 32,
         "model.options.width": 2,
         "model.options.dead": 0.9,  # so that entries die within 20 steps
-        "weights.commitment": 0.25,
+        "coefficients.commitment": 0.25,
         "coefficients.learning_rate": 0.05,
     },
     "tc_vae": {
         "model.kind": f"{GALLERY}/tc_vae.py:TCVAE",
-        "weights.total_correlation": 4.0,
+        "coefficients.total_correlation": 4.0,
         "loss.pixels": "sum",
         "coefficients.learning_rate": 1e-4,
     },

@@ -8,6 +8,7 @@ from aejax.training.batches import epoch_order, steps_per_epoch
 from aejax.training.devices import Driver
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.step import Batch, build_steps
+from runs import traced
 
 
 def programs_of(config, dataset, state, steps):
@@ -22,7 +23,7 @@ def test_an_epoch_is_its_steps_one_after_another(small):
     second = steps.init()._replace(step=jnp.int32(5))  # 80 images in batches of 16: the second epoch
     after, terms = programs.train(second, 5)
     state, one_by_one = steps.init()._replace(step=jnp.int32(5)), []
-    coefficients = {name: jnp.float32(value) for name, value in config.traced.items()}
+    coefficients = traced(config)
     for examples in epoch_order(config.training, 80, jnp.int32(1)):
         batch = Batch(jnp.asarray(dataset.train)[examples], examples)
         state, step_terms = jax.jit(steps.alone)(state, batch, coefficients)
@@ -37,7 +38,7 @@ def test_evaluation_counts_every_example_once(small, monkeypatch):
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3, "coefficients.l1": 0.1})
     steps = build_steps(config, dataset.image_shape)
     state = steps.init()
-    coefficients = {name: jnp.float32(value) for name, value in config.traced.items()}
+    coefficients = traced(config)
     terms, codes = steps.evaluate(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
     for batch in (5, 23, 1000):
         monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", batch)

@@ -3,12 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax import Training
-from aejax.training.step import Batch, build_steps, learning_rate_schedule, unit_interval
-
-
-def coefficients(config):
-    return {name: jnp.float32(value) for name, value in config.traced.items()}
+from aejax import Schedule
+from aejax.training.step import Batch, build_steps, factor, unit_interval
+from runs import traced
 
 
 def batch_of(dataset, size=16):
@@ -23,10 +20,10 @@ def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gra
     config, dataset = small
     steps = build_steps(config, dataset.image_shape)
     state = steps.init()
-    after, terms = steps.alone(state, batch_of(dataset), coefficients(config))
+    after, terms = steps.alone(state, batch_of(dataset), traced(config))
 
     def total(params):
-        terms, _ = steps.evaluate(state._replace(params=params), batch_of(dataset), coefficients(config))
+        terms, _ = steps.evaluate(state._replace(params=params), batch_of(dataset), traced(config))
         return terms["total"].mean()
 
     gradient = flat(jax.grad(total)(state.params))
@@ -40,7 +37,7 @@ def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gra
 def test_a_penalty_enters_the_total_and_its_gradient(small):
     config, dataset = small
     steps = build_steps(config, dataset.image_shape)
-    weighted = coefficients(config) | {"l1": jnp.float32(0.7)}
+    weighted = traced(config) | {"l1": jnp.float32(0.7)}
     _, terms = steps.alone(steps.init(), batch_of(dataset), weighted)
     _, codes = steps.evaluate(steps.init(), batch_of(dataset), weighted)
     assert np.isclose(terms["l1"], 0.7 * np.abs(codes).sum(axis=1).mean(), rtol=1e-5)
@@ -58,7 +55,7 @@ def test_another_value_of_a_coefficient_compiles_nothing(small):
     train = jax.jit(steps.alone)
     state = jax.jit(steps.init)()
     for rate in (1e-3, 1e-2, 0.5):
-        state, _ = train(state, batch_of(dataset), coefficients(config) | {"learning_rate": jnp.float32(rate)})
+        state, _ = train(state, batch_of(dataset), traced(config) | {"learning_rate": jnp.float32(rate)})
     assert train._cache_size() == 1
 
 
@@ -66,7 +63,7 @@ def test_noise_is_fresh_at_every_step_and_fixed_in_evaluation(small):
     config, dataset = small
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.5})
     steps = build_steps(config, dataset.image_shape)
-    state, frozen = steps.init(), coefficients(config) | {"learning_rate": jnp.float32(0)}
+    state, frozen = steps.init(), traced(config) | {"learning_rate": jnp.float32(0)}
     state, first = steps.alone(state, batch_of(dataset), frozen)
     _, second = steps.alone(state, batch_of(dataset), frozen)
     assert first["total"] != second["total"]
@@ -81,27 +78,31 @@ def test_clipping_bounds_the_gradient_that_adam_sees(small):
     config, dataset = small
     config = config.replace({"training.clip_norm": 1e-3})
     steps = build_steps(config, dataset.image_shape)
-    after, _ = steps.alone(steps.init(), batch_of(dataset), coefficients(config))
+    after, _ = steps.alone(steps.init(), batch_of(dataset), traced(config))
     first_moment = flat(after.opt_state[1].mu) / (1 - 0.9)
     assert np.isclose(np.linalg.norm(first_moment), 1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("training", "at", "factor"),
+    ("schedule", "at", "expected"),
     [
-        (Training(epochs=4), 399, 1.0),
-        (Training(epochs=4, warmup_epochs=2), 0, 0.0),
-        (Training(epochs=4, warmup_epochs=2), 50, 0.25),
-        (Training(epochs=4, warmup_epochs=2), 300, 1.0),
-        (Training(epochs=4, schedule="cosine"), 0, 1.0),
-        (Training(epochs=4, schedule="cosine"), 200, 0.5),
-        (Training(epochs=4, schedule="cosine"), 400, 0.0),
-        (Training(epochs=4, schedule="cosine", warmup_epochs=1), 50, 0.5),
-        (Training(epochs=4, schedule="cosine", warmup_epochs=1), 250, 0.5),
+        (Schedule(), 399, 1.0),
+        (Schedule(warmup_epochs=2), 0, 0.0),
+        (Schedule(warmup_epochs=2), 50, 0.25),
+        (Schedule(warmup_epochs=2), 300, 1.0),
+        (Schedule("cosine"), 0, 1.0),
+        (Schedule("cosine"), 200, 0.5),
+        (Schedule("cosine"), 400, 0.0),
+        (Schedule("cosine", warmup_epochs=1), 50, 0.5),
+        (Schedule("cosine", warmup_epochs=1), 250, 0.5),
+        (Schedule("cyclical", cycles=2), 0, 0.0),
+        (Schedule("cyclical", cycles=2), 50, 0.5),
+        (Schedule("cyclical", cycles=2), 150, 1.0),
+        (Schedule("cyclical", cycles=2), 250, 0.5),
     ],
 )
-def test_schedules(training, at, factor):
-    assert np.isclose(learning_rate_schedule(training, 100)(jnp.int32(at)), factor, atol=1e-6)
+def test_schedules(schedule, at, expected):
+    assert np.isclose(factor(schedule, 100, 400)(jnp.int32(at)), expected, atol=1e-6)
 
 
 def test_uint8_pixels_become_unit_interval_and_floats_stay():
@@ -121,8 +122,8 @@ def test_precision_reaches_the_products_of_training_and_their_gradients(small):
     config, dataset = small
     for precision, wanted in (("default", None), ("highest", "HIGHEST")):
         steps = build_steps(config.replace({"model.precision": precision}), dataset.image_shape)
-        traced = str(jax.make_jaxpr(steps.alone)(steps.init(), batch_of(dataset), coefficients(config)))
-        products = traced.count("dot_general[")
-        assert products >= 5 and traced.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == (
+        program = str(jax.make_jaxpr(steps.alone)(steps.init(), batch_of(dataset), traced(config)))
+        products = program.count("dot_general[")
+        assert products >= 5 and program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == (
             products if wanted else 0
         )

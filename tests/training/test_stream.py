@@ -131,8 +131,8 @@ def test_a_digest_by_pieces_is_that_of_the_whole(tmp_path, monkeypatch):
     array = np.random.default_rng(0).integers(0, 256, (50, 9, 9, 1), dtype=np.uint8)
     np.save(tmp_path / "array.npy", array)
     for each in (array, array[::-1], np.load(tmp_path / "array.npy", mmap_mode="r"), array[:1]):
-        assert next(len(piece) for piece in mapped.pieces(each)) <= 12
-        assert mapped.crc32(each) == zlib.crc32(np.ascontiguousarray(each))
+        assert next(len(piece) for piece in mapped.Shards([each]).pieces()) <= 12
+        assert mapped.Shards([each]).crc32 == zlib.crc32(np.ascontiguousarray(each))
 
 
 LARGER = """

@@ -10,6 +10,7 @@ from benchmark import peers, report, throughput
 from benchmark import roofline as floors
 from benchmark.roofline import figure as roofline
 from readable import error_bars, require_readable, words
+from runs import traced
 
 PEER = """
 import json, sys
@@ -119,7 +120,7 @@ def test_bfloat16_changes_the_layers_and_not_what_is_kept(small):
 
     config, dataset = small
     low = config.replace({"model.dtype": "bfloat16"})
-    weights = {name: jnp.float32(value) for name, value in config.to_dict()["coefficients"].items()}
+    weights = traced(config)
     batch, after = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16)), {}
     for name, given in (("float32", config), ("bfloat16", low)):
         steps = build_steps(given, dataset.image_shape)

@@ -1,0 +1,63 @@
+"""Names of the parts of a dataset: of arrays in a file, of files, and of folders."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+PARTS = ("train", "test", "train_labels", "test_labels")
+
+WORDS = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""words for each part, in any case; x_, y_, _images and _labels may be added, as Keras and MedMNIST do"""
+
+_ALONE = dict.fromkeys(("images", "x", "data"), "train") | dict.fromkeys(("labels", "y", "target"), "train_labels")
+"""names without these words that an array in a file may have"""
+
+PART_OF = {word: part for part, words in WORDS.items() for word in words}
+_NAMED = re.compile(rf"([xy]_)?({'|'.join(PART_OF)})(?![a-z])([-_.]?(?:labels?|images?)(?![a-z]))?(.*)", re.DOTALL)
+_DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})}|labels?|targets?|y)(?![a-z])")
+
+
+def named(name: str) -> tuple[str, str] | None:
+    """Return the part that a name begins with and the rest: "Test_labels-3" → ("test_labels", "-3")."""
+    if found := _NAMED.fullmatch(name.lower()):
+        labels = found[1] == "y_" or "label" in (found[3] or "")
+        return PART_OF[found[2]] + ("_labels" if labels else ""), found[4]
+    return None
+
+
+def of_array(name: str) -> str | None:
+    """Return the part that is the whole name of an array in a file; None for any other name."""
+    part, rest = named(name) or (_ALONE.get(name.lower()), "")
+    return None if rest else part
+
+
+def is_doubtful(name: str) -> bool:
+    """Tell whether a name contains a word for examples of another part than training, or for labels."""
+    return bool(_DOUBTFUL.search(name.lower()))
+
+
+def with_test(parts: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Rename the validation part to test if there is no test part; otherwise leave it out.
+
+    Returns:
+        the parts without validation; and the names of the parts that are left out.
+    """
+    if "test" not in parts:
+        return {part.replace("validation", "test"): value for part, value in parts.items()}, ()
+    unused = tuple(part for part in parts if part.startswith("validation"))
+    return {part: value for part, value in parts.items() if part not in unused}, unused
+
+
+def say_left_out(where: Path, names: Iterable[str]) -> None:
+    """Warn of content that is not used."""
+    if names := list(names):
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        logging.getLogger("aejax").warning("%s: left out: %s", where, shown)
