@@ -47,8 +47,9 @@ def read(folder: Path, length_is_known: bool) -> Launches:
     text = file.read_text(encoding="utf-8", errors="replace")
     lines = [Line(len(found[1]), found[2] or found[3]) for line in text.splitlines() if (found := _LINE.match(line))]
     main = max((i for i, line in enumerate(lines) if line.kind == "body"), key=lambda i: len(_below(lines, i)))
-    heads = [i for i in range(main) if lines[i].kind == "condition" and lines[i].indent == lines[main].indent]
-    body, condition = _below(lines, main), _kinds(_below(lines, heads[-1])).total()
+    # XLA does not indent the head of a condition; its lines come directly before the head of the body.
+    head = max(i for i in range(main) if lines[i].kind == "condition")
+    body, condition = _below(lines, main), _kinds(lines[head:main]).total()
     kinds, top = _kinds(body), min(line.indent for line in body)
     graphs = sum(line.kind == "kCommandBuffer" for line in body)
     submissions = sum(line.indent == top for line in body)
