@@ -1,4 +1,4 @@
-"""`aejax COMMAND ...`, and `python -m aejax COMMAND ...`: the scripts of experiments/, wherever this is installed."""
+"""The command `aejax COMMAND ...`, also `python -m aejax COMMAND ...`, which runs a script of experiments/."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ import sys
 from aejax.config.files import scripts_dir
 
 COMMANDS = {
-    "train": "one model, or go on with it",
-    "sweep": "many models as one program",
+    "train": "train one model, or resume its training",
+    "sweep": "train many models as one program",
     "evaluate": "measure a trained model",
-    "explore": "a page to look at a trained model",
-    "benchmark": "images per second, or what compilers make of the programs",
-    "article": "the article's five models",
-    "beyond": "the convolutional and variational models",
-    "gallery": "models built on the extension point",
-    "claims": "the article's nine claims, tested",
-    "estimators": "scikit-learn's estimators and ours, side by side",
-    "launch": "a command in several processes of this machine",
+    "explore": "write a web page to explore a trained model",
+    "benchmark": "measure images per second, or compile the programs for other devices",
+    "article": "train the article's five models",
+    "beyond": "train the convolutional and variational models",
+    "gallery": "train the gallery of custom models",
+    "claims": "test the article's nine claims",
+    "estimators": "compare our estimators with those of scikit-learn",
+    "launch": "run a command in several processes on this machine",
 }
 
 
 def main() -> None:
-    """Run the script that the first argument names, with the others."""
+    """Run the script that the first argument names with the other arguments."""
     root = scripts_dir()
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help"):
         lines = [f"  {command:<12}{meaning}" for command, meaning in COMMANDS.items()]
         usage = "usage: aejax COMMAND ...\n\n" + "\n".join(lines)
-        print(f"{usage}\n\naejax COMMAND --help tells more. Configurations are in {root / 'configs'}.")
+        print(f"{usage}\n\nSee aejax COMMAND --help. The configurations are in {root / 'configs'}.")
         sys.exit(0 if name else 2)
     if name not in COMMANDS:
-        print(f"aejax: there is no command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"aejax: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     script = root / "experiments" / f"{name}.py"
     sys.argv = [str(script), *sys.argv[2:]]
-    sys.path.insert(0, str(script.parent))  # as if the script had been started itself
+    sys.path.insert(0, str(script.parent))  # as Python does for a script that it starts
     runpy.run_path(str(script), run_name="__main__")
 
 

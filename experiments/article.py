@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line
+import command_line
 from aejax.data import require_images
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"

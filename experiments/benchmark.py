@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import aejax
+import command_line
 import gallery
-from aejax.config import command_line, files
+from aejax.config import files
 from benchmark import peers
 
 _ROOT = Path(__file__).parents[1]
@@ -146,7 +147,7 @@ def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
 
 
 def _compile(arguments: Arguments, groups: Groups, command: str, path: Path) -> None:
-    from aejax.training.machine import versions
+    from aejax.training.identity import versions
     from benchmark import compiled, report
 
     compile_for = functools.partial(compiled.rows, arguments.compile_for)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line
+import command_line
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 

@@ -10,7 +10,7 @@ if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end 
 from dataclasses import dataclass
 
 import aejax
-from aejax.config import command_line
+import command_line
 from aejax.data import require_images
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aejax.config import command_line
+import command_line
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Annotated
 import tyro
 
 import aejax
-from aejax.config import command_line
+import command_line
 from aejax.config.files import require_file, write_json
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 import aejax
-from aejax.config import command_line
+import command_line
 from aejax.config.files import require_file
 
 

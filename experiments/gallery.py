@@ -15,7 +15,8 @@ from typing import Annotated
 import tyro
 
 import aejax
-from aejax.config import command_line, complete
+import command_line
+from aejax.config import complete
 from aejax.config.checks import require
 from gallery import IMAGES, LARGE, MODELS, VECTORS
 

@@ -13,7 +13,8 @@ if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end 
 import sys
 from dataclasses import dataclass
 
-from aejax.config import InputError, command_line
+import command_line
+from aejax.config import InputError
 from launching import launch
 
 

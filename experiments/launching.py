@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aejax.config.checks import InputError
-from aejax.config.command_line import FAILED, STOPPED, WRONG_USAGE
+from command_line import FAILED, STOPPED, WRONG_USAGE
 
 _GRACE = 20.0
 """seconds that the processes have to end by themselves once one of them has failed"""

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from aejax.config import command_line
+import command_line
 from aejax.config.files import write
 from aejax.evaluation.drawing import markdown
 from article import article, beyond

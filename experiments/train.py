@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aejax
-from aejax.config import command_line
+import command_line
 from aejax.data import as_dataset
 
 

@@ -1,4 +1,6 @@
-"""How two runs are compared."""
+"""Comparing runs, and workdirs of strangers."""
+
+import json
 
 import jax
 import numpy as np
@@ -6,7 +8,8 @@ import numpy as np
 from aejax import Run
 from aejax.config import complete
 from aejax.training import build_steps
-from aejax.training.record import describe
+from aejax.training.checkpoint import Manifest
+from aejax.training.identity import Identity
 
 
 def traced(config):
@@ -38,4 +41,13 @@ def untrained(config, dataset):
     line = {"step": 1, "epoch": 1, "seconds": 0.0, "images_per_second": 0.0}
     line |= {part: {"total": 0.0} for part in ("train", "test", "code")}
     state = state._replace(params=params, step=np.asarray(1, np.int32))
-    return Run(describe(complete(config), dataset, change), state, [line], {})
+    return Run(Identity.of(complete(config), dataset, change), state, [line], {})
+
+
+def rewrite(workdir, change):
+    """Change the content of config.json, in the checkpoints too, as an author of a workdir could; digests match."""
+    described = json.dumps(change(json.loads((workdir / "config.json").read_text())))
+    (workdir / "config.json").write_text(described)
+    for path in (workdir / "checkpoints").iterdir():
+        first, _, *lines, _ = (path / "manifest.json").read_text().splitlines()
+        Manifest(**json.loads(first) | {"records": [described, *lines]}).write(path)

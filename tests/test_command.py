@@ -1,4 +1,4 @@
-"""The installed command `aejax`: the same scripts, found wherever the package is; and what type checkers see."""
+"""The installed command `aejax`, and the public names as type checkers see them."""
 
 import re
 import subprocess

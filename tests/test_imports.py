@@ -14,7 +14,6 @@ ORDER = (
     {"training"},
     {"evaluation"},
     {"sweeps", "sklearn"},
-    {"performance"},
     {"aejax", "__main__"},
     {"experiments"},
 )
@@ -74,15 +73,10 @@ def against_the_order(edges):
                 yield f"{module} imports {other}"
 
 
-UNTIL_DATA_LANDS = pytest.mark.xfail(strict=True, reason="data/sparse_law.py moves to experiments/gallery")
-
-
-@UNTIL_DATA_LANDS
 def test_no_module_imports_itself_through_others():
     assert cycle(graph()) is None
 
 
-@UNTIL_DATA_LANDS
 def test_the_packages_import_in_one_direction():
     assert sorted(against_the_order(graph())) == []
 

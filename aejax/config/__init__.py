@@ -3,10 +3,9 @@
     config.py        Config and its sections
     numbers.py       traced and static numbers: declarations, defaults, schedules
     checks.py        checks of values, and errors in one line
-    grid.py          the axes of a sweep, and the members that they make
-    user_files.py    Python files of the user's: a configuration, a model's class, an optimizer
+    grid.py          the axes of a sweep, and the members of the sweep
+    user_files.py    Python files of the user: a configuration, a model's class, an optimizer, a dataset
     files.py         paths as the user gives them, atomic writes, the lock of a workdir, the cache
-    command_line.py  arguments, streams and exit codes of the scripts
 
 Nothing here imports JAX, so that `--help` and a refused value answer at once.
 """

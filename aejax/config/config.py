@@ -35,7 +35,7 @@ _SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "betwee
 Option = int | float | str | None | tuple[int | float | str, ...]
 if TYPE_CHECKING:
     _Numbers, _Schedule, _Options = Mapping[str, float], Mapping[str, Schedule], Mapping[str, Option]
-else:  # types that the library of the command line takes; `command_line` reads these arguments itself
+else:  # types that tyro accepts; `experiments/command_line.py` reads these arguments itself
     _Numbers = _Schedule = _Options = Mapping[str, float]
 
 

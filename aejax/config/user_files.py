@@ -1,8 +1,8 @@
-"""What Python files of the user's give: a configuration, a model's class, an optimizer.
+"""Python files of the user: a configuration, a model's class, an optimizer, a dataset.
 
-A configuration names a class or function of the user's own as FILE.py:NAME or MODULE:NAME. A file becomes a part of
-the run: its digest is recorded with it, and a copy is kept in the workdir. What a workdir names is never run: whoever
-reads one names the files that may be (`replaced`).
+A configuration names a class or function of the user as FILE.py:NAME or MODULE:NAME. The run records the digest of the
+file and keeps a copy of it in the workdir. A workdir is data: nothing that it names is executed, unless the caller
+names the file too (`replaced`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,119 +29,153 @@ from aejax.config.config import Config, Option
 from aejax.config.files import local
 from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
 
-FIELDS = ("data.name", "model.kind", "training.optimizer")
-"""those that may name something of the user's own"""
-
 
 def load_config(path: str | Path) -> Config:
-    """The `Config` that the function `get_config` of a Python file returns.
+    """Load the `Config` that the function `get_config` of a Python file returns.
 
-    A FILE.py:NAME in it is found beside that file, or else where the process runs.
+    A relative FILE.py:NAME in it starts at the folder of that file, or else at the current folder.
 
     Raises:
-        InputError: there is no such file, it fails, or it has no `get_config` that returns a `Config`.
+        InputError: there is no such file, it fails, or its `get_config` returns no `Config`.
     """
     path = local(path, "the config file")
     if not path.is_file():
         raise InputError(f"there is no config file {path}")
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
-    try:
-        module = _module(str(path))
+    with _failing(path, f"the config file {path} fails"):
+        module = _module(path)
         config = module.get_config() if hasattr(module, "get_config") else None
-    except InputError:
-        raise
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        raise InputError(f"the config file {path} fails: {_reason(error, path)}") from error
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
     return located(config, path.parent)
 
 
+@dataclass(frozen=True)
+class Own:
+    """A name of the user in a configuration: FILE.py:NAME or MODULE:NAME.
+
+    Attributes:
+        field: the field of the configuration.
+        place: the file or module.
+        name: the name in it.
+    """
+
+    field: str
+    place: str
+    name: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the place is a file, not a module."""
+        return self.place.endswith(".py")
+
+    @property
+    def short(self) -> str:
+        """The place without its folder."""
+        return self.place.rpartition("/")[2]
+
+    def load(self) -> Any:
+        """Load the named object; None if the file or module has no such name.
+
+        Raises:
+            InputError: there is no such file or module, or it fails.
+        """
+        where = Path(self.place).absolute() if self.is_file else self.place
+        with _failing(where, f"{self.field} is '{self.place}:{self.name}', and {where} cannot be loaded"):
+            module = _module(local(self.place, self.field)) if self.is_file else importlib.import_module(self.place)
+        if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
+            _EXECUTED.add(module.__file__)
+        return getattr(module, self.name, None)
+
+    def path(self) -> Path | None:
+        """Return the file, or the file of the module; None for a module without a file."""
+        self.load()
+        path = self.place if self.is_file else getattr(sys.modules[self.place], "__file__", None)
+        return None if path is None else Path(path)
+
+
+def named_by(config: Config) -> list[Own]:
+    """List the names of the user in a configuration."""
+    specs = {"model.kind": config.model.kind, "training.optimizer": config.training.optimizer}
+    specs = {field: spec for field, spec in specs.items() if is_own(spec)}
+    if names_data(config.data.name):
+        specs["data.name"] = config.data.name
+    return [Own(field, spec.rpartition(":")[0], spec.rpartition(":")[2]) for field, spec in specs.items()]
+
+
+def names_data(name: str) -> bool:
+    """Tell FILE.py:NAME and MODULE:NAME from paths and from names of tensorflow-datasets, such as mnist:3.*.*."""
+    place, _, attribute = name.rpartition(":")
+    top, *rest = place.split(".")
+    if place.endswith(".py") or not all(map(str.isidentifier, (attribute, top, *rest))):
+        return place.endswith(".py") and attribute.isidentifier()
+    return top in sys.modules or importlib.util.find_spec(top) is not None  # without importing it
+
+
 def located(config: Config, folder: Path | None = None) -> Config:
-    """The same configuration, with whole paths of the user's files that are in a folder (the current one)."""
+    """Return the configuration with absolute paths of the user's files that lie in a folder (the current folder)."""
     changes = {}
-    for field, spec in _specs(config).items():
-        place, _, name = spec.rpartition(":")
-        if _is_file(place) and (found := (folder or Path()) / local(place, field)).is_file():
-            changes[field] = f"{found.resolve()}:{name}"
+    for each in named_by(config):
+        if each.is_file and (found := (folder or Path()) / local(each.place, each.field)).is_file():
+            changes[each.field] = f"{found.resolve()}:{each.name}"
     return config.replace(changes) if changes else config
 
 
 def named(config: Config) -> Config:
-    """The same configuration, without the folders of the user's files: as config.json has it."""
-    return config.replace({field: spec.rpartition("/")[2] for field, spec in _specs(config).items()})
+    """Return the configuration without the folders of the user's files, as config.json has it."""
+    return config.replace({each.field: f"{each.short}:{each.name}" for each in named_by(config)})
 
 
 def replaced(config: Config, files: str | Path | Iterable[str | Path], where: str) -> Config:
-    """A configuration as a workdir has it, with the user's files that the caller names.
+    """Return the configuration of a workdir with the user's files that the caller names.
 
     Args:
-        files: the files (or modules) that may be run; each takes the place of one of the same name.
+        files: the files (or modules) that may be executed; each replaces the file of the same name.
         where: the workdir, for messages.
 
     Raises:
-        InputError: the configuration needs a file that is not among them.
+        InputError: the configuration needs a file that the caller does not name.
     """
     files = [files] if isinstance(files, str | Path) else files
-    given = {Path(file).name: str(local(file, "models") if _is_file(str(file)) else file) for file in files}
+    given = {Path(file).name: str(local(file, "models") if str(file).endswith(".py") else file) for file in files}
     for name, file in given.items():
-        if _is_file(name) and not Path(file).is_file():
+        if name.endswith(".py") and not Path(file).is_file():
             raise InputError(f"there is no file {file}, which was named for {where}")
     changes = {}
-    for field, spec in _specs(config).items():
-        place, _, name = spec.rpartition(":")
-        place = place.rpartition("/")[2]
-        if place not in given:
-            copy = f" ({Path(where, 'files', place)} is a copy: look at it first)" if _is_file(place) else ""
+    for each in named_by(config):
+        if each.short not in given:
+            copy = f" ({Path(where, 'files', each.short)} is a copy: read it first)" if each.is_file else ""
             raise InputError(
-                f"{where} needs {field} {place}:{name}, code of its author's, and reading a workdir runs none: "
-                f"name it, models={place!r}, or --models {place}{copy}"
+                f"{where} needs {each.field} {each.short}:{each.name}, code of its author, and reading a workdir "
+                f"executes no code: name it, models={each.short!r}, or --models {each.short}{copy}"
                 + (f"; named were {', '.join(given)}" if given else "")
             )
-        changes[field] = f"{given[place]}:{name}"
+        changes[each.field] = f"{given[each.short]}:{each.name}"
     return located(config.replace(changes)) if changes else config
 
 
-def digests(config: Config) -> dict[str, str]:
-    """Name of each of the user's files or modules → SHA-256 of its content.
+def sources(config: Config) -> dict[str, Path]:
+    """Return name → path of each of the user's files and of the modules that have a file.
 
     Raises:
-        InputError: one cannot be found or fails, or two have one name.
+        InputError: a file cannot be found or fails, or two different files have one name.
     """
-    found: dict[str, str] = {}
-    for field, path in _paths(config).items():
-        name, digest = _name(_specs(config)[field]), _sha256(path)
-        if found.setdefault(name, digest) != digest:
-            raise InputError(f"two files of this configuration are named {name}; rename one of them")
+    found: dict[str, Path] = {}
+    for each in named_by(config):
+        if (path := each.path()) is not None and _sha256(found.setdefault(each.short, path)) != _sha256(path):
+            raise InputError(f"two files of this configuration are named {each.short}; rename one of them")
     return found
 
 
-def sources(config: Config) -> dict[str, Path]:
-    """Name → path of each of the user's files; modules are left out."""
-    specs = _specs(config)
-    return {_name(specs[field]): path for field, path in _paths(config).items() if _is_file(_name(specs[field]))}
+def digests(config: Config) -> dict[str, str]:
+    """Return name → SHA-256 of each file of `sources`."""
+    return {name: _sha256(path) for name, path in sources(config).items()}
 
 
 def own(spec: str, field: str) -> Any:
-    """What FILE.py:NAME or MODULE:NAME names; None where the file has no such name.
-
-    Raises:
-        InputError: there is no such file or module, or it fails.
-    """
-    place, _, name = spec.rpartition(":")
-    try:
-        module = _module(str(local(place, field))) if _is_file(place) else importlib.import_module(place)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        place = Path(place).absolute() if _is_file(place) else place
-        raise InputError(f"{field} is {spec!r}, and {place} cannot be loaded: {_reason(error, place)}") from error
-    if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
-        _EXECUTED.add(module.__file__)
-    return getattr(module, name, None)
+    """Load the object that FILE.py:NAME or MODULE:NAME names; see `Own.load`."""
+    return Own(field, spec.rpartition(":")[0], spec.rpartition(":")[2]).load()
 
 
 def complete(config: Config) -> Config:
@@ -195,88 +230,52 @@ def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
 
 
 def failure(error: BaseException) -> str | None:
-    """One line of where one of the user's files failed, frame by frame; None where none of them had a part in it."""
+    """Describe in one line where a user's file failed, frame by frame; None if no user's file took part."""
     places, file = [], ""
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename in _EXECUTED:
-            named = "" if frame.filename == file else f"{frame.filename}, "
-            places.append(f"{named}line {frame.lineno} in {frame.name}")
+            place = "" if frame.filename == file else f"{frame.filename}, "
+            places.append(f"{place}line {frame.lineno} in {frame.name}")
             file = frame.filename
-    places = places or _signature(error)
+    places = places or _called_wrongly(error)
     if not places:
         return None
     reason = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
-    left_out = [f"... {len(places) - 6} more ..."] if len(places) > 7 else []
-    places = places[:3] + left_out + places[-3:] if left_out else places
+    if len(places) > 7:
+        places[3:-3] = [f"... {len(places) - 6} more ..."]
     return f"{', '.join(places)}: {type(error).__name__}: {shown(reason, str)}"
 
 
-def _signature(error: BaseException) -> list[str]:
-    """The function of the user's that was called with other arguments than it takes, by its name in the message."""
-    named = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
-    for module in reversed(list(sys.modules.values())) if named else ():  # the file that was run last
+def _called_wrongly(error: BaseException) -> list[str]:
+    """Find the user's function whose arguments a TypeError names: the traceback has no frame of it."""
+    called = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
+    for module in reversed(list(sys.modules.values())) if called else ():  # the last executed file first
         if getattr(module, "__dict__", {}).get("__file__") not in _EXECUTED:
-            continue  # not asked for the name: a module of a library may load itself, or fail, for it
+            continue  # asking a library's module for the name might import more of it
         with contextlib.suppress(AttributeError):
-            code = inspect.unwrap(operator.attrgetter(named[1])(module)).__code__
+            code = inspect.unwrap(operator.attrgetter(called[1])(module)).__code__
             if code.co_filename in _EXECUTED:
                 return [f"{code.co_filename}, line {code.co_firstlineno} in {code.co_name}"]
     return []
 
 
 _EXECUTED: set[str] = set()
-"""the paths of the user's files that were run"""
+"""paths of the user's files that were executed"""
 
 
-def _specs(config: Config) -> dict[str, str]:
-    """Field → FILE.py:NAME or MODULE:NAME, of the fields that name something of the user's own."""
-    values = {field: getattr(getattr(config, field.partition(".")[0]), field.partition(".")[2]) for field in FIELDS}
-    return {field: value for field, value in values.items() if (names_data if field == "data.name" else is_own)(value)}
-
-
-def names_data(name: str) -> bool:
-    """Tell FILE.py:NAME and MODULE:NAME from paths and from names of tensorflow-datasets, such as mnist:3.*.*."""
-    place, _, attribute = name.rpartition(":")
-    top, *rest = place.split(".")
-    if _is_file(place) or not all(map(str.isidentifier, (attribute, top, *rest))):
-        return _is_file(place) and attribute.isidentifier()
-    return top in sys.modules or importlib.util.find_spec(top) is not None  # without importing it
-
-
-def _paths(config: Config) -> dict[str, Path]:
-    """Field → the file that it names, or in which its module is; a module without one is left out."""
-    paths = {}
-    for field, spec in _specs(config).items():
-        place = spec.rpartition(":")[0]
-        own(spec, field)
-        path = place if _is_file(place) else getattr(sys.modules[place], "__file__", None)
-        if path is not None:
-            paths[field] = Path(path)
-    return paths
-
-
-def _is_file(place: str) -> bool:
-    return place.endswith(".py")
-
-
-def _name(spec: str) -> str:
-    return spec.rpartition(":")[0].rpartition("/")[2]
-
-
-def _module(path: str) -> types.ModuleType:
-    return _executed(str(Path(path).resolve()), _sha256(Path(path)))
+def _module(path: Path) -> types.ModuleType:
+    return _executed(str(path.resolve()), _sha256(path))
 
 
 @functools.cache
 def _executed(path: str, digest: str) -> types.ModuleType:
-    """The module of a file, executed once for each content, so that a class stays one and the same."""
+    """Execute a file once for each content, so that a class stays the same object."""
     spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_{digest[:12]}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     _EXECUTED.add(path)
     try:
-        # Not by the loader, which leaves files of its own beside the user's, and may run what it left there of another
-        # content.
+        # Not by the loader: it writes a cache into the user's folder, and may execute a cache of another content.
         exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
     except BaseException:
         del sys.modules[spec.name]
@@ -288,12 +287,16 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _reason(error: BaseException, path: str | Path) -> str:
-    """The first line of a failure, and the line of the user's file in which it came up."""
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == Path(path).resolve()
-    ]
-    place = f"line {lines[-1]}: " if lines else ""
-    return f"{place}{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+@contextlib.contextmanager
+def _failing(path: str | Path, what: str) -> Iterator[None]:
+    """Turn a failure of the user's code into an `InputError` with the line of the file in which it occurred."""
+    try:
+        yield
+    except (InputError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(path).resolve()]
+        place = f"line {lines[-1]}: " if lines else ""
+        reason = (str(error).strip() or "no message").splitlines()[0]
+        raise InputError(f"{what}: {place}{type(error).__name__}: {reason}") from error

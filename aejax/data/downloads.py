@@ -23,8 +23,7 @@ from tensorflow_datasets.image_classification import mnist as upstream
 
 from aejax.config import InputError
 from aejax.config.checks import reason
-from aejax.config.environment import data_dir
-from aejax.config.paths import local
+from aejax.config.files import data_dir, local
 
 tfds.disable_progress_bar()
 

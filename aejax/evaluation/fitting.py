@@ -1,7 +1,8 @@
-"""How a `Run` comes about: by training it (`fit`), or by reading it (`load`)."""
+"""The functions that return a `Run`: `fit` trains it, `load` reads it from a workdir."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,18 +15,8 @@ from aejax.config.checks import figure_formats
 from aejax.config.files import local
 from aejax.config.user_files import replaced
 from aejax.evaluation.run import Run
-from aejax.training import (
-    Single,
-    best,
-    build_steps,
-    devices,
-    is_first,
-    reading,
-    record,
-    restore,
-    train,
-    whole,
-)
+from aejax.training import Single, best, build_steps, devices, is_first, restore, train
+from aejax.training.records import read_identity, stored
 
 
 def fit(
@@ -37,28 +28,28 @@ def fit(
     on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
     figures: str | Iterable[str] = ("png",),
 ) -> Run:
-    """Train an autoencoder, or go on with the run in `workdir`.
+    """Train an autoencoder, or resume the run in `workdir`.
 
-    A finished run is loaded, not trained again; given more epochs (`training.epochs`, with a constant schedule), it is
-    trained longer. With a workdir the figures of the trained model are drawn below it; one that is there is left alone,
-    unless the run was trained longer since.
+    A finished run is loaded and not trained again. With more epochs (`training.epochs`, constant schedule) it is
+    trained longer. With a workdir, the figures of the trained model are drawn in its folder `figures`. Existing
+    figures are kept unless training continued.
 
     Args:
-        config: what to train.
+        config: the configuration.
         workdir: folder for records and checkpoints; None keeps everything in memory.
         dataset: the images or vectors: a `Dataset`, a name or path, an array (a fifth is set aside as test examples), a
-            pair (examples, classes), two such pairs for training and test, or a mapping with the names of
+            pair (examples, classes), two pairs for training and test, or a mapping with the names of
             `Dataset.from_arrays`; None loads `config.data`.
-        progress: show a bar, or in a pipe one line per epoch.
-        on_epoch: called after each epoch with the model as trained so far. The figures that it returns, by name, are
-            recorded with the epoch as `metrics`; `aejax.Finish(...)`, with figures or without, finishes the run.
-        figures: formats of the figures: png, pdf, svg; empty draws none. It is no part of the configuration.
+        progress: show a bar at a terminal, otherwise one line per epoch.
+        on_epoch: called after each epoch with a `Run` of the model so far. The returned numbers, by name, are
+            recorded with the epoch as `metrics`. `aejax.Finish(...)`, with or without numbers, finishes the run.
+        figures: formats of the figures: png, pdf, svg; empty draws none. The formats are not recorded.
 
     Raises:
         InputError: the images do not fit the configuration, or the workdir cannot be used.
-        Diverged: the loss is not finite any more.
+        Diverged: the loss is not finite.
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
-        PeerLost: another process of the run is gone.
+        PeerLost: another process of the run has ended.
     """
     if not isinstance(config, Config):
         raise InputError(
@@ -67,7 +58,7 @@ def fit(
         )
     if not isinstance(workdir, str | os.PathLike | None):
         raise InputError(
-            f"the workdir is of the type {type(workdir).__name__}; it must be a path, and images are given as dataset="
+            f"the workdir is of the type {type(workdir).__name__}; it must be a path; pass images as dataset="
         )
     workdir = None if workdir is None else local(workdir, "the workdir")
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
@@ -83,7 +74,7 @@ def fit(
 
 
 def _finished_at(workdir: Path) -> int | None:
-    """When the run in a workdir was finished; None where it is not."""
+    """Return the time at which the run in a workdir was finished; None if it is not finished."""
     path = workdir / "summary.json"
     return path.stat().st_mtime_ns if path.exists() else None
 
@@ -94,14 +85,15 @@ def load(
     *,
     models: str | Path | Iterable[str | Path] = (),
 ) -> Run:
-    """The run in a workdir up to its newest checkpoint, or up to the one with the lowest test loss.
+    """Load the run in a workdir at its newest checkpoint, or at the checkpoint with the lowest test loss.
 
     Args:
-        models: the file, or files, of a model or optimizer of its author's, where the run has one. A workdir is data:
-            nothing that it names is run unless it is named here.
+        models: the file, or files, that define the run's own model or optimizer. A workdir is data: `load` runs no
+            code from it, and only the files that are named here.
 
     Raises:
-        InputError: there is no run, its checkpoint is damaged, or it needs a file that is not named.
+        InputError: the workdir holds no run, the run needs a file that is not named, no checkpoint is whole, or
+            config.json, metrics.jsonl or summary.json differs from the newest checkpoint.
     """
     if which not in ("newest", "best"):
         raise InputError(f"which is {which!r}; it must be newest or best")
@@ -109,25 +101,18 @@ def load(
     if (workdir / "sweep.json").exists():
         raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
     here = devices()[0]
-    description = reading.description(workdir)
-    if "members" in description:
-        raise InputError(f"{workdir} holds a program of a sweep; load one of the sweep's members")
-    config = replaced(reading.config_of(description), models, str(workdir))
-    record.require_same_files(workdir, description, config)
-    description |= config.to_dict()
-    image_shape = tuple(description["dataset"]["image_shape"])
-    like = jax.eval_shape(build_steps(config, image_shape).init)
-    folder = workdir / "checkpoints"
-    found = whole(folder, description.get("run"))
-    step = best(found) if which == "best" else max((manifest.step for manifest in found), default=None)
+    described = read_identity(workdir)
+    if described.members is not None:
+        raise InputError(f"{workdir} holds a program of a sweep; load one of the members of the sweep")
+    config = replaced(described.config, models, str(workdir))
+    described.require_files(config, workdir)
+    found, summary = stored(workdir, described)
+    like = jax.eval_shape(build_steps(config, described.dataset.image_shape).init)
+    newest = found[-1]
+    step = best(found) if which == "best" else newest.step
     if step is None:
-        raise InputError(f"{folder} has no whole checkpoint{' of the end of an epoch' if found else ''}")
-    state, _, _, recorded = restore(folder, step, like, jax.sharding.SingleDeviceSharding(here))
-    lines = reading.lines(workdir)
-    before = [line for line in lines if line["step"] <= step]
-    ends_epoch = next(manifest for manifest in found if manifest.step == step).test_total is not None
-    if ends_epoch and (not before or before[-1]["step"] != step):
-        raise InputError(f"{workdir / 'metrics.jsonl'} lacks the epoch that ends with step {step}; put it back")
-    reading.require_lines(workdir, before, len(before), recorded)
-    summary = reading.summary(workdir)
-    return Run(description, state, before, summary if summary.get("step") == step else {})
+        raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the end of an epoch")
+    state = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(here)).state
+    history = [line for line in newest.history if line["step"] <= step]
+    identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
+    return Run(identity, state, history, summary if summary.get("step") == step else {})

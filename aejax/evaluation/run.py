@@ -31,13 +31,13 @@ from aejax.training import (
     for_evaluation,
     inputs,
     memoised,
-    reading,
-    record,
     require_own,
     test_keys,
     unit_interval,
     values_of,
 )
+from aejax.training.identity import Identity
+from aejax.training.records import Record
 
 _CHUNK = 1000
 
@@ -47,21 +47,21 @@ class Run:
     """What `fit` and `load` return.
 
     Attributes:
-        description: the content of config.json.
+        identity: the configuration, the dataset's identity, versions and settings.
         state: step, parameters, optimizer state, the model's other variables.
         history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
         summary: the last figures of a finished run; empty for any state before its end.
         dataset: the examples that `fit` trained it on; None of a run that was read from a workdir.
     """
 
-    description: dict[str, Any]
+    identity: Identity
     state: TrainState
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     dataset: Dataset | None = None
 
     def __repr__(self) -> str:
-        return f"Run({self.config.model.kind} on {self.description['dataset']['name']}, step {int(self.state.step)})"
+        return f"Run({self.config.model.kind} on {self.identity.dataset.name}, step {int(self.state.step)})"
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone, as plain arrays: what was compiled is compiled again where it is needed.
@@ -71,31 +71,30 @@ class Run:
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         return fields | {"state": jax.device_get(self.state), "dataset": None}
 
-    @functools.cached_property
+    @property
     def config(self) -> Config:
         """The configuration that was trained."""
-        return reading.config_of(self.description)
+        return self.identity.config
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return self.identity.to_dict()
 
     @property
     def image_shape(self) -> ImageShape:
         """(height, width, channels), as the model meets an example; a vector of D values is (1, D, 1)."""
-        return tuple(self.description["dataset"]["image_shape"])
+        return self.identity.dataset.image_shape
 
     @property
     def vectors(self) -> bool:
         """Whether the examples are vectors [N, D], which then stand wherever images [N, H, W, C] are written here."""
-        return self.description["dataset"].get("vectors", False)
+        return self.identity.dataset.vectors
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """Of the pixels trained on, as the model meets them (see `Dataset.range`); None where there is none."""
-        recorded = self.description["dataset"]
-        if "range" not in recorded:  # an older run
-            bytes_or_unit = (
-                recorded["fingerprint"].startswith("train uint8") or self.config.loss.reconstruction == "bce"
-            )
-            return (0.0, 1.0) if bytes_or_unit else None
-        return None if recorded["range"] is None else tuple(recorded["range"])
+        """Lowest and highest pixel of the training images (see `Dataset.range`); None for vectors of floats."""
+        return self.identity.dataset.range
 
     @property
     def parameters(self) -> int:
@@ -190,22 +189,22 @@ class Run:
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
 
     def save(self, folder: str | Path) -> None:
-        """Write the run to a new folder, for `load`.
+        """Write the run to a new folder, which `load` reads.
 
         Raises:
-            InputError: the folder holds a run already, or cannot be written.
+            InputError: the folder already holds a run, or cannot be written.
         """
         folder = local(folder, "the folder")
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; give another folder")
-        with contextlib.closing(record.Record(folder, self.description)) as written:
-            written.start(0)
+        with contextlib.closing(Record(folder, self.identity)) as record:
+            record.start()
             for line in self.history:
-                written.add(line)
-            with Checkpoints(folder / "checkpoints", written.run) as checkpoints:
-                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=written.digest)
+                record.add(line)
+            with Checkpoints(folder / "checkpoints", record.identity) as checkpoints:
+                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=record.texts)
             if self.summary:
-                written.finish(self.summary)
+                record.finish(self.summary)
 
     def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx", "sae_lens"]) -> None:
         """Write the trained model to a new folder, for use without this library; config.json lies beside it.
@@ -250,7 +249,7 @@ class Run:
     @functools.cached_property
     def standardization(self) -> Standardization | None:
         """What was done to vectors before the model met them; None where nothing was."""
-        recorded = self.description["dataset"].get("standardization")
+        recorded = self.identity.dataset.standardization
         return None if recorded is None else Standardization.from_dict(recorded)
 
     def _examples(self, given: Examples) -> np.ndarray:

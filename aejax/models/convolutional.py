@@ -1,9 +1,8 @@
-"""A convolutional encoder and decoder for images of any size.
+"""Convolutional encoder and decoder for images of any size.
 
-Each of the encoder's convolutions (3x3, stride 2) halves height and width, rounded up; each of the decoder's
-doubles them by a convolution to four times the channels, which a 2x2 square of pixels is then made of (Shi et
-al. 2016), cut to the encoder's size at that place. Nothing is ever padded away, so odd sizes come out as they
-went in.
+Each convolution of the encoder (3x3, stride 2) halves height and width, rounded up. Each step of the decoder doubles
+them: a convolution to four times the channels, then a 2x2 square of pixels from these channels (Shi et al. 2016). The
+result is cut to the encoder's size at that layer, so odd sizes are restored exactly.
 """
 
 from __future__ import annotations
@@ -16,11 +15,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from aejax.models.dense import linear
+
 _SIDE = 3
 
 
 def convolve(images: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """Float32[B, H, W, C] by [3, 3, C, F] → [B, ⌈H/stride⌉, ⌈W/stride⌉, F]; zeros beyond the borders."""
+    """Convolve float32[B, H, W, C] with [3, 3, C, F] → [B, ⌈H/stride⌉, ⌈W/stride⌉, F]; zeros beyond the borders."""
     cpu, default = (functools.partial(each, stride=stride) for each in (_convolve_on_cpu, _convolve))
     return jax.lax.platform_dependent(images, kernel, cpu=cpu, default=default)
 
@@ -32,7 +33,7 @@ def _convolve(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _convolve_on_cpu(images: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same by matrix products: XLA's own convolution on CPU takes ten times as long to train."""
+    """Convolve by matrix products: training with XLA's convolution takes ten times as long on a CPU."""
     batch, height, width, channels = images.shape
     rows, columns = -(-height // stride), -(-width // stride)
     shifts = [(i, j) for i in range(_SIDE) for j in range(_SIDE)]
@@ -44,7 +45,7 @@ def _convolve_on_cpu(images: jax.Array, kernel: jax.Array, stride: int) -> jax.A
         return jnp.pad(array, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
     features = kernel.shape[3]
-    if stride == 1 and features < channels:  # multiply first, then add up what belongs together: less to copy
+    if stride == 1 and features < channels:  # multiply first, then shift and add: fewer bytes to copy
         products = images.reshape(-1, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
         products = pad(products.reshape(batch, height, width, -1))
         return sum(window(products[..., n * features : (n + 1) * features], i, j) for n, (i, j) in enumerate(shifts))
@@ -55,7 +56,7 @@ def _convolve_on_cpu(images: jax.Array, kernel: jax.Array, stride: int) -> jax.A
 
 
 class Convolution(nnx.Module):
-    """3x3, Glorot-uniform weights, zero biases."""
+    """3x3 convolution with Glorot-uniform weights and zero biases."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, rngs: nnx.Rngs) -> None:
         shape = (_SIDE, _SIDE, inputs, outputs)
@@ -68,7 +69,7 @@ class Convolution(nnx.Module):
 
 
 class Doubling(nnx.Module):
-    """Float32[B, ⌈H/2⌉, ⌈W/2⌉, inputs] → [B, H, W, outputs]."""
+    """Layer that doubles height and width: float32[B, ⌈H/2⌉, ⌈W/2⌉, inputs] → [B, H, W, outputs]."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int], *, rngs: nnx.Rngs) -> None:
         self.convolution = Convolution(inputs, 4 * outputs, 1, rngs=rngs)
@@ -82,14 +83,14 @@ class Doubling(nnx.Module):
 
 
 def halved(size: tuple[int, int], times: int) -> tuple[int, int]:
-    """(height, width) after some convolutions of stride 2."""
+    """Return (height, width) after a number of convolutions with stride 2."""
     return -(-size[0] // 2**times), -(-size[1] // 2**times)
 
 
 class ConvolutionalEncoder(nnx.Module):
-    """Images float32[B, H, W, C] → float32[B, outputs], or where `spatial` [B, h · w · outputs].
+    """Convolutional encoder: images float32[B, H, W, C] → float32[B, outputs], or [B, h · w · outputs] if `spatial`.
 
-    The convolutions are followed by dense layers, or where `spatial` by one more convolution of stride 2.
+    Dense layers follow the convolutions; if `spatial`, one more convolution with stride 2 follows instead.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class ConvolutionalEncoder(nnx.Module):
             layers.append(flatten)
             inputs *= math.prod(halved(image_shape[:2], len(channels)))
             for width in (*hidden, outputs):
-                layers += [_linear(inputs, width, rngs), activation]
+                layers += [linear(inputs, width, rngs), activation]
                 inputs = width
             layers[-1] = last
         self.layers = nnx.Sequential(*layers)
@@ -124,7 +125,7 @@ class ConvolutionalEncoder(nnx.Module):
 
 
 class ConvolutionalDecoder(nnx.Module):
-    """Codes float32[B, code_size] → logits float32[B, H, W, C], the encoder's way back."""
+    """Convolutional decoder, the mirror of the encoder: codes float32[B, code_size] → logits float32[B, H, W, C]."""
 
     def __init__(
         self,
@@ -142,7 +143,7 @@ class ConvolutionalDecoder(nnx.Module):
         layers, inputs = [], code_shape[-1]
         if not spatial:
             for width in (*hidden, math.prod(smallest) * channels[-1]):
-                layers += [_linear(inputs, width, rngs), activation]
+                layers += [linear(inputs, width, rngs), activation]
                 inputs = width
             inputs = channels[-1]
         layers.append(Reshape((*smallest, inputs)))
@@ -150,23 +151,19 @@ class ConvolutionalDecoder(nnx.Module):
         for step, width in zip(reversed(range(steps)), outputs, strict=True):
             layers += [Doubling(inputs, width, halved(image_shape[:2], step), rngs=rngs), activation]
             inputs = width
-        self.layers = nnx.Sequential(*layers[:-1])  # logits pass no activation
+        self.layers = nnx.Sequential(*layers[:-1])  # logits have no activation
 
     def __call__(self, codes: jax.Array) -> jax.Array:
         return self.layers(codes)
 
 
-def _linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
-
-
 def flatten(rows: jax.Array) -> jax.Array:
-    """[B, ...] → [B, D]."""
+    """Flatten [B, ...] → [B, D]."""
     return rows.reshape(rows.shape[0], -1)
 
 
 class Reshape(nnx.Module):
-    """[B, D] → [B, *shape]."""
+    """Layer that reshapes [B, D] → [B, *shape]."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape

@@ -1,4 +1,4 @@
-"""What is drawn for each image, with a key of its own: corruptions of the input, and binarization."""
+"""Random changes of each image: corruption of the input, and binarization."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ def corrupt(kind: str, key: Key, examples: jax.Array, images: jax.Array, strengt
     """Corrupt a batch.
 
     Args:
-        kind: a name in `CORRUPTIONS`, each a function of key, examples and pixels float32[B, D]; or "none".
-        key: of this step.
-        examples: int32[B], the index of each image in its dataset; with `key` it determines the noise.
+        kind: a name in `CORRUPTIONS`, or "none".
+        key: key of the step.
+        examples: int32[B], the index of each image in its dataset, which determines the noise together with `key`.
         images: float32[B, H, W, C] in [0, 1].
-        strength: standard deviation or probability, a scalar.
+        strength: a scalar, the standard deviation or the probability.
     """
     if kind == "none":
         return images
-    flat = images.reshape(len(images), -1)  # a last axis of one channel would keep the compiler from vectorising
+    flat = images.reshape(len(images), -1)  # the compiler does not vectorise a last axis of one channel
     corrupted = CORRUPTIONS[kind](key, examples, flat, strength)
-    # Drawn once: else the compiler for a TPU does so within each of the products that read it.
+    # Without the barrier, the TPU compiler draws the noise again in each matrix product that reads it.
     return jax.lax.optimization_barrier(corrupted).reshape(images.shape)
 
 
 def binarize(key: Key, examples: jax.Array, images: jax.Array) -> jax.Array:
-    """Draw each pixel as 0 or 1, its value being the probability of 1 (Salakhutdinov and Murray 2008).
+    """Draw each pixel as 0 or 1, with its value as the probability of 1 (Salakhutdinov and Murray 2008).
 
     Args:
-        key: of this step; drawn anew at each, it is "dynamic" binarization (Burda et al. 2016).
+        key: key of the step; a new key for each step makes the binarization "dynamic" (Burda et al. 2016).
         examples: int32[B], as in `corrupt`.
         images: float32[B, H, W, C] in [0, 1].
     """
     flat = images.reshape(len(images), -1)
     draw = randomness.uniform(key, flat.shape[1], examples)
-    return jax.lax.optimization_barrier((draw < flat).astype(jnp.float32)).reshape(images.shape)  # as above
+    return jax.lax.optimization_barrier((draw < flat).astype(jnp.float32)).reshape(images.shape)  # see `corrupt`

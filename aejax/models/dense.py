@@ -1,4 +1,4 @@
-"""A dense encoder and decoder, and a decoder whose weights are the encoder's."""
+"""Dense encoder and decoder, and a decoder that shares the encoder's weights."""
 
 from __future__ import annotations
 
@@ -10,24 +10,28 @@ import jax.numpy as jnp
 from flax import nnx
 
 ImageShape = tuple[int, int, int]
-# Below, sizes of a batch are taken from `shape`: an export leaves them open, and then `len` has no number to give.
+# We read the size of a batch from `shape`, not by `len`: an export has batches of symbolic size.
 
 
 def identity(rows: jax.Array) -> jax.Array:
-    """No activation."""
+    """Return the input: no activation."""
     return rows
 
 
+def linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
+    """Make a linear layer with Glorot-uniform weights and zero biases."""
+    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
+
+
 def _dense(widths: Sequence[int], activations: Sequence[Callable], rngs: nnx.Rngs) -> nnx.Sequential:
-    """Linear layers, each followed by its activation: Glorot-uniform weights, zero biases."""
     layers = []
     for inputs, outputs, activation in zip(widths[:-1], widths[1:], activations, strict=True):
-        layers += [nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs), activation]
+        layers += [linear(inputs, outputs, rngs), activation]
     return nnx.Sequential(*layers)
 
 
 class Encoder(nnx.Module):
-    """Dense: images float32[B, H, W, C] → float32[B, outputs]."""
+    """Dense encoder: images float32[B, H, W, C] → float32[B, outputs]."""
 
     def __init__(
         self,
@@ -47,7 +51,7 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Dense: codes float32[B, code_size] → logits float32[B, H, W, C]."""
+    """Dense decoder: codes float32[B, code_size] → logits float32[B, H, W, C]."""
 
     def __init__(
         self, image_shape: ImageShape, hidden: Sequence[int], code_size: int, activation: Callable, *, rngs: nnx.Rngs
@@ -61,7 +65,7 @@ class Decoder(nnx.Module):
 
 
 class TiedDecoder(nnx.Module):
-    """A dense encoder backwards, its weights transposed, with biases of its own: codes → logits."""
+    """Dense decoder with the encoder's transposed weights and its own biases: codes → logits."""
 
     def __init__(self, image_shape: ImageShape, encoder: Encoder, activation: Callable) -> None:
         layers = []
@@ -75,7 +79,7 @@ class TiedDecoder(nnx.Module):
 
 
 class Transposed(nnx.Module):
-    """A linear layer backwards; the layer's kernel is one parameter, however often it is used."""
+    """Linear layer with the transposed kernel of another layer; both share one parameter."""
 
     def __init__(self, layer: nnx.Linear) -> None:
         self.layer = layer

@@ -1,4 +1,4 @@
-"""An encoder or a decoder as a list of plain operations, for programs that know nothing of JAX: a browser, ONNX."""
+"""Encoders and decoders as lists of plain operations, for runtimes without JAX: a browser, ONNX."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from aejax.models.variational import Variational
 
 
 class Dense(NamedTuple):
-    """Rows [B, I] → rows @ kernel + bias [B, O]."""
+    """Linear layer: rows [B, I] → rows @ kernel + bias [B, O]."""
 
     kernel: np.ndarray
     bias: np.ndarray
 
 
 class Convolution(NamedTuple):
-    """Images [B, H, W, C] → [B, *size, F], by a kernel [3, 3, C, F] with zeros beyond the borders."""
+    """Convolution with a kernel [3, 3, C, F] and zeros beyond the borders: images [B, H, W, C] → [B, *size, F]."""
 
     kernel: np.ndarray
     bias: np.ndarray
@@ -32,43 +32,43 @@ class Convolution(NamedTuple):
 
 
 class Doubling(NamedTuple):
-    """[B, h, w, 4 F] → [B, *size, F]: each pixel's channels become a 2x2 square, cut to a size."""
+    """A 2x2 square of pixels from the channels of each pixel, cut to a size: [B, h, w, 4 F] → [B, *size, F]."""
 
     size: tuple[int, int]
 
 
 class Activation(NamedTuple):
-    """Of each number: relu, elu, gelu (by tanh), silu, tanh or sigmoid."""
+    """Elementwise function: relu, elu, gelu (tanh approximation), silu, tanh or sigmoid."""
 
     name: str
 
 
 class Reshape(NamedTuple):
-    """[B, ...] → [B, *shape]."""
+    """Change of shape: [B, ...] → [B, *shape]."""
 
     shape: tuple[int, ...]
 
 
 class Largest(NamedTuple):
-    """Rows, of which all but the so many largest by magnitude are set to 0; of equal ones the first are kept."""
+    """Zeros for all values of a row but the `count` largest by magnitude; among equal values the first are kept."""
 
     count: int
 
 
 class Scale(NamedTuple):
-    """Rows [B, D] → rows * factor [D]."""
+    """Product: rows [B, D] → rows * factor [D]."""
 
     factor: np.ndarray
 
 
 class Shift(NamedTuple):
-    """Rows [B, D] → rows + offset [D]."""
+    """Sum: rows [B, D] → rows + offset [D]."""
 
     offset: np.ndarray
 
 
 class EverySecond(NamedTuple):
-    """Rows [B, 2 D] → [B, D], beginning with the first: of pairs of a mean and a log-variance the means."""
+    """Every second column, from the first: pairs of mean and log-variance [B, 2 D] → means [B, D]."""
 
 
 Shape = tuple[int, ...]
@@ -76,17 +76,17 @@ Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | Sc
 
 
 def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operation], list[Operation]]:
-    """What `model.encode` and `model.decode` compute: images float32[B, H, W, C] → codes, and codes → logits.
+    """List the operations of `model.encode`, images float32[B, H, W, C] → codes, and of `model.decode`, → logits.
 
     Raises:
-        InputError: the model is of its author's, and computes otherwise than the layers of this library.
+        InputError: a user's model encodes or decodes with anything but the layers of this library.
     """
     kind = type(model)
     ours = kind.encode in (Autoencoder.encode, Variational.encode) and kind.decode is Autoencoder.decode
     if isinstance(model, Variational):
         ours = ours and kind.moments is Variational.moments and kind.draw is Variational.draw
     if not ours:
-        raise InputError(f"{kind.__name__} encodes or decodes by code of its own, which only JAX can run")
+        raise InputError(f"{kind.__name__} overrides encode, decode or a part of them, and only JAX can run its code")
     encoder, _ = _listed(model.encoder, image_shape)
     decoder, shape = _listed(model.decoder, (model.config.model.code_size,))
     if isinstance(model, Variational):
@@ -97,9 +97,9 @@ def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operat
 
 
 def _listed(half: nnx.Module, shape: Shape) -> tuple[list[Operation], Shape]:
-    """The operations of an encoder or decoder on inputs [B, *shape], and the shape of what it gives."""
+    """List the operations of an encoder or decoder on inputs [B, *shape]; return also the shape of its output."""
     if type(half) not in _HALVES:
-        raise InputError(f"{type(half).__name__} is no encoder or decoder of this library; only JAX can run it")
+        raise InputError(f"{type(half).__name__} is no encoder or decoder of this library, and only JAX can run it")
     first = [convolutional.flatten] if isinstance(half, dense.Encoder) else []
     listed = []
     for layer in (*first, *half.layers.layers):

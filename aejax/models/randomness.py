@@ -1,7 +1,7 @@
-"""Where randomness comes from: a seed and the name of a stream, then epoch, step and example.
+"""Random numbers from a seed and the name of a stream, then epoch or step, and example.
 
-No key is ever stored, so a resumed run draws what an uninterrupted one would have drawn; and no key
-depends on the layout of a batch or the number of devices.
+We store no key, so a resumed run draws the numbers of an uninterrupted run. No key depends on the layout of a batch or
+on the number of devices.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ import numpy as np
 Key = jax.Array
 
 DRAWS = 2
-"""raised with every change of what is drawn from a seed: orders of examples, noise, codes"""
+"""version of all numbers drawn from a seed (orders of examples, noise, codes); raise it with every change of them"""
 
 GENERATOR = "threefry2x32"
-"""of all keys, whatever JAX's own default is"""
+"""generator of all keys, independent of JAX's default"""
 
 
 def stream(seed: int | jax.Array, name: str) -> Key:
-    """The key of one stream of randomness, such as "order" or "corruption"."""
+    """Return the key of a stream of random numbers, such as "order" or "corruption"."""
     return jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), zlib.crc32(name.encode()))
 
 
 def per_example(key: Key, examples: jax.Array) -> Key:
-    """One key per example: int32[B] → keys [B]."""
+    """Return one key for each example: int32[B] → keys [B]."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, examples)
 
 
 def uniform(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
-    """Independent numbers in [0, 1): float32[B, size].
+    """Draw independent numbers in [0, 1): float32[B, size].
 
     Args:
-        keys: [B], each of a row; or one for all.
-        rows: int32[B], which rows, where there is one key.
+        keys: one key for each row, [B], or a single key.
+        rows: int32[B], the index of each row, needed with a single key.
     """
     return _side_by_side(_uniforms(_blocks(keys, size, rows)), size)
 
 
 def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
-    """Independent standard normal numbers: float32[B, size], by pairs (Box and Muller 1958).
+    """Draw independent standard normal numbers, in pairs (Box and Muller 1958): float32[B, size].
 
     Args:
         keys, rows: as in `uniform`.
@@ -54,12 +54,12 @@ def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
 
 
 def uniform_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
-    """The numbers of `uniform` with the examples in columns: float32[size, B] for int32[B], of one key."""
+    """Draw the numbers of `uniform` from one key, with an example in each column: int32[B] → float32[size, B]."""
     return jnp.concatenate(_uniforms(_column_blocks(key, size, columns)))[:size]
 
 
 def normal_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
-    """The numbers of `normal` with the examples in columns: float32[size, B] for int32[B], of one key."""
+    """Draw the numbers of `normal` from one key, with an example in each column: int32[B] → float32[size, B]."""
     return jnp.concatenate(_normals(_column_blocks(key, size, columns)))[:size]
 
 
@@ -79,12 +79,12 @@ def _normals(halves: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]
 
 
 def _unit_interval(bits: jax.Array) -> jax.Array:
-    """23 of 32 random bits as the mantissa of a number in [1, 2), less 1."""
+    """Return a number in [0, 1) from 32 random bits: 23 of them are the mantissa of a number in [1, 2), less 1."""
     return jax.lax.bitcast_convert_type(bits >> 9 | np.uint32(0x3F800000), jnp.float32) - 1
 
 
 def _logarithm(x: jax.Array) -> jax.Array:
-    """Natural, of normal positive numbers, to 2e-7 of its value; on CPU in half the time of XLA's own."""
+    """Return the natural logarithm of normal positive numbers to 2e-7, in half the time of XLA on a CPU."""
     lowest = np.float32(0.5**0.5).view(np.int32)
     bits = jax.lax.bitcast_convert_type(x, jnp.int32) - lowest
     exponent = (bits >> 23).astype(jnp.float32)
@@ -103,10 +103,10 @@ _LOG1P_OVER_X = (
 
 
 def _on_the_circle(bits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine of an angle that 32 bits choose all around the circle, to 4e-7.
+    """Return cosine and sine, to 4e-7, of a uniform angle from 32 bits.
 
-    30 bits choose an angle from -π/4 to π/4, where Taylor's series are short. The other two turn it: one exchanges
-    cosine and sine, the other changes the sign of the cosine (that of the sine is either one already).
+    30 bits choose an angle from -π/4 to π/4, where the Taylor series are short. One further bit exchanges cosine and
+    sine, and the last bit is the sign of the cosine. The sine has either sign already.
     """
     x = jax.lax.bitcast_convert_type(bits << 2, jnp.int32).astype(jnp.float32) * np.float32(np.pi / 4 * 2**-31)
     square = x * x
@@ -125,14 +125,14 @@ def _on_the_circle(bits: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 _ROWS = 8
-"""of a vector on a TPU: two halves of whole vectors are put together for nothing"""
+"""rows of a TPU vector: concatenating two halves of whole vectors is free"""
 
 
 def _blocks(keys: Key, size: int, rows: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Two halves of rows of 32 random bits, which side by side have at least `size`: uint32[B, half] twice.
+    """Draw 32 random bits for at least `size` numbers of each row, as two halves of the row: uint32[B, half] twice.
 
-    The generator is JAX's, Threefry-2x32 (Salmon et al. 2011), with 13 rounds, the faster variant of those that its
-    authors give known answers for; JAX takes their default of 20.
+    The generator is JAX's Threefry-2x32 (Salmon et al. 2011), but with 13 rounds where JAX uses 20. Its authors publish
+    known answers for both.
     """
     first, second = jax.random.key_data(keys).T[..., None]
     columns = jnp.arange(_half(size), dtype=jnp.uint32)[None]
@@ -141,7 +141,7 @@ def _blocks(keys: Key, size: int, rows: jax.Array | None) -> tuple[jax.Array, ja
 
 
 def _column_blocks(key: Key, size: int, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Those of one key, one above the other: uint32[half, B] twice."""
+    """Draw the bits of `_blocks` from one key, as two halves of each column: uint32[half, B] twice."""
     first, second = jax.random.key_data(key)
     counters = jnp.arange(_half(size), dtype=jnp.uint32)[:, None]
     return threefry_2x32(first, second, counters, columns.astype(jnp.uint32)[None], rounds=13)
@@ -154,7 +154,7 @@ def _half(size: int) -> int:
 def threefry_2x32(
     key_0: jax.Array, key_1: jax.Array, x_0: jax.Array, x_1: jax.Array, *, rounds: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The block cipher of the generator: uint32 throughout, shapes broadcast."""
+    """Apply the block cipher of the generator to uint32 arrays, whose shapes broadcast."""
     keys = (key_0, key_1, key_0 ^ key_1 ^ np.uint32(0x1BD11BDA))
     x_0, x_1 = x_0 + key_0, x_1 + key_1
     for number, rotation in zip(range(1, rounds + 1), itertools.cycle(_ROTATIONS), strict=False):
@@ -162,7 +162,7 @@ def threefry_2x32(
         x_1 = (x_1 << rotation | x_1 >> (32 - rotation)) ^ x_0
         if number % 4 == 0:
             group = number // 4
-            # In brackets what is the same for a whole row, so that the compiler adds it up once.
+            # The bracketed sum is the same for a whole row, so the compiler computes it once.
             x_0, x_1 = x_0 + keys[group % 3], x_1 + (keys[(group + 1) % 3] + np.uint32(group))
     return x_0, x_1
 

@@ -10,7 +10,9 @@ workdir/
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +25,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats, is_own, reason
-from aejax.config.files import local, locked
+from aejax.config.files import local, locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
@@ -36,14 +38,12 @@ from aejax.training import (
     Trained,
     build_programs,
     build_steps,
-    reading,
     require_memory,
     require_trainable,
     steps_per_epoch,
     train,
-    whole,
 )
-from aejax.training.record import identity
+from aejax.training.records import read_identity, stored
 
 
 @dataclass(frozen=True)
@@ -156,27 +156,25 @@ def _representative(planned: Grid) -> list[Config]:
 
 
 def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
-    """One member of a program as an ordinary run."""
+    """Return one member of a program as an ordinary run."""
     state = trained.state
     own = state._replace(step=None)
     own = jax.tree.map(lambda array: np.asarray(array[index]), own)._replace(step=state.step)
-    shared = {key: value for key, value in trained.description.items() if key not in ("members", "run")}
-    description = shared | config.to_dict()
-    description["run"] = identity(description)
+    identity = dataclasses.replace(trained.identity, config=config, members=None)
     lines = [
         {key: value for key, value in line.items() if key != "member"}
         for line in trained.lines
         if line["member"] == name
     ]
-    return Run(description, own, lines, trained.summary["members"][name], trained.dataset)
+    return Run(identity, own, lines, trained.summary["members"][name], trained.dataset)
 
 
 _WRITTEN = ("summary.json", "config.json", "metrics.jsonl", "checkpoints", "files", ".lock")
-"""what a run writes, the sign that it is finished first"""
+"""files of a run; summary.json, the sign of a finished run, is removed first"""
 
 
 def _write_member(run: Run, folder: Path) -> None:
-    """Write a member as a run of its own; what is there of it is written again unless it is whole."""
+    """Write a member as an ordinary run, unless the folder already holds it whole."""
     if _is_whole(run, folder):
         return
     for path in [folder / name for name in _WRITTEN] + list(folder.glob("events.out.tfevents*")):
@@ -188,31 +186,29 @@ def _write_member(run: Run, folder: Path) -> None:
 
 
 def _is_whole(run: Run, folder: Path) -> bool:
-    """Whether a folder holds this run, every file of it as it was written."""
+    """Whether a folder holds this run, and every file is as it was written."""
     try:
-        if reading.summary(folder) != run.summary or reading.lines(folder) != run.history:
-            return False
-        return any(
-            manifest.step == run.summary["step"]
-            for manifest in whole(folder / "checkpoints", reading.description(folder).get("run"))
-        )
+        found, summary = stored(folder, read_identity(folder))
     except InputError:
         return False
+    newest = found[-1]
+    same = newest.identity.to_dict() == run.description and newest.history == run.history
+    return same and summary == run.summary and newest.step == run.summary["step"]
 
 
 def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
-    """The members that are trained together, by name; as they were in a sweep that goes on."""
+    """Return the names of the members of each program; a resumed sweep keeps its programs."""
     own = {"config": config.to_dict(), "axes": planned.axes}
     path = None if workdir is None else workdir / "sweep.json"
     if path is not None and path.exists():
         try:
-            found = reading.read(path)
+            found = json.loads(path.read_text(encoding="utf-8"))
             saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(
-                f"{path} is damaged ({reason(error)}); remove {workdir}, or give another workdir"
+                f"{path} is damaged ({reason(error)}); put the file back, or give another workdir"
             ) from error
-        # How long the members are trained is theirs to refuse, as an ordinary run does.
+        # Each program checks the number of epochs itself, as an ordinary run does.
         differences = [each for each in config.differences(saved[0]) if not each.startswith("training.epochs:")]
         differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
         if differences:
@@ -221,7 +217,8 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
             )
         if sorted(name for names in saved[2] for name in names) != sorted(planned.members):
             raise InputError(
-                f"{path} is damaged (its programs are not of all members); remove {workdir}, or give another workdir"
+                f"{path} is damaged (its programs do not hold each member once); put the file back, or give another "
+                "workdir"
             )
         return saved[2]
     if path is not None and (workdir / "config.json").exists():
@@ -238,7 +235,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         programs += [names[len(names) * part // parts : len(names) * (part + 1) // parts] for part in range(parts)]
     if path is not None:
         try:
-            reading.write(path, own | {"programs": programs})
+            write_json(path, own | {"programs": programs})
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
     return programs

@@ -12,8 +12,9 @@ devices.py       devices and hosts: jit, pmap, shard_map
 start.py         what must hold before JAX computes in this process
 single.py        the model of an ordinary run, as the loop takes it
 chunks.py        how long a compiled call is, so that a stop or a save is never far
-checkpoint.py  manifest.py               the states that a run saves, and whether one is as it was saved
-record.py  reading.py  machine.py        its records, written and read, and what it was computed by
+checkpoint.py    states that a run saves, with a digest of every file
+identity.py      everything that the states of a run follow from
+records.py       config.json, metrics.jsonl, summary.json: written, read, compared with the checkpoint
 """
 
 from aejax.training.batches import steps_per_epoch

@@ -1,26 +1,34 @@
-"""Checkpoints: arrays by Orbax, with a digest of every file, so that damage is noticed and never trained on.
+"""Checkpoints: state by Orbax, identity and history of the run, and a digest of every file.
 
-    checkpoints/STEP/arrays/         the state, by Orbax
-    checkpoints/STEP/terms.npz       within an epoch: the terms of its steps so far
-    checkpoints/STEP/manifest.json   one line of JSON and its SHA-256: run, step, figures, types, shapes, digests
+    checkpoints/STEP/arrays/         state, by Orbax
+    checkpoints/STEP/terms.npz       within an epoch: loss terms of its steps so far
+    checkpoints/STEP/manifest.json   lines of JSON: manifest; content of config.json; lines of metrics.jsonl so far;
+                                     then the SHA-256 of these lines
 
-A checkpoint is written beside its place and renamed to it once it is complete; a kill leaves all of it or nothing. It
-counts where all of it is as it was saved, by this run, at the step that its folder is named for. Nothing else in the
-folder is looked at, and nothing else is removed.
+We write a checkpoint to `.STEP.partial` and rename it when it is complete, so a kill leaves all of it or nothing. A
+checkpoint is whole if every file has its digest, the folder is named for its step, and it belongs to this run.
+Other files in the folder are ignored and never removed.
+
+Orbax's own retention does not replace ours: it deletes a step in place, so a kill leaves a damaged step under its name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
+import hashlib
+import json
+import logging
 import re
 import shutil
+import stat
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import jax
 import numpy as np
@@ -29,50 +37,94 @@ from orbax.checkpoint import v1 as ocp
 from aejax.config import AejaxError, InputError
 from aejax.config.checks import reason
 from aejax.training.devices import PeerLost, abstract, is_first, lost
-from aejax.training.manifest import NAME, Manifest, digests, entries, examined, verified
+from aejax.training.identity import Identity
 
-_TERMS, _ARRAYS = "terms.npz", "arrays"
+_MANIFEST, _TERMS, _ARRAYS = "manifest.json", "terms.npz", "arrays"
 
 _LEFT = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|gone)")
-"""the folders that a kill leaves half saved or half deleted"""
+"""folders that a kill leaves half saved or half deleted"""
+
+_MISSING = FileNotFoundError, NotADirectoryError, IsADirectoryError
+_DAMAGE = *_MISSING, ValueError, TypeError, LookupError, AttributeError, RecursionError, InputError
+"""failures that show a missing, truncated or changed file; other failures of a disk say nothing about its content"""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Description of a checkpoint.
+
+    Attributes:
+        step: number of steps taken; the name of the folder.
+        test_total: test loss; None within an epoch.
+        seconds: spent on the steps of the unfinished epoch.
+        chunk: number of steps per compiled call; None where none was given.
+        leaves: type and shape of every array, by its path in the state.
+        files: SHA-256 of every other file, by its path in the folder.
+        records: `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl so far.
+    """
+
+    step: int
+    test_total: float | None
+    seconds: float
+    chunk: int | None
+    leaves: dict[str, str]
+    files: dict[str, str]
+    records: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def identity(self) -> Identity:
+        """The identity of the run."""
+        return Identity.from_dict(json.loads(self.records[0]))
+
+    @functools.cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl so far."""
+        return list(map(json.loads, self.records[1:]))
+
+    def write(self, path: Path) -> None:
+        """Write the manifest into the folder of a checkpoint."""
+        text = "\n".join([json.dumps(asdict(replace(self, records=()))), *self.records])
+        (path / _MANIFEST).write_text(f"{text}\n{_sha256(text)}\n", encoding="utf-8")
 
 
 class Restored(NamedTuple):
-    """A state, within an epoch the terms of its steps so far and the seconds spent on them, and `Manifest.records`."""
+    """A state; of an unfinished epoch the loss terms and seconds so far; and as in `Manifest`."""
 
     state: Any
     terms: dict[str, np.ndarray]
-    seconds: float
-    records: str | None = None
+    seconds: float = 0.0
+    chunk: int | None = None
+    identity: Identity | None = None
+    history: Sequence[dict[str, Any]] = ()
 
 
-def whole(folder: Path, run: str | None = None) -> list[Manifest]:
-    """The checkpoints of a run that are as they were saved, oldest first; a warning names each that is not.
+def whole(folder: Path, run: Identity | None = None) -> list[Manifest]:
+    """Return the whole checkpoints of a run, oldest first; a warning names each damaged one.
 
     Raises:
-        InputError: the folder or a file in it is there and cannot be read: that is no damage.
+        InputError: the folder or a file exists and cannot be read, which is no damage.
     """
-    return examined(folder, run)[0]
+    return _examined(folder, run)[0]
 
 
 def best(manifests: list[Manifest]) -> int | None:
-    """The step with the lowest test loss; None where there is no checkpoint at the end of an epoch."""
+    """Return the step with the lowest test loss; None without a checkpoint at the end of an epoch."""
     evaluated = [manifest for manifest in manifests if manifest.test_total is not None]
     return min(evaluated, key=lambda manifest: manifest.test_total).step if evaluated else None
 
 
 def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
-    """The checkpoint of a step, which is whole.
+    """Restore the whole checkpoint of a step.
 
     Args:
         like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values).
-        sharding: where each array of the state is to lie: one for all, or a tree of them, each for a branch.
+        sharding: of every array of the state; or a tree of shardings, each for a branch.
 
     Raises:
-        InputError: its structure, shapes or types are others: nothing is cast.
+        InputError: structure, shapes or types differ: nothing is cast.
     """
     path = folder.absolute() / str(step)
-    manifest = verified(path)
+    manifest = _verified(path)
     here, there = _leaves(like), manifest.leaves
     if here != there:
         name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
@@ -81,15 +133,16 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
             f"{there.get(name, 'not there')} there"
         )
     try:
-        found = ocp.load_checkpointables(path / "arrays", {"state": _branches(abstract(like, sharding))})["state"]
-    except Exception as error:  # of many types; its coroutines are collected once it is gone
+        found = ocp.load_checkpointables(path / _ARRAYS, {"state": _branches(abstract(like, sharding))})["state"]
+    except Exception as error:  # of many types; its coroutines are collected once the error is deleted
         failure = str(error).strip().split("\n")[0]
     else:
         state = like._replace(**found)
         if int(state.step) != step:
             raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
         terms = dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
-        return Restored(state, terms, manifest.seconds, manifest.records)
+        identity = manifest.identity if manifest.records else None
+        return Restored(state, terms, manifest.seconds, manifest.chunk, identity, manifest.history)
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -98,36 +151,36 @@ class Checkpoints:
     """The checkpoints that one run saves: the newest two, and the best by test loss.
 
     Use as a context manager: leaving it waits for the save in progress. With several processes, all save together,
-    and the first one alone looks after the folder.
+    and the first process alone maintains the folder.
 
     Args:
-        run: whose they are, as in `Manifest`.
+        run: the identity of the run; checkpoints of other runs count as damaged.
     """
 
-    def __init__(self, folder: Path, run: str | None = None) -> None:
+    def __init__(self, folder: Path, run: Identity | None = None) -> None:
         self.folder = folder.absolute()
         self._run = run
         self._kept: list[Manifest] = []
         self._thread = ThreadPoolExecutor(1)
-        self._under_way: Future | None = None
+        self._saving: Future | None = None
 
     def recover(self) -> int | None:
-        """Clear up what a kill or damage left; what is damaged or of another run goes to `damaged` beside this folder.
+        """Remove folders that a kill left; move damaged checkpoints to `damaged` next to this folder.
 
         Returns:
-            the step of the newest checkpoint; None where there is none.
+            the step of the newest checkpoint; None without any.
 
         Raises:
-            InputError: there are checkpoints, and none of them is whole; or they cannot be read.
+            InputError: no checkpoint is whole, or a checkpoint cannot be read.
         """
-        self._kept, damaged = examined(self.folder, self._run)
+        self._kept, damaged = _examined(self.folder, self._run)
         if damaged and not self._kept:
             newest = list(damaged)[-1]
             raise InputError(
                 f"no checkpoint in {self.folder} is whole and of this run ({newest.name}: {damaged[newest]}); "
-                "put it back, or move the run away and start again"
+                "put one back, or move the run away and start again"
             )
-        for left in entries(self.folder):
+        for left in self.folder.glob(".*"):
             _clear(left)
         for path in damaged:
             folder, count = self.folder.parent / "damaged", 1
@@ -135,7 +188,7 @@ class Checkpoints:
             while (target := folder / (path.name if count == 1 else f"{path.name}-{count}")).exists():
                 count += 1
             path.rename(target)
-        return self._steps()[-1] if self._kept else None
+        return self._kept[-1].step if self._kept else None
 
     def save(
         self,
@@ -144,16 +197,16 @@ class Checkpoints:
         test_total: float | None = None,
         terms: Mapping[str, np.ndarray] | None = None,
         seconds: float = 0.0,
-        records: str | None = None,
+        chunk: int | None = None,
+        records: Sequence[str] = (),
     ) -> None:
-        """Save in the background; waits for the save before this one.
+        """Save in the background, after waiting for the previous save; see `Manifest` for the arguments.
 
         Raises:
-            AejaxError: the save before this one failed, or this one cannot begin.
+            AejaxError: the previous save failed, or this save cannot begin.
         """
         self.wait()
-        step = int(state.step)
-        partial = self.folder / f".{step}.partial"
+        partial = self.folder / f".{int(state.step)}.partial"
         try:
             if is_first():
                 _clear(partial)
@@ -162,26 +215,23 @@ class Checkpoints:
                     np.savez(partial / _TERMS, **terms)
             saving = ocp.save_checkpointables_async(partial / _ARRAYS, {"state": _branches(state)})
         except Exception as error:  # of many types
-            failure = self._failed(error)
-        else:
-            about = Manifest(step, test_total, seconds, _leaves(state), {}, self._run, records)
-            self._under_way = self._thread.submit(self._complete, saving, partial, about)
-            return
-        if is_first():
-            _clear(partial)
-        raise failure
+            if is_first():
+                _clear(partial)
+            raise self._failed(error) from error
+        manifest = Manifest(int(state.step), test_total, seconds, chunk, _leaves(state), {}, tuple(records))
+        self._saving = self._thread.submit(self._complete, saving, partial, manifest)
 
     def wait(self) -> None:
         """Wait for the save in progress.
 
         Raises:
-            AejaxError: it failed; the checkpoints before it are whole.
+            AejaxError: the save failed; earlier checkpoints are whole.
         """
-        under_way, self._under_way = self._under_way, None
-        if under_way is None:
+        saving, self._saving = self._saving, None
+        if saving is None:
             return
         try:
-            under_way.result()
+            saving.result()
             return
         except Exception as error:  # of many types
             failure = self._failed(error)
@@ -193,11 +243,11 @@ class Checkpoints:
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         if kind in (jax.errors.JaxRuntimeError, PeerLost) and jax.process_count() > 1:
-            return  # another process is gone, and the save would wait for it
+            return  # the save would wait for a process that has ended
         try:
             self.wait()
         except AejaxError:
-            if kind is None:  # else the first failure is the one to report
+            if kind is None:  # otherwise the first failure is the one to report
                 raise
         finally:
             self._thread.shutdown()
@@ -206,47 +256,101 @@ class Checkpoints:
         if jax.process_count() > 1 and (
             isinstance(error, jax.errors.JaxRuntimeError) or "coordination service" in str(error)
         ):
-            return lost(error)  # as Orbax says it who waits for all to have saved: with a barrier that timed out
+            return lost(error)  # Orbax reports a lost process as the timeout of a barrier
         return AejaxError(
-            f"a checkpoint could not be saved in {self.folder}: {reason(error)}; those before it are whole"
+            f"a checkpoint could not be saved in {self.folder}: {reason(error)}; earlier checkpoints are whole"
         )
 
-    def _steps(self) -> list[int]:
-        return [manifest.step for manifest in self._kept]
-
-    def _complete(self, saving: Any, partial: Path, about: Manifest) -> None:
+    def _complete(self, saving: Any, partial: Path, manifest: Manifest) -> None:
         try:
             saving.result()
             if not is_first():
                 return
-            manifest = replace(about, files=digests(partial))
+            files = sorted(file for file in partial.rglob("*") if file.is_file())
+            manifest = replace(manifest, files={str(file.relative_to(partial)): _digest(file) for file in files})
             manifest.write(partial)
-            partial.rename(self.folder / str(about.step))
+            partial.rename(self.folder / str(manifest.step))
         except Exception:
             if is_first():
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         self._kept.append(manifest)
-        keep = {*self._steps()[-2:], best(self._kept)}
-        for old in [old for old in self._kept if old.step not in keep]:
+        keep = {*(each.step for each in self._kept[-2:]), best(self._kept)}
+        for old in [each for each in self._kept if each.step not in keep]:
             self._kept.remove(old)
             gone = self.folder / f".{old.step}.gone"
-            with contextlib.suppress(OSError):  # a network disk keeps an open file: it goes at the next start
+            with contextlib.suppress(OSError):  # a network disk keeps open files; the next start removes them
                 (self.folder / str(old.step)).rename(gone)
                 _clear(gone)
 
 
+def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[Path, str]]:
+    """Return the whole checkpoints, and the damage of each other checkpoint; both oldest first."""
+    found, damaged = [], {}
+    try:
+        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+            return [], {}
+        raise InputError(f"{folder} cannot be read: {reason(error)}; nothing was changed") from error
+    for path in sorted(numbered, key=lambda path: int(path.name)):
+        try:
+            manifest = _verified(path)
+            if run is not None and not (manifest.records and run.same_run(manifest.identity)):
+                raise ValueError("it is of another run")
+            found.append(manifest)
+        except _DAMAGE as error:
+            damaged[path] = str(error)
+            logging.getLogger("aejax").warning("the checkpoint %s is damaged: %s", path, error)
+        except OSError as error:
+            raise InputError(f"the checkpoint {path} cannot be read: {reason(error)}; nothing was changed") from error
+    return found, damaged
+
+
+def _verified(path: Path) -> Manifest:
+    """Return the manifest of a checkpoint after comparing every file that it names with its digest."""
+    with _opened(path / _MANIFEST) as content:
+        text, _, digest = content.read().decode(errors="replace").removesuffix("\n").rpartition("\n")
+    if digest != _sha256(text):
+        raise ValueError(f"{_MANIFEST} does not match its digest")
+    first, *records = text.split("\n")
+    manifest = Manifest(**(json.loads(first) | {"records": tuple(records)}))
+    if path.name != str(manifest.step):
+        raise ValueError(f"it is the checkpoint of step {manifest.step}")
+    for name, digest in sorted(manifest.files.items()):
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{_MANIFEST} names {name}, which is not in it")
+        if _digest(path / name) != digest:
+            raise ValueError(f"{name} does not match its digest")
+    return manifest
+
+
+def _opened(file: Path) -> BinaryIO:
+    if not stat.S_ISREG(file.stat().st_mode):  # reading from a pipe would never end
+        raise ValueError(f"{file.name} is no file")
+    return file.open("rb")
+
+
+def _digest(file: Path) -> str:
+    with _opened(file) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _branches(state: Any) -> dict[str, Any]:
-    """The fields of a state that hold arrays: to Orbax an empty one is another structure, and older states lack it."""
+    """Return the fields of a state that hold arrays: Orbax treats an empty field as another structure."""
     return {name: branch for name, branch in state._asdict().items() if jax.tree.leaves(branch)}
 
 
 def _clear(path: Path) -> None:
-    """Remove a folder that a kill left half saved or half deleted, if it is one of ours by its name and content."""
+    """Remove a folder that a kill left half saved or half deleted, if its name and content are ours."""
     if not _LEFT.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return
-    ours = (NAME, _TERMS, _ARRAYS)
-    if all(child.name.startswith((".", *ours)) for child in path.iterdir()):  # Orbax adds to a name while it writes
+    ours = (_MANIFEST, _TERMS, _ARRAYS)
+    if all(child.name.startswith((".", *ours)) for child in path.iterdir()):  # Orbax extends a name while it writes
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -256,10 +360,10 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 
 def _collect_coroutines() -> None:
-    """Collect now what a failure within Orbax left.
+    """Collect the coroutines that a failure within Orbax left.
 
-    Its coroutines, never awaited, warn when they are collected; were that to happen within an import, the warning's
-    own import would break it (CPython 3.11, gh-106176).
+    Collecting a coroutine that was never awaited emits a warning. Within an import, the import of `warnings` would
+    break that import (CPython 3.11, gh-106176).
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

@@ -8,8 +8,7 @@ import json
 import math
 import threading
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,13 +21,13 @@ from aejax.config.checks import Stopped, is_own
 from aejax.config.user_files import located
 from aejax.data import Dataset, Standardization, as_dataset, require_fit
 from aejax.signals import stop_requests
-from aejax.training import reading
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
-from aejax.training.record import Progress, Record, describe
+from aejax.training.identity import Identity
+from aejax.training.records import Progress, Record, require_views, summary_of
 from aejax.training.single import Single
 from aejax.training.start import join
 from aejax.training.step import TrainState, build_steps, require_trainable
@@ -50,12 +49,9 @@ class Finish(dict):
 
 
 class Trained(NamedTuple):
-    """What `train` returns: the contents of config.json, the state, the lines of metrics.jsonl, summary.json; images.
+    """Result of `train`: identity, state, lines of metrics.jsonl, content of summary.json, examples as given."""
 
-    These are the examples as they were given, whatever was done to them for training.
-    """
-
-    description: dict[str, Any]
+    identity: Identity
     state: TrainState
     lines: list[dict[str, Any]]
     summary: dict[str, Any]
@@ -82,43 +78,44 @@ def train(
     signals.renew()  # JAX takes SIGTERM for itself there
     with peers(), contextlib.ExitStack() as stack:
         driver, values = models.driver(config), models.values(config)
-        description = {**describe(config, given, standardization), **models.description}
+        identity = Identity.of(config, given, standardization, **models.description)
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
             if is_own(config.model.kind) or is_own(config.training.optimizer):
                 require_trainable(steps, config, dataset)
-            _require_same_everywhere(config, description)
+            _require_same_everywhere(identity)
             state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
-            record = Record(workdir, description, members=len(models.names), writes=is_first())
-        description = record.description
+            record = Record(workdir if is_first() else None, identity)
         stack.callback(record.close)
-        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.run)
+        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
         newest = _newest(checkpoints)
         if newest is not None:
             signals.saved()
             restored = restore(checkpoints.folder, newest, state, driver.state_sharding)
-        elif record.finished:
-            raise InputError(f"{workdir} holds a finished run whose checkpoints are gone; give another workdir")
         else:
-            restored = Restored(initializer(driver, steps, steps.own)(values[1]), {}, 0.0)
+            restored = Restored(initializer(driver, steps, steps.own)(values[1]), {})
         epochs_done = (newest or 0) // steps_in_epoch
         with together():
-            record.require_lines(epochs_done, restored.records)
-        done = record.lines[: epochs_done * len(models.names)]
-        finished = newest == last_step or (not record.longer and models.finished(config, done) is not None)
-        if finished and record.finished:
+            summarize_run, summary = functools.partial(_summary, models, identity), {}
+            if record.workdir is not None:
+                summary = require_views(record.workdir, restored.identity, restored.history, summarize_run)
+        longer = newest is not None and config.training.epochs > restored.identity.config.training.epochs
+        history = restored.history
+        models.resume(history)
+        evaluated = len(history) > 0 and history[-1]["step"] == newest
+        finished = newest == last_step or (evaluated and not longer and models.finished(config, history) is not None)
+        if finished and gather([bool(summary)]).any():
             if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to train", flush=True)
-            return Trained(description, models.local(restored.state), record.lines, reading.summary(workdir), given)
+            return Trained(identity, models.local(restored.state), history, summarize_run(history), given)
         if newest is not None and progress and is_first():
             print(
                 f"{workdir} goes on after step {newest}, {epochs_done} of {config.training.epochs} epochs", flush=True
             )
-        record.start(epochs_done, restored.records)
-        models.resume(record.lines)
+        record.start(history)
         if restored.terms:
             _check(models, restored.terms, None, newest or 0)
         last_step = newest if finished else last_step
@@ -167,7 +164,7 @@ def train(
                     line |= {"train": _finite(_means(trained)), "test": _finite(test), "code": _finite(code)}
                     lines.append(models.line(member, line))
                 if on_epoch is not None:
-                    trained_so_far = Trained(description, models.local(chunk.state), [*record.lines, *lines], {}, given)
+                    trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
                     lines[0] |= _figures(on_epoch(trained_so_far))
                 for line in lines:
                     record.add(line)
@@ -183,7 +180,7 @@ def train(
                         test_total=_lowest(tested),
                         terms=epoch.terms,
                         seconds=epoch.seconds,
-                        records=record.digest,
+                        records=record.texts,
                     )
             if tested is not None and models.finished(config, record.lines) is not None:
                 last_step = step
@@ -196,15 +193,14 @@ def train(
         if checkpoints is not None:
             checkpoints.wait()  # the summary is the sign of a finished run
             signals.saved()
-        count = len(models.names)
-        summary = models.summary([_summary(record.lines[first::count], config, dataset) for first in range(count)])
+        summary = summarize_run(record.lines)
         record.finish(summary)
         if gather([stop.is_set()]).any():
             raise Interrupted(
                 f"stopped by a signal after the last step; the run in {workdir} is finished: run the same command for "
                 "what comes after it"
             )
-        return Trained(description, models.local(state), record.lines, summary, given)
+        return Trained(identity, models.local(state), record.lines, summary, given)
 
 
 class _Epoch:
@@ -269,18 +265,20 @@ def _newest(checkpoints: Checkpoints | None) -> int | None:
     return None if newest < 0 else newest
 
 
-def _require_same_everywhere(config: Config, description: dict[str, Any]) -> None:
+def _require_same_everywhere(identity: Identity) -> None:
     """Refuse processes that were given different runs, which would wait for each other or mix two results."""
-    shared = {name: section for name, section in config.to_dict().items() if name != "hosts"}
-    shared["data"] |= {"name": None, "source_dir": None, "channels": None}
-    images = {name: value for name, value in description["dataset"].items() if name != "name"}
-    same = [shared, images, description["versions"], description["settings"]]
-    digest = zlib.crc32(json.dumps(same).encode()) >> 1
-    digests = gather([digest])[:, 0]
-    if (other := digests != digests[0]).any():
+    same = identity.to_dict()
+    for name in ("hosts", "device", "cores", "vector_bits"):
+        del same[name]
+    same["data"] |= {"name": None, "source_dir": None, "channels": None}
+    same["dataset"] |= {"name": None}
+    content = np.frombuffer(json.dumps(same).encode(), np.uint8)
+    lengths = gather([len(content)])
+    contents = lengths if (lengths != lengths[0]).any() else gather(content)
+    if (other := (contents != contents[0]).any(axis=1)).any():
         raise InputError(
             f"process {int(other.argmax())} has another configuration, other images, versions or settings of JAX than "
-            "process 0; give all the same command"
+            "process 0; give all processes the same command"
         )
 
 
@@ -320,22 +318,8 @@ def _require_finite_state(state: TrainState, step: int) -> None:
             raise Diverged(f"the state is not finite after step {step}: {name.lstrip('.')}; {_ADVICE}")
 
 
-def _summary(lines: list[dict[str, Any]], config: Config, dataset: Dataset) -> dict[str, Any]:
-    """The content of summary.json."""
-    seconds = sum(line["seconds"] for line in lines)
-    images = lines[-1]["step"] * config.training.batch_size
-    reconstruction = lines[-1]["test"].get("reconstruction")  # a loss of the user's own may have none
-    summary = {
-        "step": lines[-1]["step"],
-        "epochs": lines[-1]["epoch"],
-        "seconds": seconds,
-        "images_per_second": images / seconds,
-        "train": lines[-1]["train"],
-        "test": lines[-1]["test"],
-        "code": lines[-1]["code"],
-        **({"metrics": lines[-1]["metrics"]} if "metrics" in lines[-1] else {}),
-    }
-    if config.loss.reconstruction == "bce" and reconstruction is not None:
-        pixels = math.prod(dataset.image_shape) if config.loss.pixels == "mean" else 1
-        summary["test_nats_per_image"] = reconstruction * pixels
-    return summary
+def _summary(models: Single, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the content of summary.json."""
+    models.resume(lines)
+    count = len(models.names)
+    return models.summary([summary_of(identity, lines[first::count]) for first in range(count)])

@@ -10,7 +10,7 @@ from aejax.config import Config
 from aejax.config.files import write_json
 from aejax.data import Dataset
 from aejax.evaluation import drawing, evaluate, fit
-from aejax.training.machine import describe_machine
+from aejax.training.identity import describe_machine
 
 
 class Reported(NamedTuple):

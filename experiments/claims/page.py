@@ -9,7 +9,7 @@ from typing import Any
 from aejax.config.files import write, write_json
 from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw
-from aejax.training.machine import describe_machine
+from aejax.training.identity import describe_machine
 from claims.study import Result, Study, mean, std
 
 

@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 
 import aejax
-from aejax.config import InputError, command_line, complete, files
+import command_line
+from aejax.config import InputError, complete, files
 from aejax.config.checks import require
 
 _FOLDER = Path(__file__).parent
@@ -73,7 +74,7 @@ def main(given: list[str]) -> None:
         raise InputError(f"there is no interpreter {arguments.peer} that can be run; --peer names one that has SAELens")
     command_line.require_workdir(arguments.workdir)
 
-    from aejax.training.machine import describe_machine
+    from aejax.training.identity import describe_machine
 
     dataset, truth = _arrays(arguments.workdir)
     result: dict[str, Any] = {"command": shlex.join(["experiments/gallery/beside_sae_lens.py", *given])}

@@ -14,7 +14,7 @@ from aejax.config import Config
 from aejax.config.files import write_json
 from aejax.data import Dataset
 from aejax.evaluation import drawing, evaluate, figures, fit
-from aejax.training.machine import describe_machine
+from aejax.training.identity import describe_machine
 from gallery import IMAGES, LARGE, VECTORS, recovery
 from gallery.measures import MEASURES, PICTURES
 

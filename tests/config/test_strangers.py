@@ -11,7 +11,7 @@ import pytest
 
 import aejax
 from aejax import InputError
-from aejax.training import reading
+from runs import rewrite
 
 
 class Runs:
@@ -81,11 +81,8 @@ def test_a_checkpoint_runs_nothing(workdir, tmp_path, ran):
 def test_a_workdir_names_no_images_that_are_read(workdir, tmp_path, monkeypatch, named, small):
     np.save(tmp_path / "secret.npy", small[1].train)
     named = str(tmp_path / "secret.npy") if named == "FILE" else named
-    path = workdir / "config.json"
-    content = reading.description(workdir)
-    content["data"] |= {"name": named, "source_dir": str(tmp_path)}
-    content["dataset"] |= {"name": named}
-    reading.write(path, content)
+    strange = {"data": {"name": named, "source_dir": str(tmp_path)}, "dataset": {"name": named}}
+    rewrite(workdir, lambda content: content | {name: content[name] | strange[name] for name in strange})
 
     def opened(*_, **__):
         raise AssertionError("it was read")
@@ -96,4 +93,4 @@ def test_a_workdir_names_no_images_that_are_read(workdir, tmp_path, monkeypatch,
     with pytest.raises((InputError, AssertionError), match="give the dataset") as refused:
         aejax.evaluate(workdir)
     assert refused.type is InputError and set(tmp_path.rglob("*")) == before
-    assert json.loads(path.read_text())["data"]["name"] == named
+    assert json.loads((workdir / "config.json").read_text())["data"]["name"] == named

@@ -1,4 +1,4 @@
-"""A script wherever it is started: a locale of ASCII, streams that are closed or full, arguments that are odd."""
+"""Scripts under an ASCII locale, with closed or full streams, and with odd arguments."""
 
 import os
 import re
@@ -10,13 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "digits.py"
+SCRIPTS = {**os.environ, "PYTHONPATH": str(ROOT / "experiments")}
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 def test_a_locale_of_ascii_is_left_at_the_start():
-    program = "from aejax.config.command_line import *; import sys; use_utf8(); open_streams(); print(sys.argv[1])"
+    program = "from command_line import *; import sys; use_utf8(); open_streams(); print(sys.argv[1])"
     finished = subprocess.run(
-        [sys.executable, "-c", program, "größe"], env={**os.environ, **ASCII}, capture_output=True, timeout=60
+        [sys.executable, "-c", program, "größe"], env={**SCRIPTS, **ASCII}, capture_output=True, timeout=60
     )
     assert finished.stdout.decode() == "größe\n", finished.stderr
 
@@ -47,7 +48,7 @@ def test_who_reads_the_output_may_stop(tmp_path):
     [
         (["--workdir", ""], 2, "--workdir is empty"),
         (["--workdir="], 2, "--workdir is empty"),
-        (["--"], 2, "nothing after a --"),
+        (["--"], 2, "no arguments are allowed after --"),
         (["--model.code_size", "١٦"], 2, "another script"),
         (["--workdir", "gs://bucket/run"], 1, "is no disk"),
         (["--workdir", "a\nb", "--model.code_size", "0"], 1, "code_size is 0"),
@@ -83,7 +84,7 @@ def test_a_grid_that_cannot_be_is_refused_before_anything_begins(script, tmp_pat
 def test_only_names_of_configurations_are_run(script, tmp_path, name):
     (tmp_path / "mine.py").write_text("open('ran', 'w').close()")
     path = os.path.relpath(tmp_path / "mine", ROOT / "configs" / "mnist")
-    for models, message in ((path, "none of the configurations"), ("deep,deep", "stands there twice")):
+    for models, message in ((path, "is no configuration in"), ("deep,deep", "is given twice")):
         run = script(name, "--models", models)
         assert run.returncode == 1 and message in run.stderr and run.stderr.count("\n") == 1, run.stderr
     assert not (tmp_path / "ran").exists() and not (ROOT / "ran").exists()
@@ -91,9 +92,10 @@ def test_only_names_of_configurations_are_run(script, tmp_path, name):
 
 def test_no_file_takes_the_number_of_a_closed_stream_and_every_letter_can_be_printed(tmp_path):
     program = (
-        "from aejax.config.command_line import open_streams; open_streams(); "
-        "print(open('file', 'w').fileno() > 2, chr(0xD8FF))"
+        "from command_line import open_streams; open_streams(); print(open('file', 'w').fileno() > 2, chr(0xD8FF))"
     )
     command = f'"{sys.executable}" -c "{program}" 2>&- <&-'
-    finished = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    finished = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=SCRIPTS, capture_output=True, text=True, timeout=60
+    )
     assert finished.stdout == "True \\ud8ff\n", finished

@@ -1,4 +1,4 @@
-"""float16 and bfloat16 stay so on the devices, in shards too; computed is what the same values in float32 give."""
+"""float16 and bfloat16 keep their type on the devices, and give the results of the same values in float32."""
 
 
 import jax
@@ -27,7 +27,7 @@ VECTORS = CONFIG.replace({"loss.reconstruction": "mse", "corruption.kind": "none
 
 
 def both(dtype, vectors):
-    """The examples in two bytes, in shards, and the same values in float32, in one array."""
+    """Return the examples in two bytes, as shards, and the same values in float32, as one array."""
     halves = (RANDOM.normal(size=(60, 7)) if vectors else IMAGES).astype(dtype)
     floats = halves.astype(np.float32)
     labels = {"train_labels": np.arange(48) % 2, "test_labels": np.arange(12) % 2}

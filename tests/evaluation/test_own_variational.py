@@ -1,4 +1,4 @@
-"""Priors and posteriors of their authors' own: what evaluation asks of them (its figures: test_gallery.py)."""
+"""Custom priors and posteriors: the methods that evaluation needs. test_gallery.py tests their metrics."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import jax
 
+import command_line
 from aejax import Config, fit
-from aejax.config import command_line
 from aejax.training import loop
 from aejax.training.chunks import Pace
 from launching import ending_with_parent
@@ -20,7 +20,7 @@ _DIALECTS = ("mhlo", "stablehlo", "chlo", "sdy", "func", "hlo")  # JAX imports t
 CONTEXT.set_forkserver_preload(
     [
         "aejax.evaluation",
-        "aejax.config.command_line",
+        "command_line",
         "tensorboardX",
         *(f"jaxlib.mlir.dialects.{name}" for name in _DIALECTS),
     ]

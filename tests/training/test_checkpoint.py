@@ -10,8 +10,8 @@ import pytest
 
 from aejax import AejaxError, InputError, PeerLost
 from aejax.training import checkpoint
-from aejax.training.checkpoint import Checkpoints, best, restore, whole
-from aejax.training.manifest import Manifest
+from aejax.training.checkpoint import Checkpoints, Manifest, best, restore, whole
+from aejax.training.identity import Identity
 from aejax.training.step import TrainState
 
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -29,7 +29,7 @@ def folder(tmp_path):
     with Checkpoints(folder) as checkpoints:
         for step, loss in zip(range(1, 5), (5.0, 1.0, 3.0, 4.0), strict=True):
             checkpoints.save(state_at(step), test_total=loss)
-        checkpoints.save(state_at(5), terms={"total": np.float32([0.5, 0.25])}, seconds=1.5)
+        checkpoints.save(state_at(5), terms={"total": np.float32([0.5, 0.25])}, seconds=1.5, chunk=13)
     return folder
 
 
@@ -50,7 +50,7 @@ def test_restored_is_what_was_saved(folder):
         restored = restore(folder, step, state_at(0), SHARDING)
         for ours, theirs in zip(jax.tree.leaves(restored.state), jax.tree.leaves(state_at(step)), strict=True):
             assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
-    assert restored.seconds == 1.5
+    assert restored.seconds == 1.5 and restored.chunk == 13 and restore(folder, 2, state_at(0), SHARDING).chunk is None
     assert restored.terms["total"].dtype == np.float32 and restored.terms["total"].tolist() == [0.5, 0.25]
 
 
@@ -126,16 +126,17 @@ def test_two_checkpoints_whose_names_are_exchanged_are_none(folder):
         restore(folder, 5, state_at(0), SHARDING)
 
 
-def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(tmp_path, caplog):
-    for name in ("ours", "theirs"):
-        with Checkpoints(tmp_path / name, name) as checkpoints:
+def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(small, tmp_path, caplog):
+    ours, theirs = (Identity.of(small[0].replace({"training.seed": seed}), small[1]) for seed in (0, 1))
+    for name, run in (("ours", ours), ("theirs", theirs)):
+        with Checkpoints(tmp_path / name, run) as checkpoints:
             for step in (1, 2) if name == "ours" else (3, 4):
-                checkpoints.save(state_at(step), test_total=1.0)
+                checkpoints.save(state_at(step), test_total=1.0, records=[json.dumps(run.to_dict())])
     shutil.copytree(tmp_path / "theirs" / "4", tmp_path / "ours" / "4")
-    assert Checkpoints(tmp_path / "ours", "ours").recover() == 2
+    assert Checkpoints(tmp_path / "ours", ours).recover() == 2
     assert "is of another run" in caplog.text and (tmp_path / "damaged" / "4").is_dir()
     with pytest.raises(InputError, match=r"no checkpoint .* whole and of this run \(4: it is of another run\)"):
-        Checkpoints(tmp_path / "theirs", "ours").recover()
+        Checkpoints(tmp_path / "theirs", ours).recover()
     assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == ["3", "4"]
 
 

@@ -1,9 +1,6 @@
 """A callback after each epoch, early stopping, and a finished run that is trained longer."""
 
 import json
-import shutil
-import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,20 +108,3 @@ def test_a_sweep_is_trained_longer(small, tmp_path):
     whole = aejax.sweep(config, axes, dataset=dataset, progress=False)
     for name, run in found.runs.items():
         assert same(run, whole.runs[name]) and same(load(tmp_path / "members" / name), run)
-
-
-def test_a_run_of_an_older_version_is_loaded_and_goes_on(small, tmp_path, caplog):
-    """Two epochs of `small`, begun by the version of November 2026 before models had state (commit fa742ec)."""
-    config, dataset = small
-    config = config.replace({"training.epochs": 2})
-    with zipfile.ZipFile(Path(__file__).with_name("run_of_an_older_version.zip")) as archive:
-        archive.extractall(tmp_path)
-    shown = np.load(tmp_path / "reconstructed.npy")
-    loaded = load(tmp_path / "run")
-    assert np.allclose(loaded.reconstruct(dataset.test), shown, atol=1e-6) and loaded.config == config
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "10")
-    (tmp_path / "run" / "summary.json").unlink()
-    with caplog.at_level("WARNING", "aejax"):
-        resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
-    assert "draws other noise and orders from a seed" in caplog.text
-    assert np.allclose(resumed.reconstruct(dataset.test), shown, atol=0.05) and len(resumed.history) == 2

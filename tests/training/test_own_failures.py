@@ -6,7 +6,8 @@ import sys
 import pytest
 
 import aejax
-from aejax.config import command_line, user_files
+import command_line
+from aejax.config import user_files
 
 HEAD = """import aejax, jax.numpy as jnp
 class Stop(BaseException): pass

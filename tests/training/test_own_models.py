@@ -12,7 +12,7 @@ import pytest
 
 import aejax
 from aejax import Dataset, InputError, Interrupted, fit, load, sweep
-from aejax.training import Batch, build_steps, reading
+from aejax.training import Batch, build_steps
 from runs import leaves, same, traced
 
 ROOT = Path(__file__).parents[2]
@@ -256,10 +256,10 @@ def test_a_workdir_that_names_a_module_runs_nothing(own, trained, tmp_path, monk
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     monkeypatch.syspath_prepend(tmp_path)
     path = tmp_path / "run" / "config.json"
-    described = reading.read(path)
+    described = json.loads(path.read_text())
     for kind in ("evil:A", f"{tmp_path}/evil.py:A", "../evil.py:A"):
         for section, field in (("model", "kind"), ("training", "optimizer")):
-            reading.write(path, described | {section: {**described[section], field: kind}})
+            path.write_text(json.dumps(described | {section: {**described[section], field: kind}}))
             with pytest.raises(InputError, match="reading a workdir runs none"):
                 load(tmp_path / "run")
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,4 @@
-"""What every experiment script shares: typed arguments, one line per failure, exit codes."""
+"""Typed arguments, one-line errors and exit codes of the experiment scripts."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ConfigArguments:
-    """What the scripts share that take a config file: a shorter name for two fields, and the name of each field."""
+    """Arguments of the scripts that take a config file: all fields, and shorter names for two of them."""
 
     source_dir: str | None = None
     """the same as --data.source_dir"""
     dataset: str | None = None
     """the same as --data.name"""
     figures: tuple[FigureFormat, ...] = ("png",)
-    """formats of the figures, with commas or spaces between them; none draws none"""
+    """formats of the figures, separated by commas or spaces; no format draws no figure"""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
     def configured(self, file: Path) -> Config:
-        """The configuration that all of them make; a user's file in it is found beside the config file."""
+        """Return the configuration; relative paths of the user's files start at the folder of the config file."""
         shortcuts = {"data.source_dir": self.source_dir, "data.name": self.dataset}
         config = self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
         return located(config, file.parent)
@@ -48,7 +48,7 @@ class ConfigArguments:
 
 @dataclass(frozen=True)
 class StudyArguments:
-    """What the scripts share that have configurations of their own: the images, and a folder for what comes of them."""
+    """Arguments of the scripts that have their own configurations: the images, and a folder for the results."""
 
     dataset: str = "digits"
     """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration takes"""
@@ -58,7 +58,7 @@ class StudyArguments:
     """folder for the results, the figures and the runs (default: runs/SCRIPT/DATASET)"""
 
     def folder(self, study: str) -> Path:
-        """The workdir, or that of a study of this dataset where none is given."""
+        """Return the workdir, or the default folder for a study of this dataset."""
         return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
 
 
@@ -66,13 +66,13 @@ FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and worth a restart."""
+    """Call a script's `main(arguments)` and exit: 0 done, 1 failed, 2 wrong usage, 75 stopped and can be resumed."""
     use_utf8()
     signals.install()
     open_streams()
     _quiet_threads()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs, with its traceback, what it raises as well
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the tracebacks of errors that it also raises
     try:
         keep_compiled_programs()
         _require_readable(sys.argv[1:])
@@ -80,12 +80,12 @@ def run(main: Callable[[list[str]], None]) -> None:
         sys.stdout.flush()
     except Stopped as error:
         _exit(STOPPED, error)
-    except (AejaxError, OSError) as error:  # an OSError: a full disk, a file where a folder should be
+    except (AejaxError, OSError) as error:  # an OSError: a full disk, a file in the place of a folder
         _exit(FAILED, (failure(error) if isinstance(error, OSError) else None) or error)
     except KeyboardInterrupt:
         _exit(130, "stopped")
     except BaseException as error:
-        # Of a failure in one of the user's files, its own frames; of a bug of ours, all of them.
+        # A failure in a user's file is one line with its frames; a bug of this library shows its traceback.
         if (line := failure(error)) is None:
             raise
         _exit(FAILED, line)
@@ -128,7 +128,7 @@ def spread_over_cores(most: int) -> None:
 
 
 def _quiet_threads() -> None:
-    """What fails in a thread of a library's, as on a full disk, shows in the main one, where it becomes one line."""
+    """Hide errors in threads of libraries, as on a full disk: the main thread reports them in one line."""
     threading.excepthook = lambda _: None
     shown = sys.unraisablehook
     sys.unraisablehook = lambda what: shown(what) if threading.current_thread() is threading.main_thread() else None
@@ -139,18 +139,15 @@ def _exit(code: int, message: object) -> None:
         print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
     flush()
     if "jax" in sys.modules:
-        # A usual exit would wait for other processes, which may be gone, and for Orbax's threads, which may be stuck.
+        # A normal exit would wait for other processes, which may be gone, and for threads of Orbax, which may be stuck.
         os._exit(code)
     sys.exit(code)
 
 
 def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str) -> T:
-    """Arguments of a dataclass by tyro, its paths as `local` makes them.
-
-    What tyro refuses becomes one line and exit code 2.
-    """
+    """Parse the arguments of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2."""
     if "--" in given:
-        usage_error("it takes nothing after a --")
+        usage_error("no arguments are allowed after --")
     shown = io.StringIO()
     try:
         with contextlib.redirect_stderr(shown):
@@ -170,17 +167,8 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
 
 
 def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
-    """Parse arguments on top of a configuration; `coefficients` and `model.options` have names of the user's class."""
-    rest: list[str] = []
-    named: dict[str, list[str]] = {}
-    into = rest
-    for token in given:
-        if found := _NAMED.fullmatch(token):
-            into = named.setdefault(found[1], [])
-            into += [found[2]] if found[2] is not None else []
-        else:
-            into = rest if token.startswith("--") or token == "-h" else into
-            into.append(token)
+    """Parse arguments on top of a configuration; the user's class declares names in `coefficients` and others."""
+    named, rest = _taken(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
     changes = {}
     for path, texts in named.items():
         if not texts:
@@ -191,11 +179,36 @@ def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *
     return parse(arguments, without_commas(arguments, rest), default, program=program)
 
 
-_NAMED = re.compile(r"--((?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+)(?:=(.*))?")
+def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], list[str]]:
+    """Split the axes of a grid, `--sweep.FIELD VALUE ...`, from the other arguments."""
+    named, rest = _taken(given, r"sweep\..*?")
+    axes: dict[str, list[Any]] = {}
+    for name, texts in named.items():
+        path = field_path(name.removeprefix("sweep."), config)
+        if path in axes:
+            usage_error(f"--{name} is given twice")
+        axes[path] = parse_values(path, texts)
+    return axes, rest
+
+
+def _taken(given: Sequence[str], pattern: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Split the options with names of a pattern, with their values, from the other arguments."""
+    named: dict[str, list[str]] = {}
+    rest: list[str] = []
+    into = rest
+    for token in given:
+        if found := re.fullmatch(rf"--({pattern})(?:=(.*))?", token):
+            if found[1] in named:
+                usage_error(f"--{found[1]} is given twice")
+            into = named[found[1]] = [found[2]] if found[2] else []
+        else:
+            into = rest if token.startswith("--") or token == "-h" else into
+            into.append(token)
+    return named, rest
 
 
 def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
-    """`--batches 32,256` as `--batches 32 256`, for those fields of a dataclass that are lists."""
+    """Rewrite `--batches 32,256` as `--batches 32 256`, for the fields of a dataclass that are lists."""
     lists = {field.name for field in fields(arguments) if isinstance(field.default, tuple)}
     parts, flag = [], ""
     for token in given:
@@ -204,26 +217,8 @@ def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
     return parts
 
 
-def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], list[str]]:
-    """The axes of a grid among the arguments, `--sweep.FIELD VALUE ...`, and the other arguments."""
-    axes: dict[str, list[str]] = {}
-    rest: list[str] = []
-    into = rest
-    for argument in given:
-        if argument.startswith("--sweep."):
-            name, _, value = argument.removeprefix("--sweep.").partition("=")
-            path = field_path(name, config)
-            if path in axes:
-                usage_error(f"--sweep.{name} stands there twice")
-            into = axes[path] = [value] if value else []
-        else:
-            into = rest if argument.startswith("--") or argument == "-h" else into
-            into.append(argument)
-    return {path: parse_values(path, values) for path, values in axes.items()}, rest
-
-
 def _require_readable(given: Sequence[str]) -> None:
-    """Refuse arguments that are empty, or that no program would read as their author does."""
+    """Refuse arguments that are empty, or that the script would read otherwise than the user means."""
     flag = ""
     for token in given[: given.index("--")] if "--" in given else given:
         flag, value = (token, token.partition("=")[2]) if token.startswith("--") else (flag, token)
@@ -239,21 +234,21 @@ def _require_readable(given: Sequence[str]) -> None:
 
 
 _PATHS = ("dir", "dataset", "data.name", "json", "profile", "models")
-"""how the names of options end that take a path"""
+"""endings of the names of options that take a path"""
 
 
 def configurations(folder: Path, names: Sequence[str]) -> dict[str, Config]:
-    """The configurations of a folder by their names, each of which is one: no path leads out of the folder.
+    """Load the named configurations of a folder.
 
     Raises:
-        InputError: there is no such name, or one stands there twice.
+        InputError: the folder has no configuration of a name, or a name is given twice.
     """
     known = sorted(path.stem for path in folder.glob("*.py"))
     for name in names:
         if name not in known:
-            raise InputError(f"{name}.py is none of the configurations in configs/{folder.name}: {', '.join(known)}")
+            raise InputError(f"{name}.py is no configuration in configs/{folder.name}; known are {', '.join(known)}")
         if names.count(name) > 1:
-            raise InputError(f"the model {name} stands there twice")
+            raise InputError(f"the model {name} is given twice")
     return {name: load_config(folder / f"{name}.py") for name in names}
 
 
@@ -274,12 +269,12 @@ def usage_error(message: str) -> None:
 
 
 def _in_one_line(message: object) -> str:
-    """A name in it may hold a line's end, or what moves a terminal's cursor."""
+    """Escape letters that end a line or move the cursor of a terminal, such as in names of files."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
 
 
 def config_file(given: Sequence[str], example: str) -> Path | None:
-    """The config file, which comes first among the arguments; None where help is asked for instead."""
+    """Return the config file, the first argument; None if the user asks for help."""
     if given and not given[0].startswith("-"):
         return local(given[0], "the config file")
     if not {"-h", "--help"} & set(given):
@@ -288,7 +283,7 @@ def config_file(given: Sequence[str], example: str) -> Path | None:
 
 
 def default_workdir(config_file: Path) -> Path:
-    """runs/mnist/deep for configs/mnist/deep.py."""
+    """Return runs/mnist/deep for configs/mnist/deep.py."""
     parts = config_file.with_suffix("").parts
     return Path("runs", *(parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]))
 
@@ -304,7 +299,7 @@ def require_workdir(workdir: Path) -> None:
 
 
 def _one_line(boxed: str) -> str:
-    """The message within one of tyro's boxes, with its suggestion if there is one."""
+    """Extract the message, and the suggestion, from a box that tyro prints."""
     lines = [re.sub(r"^[│╭╰]\s*|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()[1:-1]]
     sections = " ".join("|" if re.fullmatch("─+", line) else line for line in lines).split("|")
     kept = [

@@ -1,0 +1,271 @@
+"""Records of a run: config.json, metrics.jsonl, summary.json, TensorBoard events and the progress bar.
+
+The newest checkpoint holds the identity of the run and the lines of metrics.jsonl so far. The three files repeat its
+content for readers. A file that differs from the checkpoint is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from aejax.config import InputError
+from aejax.config.checks import reason
+from aejax.config.files import append, locked, write, write_json
+from aejax.config.user_files import sources
+from aejax.training.checkpoint import Manifest, whole
+from aejax.training.identity import Identity
+
+_DAMAGE = OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, InputError
+
+
+class Record:
+    """The records of one run in `workdir`; without a workdir, the lines in memory only.
+
+    Of several processes, the first one alone has a workdir.
+
+    Args:
+        workdir: a new folder, or the folder of the same run.
+
+    Attributes:
+        identity: as recorded in config.json and in each checkpoint.
+        lines: one dictionary per epoch, and per member in a sweep, as in metrics.jsonl.
+        texts: JSON of the identity and of each line, for a checkpoint; empty without a workdir.
+
+    Raises:
+        InputError: the workdir cannot be written, or holds another run.
+    """
+
+    def __init__(self, workdir: Path | None, identity: Identity) -> None:
+        self.workdir = workdir
+        self.identity = identity
+        self.lines: list[dict[str, Any]] = []
+        self.texts: list[str] = []
+        self._events = None
+        self._open = contextlib.ExitStack()
+        if workdir is None:
+            return
+        with contextlib.ExitStack() as opened:
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                opened.enter_context(locked(workdir, "run"))
+                if (workdir / "config.json").exists():
+                    saved = read_identity(workdir)
+                    identity.require_resumes(saved, workdir)
+                    self.identity = saved.of_length(identity.config)
+                elif (workdir / "checkpoints").exists():
+                    raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
+                else:
+                    files = {name: path for name, path in sources(identity.config).items() if name.endswith(".py")}
+                    for name, path in files.items():
+                        (workdir / "files").mkdir(exist_ok=True)
+                        write(workdir / "files" / name, path.read_text(encoding="utf-8"))
+                    write_json(workdir / "config.json", identity.to_dict())
+            except OSError as error:
+                raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
+            self._open = opened.pop_all()
+
+    def start(self, history: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Begin to train after the epochs in `history`; later lines of metrics.jsonl are removed."""
+        self.lines = [dict(line) for line in history]
+        if self.workdir is None:
+            return
+        described = self.identity.to_dict()
+        self.texts = [json.dumps(each) for each in [described, *self.lines]]
+        (self.workdir / "summary.json").unlink(missing_ok=True)
+        if read_identity(self.workdir).to_dict() != described:
+            write_json(self.workdir / "config.json", described)
+        write(self.workdir / "metrics.jsonl", "".join(f"{text}\n" for text in self.texts[1:]))
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            return
+        purge = self.lines[-1]["step"] + 1 if self.lines else 0
+        # A queue without a limit: on a full disk the writer's thread dies, and adding to a full queue would hang.
+        self._events = SummaryWriter(str(self.workdir), purge_step=purge, max_queue=0)
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Write the metrics of one epoch, or of one member of a sweep in one epoch."""
+        self.lines.append(line)
+        if self.workdir is None:
+            return
+        self.texts.append(json.dumps(line))
+        append(self.workdir / "metrics.jsonl", f"{self.texts[-1]}\n")
+        if self._events is not None:
+            member = f"{line['member']}/" if "member" in line else ""
+            for group in ("train", "test", "code", "metrics"):
+                for name, value in line.get(group, {}).items():
+                    if value is not None:  # a value that is not finite
+                        self._events.add_scalar(f"{member}{group}/{name}", value, line["step"])
+            self._events.add_scalar(f"{member}images_per_second", line["images_per_second"], line["step"])
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write summary.json, the sign of a finished run."""
+        if self.workdir is not None:
+            write_json(self.workdir / "summary.json", summary)
+
+    def close(self) -> None:
+        """Close the files and release the lock of the workdir."""
+        if self._events is not None:
+            with contextlib.suppress(OSError):  # a full disk, which an error has reported by now
+                self._events.close()
+        self._open.close()
+
+
+def read_identity(workdir: Path) -> Identity:
+    """Read config.json.
+
+    Raises:
+        InputError: `workdir` holds no run, or its config.json is damaged.
+    """
+    try:
+        return Identity.from_dict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
+    except _DAMAGE as error:
+        why = f"{error} is missing" if isinstance(error, KeyError) else reason(error)
+        raise InputError(f"{workdir} holds no run that can be read: config.json: {why}") from error
+
+
+def read_lines(workdir: Path) -> list[dict[str, Any]]:
+    """Read metrics.jsonl up to the first line that is damaged, as a kill leaves the last one.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    path = workdir / "metrics.jsonl"
+    try:
+        texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {reason(error)}; nothing was changed") from error
+    lines = []
+    for text in texts:
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(line, dict):
+            break
+        lines.append(line)
+    return lines
+
+
+def require_views(
+    workdir: Path,
+    saved: Identity | None,
+    history: Sequence[Mapping[str, Any]],
+    summarize: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]],
+) -> dict[str, Any]:
+    """Refuse a config.json, metrics.jsonl or summary.json that differs from what a checkpoint holds.
+
+    metrics.jsonl may have more lines, and config.json another number of epochs: a run may be trained longer.
+
+    Args:
+        saved: the identity in the checkpoint; None without a checkpoint.
+        history: the lines in the checkpoint.
+        summarize: from lines to the content of summary.json.
+
+    Returns:
+        the content of summary.json; empty while the run is not finished.
+
+    Raises:
+        InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
+    """
+    advice = "the file was changed; put it back, or give another workdir"
+    path, lines = workdir / "metrics.jsonl", read_lines(workdir)
+    if saved is None:
+        epochs = lines[-1].get("epoch", 0) if lines else 0
+        if epochs <= 2 and not (workdir / "summary.json").exists():  # we save the first epoch before the third ends
+            return {}
+        raise InputError(
+            f"{workdir} holds a run of {epochs} epochs whose checkpoints are gone; put them back, or give another "
+            "workdir"
+        )
+    if read_identity(workdir).of_length(saved.config) != saved:
+        raise InputError(f"{workdir / 'config.json'} differs from the newest checkpoint: {advice}")
+    if len(lines) < len(history):
+        raise InputError(
+            f"{path} has {len(lines)} whole lines, but the newest checkpoint holds {len(history)}: {advice}"
+        )
+    if lines[: len(history)] != list(history):
+        raise InputError(f"{path} differs from the newest checkpoint: {advice}")
+    if not (path := workdir / "summary.json").exists():
+        return {}
+    try:
+        if json.loads(path.read_text(encoding="utf-8")) == (summary := summarize(lines)):
+            return summary
+        why = "it differs from metrics.jsonl"
+    except (*_DAMAGE, ArithmeticError) as error:
+        why = reason(error)
+    raise InputError(f"{path} is damaged ({why}); remove it, and fit will write it again")
+
+
+def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str, Any]]:
+    """Read a workdir, and refuse a file that differs from the newest whole checkpoint.
+
+    Args:
+        described: from `read_identity`.
+
+    Returns:
+        the whole checkpoints, oldest first, and the content of summary.json.
+
+    Raises:
+        InputError: there is no whole checkpoint of this run, or a file differs.
+    """
+    found = whole(workdir / "checkpoints", described)
+    if not found:
+        raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the run that config.json describes")
+    identity = found[-1].identity
+    return found, require_views(workdir, identity, found[-1].history, functools.partial(summary_of, identity))
+
+
+def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the content of summary.json for the lines of one model."""
+    config, last = identity.config, lines[-1]
+    seconds = sum(line["seconds"] for line in lines)
+    summary = {
+        "step": last["step"],
+        "epochs": last["epoch"],
+        "seconds": seconds,
+        "images_per_second": last["step"] * config.training.batch_size / seconds,
+        **{part: last[part] for part in ("train", "test", "code", "metrics") if part in last},
+    }
+    reconstruction = last["test"].get("reconstruction")  # a user's own loss may have none
+    if config.loss.reconstruction == "bce" and reconstruction is not None:
+        pixels = math.prod(identity.dataset.image_shape) if config.loss.pixels == "mean" else 1
+        summary["test_nats_per_image"] = reconstruction * pixels
+    return summary
+
+
+class Progress:
+    """A bar over the steps at a terminal; otherwise one plain line per epoch."""
+
+    def __init__(self, epochs: int, steps: int, done: int, shown: bool) -> None:
+        self._epochs = epochs
+        self._shown = shown
+        self._bar = tqdm(total=steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
+
+    def advance(self, steps: int) -> None:
+        """Move the bar by a number of steps."""
+        self._bar.update(steps)
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Show the metrics of an epoch."""
+        epoch = f"epoch {line['epoch']}/{self._epochs}"
+        metrics = (
+            f"train {line['train']['total']:.4f}  test {line['test']['total']:.4f}  "
+            f"{line['images_per_second']:,.0f} images/s"
+        )
+        self._bar.set_postfix_str(f"{epoch}  {metrics}")
+        if self._shown and self._bar.disable:
+            print(f"{epoch}  {metrics}", flush=True)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self._bar.close()
