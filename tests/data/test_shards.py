@@ -1,4 +1,4 @@
-"""Examples in several files are those of one: the same array, the same fingerprint; what is doubtful is refused."""
+"""Shards equal one array in values and fingerprint; ambiguous folders are refused."""
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +10,7 @@ from aejax.data.mapped import Shards
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(60, 5)).astype(np.float32)
-CUTS = (1, 4, 5, 9, 20, 21, 22, 30, 31, 40, 44)  # twelve shards: by their names alone 10 and 11 would come before 2
+CUTS = (1, 4, 5, 9, 20, 21, 22, 30, 31, 40, 44)  # twelve shards: sorted as text, 10 and 11 would precede 2
 
 
 def write(folder, array, name="train-{}.npy", cuts=CUTS):

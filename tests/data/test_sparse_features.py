@@ -1,4 +1,4 @@
-"""Generated features fire as their law says, and what is trained on them goes on where it stopped."""
+"""Synthetic sparse features follow their distribution, and runs on them resume."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from aejax.training.devices import Driver
 from aejax.training.placement import Generated
 from gallery.sparse_features import SparseFeatures, SparseVectors, large
 
-# No hidden variables, so that rates are known exactly; features fire often, and all strengths are above 0.
+# No hidden variables, so that the rates are known exactly; features are often active, with strengths above 0.
 ALONE = SparseFeatures(
     32, 6, 2, branching=3, depth=2, least=0.1, exponent=1, correlation=0.0, deviation=0.2, deviation_spread=0.1,
     orthogonalization_steps=5, train=2_000, test=300,
