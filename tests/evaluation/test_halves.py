@@ -1,6 +1,5 @@
 """float16 and bfloat16 keep their type on the devices, and give the results of the same values in float32."""
 
-
 import jax
 import ml_dtypes
 import numpy as np

@@ -7,11 +7,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
-from aejax.config import Config, InputError
+from aejax.config import Config
 from benchmark.processes import Process
 
 _PROGRAMS = {
@@ -41,24 +42,14 @@ class Peer:
 
     Its first line describes the program and its tuning. For each line that the program reads, it trains for one epoch
     and prints the seconds.
-
-    Raises:
-        InputError: the program fails, or breaks this protocol.
     """
 
     def __init__(self, process: Process) -> None:
-        self._process = process
-        self.description = process.read()
-        if not isinstance(self.description, dict):
-            raise InputError(f"{process.name} prints {self.description!r}; its first line must be a JSON object")
+        self._process, self.description = process, process.read(dict)
 
     def seconds(self) -> float:
         """Train for an epoch, and return the seconds."""
-        self._process.write("")
-        seconds = self._process.read()
-        if not isinstance(seconds, int | float):
-            raise InputError(f"{self._process.name} prints {seconds!r}; it must print the seconds of an epoch")
-        return float(seconds)
+        return self._process.ask("", Real)
 
 
 @contextlib.contextmanager
@@ -70,6 +61,9 @@ def started(commands: Mapping[str, list[str]], config: Config, images: np.ndarra
 
     Yields:
         name → program.
+
+    Raises:
+        InputError: a program fails, or breaks the protocol.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
