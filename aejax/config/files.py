@@ -26,7 +26,7 @@ def local(path: object, what: str) -> Path:
         what: the name of the path in messages, such as "the workdir".
 
     Raises:
-        InputError: the value is no path, is empty, is not UTF-8, has an unknown user, or is an address of an object store.
+        InputError: the value is no path, is empty, is not UTF-8, or is an address of an object store.
     """
     try:
         text = os.fsdecode(path)
