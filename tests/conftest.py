@@ -2,9 +2,9 @@
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
-import tempfile
 import types
 from pathlib import Path
 
@@ -16,12 +16,18 @@ from aejax.config.files import keep_compiled_programs
 
 ROOT = Path(__file__).parents[1]
 
-# What one test compiles all others reuse, in the other workers and in processes of their own too. Here, before any test
-# module imports JAX, which reads these variables then and never again; the workers inherit them.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _compiled = tempfile.TemporaryDirectory(prefix="aejax-compiled-")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+# What one test compiles all others reuse, in the other workers, in processes of their own, and in the next run of the
+# tests. Here, before any test module imports JAX, which reads the variables once; the workers inherit them.
+COMPILED = ROOT / ".pytest_cache" / "compiled"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 keep_compiled_programs()
+MOST_BYTES = 2**30
+"""of programs from earlier runs; JAX removes none by itself"""
+
+HEAVIEST = [
+    "training/test_devices.py",
+]
+"""The files that take longest, the longest first: begun last, one would keep a core busy and leave the others idle."""
 
 
 def pytest_addoption(parser):
@@ -29,13 +35,36 @@ def pytest_addoption(parser):
     parser.addoption("--longest", action="store_true", help="these, with 200 kills instead of 30 and all nine claims")
 
 
+def pytest_configure(config):
+    # Before JAX is imported, which reads the variable once; subprocesses inherit it.
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
+    ours = not hasattr(config, "workerinput") and COMPILED.is_dir()
+    if ours and sum(path.stat().st_size for path in COMPILED.iterdir()) > MOST_BYTES:
+        shutil.rmtree(COMPILED)
+
+
 def pytest_collection_modifyitems(config, items):
     if _is_default(config):
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="only with --long"))
-    else:  # the longest test first: begun last, it would keep one core busy and leave the other idle
-        items.sort(key=lambda item: item.path.name != "test_devices.py")
+    order = {name: place for place, name in enumerate(HEAVIEST)}
+    items.sort(key=lambda item: order.get(item.path.relative_to(ROOT / "tests").as_posix(), len(order)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Let `fit` and `sweep` draw only in tests marked `figures`: drawing takes a fifth of the time of a small run."""
+    from aejax.evaluation import figures  # only now: JAX is imported by it
+
+    own = vars(figures).setdefault("_draw_run", figures.draw_run)
+    draws = not _is_default(item.config) or item.get_closest_marker("figures")
+    figures.draw_run = own if draws else lambda *_, **__: None
+
+
+def _is_default(config):
+    """In the default run XLA compiles fast rather than well, which takes half the time; with --long as for users."""
+    return not config.getoption("--long") and not config.getoption("--longest")
 
 
 @pytest.fixture(scope="session")
@@ -46,11 +75,6 @@ def longest(request):
 def _is_default(config):
     """In the default run XLA compiles soon rather than well, which takes half the time; with --long as for users."""
     return not config.getoption("--long") and not config.getoption("--longest")
-
-
-def pytest_configure(config):
-    # Before JAX is imported, which reads it then; processes of their own inherit it.
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_every_name_stays_what_it_is():
-    """A module of the same name would take the place of a function as soon as it is imported."""
+    """The import of a module with the name of a function would replace the function."""
     for name in aejax.__all__:
         getattr(aejax, name)
     assert not [name for name in aejax.__all__ if isinstance(getattr(aejax, name), types.ModuleType)]
 
 
 def test_a_shell_completes_the_public_names_and_nothing_else():
-    """Also after the subpackages were imported, which sets them as attributes."""
+    """Also after an import of the subpackages, which makes them attributes."""
     importlib.import_module("aejax.sweeps.comparison")
     assert dir(aejax) == sorted([*aejax.__all__, "__version__"])
     completer = rlcompleter.Completer({"aejax": aejax})

@@ -102,11 +102,11 @@ def read_idx(folder: Path) -> dict[str, np.ndarray]:
         InputError: a file is damaged.
     """
     found = {part: sorted(folder.glob(pattern)) for part, pattern in _IDX.items()}
-    return {part: _idx(files[0]) for part, files in found.items() if files}
+    return {part: idx(files[0]) for part, files in found.items() if files}
 
 
-def _idx(path: Path) -> np.ndarray:
-    """Read two zeros, the type 8, the number of axes, their lengths (big-endian), and the values."""
+def idx(path: Path) -> np.ndarray:
+    """Read an IDX file of bytes: two zeros, the type 8, the number of axes, their lengths (big-endian), the values."""
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content

@@ -1,7 +1,7 @@
 """Trained models and their metrics, figures and exports.
 
 run.py           Run: encode, decode, reconstruct, sample
-fitting.py       fit trains a Run, load reads one
+fitting.py       fit trains a Run, load reads a Run
 evaluation.py    evaluate: one model → one dictionary of metrics
 measures.py      metrics of reconstructions and codes
 classes.py       metrics of a code as a representation of the classes

@@ -13,6 +13,7 @@ from flax import nnx
 
 from aejax.models import Variational
 from aejax.models.randomness import per_example, stream
+from aejax.training import memoised
 
 _FLOATS = 2**21  # logits computed at once: 8 MB fit into the cache of a processor
 _IMAGES = 100
@@ -54,21 +55,34 @@ def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int =
         samples: codes per image.
         seed: seed of the samples, which also depend on the index of an image in `images`.
     """
-    compiled, batch = estimator(model, len(images), images[0].size, samples, seed)
-    state = nnx.split(model)[1]
+    compiled, batch, given = estimator(model, len(images), images[0].size, samples, seed)
     examples = np.arange(len(images), dtype=np.int32)
     starts = range(0, len(images), batch)
-    parts = [compiled(state, images[start : start + batch], examples[start : start + batch]) for start in starts]
+    parts = [compiled(*given, images[start : start + batch], examples[start : start + batch]) for start in starts]
     parts = jax.device_get(parts)
     *metrics, means, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Likelihood(*(metric.astype(np.float64) for metric in metrics), means, spread)
 
 
-def estimator(model: Variational, count: int, pixels: int, samples: int, seed: int = 0) -> tuple[Any, int]:
-    """Return a jitted function (state of the model, images [B, H, W, C], examples [B]) → Likelihood, and its B."""
+def estimator(
+    model: Variational, count: int, pixels: int, samples: int, seed: int = 0
+) -> tuple[Any, int, tuple[Any, Any, Any]]:
+    """Return a jitted function of several arguments; the number B of images that it takes; its first arguments.
+
+    The first arguments are the state, the coefficients and the seed. Images [B, H, W, C] and examples [B] follow.
+    """
     batch = min(_IMAGES, count)
     chunk = int(np.clip(_FLOATS // (batch * pixels), 1, samples))
-    return exact(functools.partial(_batch, nnx.split(model)[0], samples, chunk, seed)), batch
+    graphdef, state = nnx.split(model)
+    model = nnx.merge(graphdef, state)  # a copy, whose configuration has no values
+    model.config = model.config.differing_in_values
+    coefficients = {name: np.float32(value) for name, value in nnx.merge(graphdef, state).config.coefficients.items()}
+    return _estimator(nnx.split(model)[0], samples, chunk), batch, (state, coefficients, np.uint32(seed))
+
+
+@memoised
+def _estimator(graphdef: nnx.GraphDef, samples: int, chunk: int) -> Any:
+    return exact(functools.partial(_batch, graphdef, samples, chunk))
 
 
 def exact(function: Callable) -> Callable:
@@ -80,12 +94,14 @@ def _batch(
     graphdef: nnx.GraphDef,
     samples: int,
     chunk: int,
-    seed: int,
     state: nnx.State,
+    coefficients: dict[str, jax.Array],
+    seed: jax.Array,
     images: jax.Array,
     examples: jax.Array,
 ) -> Likelihood:
     model: Variational = nnx.merge(graphdef, state)
+    model.config = model.config.with_values(coefficients)
     keys = per_example(stream(seed, "importance"), examples)
 
     def step(sums: Any, index: jax.Array) -> tuple[Any, None]:

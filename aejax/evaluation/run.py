@@ -20,6 +20,7 @@ from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
+from aejax.models.dense import identity
 from aejax.models.randomness import per_example, stream
 from aejax.training import (
     Batch,
@@ -29,9 +30,11 @@ from aejax.training import (
     build_steps,
     for_evaluation,
     inputs,
+    memoised,
     require_own,
     test_keys,
     unit_interval,
+    values_of,
 )
 from aejax.training.identity import Identity
 from aejax.training.records import Record
@@ -106,28 +109,30 @@ class Run:
     @property
     def edge(self) -> Callable:
         """From the decoder's logits to images."""
-        return {"bce": jax.nn.sigmoid, "mse": lambda pixels: pixels}[self.config.loss.reconstruction]
+        return {"bce": jax.nn.sigmoid, "mse": identity}[self.config.loss.reconstruction]
 
     @property
     def autoencoder(self) -> Autoencoder:
         """The Flax module with its trained parameters."""
         require_own()
-        return self._steps.model(self.state)
+        model = self._steps.model(self.state)
+        model.config = self.config  # with the fields that no program depends on
+        return model
 
     def encode(self, images: Examples) -> np.ndarray:
         """Images [N, H, W, C], on the scale of those trained on (or uint8) → codes float32[N, code_size]."""
-        return self._in_chunks(self._encode, self._examples(images))
+        return self._in_chunks(self._compiled(_encode, self.image_shape), self._examples(images))
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Codes float32[N, code_size] → images float32[N, H, W, C]: probabilities for BCE, as they are for MSE."""
-        return self._on_scale(self._in_chunks(self._decode, self._codes(codes)))
+        return self._on_scale(self._in_chunks(self._compiled(_decode, self.edge), self._codes(codes)))
 
     def logits(self, codes: np.ndarray) -> np.ndarray:
         """Codes float32[N, code_size] → what the decoder gives, float32[N, H, W, C]: for BCE before the sigmoid.
 
         Of standardized vectors these are standardized values.
         """
-        return self._in_chunks(self._logits, self._codes(codes))
+        return self._in_chunks(self._compiled(_decode, identity), self._codes(codes))
 
     def reconstruct(self, images: Examples) -> np.ndarray:
         """Images [N, H, W, C] → their reconstructions float32[N, H, W, C]."""
@@ -148,7 +153,7 @@ class Run:
             raise InputError(f"count is {count}; it must be at least 1")
         require_own()
         keys = per_example(stream(seed, "sample"), jnp.arange(count))
-        return self.decode(exact(lambda state, keys: self._steps.model(state).prior(keys))(self._state, keys))
+        return self.decode(self._compiled(_prior)(keys))
 
     def interpolate(self, begin: np.ndarray, end: np.ndarray, count: int = 10) -> np.ndarray:
         """Images [N, H, W, C] twice → float32[N, count, H, W, C], decoded along the line from code to code."""
@@ -231,20 +236,10 @@ class Run:
     def _steps(self) -> Steps:
         return build_steps(self.config, self.image_shape)
 
-    @functools.cached_property
-    def _encode(self) -> Callable:
-        shape = self.image_shape
-        return exact(
-            lambda state, images: self._steps.model(state).encode(unit_interval(images).reshape(len(images), *shape))
-        )
-
-    @functools.cached_property
-    def _decode(self) -> Callable:
-        return exact(lambda state, codes: self.edge(self._steps.model(state).decode(codes)))
-
-    @functools.cached_property
-    def _logits(self) -> Callable:
-        return exact(lambda state, codes: self._steps.model(state).decode(codes))
+    def _compiled(self, function: Callable, *static: Any) -> Callable:
+        """Compile a function of the model and an array, unless a run of the same shape has compiled it."""
+        coefficients = values_of([self.config], alone=True)[0]
+        return functools.partial(_compiled(self._steps, function, *static), self._state, coefficients)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -290,4 +285,22 @@ class Run:
         """Apply a compiled function to chunks of one size, and to what is left: nothing is padded (see `epoch`)."""
         require_own()
         starts = range(0, len(rows), _CHUNK)
-        return np.concatenate(jax.device_get([function(self._state, rows[at : at + _CHUNK]) for at in starts]))
+        return np.concatenate(jax.device_get([function(rows[at : at + _CHUNK]) for at in starts]))
+
+
+@memoised
+def _compiled(steps: Steps, function: Callable, *static: Any) -> Callable:
+    """Compile a function of a model: (state, coefficients, array) → array."""
+    return exact(lambda state, coefficients, array: function(steps.model(state, coefficients), array, *static))
+
+
+def _encode(model: Autoencoder, images: jax.Array, shape: ImageShape) -> jax.Array:
+    return model.encode(unit_interval(images).reshape(len(images), *shape))
+
+
+def _decode(model: Autoencoder, codes: jax.Array, edge: Callable) -> jax.Array:
+    return edge(model.decode(codes))
+
+
+def _prior(model: Variational, keys: jax.Array) -> jax.Array:
+    return model.prior(keys)

@@ -102,18 +102,20 @@ def write(found: Mapping[str, Any], config: Config, workdir: Path, formats: Sequ
     """Write results.json, report.md and, in each format, figures/sweep."""
     files.write_json(workdir / "results.json", found)
     draw({"sweep": lambda: figure(found, config)}, workdir / "figures", formats, replace=True)
-    failures = "".join(f"\n- {row['member']}: {row['diverged']}" for row in found["members"] if "diverged" in row)
-    units = "nats" if config.loss.reconstruction == "bce" else "squared error"
     models = f', models="{config.model.kind.rpartition(":")[0]}"' if is_own(config.model.kind) else ""
-    files.write(
-        workdir / "report.md",
-        f"# Sweep over {', '.join(found['axes'])}\n\nMean ± standard deviation over the seeds; losses in {units}, "
-        f"{'per image' if config.loss.pixels == 'sum' else 'mean over pixels'}.\n\n{table(found)}\n\n{best(found)}"
-        + (f': `aejax.load("{workdir / "members" / found["best"]["member"]}"{models})`' if found["best"] else "")
-        + (f"\n\n![loss and code against the swept field](figures/sweep.{formats[0]})" if formats else "")
-        + "\n"
-        + (f"\nDiverged:\n{failures}\n" if failures else ""),
-    )
+    paragraphs = [
+        f"# Sweep over {', '.join(found['axes'])}",
+        f"Mean ± standard deviation over the seeds; losses in {loss_unit(config.loss)}.",
+        table(found),
+        best(found),
+    ]
+    if found["best"]:
+        paragraphs[-1] += f': `aejax.load("{workdir / "members" / found["best"]["member"]}"{models})`'
+    if formats:
+        paragraphs.append(f"![loss and code against the swept field](figures/sweep.{formats[0]})")
+    if failures := [f"- {row['member']}: {row['diverged']}" for row in found["members"] if "diverged" in row]:
+        paragraphs += ["Diverged:", "\n".join(failures)]
+    files.write(workdir / "report.md", "\n\n".join(paragraphs) + "\n")
 
 
 @styled
@@ -211,9 +213,8 @@ def _mark_numbers(panel: Axes, numbers: Sequence[float]) -> None:
 
 def _legends(drawn: Figure, title: str, colours: Mapping[str, Any], pairs: Axes) -> None:
     """Explain the colours of at most nine values of the swept field, and the markers of the other fields."""
-    shown = list(colours)
-    if len(shown) > 9:
-        shown = [shown[round(index)] for index in np.linspace(0, len(shown) - 1, 9)]
+    texts = list(colours)
+    shown = [texts[round(index)] for index in np.linspace(0, len(texts) - 1, min(9, len(texts)))]
     handles = [Line2D([], [], color=colours[text], marker="o", linestyle="", label=text) for text in shown]
     drawn.legend(handles=handles, title=title.replace(" [", "\n["), loc="outside right upper")
     markers, labels = pairs.get_legend_handles_labels()

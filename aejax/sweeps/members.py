@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax.config import AejaxError, Config, InputError
-from aejax.training import AXIS, MEMBER_AXES, Absent, Driver, Program, Single, Steps, TrainState
+from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, TrainState, values_of
 
 IN_TURN = ("cpu",)
 """kinds of devices each of which trains its members one after another within the program, not all at every step"""
@@ -42,18 +42,14 @@ class Members(Single):
         self.description = {
             "members": {name: {"seed": config.training.seed, **config.coefficients} for name, config in members.items()}
         }
-        coefficients = [config.coefficients for config in configs]
-        self.values = (
-            {name: np.float32([each[name] for each in coefficients]) for name in coefficients[0]},
-            np.uint32([config.training.seed for config in configs]),
-        )
+        self._values = values_of(configs)
         self.failures: dict[str, str] = {}
 
-    def driver(self, config: Config, absent: Absent | None = None) -> Driver:
-        return MemberDriver(config, len(self.names), absent)
+    def driver(self, config: Config, devices: Sequence[jax.Device] | None = None) -> Driver:
+        return MemberDriver(config, len(self.names), devices)
 
-    def init(self, steps: Steps) -> TrainState:
-        return jax.vmap(steps.init, out_axes=MEMBER_AXES)(self.values[1])
+    def values(self, config: Config) -> tuple[Any, Any, Any]:
+        return self._values
 
     def each(self, figures: Any) -> list[Any]:
         return [jax.tree.map(lambda array: array[:, member], figures) for member in range(len(self.names))]  # noqa: B023
@@ -99,37 +95,41 @@ class Members(Single):
 
 
 class MemberDriver(Driver):
-    """Devices that share the members of a sweep; each computes every batch, for its own members.
+    """Devices that share the members of a sweep; each device computes every batch for its own members.
 
-    Where they do not share them evenly, the last member is computed several times, and stays one in the state.
+    If the devices cannot share the members evenly, the last member is computed several times and saved once.
     """
 
-    def __init__(self, config: Config, members: int, absent: Absent | None = None) -> None:
+    def __init__(self, config: Config, members: int, devices: Sequence[jax.Device] | None = None) -> None:
         if jax.process_count() > 1:
-            raise InputError("hosts.coordinator is set; a sweep runs in one process: start one on each host, by seeds")
-        super().__init__(config.devices, 0, absent)
-        self.axis, self.batch_axis, self.by_example, self._parallel = None, None, self.replicated, "jit"
+            raise InputError(
+                "hosts.coordinator is set; a sweep runs in one process: start a sweep on each host, by seeds"
+            )
+        super().__init__(config.devices, 0, devices)
+        self.axis, self.batch_axis, self.by_example, self.parallel = None, None, self.replicated, "jit"
         self._members = members
         self._padding = -members % len(self.devices)
+        # A CPU core gains nothing from many members at a time: their states leave its cache.
+        self._in_turn = self.platform in IN_TURN
         self.state_sharding = jax.tree.map(self._sharding, MEMBER_AXES, is_leaf=_is_axis)
-        self._copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self.state_sharding)
 
     def share(self, examples: jax.Array) -> jax.Array:
         return examples
+
+    def init(self, init: Callable, seed: Any) -> Any:
+        return jax.vmap(init, out_axes=MEMBER_AXES)(seed)
 
     def compile(
         self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: tuple[Any, Any]
     ) -> Program:
         inputs, outputs = (*axes[0], None), axes[1]
-        # A processor core gains nothing from many members at a time, whose states leave its cache.
-        in_turn = self.platform in IN_TURN
         each = -(-self._members // len(self.devices))  # on every device
         mapped = jax.shard_map(
-            _in_turn(program, each, inputs, outputs) if in_turn else jax.vmap(program, inputs, outputs),
+            _in_turn(program, each, inputs, outputs) if self._in_turn else jax.vmap(program, inputs, outputs),
             mesh=self._mesh,
             in_specs=jax.tree.map(_spec, inputs, is_leaf=_is_axis),
             out_specs=jax.tree.map(_spec, outputs, is_leaf=_is_axis),
-            check_vma=False,  # no device needs what another computes
+            check_vma=False,  # no device reads the results of another device
         )
 
         def evenly(*arguments: Any) -> Any:
@@ -141,8 +141,9 @@ class MemberDriver(Driver):
             donate_argnums=(0,) if donate else (),
             out_shardings=jax.tree.map(self._sharding, outputs, is_leaf=_is_axis),
         )
-        program = self.compiled(compiled.lower(*arguments), on_one_core=in_turn and len(self.devices) > 1)
-        return program._replace(flops=program.flops * (each if in_turn else 1))
+        on_one_core = self._in_turn and len(self.devices) > 1
+        program = Program.of(compiled.lower(*arguments), self.platform, on_one_core=on_one_core)
+        return program._replace(flops=program.flops * (each if self._in_turn else 1))
 
     def _sharding(self, axis: int | None) -> NamedSharding:
         spread = axis == 0 and not self._padding

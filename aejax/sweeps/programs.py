@@ -36,7 +36,6 @@ from aejax.sweeps.members import Members
 from aejax.training import (
     Diverged,
     Trained,
-    abstract,
     build_programs,
     build_steps,
     require_memory,
@@ -244,10 +243,10 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
 
 def _require_one(config: Config, dataset: Dataset) -> None:
     """Refuse members one of which does not fit in memory by itself."""
-    one, steps_in_epoch = Members({"": config}), steps_per_epoch(config.training, len(dataset.train))
+    driver = Members({"": config}).driver(config)
+    steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
     steps = build_steps(config, dataset.image_shape, steps_in_epoch, None, len(dataset.train))
-    state = jax.eval_shape(functools.partial(one.init, steps))
-    require_memory(config, state, one.driver(config), dataset.image_shape, steps_in_epoch)
+    require_memory(config, jax.eval_shape(steps.init), driver, dataset.image_shape, steps_in_epoch)
 
 
 _SHARE = 0.8
@@ -270,14 +269,15 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
         many = Members({str(member): config for member in range(each * devices)})
         driver = many.driver(config)
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
-        state = abstract(jax.eval_shape(functools.partial(many.init, steps)), driver.state_sharding)
+        values = many.values(config)
+        state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
         own = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / devices
         room = _SHARE * min(driver.free_bytes())
         plenty = _PLENTY[0] * own + _PLENTY[1] * math.prod(dataset.image_shape)
         if members / devices * plenty < room:
             return members
-        programs = build_programs(steps, config, driver, state, dataset, many.values)
-        largest = max(sum(each.memory.values()) for each in programs.compiled(steps_in_epoch).values())
+        programs = build_programs(steps, config, driver, state, dataset, values)
+        largest = max(sum(each.memory.values()) for _, each in programs.compiled(steps_in_epoch))
         needs.append(largest + 2 * own)  # a state to be saved, and one that is being saved
     one, two = needs
     return max(1, min(members, devices * int((room - (2 * one - two)) / max(1.0, two - one))))

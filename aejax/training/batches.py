@@ -1,4 +1,4 @@
-"""Which examples come when."""
+"""The order of the examples."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from aejax.config import Training
 from aejax.models.randomness import Key, stream
 
 _ROUNDS_PER_BIT = 4
-"""of the number of things; with 2, neighbours stay together too often, with 3 nothing was seen any more"""
+"""rounds per bit of the number of items; with 2, neighbours stay together too often; with 3, we saw no defect"""
 
 
 def steps_per_epoch(training: Training, examples: int) -> int:
-    """Full batches in an epoch; the last, smaller batch of each pass is dropped."""
+    """Count the full batches in an epoch; the last, smaller batch of each pass is dropped."""
     return training.passes * (examples // training.batch_size)
 
 
-def epoch_order(training: Training, examples: int, epoch: jax.Array, seed: int | None = None) -> jax.Array:
-    """The examples of every step of an epoch: int32[steps, batch_size], a fresh permutation per pass.
+def part(most: int, left: int) -> int:
+    """Cut the next part of at most `most` steps, or one more, from the steps that are left.
 
-    Args:
-        seed: of the order; None takes that of everything else.
+    No part has a single step unless a single step is left: XLA inlines a loop of one turn, and rounds differently.
     """
-    key = jax.random.fold_in(stream(training.seed if seed is None else seed, "order"), epoch)
+    return left if left <= most + 1 else max(2, most)
+
+
+def epoch_order(training: Training, examples: int, epoch: jax.Array, seed: int | jax.Array) -> jax.Array:
+    """Draw the examples of every step of an epoch: int32[steps, batch_size], a fresh permutation per pass."""
+    key = jax.random.fold_in(stream(seed, "order"), epoch)
     kept = examples // training.batch_size * training.batch_size
-    # One after another: with an axis of passes beside that of places, a TPU's vectors would be filled by an eighth.
+    # A loop: with a second axis, for the passes, a TPU fills an eighth of its vectors.
     passes = jax.lax.map(lambda key: permutation(key, examples)[:kept], jax.random.split(key, training.passes))
     return passes.reshape(-1, training.batch_size)
 
 
 def permutation(key: Key, count: int) -> jax.Array:
-    """A random order of `count` things: int32[count], without sorting them.
+    """Draw a random permutation of `count` items, int32[count], without sorting.
 
-    This is the swap-or-not shuffle (Hoang, Morris and Rogaway 2012), a bijection whose every place is computed alone.
-    Each round pairs all places at random, x with offset - x, and every pair swaps or not by a bit of its own.
+    The swap-or-not shuffle (Hoang, Morris and Rogaway 2012) is a bijection that computes each position independently.
+    Each round pairs all positions, x with offset - x, and a pseudorandom bit decides whether a pair swaps.
     """
     rounds = _ROUNDS_PER_BIT * max(8, count.bit_length())
     offsets, *keys = jax.random.bits(key, (3, rounds), jnp.uint32)
@@ -52,7 +56,7 @@ def permutation(key: Key, count: int) -> jax.Array:
 
 
 def _coin(bits: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
-    """int32 and two keys → bool, by additions and shifts (Jenkins 1997): a TPU takes tens of them for a product."""
+    """Hash int32 and two keys to a bool by additions and shifts (Jenkins 1997), which a TPU prefers to products."""
     right = jax.lax.shift_right_logical
     bits = bits + first
     bits = bits + (bits << 10)
@@ -63,5 +67,5 @@ def _coin(bits: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def in_turn(steps: int, batch_size: int) -> jax.Array:
-    """The first examples in order, each once: int32[steps, batch_size]."""
+    """Return the first examples in order, each once: int32[steps, batch_size]."""
     return jnp.arange(steps * batch_size, dtype=jnp.int32).reshape(steps, batch_size)

@@ -83,8 +83,7 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write the manifest into the folder of a checkpoint."""
-        first = json.dumps(asdict(replace(self, records=())))
-        text = "\n".join([first, *self.records])
+        text = "\n".join([json.dumps(asdict(replace(self, records=()))), *self.records])
         (path / _MANIFEST).write_text(f"{text}\n{_sha256(text)}\n", encoding="utf-8")
 
 
@@ -181,7 +180,7 @@ class Checkpoints:
                 f"no checkpoint in {self.folder} is whole and of this run ({newest.name}: {damaged[newest]}); "
                 "put one back, or move the run away and start again"
             )
-        for left in _entries(self.folder):
+        for left in self.folder.glob(".*"):
             _clear(left)
         for path in damaged:
             folder, count = self.folder.parent / "damaged", 1
@@ -207,8 +206,7 @@ class Checkpoints:
             AejaxError: the previous save failed, or this save cannot begin.
         """
         self.wait()
-        step = int(state.step)
-        partial = self.folder / f".{step}.partial"
+        partial = self.folder / f".{int(state.step)}.partial"
         try:
             if is_first():
                 _clear(partial)
@@ -220,7 +218,7 @@ class Checkpoints:
             if is_first():
                 _clear(partial)
             raise self._failed(error) from error
-        manifest = Manifest(step, test_total, seconds, chunk, _leaves(state), {}, tuple(records))
+        manifest = Manifest(int(state.step), test_total, seconds, chunk, _leaves(state), {}, tuple(records))
         self._saving = self._thread.submit(self._complete, saving, partial, manifest)
 
     def wait(self) -> None:
@@ -289,7 +287,12 @@ class Checkpoints:
 def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[Path, str]]:
     """Return the whole checkpoints, and the damage of each other checkpoint; both oldest first."""
     found, damaged = [], {}
-    numbered = [path for path in _entries(folder) if path.name.isdecimal()]
+    try:
+        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+            return [], {}
+        raise InputError(f"{folder} cannot be read: {reason(error)}; nothing was changed") from error
     for path in sorted(numbered, key=lambda path: int(path.name)):
         try:
             manifest = _verified(path)
@@ -302,16 +305,6 @@ def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[
         except OSError as error:
             raise InputError(f"the checkpoint {path} cannot be read: {reason(error)}; nothing was changed") from error
     return found, damaged
-
-
-def _entries(folder: Path) -> list[Path]:
-    """Return the content of a folder, which may be missing."""
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
-            return []
-        raise InputError(f"{folder} cannot be read: {reason(error)}; nothing was changed") from error
 
 
 def _verified(path: Path) -> Manifest:

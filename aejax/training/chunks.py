@@ -1,4 +1,4 @@
-"""How training is cut into chunks: compiled calls of a few seconds, so that a stop or a save is never far."""
+"""Chunks of training: compiled calls of about a second, so that a run stops soon after a signal and saves in time."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ from typing import Any, NamedTuple
 
 import jax
 
+from aejax.training.batches import part
 from aejax.training.epoch import Programs
 from aejax.training.step import Terms, TrainState
 
-SHORTEST, LONGEST = 1.0, 5.0
-"""seconds of a chunk within which its length stays as it is (an epoch may be shorter)"""
+SHORTEST, LONGEST = 0.5, 1.5
+"""seconds of a chunk whose length is kept (epochs may be shorter); a stop waits for at most two chunks"""
+
+_SLOWED = 2.0
+"""seconds from which on a chunk is shortened although an earlier one was of the right length"""
+
+_OTHER_MACHINE = 0.1
+"""seconds below which a chunk of a recorded length is lengthened"""
 
 _SLOWEST = 2e10
-"""floating-point operations per second assumed before anything is measured; two slow processor cores do more"""
+"""floating-point operations per second assumed before the first measurement; two slow CPU cores do more"""
 
 _EXCHANGE = 0.02
-"""seconds per step assumed for what several processes exchange, before anything is measured"""
+"""seconds per step assumed for the communication of several processes, before the first measurement"""
 
 
 class Chunk(NamedTuple):
-    """A chunk on its way through the device.
+    """A chunk under way on the device.
 
     Attributes:
-        dispatched: when, by `time.perf_counter`.
+        dispatched: time of the call, by `time.perf_counter`.
         terms: float32[steps of the chunk] each.
-        state: after it, where it is to be saved.
-        sums: those of the evaluation, at the end of an epoch.
-        ended: when it was trained, and when its evaluation was done too.
+        state: the state after it, if it is to be saved.
+        sums: sums of the evaluation at the end of an epoch.
+        ended: times at which training ended and at which the evaluation ended.
     """
 
     dispatched: float
@@ -41,30 +48,43 @@ class Chunk(NamedTuple):
 
 
 class Pace:
-    """The length of a chunk: a whole epoch, or as many of its steps as take a few seconds.
+    """The length of a chunk: a whole epoch, or as many of its steps as take about a second.
 
-    Another length is another compiled program, so it changes only where it is far off.
+    Each length is a program to compile. So a run keeps the length that it has recorded, or the first length that takes
+    between `SHORTEST` and `LONGEST`; afterwards the length only decreases, when the machine slows down.
+
+    Args:
+        recorded: length from a checkpoint; None estimates it.
 
     Attributes:
-        steps: the length, at most an epoch's.
+        steps: the length, at most that of an epoch.
     """
 
-    def __init__(self, steps_in_epoch: int, flops: Callable[[int], float], processes: int = 1) -> None:
+    def __init__(
+        self, steps_in_epoch: int, flops: Callable[[int], float], processes: int = 1, recorded: int | None = None
+    ) -> None:
         self._most = self.steps = steps_in_epoch
+        self._shortest, self._longest = SHORTEST if recorded is None else _OTHER_MACHINE, LONGEST
+        if recorded is not None:
+            self.steps = min(recorded, steps_in_epoch)
+            return
         estimate = flops(steps_in_epoch) / _SLOWEST + (_EXCHANGE if processes > 1 else 0.0)
         if estimate * steps_in_epoch > LONGEST:
             self.steps = self._dividing(LONGEST / estimate)
 
     def measured(self, steps: int, seconds: float) -> None:
-        """Learn from a chunk of this length that took so long."""
-        if steps == self.steps and (seconds > LONGEST or (seconds < SHORTEST and steps < self._most)):
-            middle = (SHORTEST + LONGEST) / 2
-            self.steps = self._dividing(steps * middle / seconds)
+        """Take note that a chunk of so many steps took so long."""
+        if steps != self.steps:
+            return
+        if seconds > self._longest or (seconds < self._shortest and steps < self._most):
+            self.steps = self._dividing(steps * (SHORTEST + LONGEST) / 2 / seconds)
+        elif seconds >= SHORTEST:
+            self._shortest, self._longest = 0.0, _SLOWED
 
     def _dividing(self, most: float) -> int:
-        """At most so many steps, of which an epoch is a multiple: else its rest would be another program."""
-        steps = max(1, min(self._most, int(most)))
-        return next((length for length in range(steps, steps // 2, -1) if self._most % length == 0), steps)
+        """Choose at most so many steps, of which an epoch is a multiple: its rest would be another program."""
+        steps = max(min(2, self._most), min(self._most, int(most)))
+        return next((length for length in range(steps, max(1, steps // 2), -1) if self._most % length == 0), steps)
 
 
 def chunks(
@@ -74,14 +94,14 @@ def chunks(
     last_step: int,
     decide: Callable[[], tuple[int, bool, bool]],
 ) -> Iterator[Chunk]:
-    """Train up to a step; yield each chunk once the next one is on the device.
+    """Train up to a step; yield each chunk once the next chunk is on the device.
 
     Args:
-        decide: () → how many steps the next chunk is to have, whether to keep its state, and whether to stop before it.
-            The state of the last chunk, and that at the end of every epoch, is kept anyway.
+        decide: () → the length of the next chunk, whether to keep its state, and whether to stop before it. The state
+            of the last chunk, and that at the end of every epoch, is always kept.
     """
-    # A thread of its own looks at the clock: this one may be held up by a compiler, or by a device that takes the next
-    # chunk only when it is nearly done with one.
+    # A second thread reads the clock: a compiler, or a device that accepts a chunk only when it is nearly done with the
+    # chunk before, may block this thread.
     clock = ThreadPoolExecutor(1)
     under_way = None
     step = int(state.step)
@@ -90,19 +110,19 @@ def chunks(
             launched = None
             most, keep, stop = decide()
             if step < last_step and not stop:
-                count = min(most, steps_in_epoch - step % steps_in_epoch)
-                programs.flops(count)  # what is not compiled yet is compiled before the clock runs
+                count = part(most, steps_in_epoch - step % steps_in_epoch)
+                programs.flops(count)  # compiles before the clock runs
                 dispatched = time.perf_counter()
-                state, terms = programs.train(state, count)
+                state, terms = programs.train(state, count, step)
                 step += count
                 ends = step % steps_in_epoch == 0
                 kept = programs.snapshot(state) if ends or keep else None
-                # What is saved is evaluated, not the state itself: on jax 0.7.2 and one CPU device, the evaluation of
-                # parameters that come from donated ones was seen to give the figures of others.
+                # The evaluation reads the copy that is saved: on jax 0.7.2 and one CPU device, we saw the evaluation of
+                # parameters from donated memory return the sums of others.
                 sums = programs.evaluate(kept) if ends else None
                 launched = Chunk(dispatched, terms, kept, sums, clock.submit(_ended, terms, sums))
             elif under_way is not None and under_way.state is None:
-                under_way = under_way._replace(state=state)  # no chunk after it has taken the memory of its state
+                under_way = under_way._replace(state=state)  # no later chunk has reused the memory of this state
             if under_way is not None:
                 yield under_way
             if launched is None:

@@ -1,15 +1,15 @@
-"""The devices and processes of a run: how a program of one device runs on all of them.
+"""Devices and processes of a run: a program that is written for one device runs on all of them.
 
-The state and the images are on every device (of streamed images its share); each takes its share of the batch. A
-program is written once, for one device: it takes its `share` of the examples, and its means and sums over examples
-go over `axis`. With several processes, each runs the same calls on its own devices, and what must be decided alike
-is `gather`ed.
+Each device holds the state and the images (of streamed images its share), and takes its share of every batch. Inside a
+program, `Driver.share` selects the examples of a device, and means and sums over examples go over `Driver.axis`. With
+several processes, each process makes the same calls on its own devices. Decisions that must agree use `gather`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,29 +20,30 @@ import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
-from aejax.config import AejaxError, Devices, InputError, Stopped
+from aejax.config import AejaxError, Config, Devices, InputError, Stopped
 from aejax.training import start
+from aejax.training.programs import memoised
 
 AXIS = "devices"
-"""the name of the mesh's axis"""
+"""name of the mesh's axis"""
 
 
 class PeerLost(Stopped):
-    """Another process of the run is gone; started together again, all go on from the last checkpoint."""
+    """Another process of the run is lost; when all are started again, they resume from the last checkpoint."""
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes the records."""
+    """Return whether this process writes the records."""
     return jax.process_index() == 0
 
 
 def local(tree: Any) -> Any:
-    """A copy of replicated arrays on one device of this process, for use apart from the other processes."""
+    """Return replicated arrays as arrays on one device of this process, for use without the other processes."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
 def gather(values: Sequence[float]) -> np.ndarray:
-    """The same few numbers of every process, alike everywhere: [processes, values], int32 or float32."""
+    """Collect a few numbers from every process: int32 or float32[processes, values], equal in all processes."""
     own = np.asarray(values)
     own = own.astype(np.float32 if own.dtype.kind == "f" else np.int32)
     return own[None] if jax.process_count() == 1 else np.asarray(multihost_utils.process_allgather(own))
@@ -50,7 +51,7 @@ def gather(values: Sequence[float]) -> np.ndarray:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """What one process refuses within, all refuse after it."""
+    """Raise an error in all processes if the body raises an `AejaxError` in one process."""
     refusal = None
     try:
         yield
@@ -65,7 +66,7 @@ def together() -> Iterator[None]:
 
 @contextlib.contextmanager
 def peers() -> Iterator[None]:
-    """Within, the loss of another process becomes `PeerLost`."""
+    """Turn the error that JAX raises when another process is lost into `PeerLost`."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
@@ -75,11 +76,11 @@ def peers() -> Iterator[None]:
 
 
 def lost(error: Exception) -> PeerLost:
-    """The failure that another process is gone."""
+    """Describe the loss of another process."""
     reason = str(error).strip().split("\n")[0]
     return PeerLost(
-        f"process {jax.process_index()} of {jax.process_count()} lost another one ({reason}); start all of them again, "
-        "they go on from the last checkpoint"
+        f"process {jax.process_index()} of {jax.process_count()} lost another process ({reason}); start all of them "
+        "again: they resume from the last checkpoint"
     )
 
 
@@ -87,11 +88,11 @@ class Program(NamedTuple):
     """A compiled program.
 
     Attributes:
-        call: its arguments → its results.
-        flops: floating-point operations, a loop's body counted once; 0 where the compiler does not tell.
-        memory: bytes on each device by their use, for `sum`: arguments, results that take no argument's place, and
-            temporaries; empty where the compiler does not tell.
-        text: () → the operations it consists of (HLO); empty where the compiler does not tell.
+        call: arguments → results.
+        flops: floating-point operations, the body of a loop counted once; 0 if the compiler does not report them.
+        memory: bytes on each device by use, to be added up: arguments, results that reuse no argument's memory,
+            temporaries; empty if the compiler does not report them.
+        text: () → the optimized HLO; an empty string if there is none.
     """
 
     call: Callable
@@ -101,46 +102,34 @@ class Program(NamedTuple):
 
     @staticmethod
     def of(lowered: jax.stages.Lowered, platform: str, *, on_one_core: bool = False) -> Program:
-        """Compile what JAX has lowered for a platform."""
+        """Compile a lowered function; `on_one_core` keeps its operations on one core of a CPU."""
         compiled = lowered.compile(compiler_options=_compiler_options(platform, on_one_core))
         return Program(compiled, _flops(compiled), _memory(compiled), compiled.as_text)
 
 
-class Absent(NamedTuple):
-    """Devices that are not there.
-
-    Attributes:
-        devices: of a topology (`jax.experimental.topologies`).
-        compiled: is told of each program as soon as it is compiled for them.
-    """
-
-    devices: Sequence[jax.Device]
-    compiled: Callable[[Program], None]
-
-
 class Driver:
-    """The devices of a run and what they are driven by.
+    """The devices of a run, and how a program runs on them. Drivers with the same devices and programs are equal.
 
     Args:
-        absent: devices that are not there, to be used in place of those that are: programs are compiled for them and
-            not called, and arrays are described and not placed.
+        devices: devices to use in place of those of this process; devices of a topology
+            (`jax.experimental.topologies`) serve for ahead-of-time compilation.
 
     Attributes:
         devices: the devices in use, of all processes.
         platform: their kind: cpu, gpu or tpu.
-        axis: name of the axis for `lax.pmean` and `lax.psum`; None under `jit`, where the compiler sees whole arrays.
-        batch_axis: the same, and None also where there is one device, which has the whole batch.
-        replicated: the sharding of an array that is whole on every device.
-        state_sharding: that of a state, or of its branches.
-        by_example: the sharding of [steps, B, ...] with its share of every batch on each device.
+        parallel: the entry of `WAYS` in use.
+        axis: name of the axis for `lax.pmean` and `lax.psum`; None under `jit`, where a program sees whole arrays.
+        batch_axis: `axis`, or None if a single device has the whole batch.
+        replicated: sharding of an array that every device holds.
+        state_sharding: sharding of a state, or a tree of shardings for its branches.
+        by_example: sharding of [steps, B, ...] that gives each device its share of every batch.
 
     Raises:
-        InputError: there are fewer devices than asked for, or they do not divide the batch.
+        InputError: there are fewer devices than `devices.count`, or their number does not divide the batch size.
     """
 
-    def __init__(self, config: Devices, batch_size: int, absent: Absent | None = None) -> None:
-        self._absent = absent
-        available = start.devices() if absent is None else absent.devices
+    def __init__(self, config: Devices, batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
+        available = start.devices() if devices is None else devices
         count = config.count or len(available)
         if count > len(available):
             raise InputError(f"devices.count is {count}; there are {len(available)} devices")
@@ -152,134 +141,198 @@ class Driver:
         if batch_size % count:
             below = batch_size // count * count
             sizes = " or ".join(str(size) for size in (below, below + count) if size)
-            raise InputError(
-                f"training.batch_size is {batch_size}, which {count} devices do not divide; {sizes} would do"
-            )
-        self.devices = available[:count]
+            raise InputError(f"training.batch_size is {batch_size}; {count} devices do not divide it: take {sizes}")
+        self.devices = tuple(available[:count])
         self.platform = self.devices[0].platform
-        self.axis = None if config.parallel == "jit" else AXIS
+        self.parallel = config.parallel
+        self.axis = AXIS if WAYS[config.parallel].by_device else None
         self.batch_axis = self.axis if count > 1 else None
-        self._parallel = config.parallel
         self._mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         self.replicated = self.state_sharding = NamedSharding(self._mesh, PartitionSpec())
         self.by_example = NamedSharding(self._mesh, PartitionSpec(None, AXIS))
-        # Not compiled ahead: an older pmap returns arrays with a sharding of its own kind.
-        self._copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=self.replicated)
 
-    @property
-    def is_absent(self) -> bool:
-        """Whether the devices are not there: of an array only its shape and type are looked at."""
-        return self._absent is not None
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.parallel, self.devices))
 
     def share(self, examples: jax.Array) -> jax.Array:
-        """Within a program: the examples of this device, of those of all; under `jit` all, spread over the devices."""
+        """Inside a program: select the examples of this device; under `jit`, spread all of them over the devices."""
         if self.axis is None:
             return jax.lax.with_sharding_constraint(examples, NamedSharding(self._mesh, PartitionSpec(AXIS)))
         size = len(examples) // len(self.devices)
         return jax.lax.dynamic_slice_in_dim(examples, jax.lax.axis_index(self.axis) * size, size)
 
     def replicate(self, tree: Any) -> Any:
-        """A copy of every array, the same in every process, on every device."""
-        if self._absent is not None:
-            return abstract(tree, self.replicated)
+        """Copy arrays, which are equal in all processes, to every device."""
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(self.replicated, np.asarray(array), np.shape(array)),
             tree,
         )
 
     def spread(self, shape: tuple[int, ...], read: Callable[[tuple[slice, ...]], np.ndarray]) -> Any:
-        """An array [steps, B, ...], on each device its share of every batch.
+        """Make an array [steps, B, ...] of which each device holds its share of every batch.
 
         Args:
             read: part of the array → its values; called for the shares of this process only.
         """
-        if self._parallel != "pmap":
+        if not WAYS[self.parallel].stacked:
             return jax.make_array_from_callback(shape, self.by_example, read)
         shares = self.by_example.addressable_devices_indices_map(shape)
         return np.stack([read(shares[device]) for device in self._mesh.local_devices])
 
     def free_bytes(self) -> list[int]:
-        """Memory that is free on each device of this process; of a processor's, that of the machine in equal parts."""
+        """Return the free memory of each device of this process; CPU devices share that of the machine equally."""
         devices = self._mesh.local_devices
         stats = [device.memory_stats() for device in devices]
         if None in stats:
             return [psutil.virtual_memory().available // len(devices)]
         return [each["bytes_limit"] - each["bytes_in_use"] for each in stats]
 
-    def copy(self, tree: Any) -> Any:
-        """A copy of a state, on the devices, that outlives the donation of the original."""
-        return self._copy(tree)
+    def init(self, init: Callable, seed: Any) -> Any:
+        """Make a fresh state; to be traced."""
+        return init(seed)
 
     def compile(
         self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: Any = None
     ) -> Program:
-        """Compile a program for arguments like these, replicated or spread; its results are replicated.
+        """Compile a program for arguments of these shapes, types and shardings; its results are replicated.
 
         Args:
-            shared: the arguments → the program's last one, which is the same for all members of a sweep.
-            donate: let the first argument's memory be reused (not under `pmap`, which cannot for such arguments).
-            axes: (of the arguments, of the results) where the members of a sweep stand, as `jax.vmap` takes it; only
-                a `MemberDriver` looks at it.
+            shared: arguments → the last argument of the program, which is common to all members of a sweep.
+            donate: let the program reuse the memory of its first argument (ignored under `pmap`).
+            axes: (of the arguments, of the results) the axes of a sweep's members, as `jax.vmap` takes them; read by
+                `MemberDriver` only.
         """
 
         def whole(*arguments: Any) -> Any:
             return program(*arguments, shared(*arguments))
 
-        spread = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None) == self.by_example, arguments)
-        if self._parallel == "pmap":
-            # pmap wants at least one argument that differs by device; it is not used.
-            mapped = jax.pmap(
-                lambda _, *arguments: whole(*arguments),
-                axis_name=AXIS,
-                in_axes=(0, *jax.tree.map(lambda is_spread: 0 if is_spread else None, spread)),
-                out_axes=None,
-                devices=self.devices,
-            )
-            ranks = np.arange(len(self._mesh.local_devices))
-            if jax.process_count() > 1:
-                # Compiled ahead, it would not take the ranks of this process alone; its results know of no other.
-                return Program(lambda *arguments: self._of_all_processes(mapped(ranks, *arguments)), 0.0, {}, str)
-            compiled = self.compiled(mapped.lower(ranks, *jax.tree.map(self._stacked, arguments, spread)))
-            return compiled._replace(call=lambda *arguments: compiled.call(ranks, *arguments))
-        if self._parallel == "shard_map":
-            # check_vma=False: with it, gradients of replicated parameters would come out summed, not local.
-            specs = jax.tree.map(lambda is_spread: (self.by_example if is_spread else self.replicated).spec, spread)
-            whole = jax.shard_map(whole, mesh=self._mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
-        donated = (0,) if donate else ()
-        lowered = jax.jit(whole, donate_argnums=donated, out_shardings=self.replicated).lower(*arguments)
-        return self.compiled(lowered)
+        spread = jax.tree.map(lambda leaf: leaf.sharding == self.by_example, arguments)
+        return WAYS[self.parallel].compile(self, whole, arguments, spread, (0,) if donate else ())
 
-    def compiled(self, lowered: jax.stages.Lowered, *, on_one_core: bool = False) -> Program:
-        """Compile what JAX has lowered for these devices; `on_one_core` keeps one that is a core from the others."""
-        program = Program.of(lowered, self.platform, on_one_core=on_one_core)
-        if self._absent is not None:
-            self._absent.compiled(program)
-        return program
 
-    def _stacked(self, leaf: Any, is_spread: bool) -> Any:
-        """The same leaf as pmap takes it: the shares of this process one above the other."""
-        if not is_spread:
-            return leaf
-        count = len(self._mesh.local_devices)
-        return jax.ShapeDtypeStruct((count, *self.by_example.shard_shape(leaf.shape)), leaf.dtype)
+def _by_jit(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
+    compiled = jax.jit(program, donate_argnums=donated, out_shardings=driver.replicated)
+    return Program.of(compiled.lower(*arguments), driver.platform)
 
-    def _of_all_processes(self, tree: Any) -> Any:
-        """Arrays that are whole on every device of this process, as those of all processes."""
-        return jax.tree.map(
-            lambda array: jax.make_array_from_single_device_arrays(
-                array.shape, self.replicated, [shard.data for shard in array.addressable_shards]
-            ),
-            tree,
+
+def _by_shard_map(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
+    specs = jax.tree.map(lambda is_spread: (driver.by_example if is_spread else driver.replicated).spec, spread)
+    # With check_vma, gradients of replicated parameters are sums over the devices.
+    mapped = jax.shard_map(
+        program, mesh=driver.by_example.mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
+    )
+    return _by_jit(driver, mapped, arguments, spread, donated)
+
+
+def _by_pmap(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
+    # pmap needs at least one argument that differs by device; the program does not use it.
+    axes = (0, *jax.tree.map(lambda is_spread: 0 if is_spread else None, spread))
+    mapped = jax.pmap(
+        lambda _, *arguments: program(*arguments), AXIS, in_axes=axes, out_axes=None, devices=driver.devices
+    )
+    count = len(driver.by_example.mesh.local_devices)
+    ranks = np.arange(count)
+
+    def stacked(leaf: Any, is_spread: bool) -> Any:
+        shape = (count, *driver.by_example.shard_shape(leaf.shape)) if is_spread else leaf.shape
+        return jax.ShapeDtypeStruct(shape, leaf.dtype)
+
+    def of_all_processes(array: jax.Array) -> jax.Array:
+        shards = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(array.shape, driver.replicated, shards)
+
+    if jax.process_count() > 1:
+        # Compiled ahead of time, pmap refuses the ranks of one process; its results describe this process alone.
+        return Program(
+            lambda *arguments: jax.tree.map(of_all_processes, mapped(ranks, *arguments)), 0.0, {}, lambda: ""
         )
+    compiled = Program.of(mapped.lower(ranks, *jax.tree.map(stacked, arguments, spread)), driver.platform)
+    return compiled._replace(call=lambda *arguments: compiled.call(ranks, *arguments))
+
+
+class Way(NamedTuple):
+    """A way to run a program on several devices.
+
+    Attributes:
+        compile: (driver, program, arguments, whether each is spread, donated arguments) → Program.
+        by_device: whether the program sees the share of one device, and names `AXIS` for means over all devices.
+        stacked: whether the shares of spread arguments are given as [devices, ...].
+    """
+
+    compile: Callable[[Driver, Callable, Any, Any, tuple[int, ...]], Program]
+    by_device: bool = True
+    stacked: bool = False
+
+
+WAYS = {"jit": Way(_by_jit, by_device=False), "shard_map": Way(_by_shard_map), "pmap": Way(_by_pmap, stacked=True)}
+"""`devices.parallel` → how a program runs; a new entry needs its name in `aejax.config.Devices` and nothing else"""
+
+
+@memoised
+def initializer(driver: Driver, steps: Any, own: Any) -> Callable[[Any], Any]:
+    """Compile seed → fresh state on the devices; `own` is `Steps.own`, the part of the key that `init` alone needs."""
+    return jax.jit(functools.partial(driver.init, steps.init), out_shardings=driver.state_sharding)
+
+
+@memoised
+def copier(driver: Driver) -> Callable[[Any], Any]:
+    """Compile state → its copy, which outlives the donation of the original."""
+    # Not compiled ahead of time: before jax 0.10, the results of pmap have a sharding of another type.
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=driver.state_sharding)
+
+
+@memoised
+def concatenate(driver: Driver) -> Callable[[Any], Any]:
+    """Compile a list of trees → one tree with their arrays one after another."""
+    return jax.jit(
+        lambda parts: jax.tree.map(lambda *each: jnp.concatenate(each), *parts), out_shardings=driver.replicated
+    )
 
 
 def abstract(tree: Any, sharding: Any) -> Any:
-    """Shapes and types that lie so: one sharding for all, or a tree of them, each for a branch."""
+    """Describe the shapes and types of arrays, with one sharding for all, or a tree of shardings for the branches."""
 
-    def lying(where: Sharding, branch: Any) -> Any:
-        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where), branch)
+    def with_sharding(sharding: Sharding, branch: Any) -> Any:
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), branch)
 
-    return jax.tree.map(lying, sharding, tree)
+    return jax.tree.map(with_sharding, sharding, tree)
+
+
+def require_memory(
+    config: Config, state: Any, driver: Driver, image_shape: tuple[int, ...], steps_in_epoch: int, *, alone: bool = True
+) -> None:
+    """Refuse a run whose smallest possible need exceeds the free memory of a device: compiling it takes minutes.
+
+    Args:
+        state: the state of the run, or its abstract values.
+        alone: whether the devices share the batches of one model, and not the members of a sweep.
+
+    Raises:
+        InputError: it names the largest need, its bytes and the free bytes.
+    """
+    batch, images, devices = config.training.batch_size, math.prod(image_shape), len(driver.devices)
+    kept = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    needs = {
+        "the weights, the state of their optimizer and a copy of both (model.hidden, model.code_size, size of the "
+        "images)": 2 * kept // (1 if alone else devices),
+        "the order of the examples of an epoch (training.passes)": 4 * steps_in_epoch * batch,
+        "a batch and its reconstructions (training.batch_size, model.samples, size of the images)": (
+            4 * batch * (1 + config.model.samples) * images // (devices if alone else 1)
+        ),
+    }
+    free = min(driver.free_bytes())
+    if sum(needs.values()) > free:
+        largest = max(needs, key=needs.get)
+        raise InputError(f"{largest} would take {_size(needs[largest])}; {_size(free)} of memory are free")
+
+
+def _size(count: float) -> str:
+    units = ["bytes", "kB", "MB", "GB", "TB", "PB"]
+    power = min(len(units) - 1, int(math.log10(max(count, 1)) / 3))
+    return f"{count / 1000**power:,.1f} {units[power]}"
 
 
 def _memory(compiled: Any) -> dict[str, int]:
@@ -293,12 +346,18 @@ def _memory(compiled: Any) -> dict[str, int]:
     }
 
 
+def _flops(compiled: Any) -> float:
+    costs = compiled.cost_analysis() or {}
+    costs = costs[0] if isinstance(costs, list) else costs
+    return float(costs.get("flops", 0))
+
+
 @functools.cache
 def _compiler_options(platform: str, on_one_core: bool) -> dict[str, Any]:
-    """For a processor, of these options those that this version of XLA knows.
+    """Choose the options for a CPU that this version of XLA knows.
 
-    Matrix products by Eigen, where XLA has another library for them that is slower at these sizes; vectors as wide
-    as the processor has them, where XLA would take half of 512 bits; and on one core, no operation cut in parts.
+    Eigen computes matrix products: XLA's other library is slower at these sizes. Vectors have the full width of the
+    processor: XLA prefers half of 512 bits. On one core, no operation is split among threads.
     """
     if platform != "cpu":
         return {}
@@ -317,9 +376,3 @@ def _is_known(options: dict[str, Any]) -> bool:
     except jax.errors.JaxRuntimeError:
         return False
     return True
-
-
-def _flops(compiled: Any) -> float:
-    costs = compiled.cost_analysis() or {}
-    costs = costs[0] if isinstance(costs, list) else costs
-    return float(costs.get("flops", 0))

@@ -1,10 +1,10 @@
-"""A stretch of an epoch, and an evaluation, each as one compiled program (or, of streamed images, one per block)."""
+"""Training and evaluation as compiled programs: one call for a part of an epoch, or for a block of streamed images."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,31 +13,46 @@ import numpy as np
 
 from aejax.config import Config
 from aejax.data import Dataset
-from aejax.training.batches import epoch_order, in_turn, steps_per_epoch
-from aejax.training.devices import Driver, Program
-from aejax.training.placement import Generated, place
-from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation
+from aejax.training.batches import steps_per_epoch
+from aejax.training.devices import Driver, Program, abstract, concatenate, copier
+from aejax.training.placement import Generated, Layout, Resident, place
+from aejax.training.programs import Like, memoised
+from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation, values_of
 
 _EVALUATION_BATCH = 1000
 
+VALUE_AXES = (0, 0, None)
+"""axes of a sweep's members in their values: coefficients and seeds differ, the seed of the order is common"""
+
 
 class Programs(NamedTuple):
-    """What the loop calls; `train` is compiled once for each number of steps.
+    """The programs of a run; each is compiled when it is first needed, unless an earlier run has compiled it.
 
     Attributes:
-        compiled: steps → the programs that train so many and evaluate, by name; what trains comes first.
-        flops: steps → the floating-point operations of each of so many, for which it compiles `train`.
-        train: (state, steps) → (state, terms), so many steps on within one epoch; the state is donated, each term is
-            float32[steps], or of a sweep's members float32[steps, members].
+        compiled: steps → (name, program) of each program that trains so many steps or evaluates, the training programs
+            first; each is compiled just before it is yielded.
+        flops: steps → floating-point operations per step; compiles `train` for so many steps.
+        train: (state, steps, first step) → (state, terms) after so many steps of one epoch. The state is donated. Each
+            term is float32[steps], or for the members of a sweep float32[steps, members]. Without the first step,
+            streamed images wait for the state.
         evaluate: state → sums over the test images, for `summarize`.
-        snapshot: state → a copy, for use after the state itself has been donated.
+        snapshot: state → a copy that outlives the donation of the state.
     """
 
-    compiled: Callable[[int], dict[str, Program]]
+    compiled: Callable[[int], Iterator[tuple[str, Program]]]
     flops: Callable[[int], float]
-    train: Callable[[TrainState, int], tuple[TrainState, Terms]]
+    train: Callable[..., tuple[TrainState, Terms]]
     evaluate: Callable[[TrainState], dict[str, Any]]
     snapshot: Callable[[TrainState], TrainState]
+
+
+class _Of(NamedTuple):
+    """The part of the key that all programs of a run have in common."""
+
+    steps: Steps
+    driver: Driver
+    state: Like
+    values: Like
 
 
 def build_programs(
@@ -46,144 +61,185 @@ def build_programs(
     driver: Driver,
     state: TrainState,
     dataset: Dataset,
-    values: tuple[Any, ...] | None = None,
+    values: tuple[Any, Any, Any] | None = None,
 ) -> Programs:
-    """Place the images; the programs are for states like this one, which lies on the devices.
+    """Build the programs for states like this one. Nothing is compiled or put on a device before it is needed.
 
     Args:
-        values: what the steps take after the batch, for each member of a sweep; None takes the configuration's.
+        state: of the run, or its abstract values.
+        values: coefficients (float32 by name), seed and seed of the order (uint32), or those of the members of a sweep;
+            None takes those of the configuration.
     """
-    if values is None:
-        values = ({name: np.float32(value) for name, value in config.coefficients.items()},)
-    values = driver.replicate(values)
-    evaluated = for_evaluation(state)
-    in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
-    # Whole batches, which the devices share, and the rest, which each of them has: nothing is padded, since a model's
-    # statistics may be those of a batch.
+    values = values_of([config], alone=True) if values is None else values
+    state = abstract(state, driver.state_sharding)
+    of = _Of(steps, driver, Like.of(state), Like.of(abstract(values, driver.replicated)))
+    shape, order_seed = dataset.image_shape, values[2]
+    # Whole batches, which the devices share, and the rest, which each device has: nothing is padded, since the metrics
+    # of a model may be those of a batch.
+    examples = len(dataset.test)
     batch_size = max(1, min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
     batches, rest = divmod(examples, batch_size)
-    placed = place(config, driver, state, dataset)
-    order = functools.partial(epoch_order, config.training, len(dataset.train), seed=config.data.order_seed)
-    train_labels, test_labels = dataset.class_indices()
-    shape = dataset.image_shape
-    tests = dataset.test
-    if dataset.examples["train"].make is not None:
-        train_images = Generated(driver, dataset.train, shape, config.training.batch_size)
-        tests = np.asarray(tests)  # made once, since every evaluation meets the same
-    else:
-        train_images = placed(driver, dataset.train, shape, train_labels, order, in_epoch)
-    if batches:
-        in_batches = placed(driver, tests, shape, test_labels, lambda _: in_turn(batches, batch_size), batches)
-    if rest:
+
+    @functools.cache
+    def layouts() -> tuple[Any, Any]:
+        labelled = dataset.train_labels is not None
+        described = jax.ShapeDtypeStruct(dataset.train.shape, dataset.train.dtype)
+        trained = driver, described, shape, labelled, config.training.batch_size
+        trained = *trained, steps_per_epoch(config.training, len(dataset.train)), steps.training
+        described = jax.ShapeDtypeStruct(dataset.test.shape, dataset.test.dtype)
+        labelled = dataset.test_labels is not None
+        evaluated = driver, described, shape, labelled, batch_size, batches
+        if (examples := dataset.examples["train"]).make is not None:
+            return Generated(*trained, examples), Resident(*evaluated)
+        kind = place(config, driver, state, dataset)
+        return kind(*trained), kind(*evaluated)
+
+    @functools.cache
+    def train_data() -> Any:
+        return layouts()[0].feed(dataset.train, dataset.class_indices()[0], order_seed)
+
+    @functools.cache
+    def test_data() -> Any:
+        # Generated examples are computed once: every evaluation uses the same.
+        tests = dataset.test if dataset.examples["test"].make is None else np.asarray(dataset.test)
+        return layouts()[1].feed(tests, dataset.class_indices()[1], order_seed)
+
+    @functools.cache
+    def last_batch() -> Batch:
         last = np.arange(examples - rest, examples, dtype=np.int32)
-        labels = None if test_labels is None else test_labels[last]
-        last_batch = driver.replicate(Batch(np.asarray(tests[last]).reshape(rest, *shape), last, labels))
+        labels = dataset.class_indices()[1]
+        images = np.asarray(dataset.test[last]).reshape(rest, *shape)
+        return driver.replicate(Batch(images, last, None if labels is None else labels[last]))
 
-    def train(
-        count: int, state: TrainState, images: Any, values: tuple[Any, ...], order: Any
-    ) -> tuple[TrainState, Terms]:
-        names: list[str] = []
-
-        def step(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, jax.Array]:
-            state, terms = steps.train(state, batch, at)
-            names[:] = terms
-            return state, jnp.stack(list(terms.values()))  # one array to write to in every turn, and not several
-
-        # Of all steps of the epoch, and then of these, so that each is computed alike however training is cut.
-        first = state.step % in_epoch
-        every = jax.vmap(lambda step: steps.at(step, *values))(state.step - first + jnp.arange(in_epoch))
-        every = jax.lax.optimization_barrier(every)
-        at = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), every)
-        state, terms = train_images.scan(step, state, images, order, at)
-        return state, dict(zip(names, terms.T, strict=True))
-
-    def sums_of(state: TrainState, batch: Batch, values: tuple[Any, ...], shared: bool) -> dict[str, Any]:
-        # Else the compiler would merge the gathering of resident images with what follows, and round otherwise.
-        terms, codes = steps.evaluate(state, jax.lax.optimization_barrier(batch), *values, shared=shared)
-        return {
-            "terms": {name: term.sum() for name, term in terms.items()},
-            "code": {"sum": codes.sum(), "square": jnp.square(codes).sum(), "zeros": (codes == 0).sum()},
-        }
-
-    def evaluate(state: TrainState, images: Any, values: tuple[Any, ...], order: Any) -> dict[str, Any]:
-        sums = in_batches.scan(lambda _, batch, __: (None, sums_of(state, batch, values, True)), None, images, order)[1]
-        return sums if driver.axis is None else jax.lax.psum(sums, driver.axis)
-
-    def evaluate_rest(state: TrainState, batch: Batch, values: tuple[Any, ...], _: None) -> dict[str, Any]:
-        return jax.tree.map(lambda array: array[None], sums_of(state, batch, values, False))
-
-    @functools.cache
-    def compiled_train(count: int) -> Program:
-        arguments, axes = (state, train_images.like(count), values), ((MEMBER_AXES, None, 0), (MEMBER_AXES, 1))
-        return driver.compile(
-            functools.partial(train, count),
-            *arguments,
-            donate=True,
-            axes=axes,
-            shared=lambda state, *_: train_images.order(state.step, count),
-        )
-
-    @functools.cache
-    def compiled_evaluate(count: int) -> Program:
-        arguments, axes = (evaluated, in_batches.like(count), values), ((MEMBER_AXES, None, 0), 1)
-        return driver.compile(evaluate, *arguments, axes=axes, shared=lambda *_: in_batches.order(0, count))
+    placed_values = functools.cache(lambda: driver.replicate(values))
+    compiled_train = functools.cache(lambda count: _train(of, layouts()[0], count))
+    compiled_evaluate = functools.cache(lambda count: _evaluate(of, layouts()[1], count))
 
     @functools.cache
     def compiled_rest() -> Program:
-        arguments, axes = (evaluated, last_batch, values), ((MEMBER_AXES, None, 0), 1)
-        return driver.compile(evaluate_rest, *arguments, axes=axes, shared=lambda *_: None)
+        numbers = jax.ShapeDtypeStruct((rest,), np.int32)
+        labels = None if dataset.test_labels is None else numbers
+        batch = Batch(jax.ShapeDtypeStruct((rest, *shape), dataset.test.dtype), numbers, labels)
+        return _evaluate_rest(of, Like.of(abstract(batch, driver.replicated)))
 
-    def compiled(count: int) -> dict[str, Program]:
-        return trains(count) | evaluates()
-
-    def trains(count: int) -> dict[str, Program]:
-        return {f"train {length} steps": compiled_train(length) for length in reversed(train_images.lengths(count))}
-
-    def evaluates() -> dict[str, Program]:
-        lengths = in_batches.lengths(batches) if batches else []
-        programs = {f"evaluate {length} batches": compiled_evaluate(length) for length in lengths}
-        return programs | ({"evaluate the rest": compiled_rest()} if rest else {})
+    def compiled(count: int) -> Iterator[tuple[str, Program]]:
+        for length in reversed(layouts()[0].lengths(count)):
+            yield f"train {length} steps", compiled_train(length)
+        for length in layouts()[1].lengths(batches) if batches else ():
+            yield f"evaluate {length} batches", compiled_evaluate(length)
+        if rest:
+            yield "evaluate the rest", compiled_rest()
 
     def flops(count: int) -> float:
-        return max(program.flops for program in trains(count).values())
+        return max(compiled_train(length).flops for length in layouts()[0].lengths(count))
 
-    def run_train(state: TrainState, count: int) -> tuple[TrainState, Terms]:
+    def joined(parts: list[Any]) -> Any:
+        return parts[0] if len(parts) == 1 else concatenate(driver)(parts)
+
+    def train(state: TrainState, count: int, first: int | None = None) -> tuple[TrainState, Terms]:
+        streamed = not isinstance(layouts()[0], Resident)
+        first = int(state.step) if first is None and streamed else first
         terms = []
-        for length, images in train_images.parts(state.step, count):
-            state, part = compiled_train(length).call(state, images, values)
-            terms.append(part)
+        for length, images in train_data()(first, count):
+            state, of_part = compiled_train(length).call(state, images, placed_values())
+            terms.append(of_part)
             _wait_for_all_but_two(terms)
-        train_images.reached(state.step)
-        return state, join(terms)
+        return state, joined(terms)
 
-    epochs = itertools.count()
+    evaluations = itertools.count()
 
-    def run_evaluate(state: TrainState) -> dict[str, Any]:
+    def evaluate(state: TrainState) -> dict[str, Any]:
         state, sums = for_evaluation(state), []
-        for length, images in in_batches.parts(next(epochs) * batches, batches) if batches else ():
-            sums.append(compiled_evaluate(length).call(state, images, values))
+        for length, images in test_data()(next(evaluations) * batches, batches) if batches else ():
+            sums.append(compiled_evaluate(length).call(state, images, placed_values()))
             _wait_for_all_but_two(sums)
-        return join([*sums, compiled_rest().call(state, last_batch, values)] if rest else sums)
+        return joined([*sums, compiled_rest().call(state, last_batch(), placed_values())] if rest else sums)
 
-    concatenate = jax.jit(
-        lambda parts: jax.tree.map(lambda *each: jnp.concatenate(each), *parts), out_shardings=driver.replicated
+    return Programs(compiled, flops, train, evaluate, copier(driver))
+
+
+@memoised
+def _train(of: _Of, layout: Layout, count: int) -> Program:
+    def train(state: TrainState, images: Any, values: tuple[Any, Any, Any], order: Any) -> tuple[TrainState, Terms]:
+        names: list[str] = []
+
+        def step(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, jax.Array]:
+            state, terms = of.steps.train(state, batch, at)
+            names[:] = terms
+            return state, jnp.stack(list(terms.values()))  # each turn writes one array instead of several
+
+        # For all steps of the epoch, of which the program takes its own: each is computed alike wherever a chunk ends.
+        first = state.step % layout.steps
+        every = jax.vmap(lambda step: of.steps.at(step, *values[:2]))(state.step - first + jnp.arange(layout.steps))
+        every = jax.lax.optimization_barrier(every)
+        at = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), every)
+        state, terms = layout.scan(step, state, images, order, at)
+        return state, dict(zip(names, terms.T, strict=True))
+
+    return of.driver.compile(
+        train,
+        of.state.tree,
+        layout.like(count),
+        of.values.tree,
+        donate=True,
+        axes=((MEMBER_AXES, None, VALUE_AXES), (MEMBER_AXES, 1)),
+        shared=lambda state, _, values: layout.order(state.step, count, values[2]),
     )
 
-    def join(parts: list[Any]) -> Any:
-        return parts[0] if len(parts) == 1 else concatenate(parts)
 
-    evaluates()
-    return Programs(compiled, flops, run_train, run_evaluate, driver.copy)
+@memoised
+def _evaluate(of: _Of, layout: Layout, count: int) -> Program:
+    def evaluate(state: TrainState, images: Any, values: tuple[Any, Any, Any], order: Any) -> dict[str, Any]:
+        def sums(_: None, batch: Batch, __: None) -> tuple[None, dict[str, Any]]:
+            return None, _sums(of.steps, state, batch, values)
+
+        found = layout.scan(sums, None, images, order)[1]
+        return found if of.driver.axis is None else jax.lax.psum(found, of.driver.axis)
+
+    return of.driver.compile(
+        evaluate,
+        for_evaluation(of.state.tree),
+        layout.like(count),
+        of.values.tree,
+        axes=((MEMBER_AXES, None, VALUE_AXES), 1),
+        shared=lambda state, _, values: layout.order(0, count, values[2]),
+    )
+
+
+@memoised
+def _evaluate_rest(of: _Of, batch: Like) -> Program:
+    def evaluate(state: TrainState, batch: Batch, values: tuple[Any, Any, Any], _: None) -> dict[str, Any]:
+        return jax.tree.map(lambda array: array[None], _sums(of.steps, state, batch, values, shared=False))
+
+    return of.driver.compile(
+        evaluate,
+        for_evaluation(of.state.tree),
+        batch.tree,
+        of.values.tree,
+        axes=((MEMBER_AXES, None, VALUE_AXES), 1),
+        shared=lambda *_: None,
+    )
+
+
+def _sums(
+    steps: Steps, state: TrainState, batch: Batch, values: tuple[Any, Any, Any], shared: bool = True
+) -> dict[str, Any]:
+    # Without the barrier, the compiler merges the gather of resident images with its consumers, and rounds differently.
+    terms, codes = steps.evaluate(state, jax.lax.optimization_barrier(batch), *values[:2], shared=shared)
+    return {
+        "terms": {name: term.sum() for name, term in terms.items()},
+        "code": {"sum": codes.sum(), "square": jnp.square(codes).sum(), "zeros": (codes == 0).sum()},
+    }
 
 
 def _wait_for_all_but_two(parts: list[Any]) -> None:
-    """Of a long row of parts only two are under way: each has its images in memory."""
+    """Limit the parts under way to two: each has its images in memory."""
     if len(parts) > 2:
         jax.block_until_ready(parts[-3])
 
 
 def summarize(sums: dict[str, Any], examples: int, code_size: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Means over all examples from the sums of `Programs.evaluate`, each example counted once.
+    """Compute means over all examples from the sums of `Programs.evaluate`; each example counts once.
 
     Returns:
         the terms of the loss; and mean, variance and fraction_zero of the code over examples and units.

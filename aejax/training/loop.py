@@ -24,10 +24,9 @@ from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
 from aejax.training.chunks import Pace, chunks
-from aejax.training.devices import gather, is_first, peers, together
+from aejax.training.devices import gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
-from aejax.training.memory import require_memory
 from aejax.training.records import Progress, Record, require_views, summary_of
 from aejax.training.single import Single
 from aejax.training.start import join
@@ -78,7 +77,7 @@ def train(
     join(config.hosts)
     signals.renew()  # JAX takes SIGTERM for itself there
     with peers(), contextlib.ExitStack() as stack:
-        driver = models.driver(config)
+        driver, values = models.driver(config), models.values(config)
         identity = Identity.of(config, given, standardization, **models.description)
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch
@@ -87,18 +86,17 @@ def train(
             if is_own(config.model.kind) or is_own(config.training.optimizer):
                 require_trainable(steps, config, dataset)
             _require_same_everywhere(identity)
-            state = jax.eval_shape(functools.partial(models.init, steps))
+            state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
             record = Record(workdir if is_first() else None, identity)
         stack.callback(record.close)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
         newest = _newest(checkpoints)
-        init = functools.partial(models.init, steps)
         if newest is not None:
             signals.saved()
-            restored = restore(checkpoints.folder, newest, jax.eval_shape(init), driver.state_sharding)
+            restored = restore(checkpoints.folder, newest, state, driver.state_sharding)
         else:
-            restored = Restored(jax.jit(init, out_shardings=driver.state_sharding)(), {})
+            restored = Restored(initializer(driver, steps, steps.own)(values[1]), {})
         epochs_done = (newest or 0) // steps_in_epoch
         with together():
             summarize_run, summary = functools.partial(_summary, models, identity), {}
@@ -124,7 +122,7 @@ def train(
         shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
         stack.callback(shown.close)
 
-        programs = build_programs(steps, config, driver, restored.state, dataset, models.values)
+        programs = build_programs(steps, config, driver, state, dataset, values)
         pace = Pace(steps_in_epoch, programs.flops, jax.process_count())
         stop = threading.Event()
         if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process

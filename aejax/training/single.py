@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+
 from aejax.config import AejaxError, Config
-from aejax.training.devices import Absent, Driver, local
-from aejax.training.step import Steps, TrainState
+from aejax.training.devices import Driver, local
+from aejax.training.step import TrainState, values_of
 
 
 class Single:
@@ -17,21 +19,19 @@ class Single:
         names: of the members; None where there is but one.
         description: what config.json says of them.
         alone: whether a failure ends the run; else it is noted, and the other members go on.
-        values: what `Steps.train` and `Steps.evaluate` take after the batch; None takes the configuration's.
     """
 
     names: Sequence[str | None] = (None,)
     alone = True
     description: Mapping[str, Any] = {}
-    values: tuple[Any, ...] | None = None
 
-    def driver(self, config: Config, absent: Absent | None = None) -> Driver:
-        """The devices that it is trained on."""
-        return Driver(config.devices, config.training.batch_size, absent)
+    def driver(self, config: Config, devices: Sequence[jax.Device] | None = None) -> Driver:
+        """Choose the devices, among those of this process or among others."""
+        return Driver(config.devices, config.training.batch_size, devices)
 
-    def init(self, steps: Steps) -> TrainState:
-        """A fresh state; to be traced."""
-        return steps.init()
+    def values(self, config: Config) -> tuple[Any, Any, Any]:
+        """Return the traced values: coefficients, seed and seed of the order (see `build_programs`)."""
+        return values_of([config], alone=True)
 
     def each(self, figures: Any) -> list[Any]:
         """What a program returned of the members, for each of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import socket
 import sys
@@ -140,3 +141,15 @@ def _ended_at(moment: float, hosts: Hosts) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def require_checksums() -> None:
+    """Let JAX compress the programs of its compilation cache by zlib, whose checksum detects damage.
+
+    JAX then warns and compiles again. If the package zstandard is installed, JAX compresses without a checksum, and
+    runs damaged programs: the process dies, and so do later ones. JAX has no option for the compression.
+    """
+    cache = importlib.import_module("jax._src.compilation_cache")
+    for name in ("zstd", "zstandard"):
+        if getattr(cache, name, None) is not None:
+            setattr(cache, name, None)

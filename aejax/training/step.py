@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
-from aejax.config import Coefficients, Config, InputError, Schedule, complete
+from aejax.config import Coefficients, Config, InputError, Schedule, Training, complete
+from aejax.config.checks import is_own
+from aejax.config.user_files import own
 from aejax.data import Dataset
-from aejax.models import Autoencoder, Context, ImageShape, build, require_model
+from aejax.models import Autoencoder, Context, ImageShape, build, model_class, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training.devices import AXIS
@@ -73,30 +77,37 @@ _STREAMS = ("binarization", "corruption", "code")
 """of what is drawn in a step"""
 
 
-class Steps(NamedTuple):
-    """The pure functions that a configuration compiles to.
+@dataclass(frozen=True)
+class Steps:
+    """The pure functions that a configuration compiles to. Steps that compile to the same programs are equal.
 
-    The seed is the configuration's where none is given; a sweep gives each of its members another, as a uint32 value.
+    The default of each seed and of the coefficients is the configuration's; programs take them as traced values.
 
     Attributes:
+        key: everything that the functions but `init` depend on, as a key of memoised programs.
+        own: the rest of what `init` depends on: a class of the user may read any field when it is built.
+        training: the section of the configuration, with one value for each field that no program depends on.
         init: (seed) → TrainState.
         at: (step, coefficients, seed) → At.
-        train: (state, batch, at) → (state, terms), terms being means over the batch; the model's own metrics are among
-            them, and no part of "total".
-        evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]);
-            what is drawn for an image (binarization, corruption, code) is always the same, and no state changes.
-            `shared=False` where each device has the whole batch.
-        model: (state, coefficients) → Autoencoder, as it is evaluated; by default with the configuration's values.
+        train: (state, batch, at) → (state, terms). Terms are means over the batch. The metrics of the model are among
+            the terms, and not part of "total".
+        evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]).
+            An image always gets the same random numbers (binarization, corruption, code), and no state changes.
+            `shared=False` if each device has the whole batch.
+        model: (state, coefficients) → Autoencoder for evaluation.
     """
 
-    init: Callable[..., TrainState]
-    at: Callable[..., At]
-    train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]]
-    evaluate: Callable[..., tuple[Terms, jax.Array]]
-    model: Callable[..., Autoencoder]
+    key: Hashable
+    own: Hashable = field(compare=False)
+    training: Training = field(compare=False)
+    init: Callable[..., TrainState] = field(compare=False)
+    at: Callable[..., At] = field(compare=False)
+    train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
+    evaluate: Callable[..., tuple[Terms, jax.Array]] = field(compare=False)
+    model: Callable[..., Autoencoder] = field(compare=False)
 
     def alone(self, state: TrainState, batch: Batch, *values: Any) -> tuple[TrainState, Terms]:
-        """A train step by itself; `values` are what `at` takes after the step."""
+        """Take a single train step; `values` are the arguments of `at` after the step."""
         return self.train(state, batch, self.at(state.step, *values))
 
 
@@ -118,9 +129,13 @@ def build_steps(
         for name, schedule in config.schedules.items()
     }
     optimizer = build_optimizer(config)
+    owned = is_own(config.model.kind) or is_own(config.training.optimizer)
+    # A class of the user may read any field that is not traced.
+    fixed = config.differing_in_values if owned else config.compiled_in
     abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(stream(0, "parameters"))))
     # By default as JAX is told by the user, jax_default_matmul_precision.
     chosen = None if config.model.precision == "default" else config.model.precision
+    abstract.config = fixed  # a number that the class has copied to another attribute stays in the graphdef
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
     generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
     if axis is not None and any(jax.tree.leaves(generators)):
@@ -134,7 +149,7 @@ def build_steps(
             lambda key, leaf: jax.random.wrap_key_data(leaf, impl=GENERATOR) if key else leaf, generators, extra
         )
         model = nnx.merge(graphdef, params, typed)
-        model.config = config.with_values(coefficients)
+        model.config = fixed.with_values(coefficients)
         return model
 
     def init(seed: Seed = configured) -> TrainState:
@@ -216,7 +231,12 @@ def build_steps(
         merged.eval()
         return merged
 
-    return Steps(init, at, train, evaluate, model)
+    key = fixed, tuple(image_shape), steps_per_epoch, axis, examples
+    if owned:
+        spec = config.training.optimizer
+        optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
+        key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
+    return Steps(key, config if owned else None, fixed.training, init, at, train, evaluate, model)
 
 
 def inputs(
@@ -232,6 +252,17 @@ def inputs(
     if config.corruption.kind == "none":
         return clean, clean
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
+
+
+def values_of(configs: Sequence[Config], *, alone: bool = False) -> tuple[dict[str, Any], Any, Any]:
+    """Return the traced values of the members of a sweep, or of one model: coefficients, seeds, seed of the order."""
+    first, every = configs[0], [complete(config).coefficients for config in configs]
+    coefficients = {name: np.float32([each[name] for each in every]) for name in every[0]}
+    seeds = np.uint32([config.training.seed for config in configs])
+    order = first.training.seed if first.data.order_seed is None else first.data.order_seed
+    if alone:
+        coefficients, seeds = jax.tree.map(lambda values: values[0], (coefficients, seeds))
+    return coefficients, seeds, np.uint32(order)
 
 
 def variables_of(model: Autoencoder) -> Any:
@@ -287,7 +318,7 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     def alone(function: Callable) -> Callable:
         return jax.vmap(function, in_axes=None, axis_size=1, axis_name=AXIS)  # for means over the devices
 
-    require_used(config, jax.make_jaxpr(alone(steps.train))(state, batch, at), (state, batch, at))
+    require_used(config, jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch))
     jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
 
 

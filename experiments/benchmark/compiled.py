@@ -30,7 +30,7 @@ from aejax.evaluation import drawing
 from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
 from aejax.models.kinds import model_class
-from aejax.training import Absent, Driver, Program, abstract
+from aejax.training import Driver, Program, abstract
 from benchmark import bundles, hlo, launches, processes, roofline
 from benchmark.prepared import Prepared
 from benchmark.targets import TARGETS, Target, devices, environment, require_compilable
@@ -133,22 +133,18 @@ def _dataset(train: list[int], test: list[int], dtype: str, labels: bool, genera
 
 def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: Path) -> dict[str, Any]:
     available = devices(target)
-    counts: dict[Any, dict[str, Any]] = {}
-    begin = time.perf_counter()
-
-    def compiled(program: Program) -> None:
-        nonlocal begin
+    prepared = Prepared(config, dataset, members, available)
+    driver, programs = prepared.driver, prepared.programs.compiled(prepared.in_epoch)
+    if members == 1 and issubclass(model_class(config.model.kind), Variational):
+        programs = itertools.chain(programs, _likelihood(config, dataset, driver))
+    counts, largest, begin = {}, 0, time.perf_counter()
+    for name, program in programs:
         seconds = time.perf_counter() - begin
-        counts[program.call] = {"seconds": seconds, **_program(target, program, dump, -(-members // len(available)))}
+        counts[name] = {"seconds": seconds, **_program(target, program, dump, -(-members // len(available)))}
+        largest = max(largest, sum(program.memory.values()))
         for file in dump.iterdir():
             file.unlink()
         begin = time.perf_counter()
-
-    prepared = Prepared(config, dataset, members, Absent(available, compiled))
-    driver, programs = prepared.driver, prepared.programs.compiled(prepared.in_epoch)
-    if members == 1 and issubclass(model_class(config.model.kind), Variational):
-        programs["likelihood"] = _likelihood(config, dataset, driver)
-    largest = max(sum(program.memory.values()) for program in programs.values())
     floor = roofline.flops_per_image(config, dataset.image_shape)
     if floor is not None:
         images = config.training.batch_size / (len(driver.devices) if members == 1 else 1)
@@ -162,18 +158,18 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         "memory_bytes": largest,
         "fits": largest < target.memory,
         "floor": floor,
-        "programs": {name: counts[program.call] for name, program in programs.items()},
+        "programs": counts,
     }
 
 
-def _likelihood(config: Config, dataset: Dataset, driver: Driver) -> Program:
+def _likelihood(config: Config, dataset: Dataset, driver: Driver) -> Iterator[tuple[str, Program]]:
     """Compile the estimate of the likelihood, with 500 samples as in `evaluate`."""
     model = nnx.eval_shape(lambda: build(config, dataset.image_shape, nnx.Rngs(0)))
-    compiled, batch = estimator(model, len(dataset.test), math.prod(dataset.image_shape), samples=500)
+    compiled, batch, given = estimator(model, len(dataset.test), math.prod(dataset.image_shape), samples=500)
     images = jax.ShapeDtypeStruct((batch, *dataset.image_shape), np.float32)
     examples = jax.ShapeDtypeStruct((batch,), np.int32)
-    arguments = abstract((nnx.split(model)[1], images, examples), driver.replicated)
-    return driver.compiled(compiled.lower(*arguments))
+    arguments = abstract((*given, images, examples), driver.replicated)
+    yield "likelihood", Program.of(compiled.lower(*arguments), driver.platform)
 
 
 def _program(target: Target, program: Program, dump: Path, members: int) -> dict[str, Any]:

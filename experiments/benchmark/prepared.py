@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.sweeps import Members
-from aejax.training import Absent, Single, abstract, build_programs, build_steps, steps_per_epoch
+from aejax.training import Single, abstract, build_programs, build_steps, initializer, steps_per_epoch
 
 _MANY = 8
 """with more models than these, a stretch is shorter than an epoch, so that it takes as long as an epoch of these"""
@@ -20,33 +22,38 @@ class Prepared:
     """A model, or a sweep of models with different seeds, ready to train.
 
     Args:
-        absent: devices to compile for; the programs then cannot be called, and the state has only shapes and types.
+        devices: devices to compile for ahead of time; the programs then cannot be called.
 
     Attributes:
         in_epoch: steps per epoch.
         stretch: steps that are timed together.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, members: int = 1, absent: Absent | None = None) -> None:
+    def __init__(
+        self, config: Config, dataset: Dataset, members: int = 1, devices: Sequence[jax.Device] | None = None
+    ) -> None:
         models = Single() if members == 1 else _members(config, members)
-        self.config, self.driver = config, models.driver(config, absent)
+        self.config = config
+        self.driver, values = models.driver(config, devices), models.values(config)
         self.in_epoch = steps_per_epoch(config.training, len(dataset.train))
         self.stretch = max(1, self.in_epoch * _MANY // max(_MANY, members))
         steps = build_steps(config, dataset.image_shape, self.in_epoch, self.driver.batch_axis, len(dataset.train))
-        sharding = self.driver.state_sharding
-        if absent is None:
-            self.state = jax.jit(lambda: models.init(steps), out_shardings=sharding)()
+        if devices is None:
+            self.state = initializer(self.driver, steps, steps.own)(values[1])
         else:
-            self.state = abstract(jax.eval_shape(lambda: models.init(steps)), sharding)
+            state = jax.eval_shape(functools.partial(self.driver.init, steps.init), values[1])
+            self.state = abstract(state, self.driver.state_sharding)
+        self.programs = build_programs(steps, config, self.driver, self.state, dataset, values)
         begin = time.perf_counter()
-        self.programs = build_programs(steps, config, self.driver, self.state, dataset, models.values)
-        self._placing, self._step, self._members = time.perf_counter() - begin, 0, members
+        if devices is None:
+            self.programs.evaluate(self.programs.snapshot(self.state))
+        self._compiling, self._step, self._members = time.perf_counter() - begin, 0, members
 
     def compile(self) -> float:
-        """Compile training, and return the seconds since the images were placed."""
+        """Compile training, and return the seconds that training and evaluation took to compile."""
         begin = time.perf_counter()
         self.programs.flops(self.stretch)
-        return self._placing + time.perf_counter() - begin
+        return self._compiling + time.perf_counter() - begin
 
     def seconds(self, steps: int | None = None) -> float:
         """Train some steps of one epoch, by default a stretch, and return the seconds.

@@ -60,7 +60,7 @@ def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) ->
     with jax.profiler.trace(str(folder)):
         prepared.seconds(count)
     newest = max(Path(folder).rglob("*.xplane.pb"), key=lambda file: file.stat().st_mtime)
-    training = next(iter(prepared.programs.compiled(count).values()))
+    training = next(prepared.programs.compiled(count))[1]
     return operations(newest, hlo.operations(training.text()))
 
 

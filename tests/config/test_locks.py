@@ -1,4 +1,4 @@
-"""The lock of a workdir, also where there is no fcntl."""
+"""The lock of a workdir, with and without fcntl."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from aejax.config import files
 
 
 def test_without_fcntl_the_package_is_imported_and_locks_by_msvcrt():
-    """As on Windows: the module is hidden in a process of its own, and the other one stands in for it."""
+    """As on Windows: a process hides fcntl, and a fake msvcrt replaces it."""
     program = """
 import sys, types
 sys.modules["fcntl"] = None

@@ -1,4 +1,4 @@
-"""Paths as a user gives them, at every door."""
+"""Paths as the user gives them, at every public function."""
 
 import numpy as np
 import pytest
@@ -66,6 +66,6 @@ def test_a_user_without_a_home_folder_is_told_only_where_one_is_needed(monkeypat
     monkeypatch.setattr("pathlib.Path.home", homeless)
     monkeypatch.delenv("AEJAX_DATA_DIR")
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    keep_compiled_programs()  # as every script does first, also for --help
+    keep_compiled_programs()  # every script calls it first, also for --help
     with pytest.raises(aejax.InputError, match="set AEJAX_DATA_DIR"):
         data_dir()

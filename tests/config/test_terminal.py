@@ -1,4 +1,4 @@
-"""A script wherever it is started: a locale of ASCII, streams that are closed or full, arguments that are odd."""
+"""Scripts under an ASCII locale, with closed or full streams, and with odd arguments."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def test_who_reads_the_output_may_stop(tmp_path):
     [
         (["--workdir", ""], 2, "--workdir is empty"),
         (["--workdir="], 2, "--workdir is empty"),
-        (["--"], 2, "nothing after a --"),
+        (["--"], 2, "no arguments are allowed after --"),
         (["--model.code_size", "١٦"], 2, "another script"),
         (["--workdir", "gs://bucket/run"], 1, "is no disk"),
         (["--workdir", "a\nb", "--model.code_size", "0"], 1, "code_size is 0"),

@@ -97,7 +97,7 @@ def test_rows_are_read_from_the_file_that_has_them(tmp_path, monkeypatch, large)
     np.save(tmp_path / "test.npy", VECTORS[:3].astype(ml_dtypes.bfloat16))
     train = load_dataset(tmp_path).train
     indices = RANDOM.integers(0, 70, (20, 4))
-    assert np.array_equal(mapped.reader(train)(indices), np.asarray(train)[np.minimum(indices, 59)])
+    assert np.array_equal(train.rows(indices), np.asarray(train)[np.minimum(indices, 59)])
 
 
 def test_what_does_not_fit_in_memory_is_not_read_at_once(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -125,12 +126,16 @@ def test_a_run_goes_on_where_it_stopped(whole, tmp_path):
 
 
 def test_no_example_comes_twice():
-    placed = Generated(Driver(CONFIG.devices, 100), ALONE.dataset().train, (1, 6, 1), 100)
+    made = ALONE.dataset().train
+    described = jax.ShapeDtypeStruct(made.shape, made.dtype)
+    driver = Driver(CONFIG.devices, 100)
+    layout = Generated(driver, described, (1, 6, 1), False, 100, 20, None, made)
+    _, data = next(layout.feed(made, None, None)(None, 3))
 
     def step(carry, batch, _):
         return carry, (batch.examples, batch.images)
 
-    _, (examples, images) = placed.scan(step, 0, placed.like(3), placed.order(np.int32(19), 3))
+    _, (examples, images) = layout.scan(step, 0, data, layout.order(np.int32(19), 3, None))
     assert np.array_equal(np.ravel(examples), np.arange(1_900, 2_200))
     assert np.allclose(np.reshape(images, (300, 6))[:100], ALONE.dataset().train[1_900:], atol=1e-5)
 
@@ -159,10 +164,10 @@ def test_a_dataset_is_known_by_its_law_and_nothing_is_made_to_know_it(monkeypatc
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training.passes": 2}, "training.passes is 2; generated examples"),
-        ({"data.standardize": True}, "data.standardize is set; generated examples"),
-        ({"data.placement": "stream"}, "data.placement is stream; generated examples"),
-        ({"training.epochs": 1_073_742}, "at most 1073741 epochs"),
+        ({"training.passes": 2}, "training.passes is 2; it must be 1: computed examples"),
+        ({"data.standardize": True}, "data.standardize is True; it must be False: computed examples"),
+        ({"data.placement": "stream"}, "data.placement is 'stream'; it must be auto or device: computed examples"),
+        ({"training.epochs": 1_073_742}, "training.epochs is 1073742; it must be at most 1073741"),
         ({"training.batch_size": 2_001}, "training.batch_size is 2001"),
         ({"loss.reconstruction": "bce"}, r"lie in .* needs \[0, 1\]"),
     ],

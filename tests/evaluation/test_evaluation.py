@@ -1,4 +1,4 @@
-"""One dictionary for any model; the likelihood against models whose likelihood is known."""
+"""Metrics of any model in one dictionary, and the likelihood of models with a known likelihood."""
 
 import json
 
@@ -21,7 +21,7 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Two classes of 8x8 images, told apart by which half is bright."""
+    """Make 8x8 images of two classes: the bright half is the class."""
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 120)
     images = random.random((120, 8, 8, 1)) * 0.4
@@ -90,7 +90,7 @@ def test_a_variational_model_gets_its_bounds(pictures, tmp_path):
 
 
 def linear_variational(code_size, spread):
-    """A variational model of 12 pixels whose decoder is linear, with a posterior that is not the right one."""
+    """Make a variational model of 12 pixels with a linear decoder and an inexact posterior."""
     config = aejax.Config().replace(VARIATIONAL | {"model.hidden": (), "model.code_size": code_size})
     model = build(config, (3, 4, 1), nnx.Rngs(3))
     model.encoder.layers.layers[0].bias[...] = jnp.full(2 * code_size, spread)
@@ -104,7 +104,7 @@ def test_the_likelihood_is_that_of_a_decoder_that_ignores_its_code(samples):
     linear.kernel[...] = jnp.zeros((2, 12))
     linear.bias[...] = jnp.asarray(RANDOM.normal(size=12), jnp.float32)
     encoder = model.encoder.layers.layers[0]
-    encoder.kernel[...] = jnp.zeros_like(encoder.kernel[...])  # the posterior is the prior, so every weight is alike
+    encoder.kernel[...] = jnp.zeros_like(encoder.kernel[...])  # the posterior is the prior, so all weights are equal
     images = (RANDOM.random((7, 3, 4, 1)) < 0.5).astype(np.float32)
     found = likelihood(model, images, samples)
     p = 1 / (1 + np.exp(-np.float64(linear.bias[...])))

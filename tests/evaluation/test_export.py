@@ -1,4 +1,4 @@
-"""A trained model goes out: what was written is used in a process that cannot import this library."""
+"""Exported models, used by a process that cannot import this library."""
 
 import subprocess
 import sys
@@ -38,7 +38,7 @@ def run(request):
 
 
 def elsewhere(code, folder):
-    """Run a program that cannot import aejax on the images in a folder; it writes what it made of them there."""
+    """Run a program without aejax on the images of a folder, and return the arrays that it writes there."""
     hidden = "import sys\nsys.modules['aejax'] = None\n"
     hidden += "import numpy as np\nimages, codes = np.load('images.npy'), np.load('codes.npy')\n"
     done = subprocess.run([sys.executable, "-c", hidden + code], cwd=folder, capture_output=True, text=True)

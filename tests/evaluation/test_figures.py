@@ -51,11 +51,11 @@ def test_fit_draws_with_a_workdir_what_is_not_there(small, tmp_path):
     assert (tmp_path / "figures" / "codes.png").read_text() == "mine"
     before = (tmp_path / "config.json").read_bytes()
     first = {path: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
-    fit(config, tmp_path, dataset=dataset, progress=False, figures="pdf")  # finished: nothing is trained, one is drawn
+    fit(config, tmp_path, dataset=dataset, progress=False, figures="pdf")  # finished: only the figures are new
     assert names(tmp_path) == {f"{name}.{form}" for name in drawn for form in ("png", "pdf")}
     assert (tmp_path / "config.json").read_bytes() == before and "figures" not in json.loads(before)
     assert all(path.read_bytes() == content for path, content in first.items())
-    # They are those of the run as it is now, also where it is trained longer.
+    # After more training the figures are drawn again.
     fit(config.replace({"training.epochs": 2}), tmp_path, dataset=dataset, progress=False)
     assert (tmp_path / "figures" / "losses.png").read_bytes() != first[tmp_path / "figures" / "losses.png"]
     assert load(tmp_path).summary["epochs"] == 2
@@ -64,7 +64,7 @@ def test_fit_draws_with_a_workdir_what_is_not_there(small, tmp_path):
 def test_a_run_may_draw_nothing_and_a_wrong_format_is_refused_before_anything(small, tmp_path, monkeypatch):
     config, dataset = small
     with monkeypatch.context() as patch:
-        patch.setattr("aejax.evaluation.fitting.is_first", lambda: False)  # of several processes the first one draws
+        patch.setattr("aejax.evaluation.fitting.is_first", lambda: False)  # only the first of several processes draws
         fit(config.replace({"training.epochs": 1}), tmp_path / "second", dataset=dataset, progress=False)
     assert not (tmp_path / "second" / "figures").exists()
     fit(config.replace({"training.epochs": 1}), tmp_path / "run", dataset=dataset, progress=False, figures=())
@@ -130,7 +130,7 @@ def test_the_mass_at_zero_is_a_number_of_its_own():
     zeros, others = figure.axes
     assert [text.get_text() for text in zeros.texts] == ["0.0%", "90.0%"]
     shares = [patch.get_height() for container in others.containers for patch in container]
-    assert np.isclose(sum(shares), 110)  # in percent of all values: those of "standard", and a tenth of "sparse"
+    assert np.isclose(sum(shares), 110)  # percent of all values: 100 of "standard", 10 of "sparse"
     require_readable(figure)
     require_readable(figures.code_histogram({"standard": sparse * 0, "sparse": sparse * 0}))
 
@@ -164,7 +164,7 @@ def test_no_curve_of_losses_hides_another(small):
     for runs in ({"": long}, {"one": long, "two": short, "same": short, "again": long}, {"a": long, "b": squared}):
         figure = figures.loss_curves(runs)
         for axis in figure.axes[: len(runs)]:
-            train, test = axis.get_lines()  # the two of one run: a broad one, and a narrow one upon it
+            train, test = axis.get_lines()  # of one run: a broad line, and a narrow line on top of it
             assert train.get_linewidth() > 2 * test.get_linewidth() and train.get_alpha() < 1
         assert "nats per pixel" in words(figure) and words(figure).count("epoch") >= min(3, len(runs))
         require_readable(figure)

@@ -1,6 +1,4 @@
-"""float16 and bfloat16 stay so on the devices, in shards too; computed is what the same values in float32 give."""
-
-import functools
+"""float16 and bfloat16 keep their type on the devices, and give the results of the same values in float32."""
 
 import jax
 import ml_dtypes
@@ -9,7 +7,6 @@ import pytest
 
 from aejax import Config, Dataset, InputError, evaluate, fit, load, sweep
 from aejax.data.mapped import Shards
-from aejax.training.batches import epoch_order
 from aejax.training.devices import Driver
 from aejax.training.placement import Resident, Streamed
 
@@ -29,7 +26,7 @@ VECTORS = CONFIG.replace({"loss.reconstruction": "mse", "corruption.kind": "none
 
 
 def both(dtype, vectors):
-    """The examples in two bytes, in shards, and the same values in float32, in one array."""
+    """Return the examples in two bytes, as shards, and the same values in float32, as one array."""
     halves = (RANDOM.normal(size=(60, 7)) if vectors else IMAGES).astype(dtype)
     floats = halves.astype(np.float32)
     labels = {"train_labels": np.arange(48) % 2, "test_labels": np.arange(12) % 2}
@@ -57,13 +54,12 @@ def test_a_run_of_halves_is_that_of_the_same_values(dtype, vectors, tmp_path):
 @pytest.mark.parametrize("dtype", HALVES)
 def test_the_devices_get_two_bytes(dtype):
     halves, _ = both(dtype, True)
-    order = functools.partial(epoch_order, VECTORS.training, 48, seed=0)
-    driver = Driver(VECTORS.devices, 16)
-    given = (driver, halves.train, halves.image_shape, None, order, 3)
-    for placed in (Resident(*given), Streamed(*given)):
-        _, data = next(placed.parts(0, 3))
+    described = jax.ShapeDtypeStruct(halves.train.shape, halves.train.dtype)
+    given = Driver(VECTORS.devices, 16), described, halves.image_shape, False, 16, 3, VECTORS.training
+    for layout in (Resident(*given), Streamed(*given)):
+        _, data = next(layout.feed(halves.train, None, np.uint32(0))(0, 3))
         images = jax.tree.leaves(data)[0]
-        assert images.dtype == jax.tree.leaves(placed.like(3))[0].dtype == dtype
+        assert images.dtype == jax.tree.leaves(layout.like(3))[0].dtype == dtype
         assert images.nbytes == halves.train.nbytes
 
 

@@ -63,7 +63,7 @@ def test_the_best_parameters_can_be_loaded(small, tmp_path):
     config = config.replace({"training.epochs": 40, "coefficients.learning_rate": 0.05})
     run = fit(config, tmp_path, dataset=dataset, progress=False)
     best = min(run.history, key=lambda line: line["test"]["total"])
-    assert best["epoch"] < 39  # it overfits
+    assert best["epoch"] < 39  # the model overfits
     loaded = load(tmp_path, "best")
     assert loaded.state.step == best["step"] and loaded.history[-1] == best and loaded.summary == {}
     loaded.save(tmp_path / "best")

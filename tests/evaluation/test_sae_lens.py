@@ -1,4 +1,4 @@
-"""A sparse autoencoder goes out to SAELens, which computes the same with it.
+"""Sparse autoencoders exported to SAELens compute the same codes and reconstructions there.
 
 Where AEJAX_SAE_LENS_PYTHON names an interpreter that has SAELens, of whatever environment, it is asked.
 """
@@ -19,7 +19,7 @@ from runs import untrained
 
 RANDOM = np.random.default_rng(0)
 VECTORS = (3 + 2 * RANDOM.normal(size=(40, 7))).astype(np.float32)
-FORMS = {  # what a model says it is → what SAELens makes of it, and its arrays beside the three of each
+FORMS = {  # architecture in training → architecture in SAELens, and its arrays besides W_enc, W_dec and b_dec
     "standard": ("standard", {"b_enc"}),
     "topk": ("topk", {"b_enc"}),
     "jumprelu": ("jumprelu", {"b_enc", "threshold"}),
@@ -87,7 +87,7 @@ def test_sae_lens_gets_the_same_codes_and_reconstructions(tmp_path):
         run.export(tmp_path / name, "sae_lens")
     np.save(tmp_path / "vectors.npy", VECTORS)
     command = [os.environ["AEJAX_SAE_LENS_PYTHON"], "-c", SAE_LENS, *runs]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # the other cores may be busy with other tests
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # other tests may use the other cores
     done = subprocess.run(command, cwd=tmp_path, env=one_thread, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name, run in runs.items():

@@ -1,4 +1,4 @@
-"""Images on another scale than those trained on, and other images than those trained on: right, or refused."""
+"""Images on another scale than the training images, and other datasets: correct results or an error."""
 
 import math
 
@@ -40,7 +40,7 @@ TAKEN = {
     "bytes": {"bytes", "unit", "rounded"},
     "bytes, squared": {"bytes", "unit", "rounded"},
     "unit": {"bytes", "unit", "rounded"},
-    "signed": {"signed", "unit", "rounded"},  # images without dark pixels are such
+    "signed": {"signed", "unit", "rounded"},  # unit images may lie on the signed scale, without dark pixels
     "up to 255": {"up to 255"},
 }
 
@@ -90,8 +90,8 @@ def test_a_run_is_evaluated_on_its_own_images_or_not_at_all(runs, tmp_path):
     for nothing in (lambda: evaluate(loaded), lambda: evaluate(tmp_path / "saved")):
         with pytest.raises(InputError, match="may not name a file to be read; give the dataset"):
             nothing()
-    assert evaluate(loaded, BYTES) == own  # the array that it was trained on: its test images
-    assert evaluate(loaded, BYTES[::-1])["test_images"] == 60  # another one: all of it
+    assert evaluate(loaded, BYTES) == own  # the array of the training: its test images
+    assert evaluate(loaded, BYTES[::-1])["test_images"] == 60  # another array: all of it
 
 
 def test_another_dataset_of_that_name_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from aejax.evaluation import figures
 from aejax.evaluation.measures import variance_explained
 
 RANDOM = np.random.default_rng(0)
-# 16 features of three hidden ones, on scales from a thousandth to a thousand and far from 0; 16 is a square.
+# 16 features from three latent features, on scales from 1e-3 to 1e3 and far from 0; 16 is a square.
 VECTORS = (RANDOM.normal(size=(200, 3)) @ RANDOM.normal(size=(3, 16)) + 5) * np.geomspace(1e-3, 1e3, 16)
 CONFIG = Config().replace(
     {
@@ -45,7 +45,7 @@ def test_what_is_standardized_comes_back_on_the_scale_of_the_data(run, tmp_path)
     assert np.allclose(target[:, 0, :, 0], (run.dataset.test - mean) / deviation, atol=1e-4)
     others = run.reconstruct(run.dataset.test)
     relative = np.square((others - run.dataset.test) / deviation).mean()
-    assert relative < 0.05  # three hidden features explain all 16, each on its own scale
+    assert relative < 0.05  # three latent features explain all 16
     assert math.isclose(relative, run.summary["test"]["reconstruction"], rel_tol=1e-3)
     run.save(tmp_path / "saved")
     assert np.allclose(load(tmp_path / "saved").reconstruct(run.dataset.test), others, rtol=1e-5, atol=1e-6)

@@ -72,14 +72,14 @@ def train(config, workdir, dataset, log, stopped=False, short=True):
 
 
 def start(config, workdir, dataset, log, count=1, **how):
-    """Start the processes of a run."""
+    """Start the processes of a run, with one configuration or with a list of one for each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
     processes = []
     for index in range(count):
         hosts = {"hosts.coordinator": coordinator, "hosts.count": count, "hosts.index": index} if count > 1 else {}
-        sections = config.to_dict()
+        sections = (config[index] if isinstance(config, list) else config).to_dict()
         for path, value in hosts.items():
             sections["hosts"][path.partition(".")[2]] = value
         process = CONTEXT.Process(

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at any moment of a script: one line, a fixed exit code, and nothing half written."""
+"""Ctrl-C and SIGTERM at any moment of a script: one line, a fixed exit code, and only complete files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def begin(folder, script, *arguments, **environment):
-    """A script in a process of its own, as a user starts it."""
+    """Start a script in its own process, as a user does."""
     return subprocess.Popen(
         [sys.executable, str(ROOT / "experiments" / script), *map(str, arguments)],
         cwd=folder,
@@ -27,7 +27,7 @@ def begin(folder, script, *arguments, **environment):
 
 
 def ended(process):
-    """Its exit code, and the lines of its error output."""
+    """Return the exit code of a process, and the lines of its error output."""
     try:
         error = process.communicate(timeout=60)[1]
     finally:
@@ -36,7 +36,7 @@ def ended(process):
 
 
 def at(folder, module, number):
-    """A folder for PYTHONPATH that sends the process a signal as soon as it imports a module."""
+    """Make a folder for PYTHONPATH that sends the process a signal when it imports a module."""
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(
         f"""
@@ -45,7 +45,7 @@ class Finder:
     def find_spec(self, name, *_):
         if name == {module!r}:
             os.kill(os.getpid(), {int(number)})
-            time.sleep(0.2)  # an import goes on, as one that takes long
+            time.sleep(0.2)  # the import goes on, like a slow import
 sys.meta_path.insert(0, Finder())
 """
     )
@@ -113,7 +113,7 @@ def test_while_figures_are_drawn_what_is_trained_stays_and_the_same_command_goes
 
 
 def test_a_sweep_between_its_first_and_its_last_file(tmp_path, script):
-    """Stopped while it exports a member, and while it draws; no member is left half written."""
+    """A signal while the sweep exports a member, or draws, leaves only complete members."""
     (tmp_path / "config.py").write_text(CONFIG)
     command = "sweep.py", "config.py", "--sweep.code_size", "3", "4", "--workdir", "run"
     process = begin(tmp_path, *command)
@@ -130,12 +130,12 @@ def test_a_sweep_between_its_first_and_its_last_file(tmp_path, script):
 
 
 def test_in_a_notebook_ctrl_c_is_a_keyboard_interrupt_and_saves_where_there_is_a_workdir(tmp_path):
-    """Within the loop the first one stops the run, which is saved; outside of it nothing is changed."""
+    """Within the loop the first signal stops the run after it was saved; outside of it signals are unchanged."""
     (tmp_path / "cells.py").write_text(
         """
 import os, signal
 import aejax
-signal.signal(signal.SIGINT, signal.default_int_handler)  # as it is, unless a shell started this in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the default, unless a shell started this in the background
 config = aejax.Config(model=aejax.Model((8,), 4), training=aejax.Training(epochs=4000))
 def stop(run):
     if len(run.history) == 1:
@@ -156,7 +156,7 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 @pytest.mark.parametrize("pause", [0.2, pytest.param(1.5, marks=pytest.mark.long)])
 def test_two_at_once_are_one_and_a_later_one_ends_it(tmp_path, pause):
-    """Who starts a script may pass on the Ctrl-C that the terminal sent to both."""
+    """A parent process may pass on the Ctrl-C that the terminal sent to both."""
     (tmp_path / "script.py").write_text(
         f"""
 from aejax import signals
@@ -169,7 +169,7 @@ def twice(run):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep({pause})
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(5 * ({pause} > 1))  # it does not come to look at the first one
+        time.sleep(5 * ({pause} > 1))  # the loop does not see the first signal yet
 try:
     aejax.fit(config, "run", progress=False, on_epoch=twice, figures=())
 except aejax.Interrupted:

@@ -30,7 +30,7 @@ MODELS = {
 )
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_output_shape_is_input_shape_and_the_halves_work_apart(shape, model):
-    # As one program, and one that is compiled soon rather than well: shapes do not depend on how well.
+    # One program, compiled quickly: shapes do not depend on optimizations.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
     def parts(key, images):
         autoencoder = build(Config(model=model), shape, nnx.Rngs(key))

@@ -14,7 +14,7 @@ def test_the_generator_is_the_one_of_jax():
         ours = randomness.threefry_2x32(key[0], key[1], counter[:500], counter[500:], rounds=20)
         assert np.array_equal(jnp.concatenate(ours), threefry_2x32(key, counter))
     zero = jnp.uint32(0)
-    known = randomness.threefry_2x32(zero, zero, zero, zero, rounds=13)  # of its authors' known answers
+    known = randomness.threefry_2x32(zero, zero, zero, zero, rounds=13)  # a known answer of its authors
     assert [int(word) for word in known] == [0x9D1C5EC6, 0x8BD50731]
 
 
@@ -28,7 +28,7 @@ def test_uniform_and_normal_have_their_moments():
     moments = [float((normal**power).mean()) for power in (1, 2, 3, 4)]
     assert np.allclose(moments, [0, 1, 0, 3], atol=0.03)
     assert stats.kstest(np.ravel(normal[:200]), "norm").pvalue > 1e-3
-    assert 4.5 < float(jnp.abs(normal).max()) < 5.7  # of a million; the radius has 23 bits, which end there
+    assert 4.5 < float(jnp.abs(normal).max()) < 5.7  # of a million; the radius has 23 bits, which limits it
     assert abs(np.corrcoef(np.asarray(normal[:, :-1]).ravel(), np.asarray(normal[:, 1:]).ravel())[0, 1]) < 5e-3
     rows = np.corrcoef(np.asarray(normal[:20]))
     assert np.abs(rows - np.eye(20)).max() < 0.25
@@ -41,7 +41,7 @@ def test_cosine_and_sine_are_of_angles_all_around_the_circle():
     assert np.abs(np.hypot(cosine, sine) - 1).max() < 4e-7
     angles = np.arctan2(sine, cosine)
     assert stats.kstest(angles, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
-    first = (bits << np.uint32(2)).astype(np.int32) * (np.pi / 4 / 2**31)  # before it is turned
+    first = (bits << np.uint32(2)).astype(np.int32) * (np.pi / 4 / 2**31)  # before the rotation
     smaller = np.minimum(np.abs(cosine), np.abs(sine))
     assert np.abs(smaller - np.abs(np.sin(first))).max() < 4e-7
 
@@ -53,11 +53,11 @@ def test_one_key_and_rows_give_each_row_its_own_numbers():
         assert drawn.shape == (3, 21) and len(np.unique(drawn)) == 63
         assert np.array_equal(drawn[1:2], draw(key, 21, rows[1:2]))
     correlation = np.corrcoef(np.asarray(randomness.normal(key, 784, jnp.arange(400))).T)
-    assert np.abs(correlation - np.eye(784)).max() < 6 / 20  # of two numbers of a pair as of any others
+    assert np.abs(correlation - np.eye(784)).max() < 6 / 20  # numbers of one pair are as independent as others
 
 
 def test_the_logarithm_is_one():
-    numbers = 1 - np.arange(2**23, dtype=np.float32) / np.float32(2**23)  # all that the radius is made from
+    numbers = 1 - np.arange(2**23, dtype=np.float32) / np.float32(2**23)  # all values that the radius is computed from
     expected = np.log(np.float64(numbers))
     assert np.allclose(jax.jit(randomness._logarithm)(numbers), expected, rtol=2e-7, atol=0)
 

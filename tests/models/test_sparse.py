@@ -1,4 +1,4 @@
-"""The sparse autoencoder of vectors: what is kept, what is counted, what dead units learn."""
+"""Sparse autoencoders of vectors: state, counts of active units, and learning of dead units."""
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def test_the_nth_largest_is_that_of_sorting(count, axis, seed):
 @pytest.mark.parametrize("axis", [None, 1])
 @pytest.mark.parametrize("at_once", [1, 2, 3, 5])
 def test_it_is_the_same_however_many_bits_a_pass_finds(at_once, axis):
-    """As an accelerator has them, whose branches a processor does not take."""
+    """Use the branches for an accelerator, which a CPU does not take."""
     values = jnp.maximum(RANDOM.normal(size=(6, 12)), 0).astype(jnp.float32)
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
     found = _bisected(bits, jnp.float32(4), axis=axis, devices=None, at_once=at_once, few=1, unroll=True)
@@ -66,9 +66,9 @@ def test_a_moving_average_follows_few_values_and_then_decays():
     for value in range(2000):
         take_in(average, count, jnp.float32(value), 0.99)
         seen.append(float(average[...]))
-    assert seen[0] == 0  # nothing of what it began with
+    assert seen[0] == 0  # the initial value has no weight
     assert 40 < seen[49] < 49
-    assert np.isclose(seen[-1], 1999 - 0.99 / 0.01, atol=1e-1)  # as far behind as any exponential average
+    assert np.isclose(seen[-1], 1999 - 0.99 / 0.01, atol=1e-1)  # the lag of any exponential average
 
 
 def test_encoding_has_the_numbers_of_the_configuration(vectors, tmp_path):
@@ -136,12 +136,12 @@ def test_directions_have_length_1_and_the_state_has_their_lengths(vectors):
     lengths = np.linalg.norm(run.autoencoder.directions(), axis=1)
     assert np.allclose(lengths, 1, atol=1e-6)
     before = np.linalg.norm(run.state.params["decoder"], axis=1)
-    assert np.allclose(run.state.extra["norms"], before, atol=2e-3)  # those before the last step
+    assert np.allclose(run.state.extra["norms"], before, atol=2e-3)  # the norms before the last step
     assert np.allclose(run.decode(run.encode(vectors.test)), run.reconstruct(vectors.test), atol=1e-5)
 
 
 def test_the_bias_is_what_a_gradient_through_both_its_places_makes_it():
-    """Its gradient is computed apart, and is the one of the plain formula."""
+    """The gradient is computed separately, and equals the gradient of the plain formula."""
     model = build(sparse(), (1, 6, 1), nnx.Rngs(0))
     images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
     graph, params, rest = nnx.split(model, nnx.Param, ...)

@@ -1,4 +1,4 @@
-"""What every variety of autoencoder must do: learn, be saved and loaded, and go on bit for bit."""
+"""Every variety of autoencoder learns, can be saved and loaded, and resumes bit for bit."""
 
 import shutil
 
@@ -24,7 +24,7 @@ VARIETIES = {
 @pytest.mark.bits
 @pytest.mark.parametrize(
     "variety",
-    [  # by default, of two that are alike the one with more to it
+    [  # the default set has the more complex of two similar models
         pytest.param(variety, id=name, marks=[pytest.mark.long] * (name not in ("importance-weighted", "top-k")))
         for name, variety in VARIETIES.items()
     ],
@@ -38,7 +38,7 @@ def test_each_learns_is_loaded_and_goes_on_bit_for_bit(small, tmp_path, variety)
     code_size = config.model.code_size
     assert whole.encode(dataset.test).shape == (23, code_size)
     assert whole.reconstruct(dataset.test).shape == dataset.test.shape
-    shutil.rmtree(tmp_path / "checkpoints" / str(whole.summary["step"]))  # as a kill would leave it
+    shutil.rmtree(tmp_path / "checkpoints" / str(whole.summary["step"]))  # as after a kill
     (tmp_path / "summary.json").unlink()
     assert len(load(tmp_path).history) == 2
     resumed = fit(config, tmp_path, dataset=dataset, progress=False)
@@ -150,7 +150,7 @@ def test_a_class_of_ones_own_is_found_by_file_or_module(small, tmp_path):
 
 
 def test_old_configurations_keep_their_meaning():
-    """A config.json from before a field was there is read with the field's default, which changes nothing."""
+    """A missing field of an older config.json has its default, which changes nothing."""
     assert Config.from_dict({"model": {"hidden": [7]}, "training": {"epochs": 3}}) == Config(
         model=Model((7,)), training=Training(epochs=3)
     )

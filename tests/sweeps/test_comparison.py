@@ -1,4 +1,4 @@
-"""The figure that compares the members of a sweep, as a reader finds it on the page."""
+"""The figure and the table that compare the members of a sweep."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from readable import require_readable, words
 
 @pytest.fixture
 def drawn():
-    """The figure of a sweep whose members differ as they are told: axes, and the losses of each value and seed."""
+    """Return a function that draws a sweep from its axes and the losses of each value and seed."""
 
     def draw(axes, losses, config):
         settings = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
@@ -29,7 +29,7 @@ def drawn():
 
 
 def points(panel):
-    """What is drawn in a panel as points: (x, y, colour)."""
+    """Return the points of a panel: (x, y, colour)."""
     lines = [line for line in panel.get_lines() if line.get_marker() not in (None, "None", "_", "|", "")]
     return [(x, y, to_hex(line.get_color())) for line in lines for x, y in line.get_xydata()]
 
@@ -74,7 +74,7 @@ def test_only_numbers_are_joined_by_a_line(drawn, path, values, joined):
     for panel in figure.axes[:3]:
         lines = [line for line in panel.get_lines() if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
         assert len(lines) == joined
-    assert "error bars" not in words(figure)  # of one seed there are none
+    assert "error bars" not in words(figure)  # one seed has no spread
     require_readable(figure)
 
 
@@ -96,5 +96,8 @@ def test_the_table_of_sparse_autoencoders_says_how_many_units_are_active():
     head, _, first, second = comparison.table(comparison.results({"coefficients.k": [5, 10]}, rows)).splitlines()
     assert head.endswith("| active units | dead units |")
     assert first.endswith("| 5.2500 | 3.0000 |") and second.endswith("| 10.2500 | 3.0000 |")
-    other = {**rows[1], "test": {"total": 1.0, "reconstruction": 1.0}}  # of another kind: then of neither
+    other = {
+        **rows[1],
+        "test": {"total": 1.0, "reconstruction": 1.0},
+    }  # without the two metrics
     assert "active" not in comparison.table(comparison.results({"coefficients.k": [5, 10]}, [rows[0], other]))

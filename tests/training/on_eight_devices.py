@@ -169,7 +169,7 @@ def order_and_noise(devices):
         return shares if driver.axis is None else jax.lax.all_gather(shares, driver.axis, tiled=True)
 
     images = driver.replicate(images)
-    return driver.compile(batch, images, shared=lambda _: epoch_order(SGD, 640, jnp.int32(3))[7]).call(images)
+    return driver.compile(batch, images, shared=lambda _: epoch_order(SGD, 640, jnp.int32(3), SGD.seed)[7]).call(images)
 
 
 @pytest.mark.parametrize("devices", DRIVEN)
@@ -208,8 +208,8 @@ def test_a_run_goes_on_with_another_number_of_devices(dataset, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("devices", "batch_size", "message"),
     [
-        (Devices(count=8), 36, r"training.batch_size is 36, which 8 devices do not divide; 32 or 40 would do"),
-        (Devices(), 7, "training.batch_size is 7, which 8 devices do not divide; 8 would do"),
+        (Devices(count=8), 36, r"training.batch_size is 36; 8 devices do not divide it: take 32 or 40"),
+        (Devices(), 7, "training.batch_size is 7; 8 devices do not divide it: take 8"),
         (Devices(count=9), 36, "devices.count is 9; there are 8 devices"),
     ],
 )
