@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+import aejax
 from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
@@ -60,6 +61,33 @@ class StudyArguments:
     def folder(self, study: str) -> Path:
         """Return the workdir, or the default folder for a study of this dataset."""
         return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """Arguments of the scripts about a trained model."""
+
+    workdir: Annotated[Path, tyro.conf.Positional] = Path()
+    """folder of a run of train.py"""
+    dataset: str | None = None
+    """name or path of the images, as for train.py; needed if the run was trained on files of a user, or for other
+    images"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist"""
+    models: tuple[Path, ...] = ()
+    """trusted files with the model or optimizer of the run; code from a workdir is never executed"""
+
+    def require_run(self) -> None:
+        """Refuse a workdir without a run."""
+        if not (self.workdir / "config.json").is_file():
+            raise InputError(f"{self.workdir} holds no run; give the workdir of a run of train.py")
+
+    def load(self) -> tuple[aejax.Run, aejax.Dataset]:
+        """Load the run and the images."""
+        from aejax.evaluation import evaluation  # imports JAX
+
+        run = aejax.load(self.workdir, models=self.models)
+        return run, evaluation.images_of(run, self.dataset, self.source_dir)
 
 
 FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
