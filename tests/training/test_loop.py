@@ -74,7 +74,7 @@ def test_an_array_is_enough():
 def test_what_a_run_leaves_behind(small, tmp_path, finished):
     config, run = small[0], finished
     described = json.loads((tmp_path / "config.json").read_text())
-    assert Config.from_dict({name: described[name] for name in config.to_dict()}) == config
+    assert Config.from_dict({name: described[name] for name in config.to_dict()}) == complete(config)
     assert set(described["versions"]) >= {"python", "jax", "flax", "orbax-checkpoint"} and described["device"]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == run.history and [line["epoch"] for line in lines] == [1, 2, 3]
