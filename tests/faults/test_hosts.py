@@ -90,6 +90,6 @@ def test_when_one_of_four_dies_the_others_end_and_together_they_go_on(dataset, a
     codes = finish(others, 15)
     assert all(code in (75, -6) for code in codes), (codes, logged(log, 4))
     for index, printed in enumerate(logged(log, 4)):
-        assert index == killed or "lost another one" in printed or "another task died" in printed, printed
+        assert index == killed or "lost another process" in printed or "another task died" in printed, printed
     assert finish(start(CONFIG, workdir, dataset, log, 4)) == [0] * 4, logged(log, 4)
     require_same(workdir, alone)
