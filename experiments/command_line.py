@@ -79,7 +79,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(sys.argv[1:])
         sys.stdout.flush()
     except Stopped as error:
-        _exit(STOPPED, error)
+        _exit(STOPPED, error, everywhere=error.everywhere)
     except (AejaxError, OSError) as error:  # an OSError: a full disk, a file in the place of a folder
         _exit(FAILED, (failure(error) if isinstance(error, OSError) else None) or error)
     except KeyboardInterrupt:
@@ -134,11 +134,13 @@ def _quiet_threads() -> None:
     sys.unraisablehook = lambda what: shown(what) if threading.current_thread() is threading.main_thread() else None
 
 
-def _exit(code: int, message: object) -> None:
+def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
     with contextlib.suppress(OSError):
         print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
     flush()
     if "jax" in sys.modules:
+        if everywhere:  # JAX aborts the processes that outlive process 0, and process 0 if it outlives a heartbeat
+            sys.modules["jax"].distributed.shutdown()
         # A normal exit would wait for other processes, which may be gone, and for threads of Orbax, which may be stuck.
         os._exit(code)
     sys.exit(code)

@@ -43,6 +43,8 @@ class Diverged(AejaxError):
 class Interrupted(Stopped):
     """A signal stopped the run after it was saved: the same call resumes it."""
 
+    everywhere = True
+
 
 class Finish(dict):
     """What `on_epoch` returns to finish the run; its figures are recorded: `Finish(accuracy=0.9)`."""
