@@ -109,7 +109,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(sys.argv[1:])
         sys.stdout.flush()
     except Stopped as error:
-        _exit(STOPPED, error)
+        _exit(STOPPED, error, everywhere=error.everywhere)
     except (AejaxError, OSError) as error:  # an OSError: a full disk, a file in the place of a folder
         _exit(FAILED, (failure(error) if isinstance(error, OSError) else None) or error)
     except KeyboardInterrupt:
@@ -148,7 +148,7 @@ def spread_over_cores(most: int) -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {os.environ.get('XLA_FLAGS', '')}"
 
 
-def _exit(code: int, message: object) -> None:
+def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
     with contextlib.suppress(OSError):
         print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
@@ -157,6 +157,8 @@ def _exit(code: int, message: object) -> None:
         except OSError:  # the reader is gone: drop the output, so that Python can exit without an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if "jax" in sys.modules:
+        if everywhere:  # JAX aborts the processes that outlive process 0, and process 0 if it outlives a heartbeat
+            sys.modules["jax"].distributed.shutdown()
         # A normal exit waits for other processes, which may be gone, and for threads of Orbax, which may be stuck.
         os._exit(code)
     sys.exit(code)
