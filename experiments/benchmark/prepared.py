@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from aejax.config import Config
+from aejax.config import Config, complete
 from aejax.data import Dataset
 from aejax.sweeps import Members
 from aejax.training import Single, abstract, build_programs, build_steps, initializer, steps_per_epoch
@@ -32,8 +32,8 @@ class Prepared:
     def __init__(
         self, config: Config, dataset: Dataset, members: int = 1, devices: Sequence[jax.Device] | None = None
     ) -> None:
+        self.config = config = complete(config)
         models = Single() if members == 1 else _members(config, members)
-        self.config = config
         self.driver, values = models.driver(config, devices), models.values(config)
         self.in_epoch = steps_per_epoch(config.training, len(dataset.train))
         self.stretch = max(1, self.in_epoch * _MANY // max(_MANY, members))

@@ -58,7 +58,7 @@ def measure(
         others |= {f"{count} models": (count, {"devices.count": None}) for count in members if count > 1}
         others |= {place: (1, {"data.placement": place}) for place in placements[1:]}
         if config.corruption.kind != "none":
-            others["without noise"] = 1, {"corruption.kind": "none", "coefficients.noise": 0.0}
+            others["without noise"] = 1, {"corruption.kind": "none", "coefficients.noise": None}
         ours = {name: Prepared(config.replace(changes), dataset, count) for name, (count, changes) in others.items()}
         row = _row(config, dataset, ours, repeats, (peers or {}).get(comparable(config), {}))
         row["bandwidth"], row["share_of_bandwidth"] = bandwidth, row.pop("bytes_per_second") / bandwidth
