@@ -63,7 +63,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
 def is_path(name: str) -> bool:
     """Tell whether a dataset's name means a file or folder rather than a known dataset."""
     return (
-        Path(name).suffix in array_files.FORMATS
+        array_files.reader(Path(name)) is not None
         or os.path.exists(name)
         or "://" in name
         or name.startswith((".", "/", "~"))
@@ -129,12 +129,11 @@ def require_images(dataset: Dataset, purpose: str) -> None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     if path.is_dir():
-        if not (path / "train.npy").is_file() and (folder := array_files.idx_folder(path)) is not None:
-            return array_files.read_idx(folder)
-        return folders.read(path)
+        below = [path / "raw", path / "MNIST" / "raw"]  # where torchvision saves MNIST
+        return folders.read(next((raw for raw in below if any(raw.glob("train-images*"))), path))
     if not path.is_file():
         raise InputError(f"there is no file or folder {path}")
-    if path.suffix not in array_files.FORMATS:
+    if array_files.reader(path) is None:
         table = path.suffix in (".csv", ".tsv", ".parquet", ".xlsx")
         advice = ": read a table with pandas and pass it, aejax.fit(config, dataset=table)" if table else ""
         raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images{advice}")

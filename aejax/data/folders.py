@@ -13,7 +13,7 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.data import images
-from aejax.data.array_files import FORMATS, load
+from aejax.data.array_files import FORMATS, load, reader
 from aejax.data.mapped import Shards, require_memory
 from aejax.data.parts import PART_OF, WORDS, named, say_left_out, with_test
 
@@ -89,8 +89,9 @@ def _arrays_in(folder: Path) -> list[Path]:
         pieces = re.split(r"(\d+)", file.name)
         return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces], file.name
 
-    found = [file for file in folder.iterdir() if file.suffix in FORMATS and not _is_hidden(file)]
-    return sorted((file for file in found if not file.is_dir()), key=natural)
+    found = [file for file in folder.iterdir() if reader(file) and not _is_hidden(file) and not file.is_dir()]
+    # torchvision leaves the compressed file next to the other.
+    return sorted((file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found), key=natural)
 
 
 def _parts_of(folder: Path) -> dict[str, Path]:
@@ -146,7 +147,7 @@ def _require_clear(parts: Mapping[str, Path], arrays: Mapping[str, Sequence[Path
 def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
     """Read the arrays of one part, in the order of their files."""
     for file in files:
-        if file.suffix != files[0].suffix:
+        if reader(file) is not reader(files[0]):
             raise InputError(f"{files[0]} and {file.name} are shards of two kinds; keep one kind")
     size = sum(_unpacked(file) for file in files if file.suffix == ".npz")
     require_memory(size, f"{files[0].parent}: to read its .npz files", "save them as .npy, which are mapped")

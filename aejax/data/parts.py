@@ -13,9 +13,9 @@ PARTS = ("train", "test", "train_labels", "test_labels")
 WORDS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "t10k"),
 }
-"""words for each part, in any case; x_, y_, _images and _labels may be added, as Keras and MedMNIST do"""
+"""words for each part, in any case; x_, y_, _images and _labels may be added; t10k is MNIST's"""
 
 _ALONE = dict.fromkeys(("images", "x", "data"), "train") | dict.fromkeys(("labels", "y", "target"), "train_labels")
 """names without these words that an array in a file may have"""

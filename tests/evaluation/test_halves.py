@@ -35,6 +35,7 @@ def both(dtype, vectors):
 
 
 @pytest.mark.parametrize(("dtype", "vectors"), [(np.float16, False), (ml_dtypes.bfloat16, True)])
+@pytest.mark.figures
 def test_a_run_of_halves_is_that_of_the_same_values(dtype, vectors, tmp_path):
     halves, floats = both(dtype, vectors)
     config = VECTORS if vectors else CONFIG

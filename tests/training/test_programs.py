@@ -12,8 +12,9 @@ from sklearn.model_selection import GridSearchCV
 from aejax import Config, Dataset, fit
 from aejax.sklearn import AutoencoderTransformer
 from aejax.training import programs
-from aejax.training.devices import WAYS, Driver, Program, Way, initializer
+from aejax.training.devices import WAYS, Driver, Way, initializer
 from aejax.training.epoch import build_programs
+from aejax.training.programs import Program
 from aejax.training.step import build_steps
 from runs import same
 
