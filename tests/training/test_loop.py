@@ -301,7 +301,7 @@ def test_a_second_run_in_the_same_workdir_is_refused(small, tmp_path):
     from aejax.training.records import Record
 
     config, dataset = small
-    first = Record(tmp_path, Identity.of(config, dataset))
+    first = Record(tmp_path, Identity.of(complete(config), dataset))
     with pytest.raises(InputError, match="another run is under way"):
         fit(config, tmp_path, dataset=dataset, progress=False)
     first.close()
