@@ -14,9 +14,9 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
-from aejax.training.devices import Driver, Program, abstract, concatenate, copier
+from aejax.training.devices import Driver, abstract, concatenate, copier
 from aejax.training.placement import Generated, Layout, Resident, place
-from aejax.training.programs import Like, memoised
+from aejax.training.programs import Like, Program, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation, values_of
 
 _EVALUATION_BATCH = 1000

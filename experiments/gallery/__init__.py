@@ -9,6 +9,7 @@ vq_vae.py  fsq.py                                discrete codes
 discretised_logistic.py                          a likelihood of grey levels
 l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
                                                  sparse autoencoders of vectors; batch_top_k_16k.py is a large one
+sparse_features.py                               synthetic vectors of known features
 study.py  measures.py  recovery.py               train and evaluate them; what each has to show
 """
 

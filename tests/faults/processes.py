@@ -1,5 +1,6 @@
 """Runs in processes that can be killed; forked from one that has imported JAX, so that each starts at once."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -51,8 +52,10 @@ def stop_at_once():
     yield Requested()
 
 
-def train(config, workdir, dataset, log, stopped=False, short=True):
+def train(config, workdir, dataset, log, stopped=False, short=True, late=None):
     """Train in this process as a script does; everything printed goes to `log`.
+
+    The process of the index `late` exits 2 s later than the others, as on a busy machine.
 
     It ends with the server that it was forked from, which ends with pytest, however that ends.
     """
@@ -65,6 +68,8 @@ def train(config, workdir, dataset, log, stopped=False, short=True):
         loop.Pace, loop.SAVE_EVERY = Short, 0.0
     if stopped:
         loop.stop_requests = stop_at_once
+    if late is not None and late == config["hosts"]["index"]:
+        command_line.flush = functools.partial(time.sleep, 2.0)
     command_line.run(lambda _: fit(Config.from_dict(config), workdir, dataset=dataset))
     if jax.distributed.is_initialized():
         # So a script waits at its end for the others, of which the first may still draw; a forked process does not.

@@ -52,7 +52,7 @@ def test_what_the_callback_returns_is_checked(small):
     config, dataset = small
     for returned, message in (
         (3, "on_epoch returned 3"),
-        ({"a": "b"}, "returned 'b' for the figure a; it must be a number"),
+        ({"a": "b"}, "returned 'b' for the metric a; it must be a number"),
     ):
         with pytest.raises(InputError, match=message):
             fit(config, dataset=dataset, progress=False, on_epoch=lambda run, returned=returned: returned)
