@@ -262,6 +262,23 @@ def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_aft
     assert without_clock(resumed.history) == without_clock(whole.history)
 
 
+def test_a_resumed_run_keeps_the_length_of_its_chunks(small, tmp_path, stop_after, monkeypatch):
+    config, dataset = small
+    with stop_after(2), pytest.raises(Interrupted):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    lengths, real = [], loop.chunks
+
+    def noted(*arguments):
+        for chunk in real(*arguments):
+            lengths.append(len(chunk.terms["total"]))
+            yield chunk
+
+    monkeypatch.setattr(loop, "chunks", noted)
+    monkeypatch.setattr("aejax.training.chunks._OTHER_MACHINE", 0.0)
+    fit(config, tmp_path, dataset=dataset, progress=False)
+    assert lengths == [3, 2, 3, 2, 3]  # 2 of 15 were taken before
+
+
 def test_a_signal_in_the_last_chunk_is_not_lost(small, tmp_path, monkeypatch):
     """The run is finished, and what would come after it does not begin."""
     config, dataset = small
