@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+import aejax
 from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
@@ -62,6 +63,33 @@ class StudyArguments:
         return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
 
 
+@dataclass(frozen=True)
+class RunArguments:
+    """Arguments of the scripts about a trained model."""
+
+    workdir: Annotated[Path, tyro.conf.Positional] = Path()
+    """folder of a run of train.py"""
+    dataset: str | None = None
+    """name or path of the images, as for train.py; needed if the run was trained on files of a user, or for other
+    images"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist"""
+    models: tuple[Path, ...] = ()
+    """trusted files with the model or optimizer of the run; code from a workdir is never executed"""
+
+    def require_run(self) -> None:
+        """Refuse a workdir without a run."""
+        if not (self.workdir / "config.json").is_file():
+            raise InputError(f"{self.workdir} holds no run; give the workdir of a run of train.py")
+
+    def load(self) -> tuple[aejax.Run, aejax.Dataset]:
+        """Load the run and the images."""
+        from aejax.evaluation import evaluation  # imports JAX
+
+        run = aejax.load(self.workdir, models=self.models)
+        return run, evaluation.images_of(run, self.dataset, self.source_dir)
+
+
 FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
 
 
@@ -70,7 +98,9 @@ def run(main: Callable[[list[str]], None]) -> None:
     use_utf8()
     signals.install()
     open_streams()
-    _quiet_threads()
+    # Hide errors in threads of libraries, as on a full disk: the main thread reports them in one line.
+    threading.excepthook, shown = lambda _: None, sys.unraisablehook
+    sys.unraisablehook = lambda what: shown(what) if threading.current_thread() is threading.main_thread() else None
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs the tracebacks of errors that it also raises
     try:
@@ -79,7 +109,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(sys.argv[1:])
         sys.stdout.flush()
     except Stopped as error:
-        _exit(STOPPED, error)
+        _exit(STOPPED, error, everywhere=error.everywhere)
     except (AejaxError, OSError) as error:  # an OSError: a full disk, a file in the place of a folder
         _exit(FAILED, (failure(error) if isinstance(error, OSError) else None) or error)
     except KeyboardInterrupt:
@@ -100,22 +130,13 @@ def use_utf8() -> None:
 
 
 def open_streams() -> None:
-    """Open the standard streams that are closed, and let the output streams print every letter."""
+    """Open the standard streams that are closed, and let the output streams print every character."""
     signals.open_closed()
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)
         elif hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
-def flush() -> None:
-    """Flush the output streams; drop the output if its reader is gone, so that Python can exit without an error."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def spread_over_cores(most: int) -> None:
@@ -127,19 +148,18 @@ def spread_over_cores(most: int) -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {os.environ.get('XLA_FLAGS', '')}"
 
 
-def _quiet_threads() -> None:
-    """Hide errors in threads of libraries, as on a full disk: the main thread reports them in one line."""
-    threading.excepthook = lambda _: None
-    shown = sys.unraisablehook
-    sys.unraisablehook = lambda what: shown(what) if threading.current_thread() is threading.main_thread() else None
-
-
-def _exit(code: int, message: object) -> None:
+def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
     with contextlib.suppress(OSError):
         print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
-    flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # the reader is gone: drop the output, so that Python can exit without an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if "jax" in sys.modules:
-        # A normal exit would wait for other processes, which may be gone, and for threads of Orbax, which may be stuck.
+        if everywhere:  # JAX aborts the processes that outlive process 0, and process 0 if it outlives a heartbeat
+            sys.modules["jax"].distributed.shutdown()
+        # A normal exit waits for other processes, which may be gone, and for threads of Orbax, which may be stuck.
         os._exit(code)
     sys.exit(code)
 
@@ -156,32 +176,29 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
         if stop.code == 0:  # --help
             raise
         usage_error(f"{_one_line(shown.getvalue())}; see --help")
-    changes: dict[str, Any] = {}
-    for each in fields(made):
-        value = getattr(made, each.name)
-        if isinstance(value, Path):
-            changes[each.name] = local(value, each.name)
-        elif isinstance(value, tuple) and any(isinstance(part, Path) for part in value):
-            changes[each.name] = tuple(local(part, each.name) for part in value)
-    return replace(made, **changes)
+
+    def checked(name: str, value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(checked(name, part) for part in value)
+        return local(value, name) if isinstance(value, Path) else value
+
+    return replace(made, **{each.name: checked(each.name, getattr(made, each.name)) for each in fields(made)})
 
 
 def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
-    """Parse arguments on top of a configuration; the user's class declares names in `coefficients` and others."""
-    named, rest = _taken(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
-    changes = {}
+    """Parse arguments on top of a configuration, with the coefficients, schedules and options that no type declares."""
+    named, rest = _split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
     for path, texts in named.items():
         if not texts:
             usage_error(f"--{path} needs a value")
         values = parse_values(path, texts)
-        changes[path] = values[0] if len(values) == 1 else values
-    default = arguments(config=config.replace(changes) if changes else config)
-    return parse(arguments, without_commas(arguments, rest), default, program=program)
+        config = config.replace({path: values[0] if len(values) == 1 else values})
+    return parse(arguments, without_commas(arguments, rest), arguments(config=config), program=program)
 
 
 def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], list[str]]:
     """Split the axes of a grid, `--sweep.FIELD VALUE ...`, from the other arguments."""
-    named, rest = _taken(given, r"sweep\..*?")
+    named, rest = _split(given, r"sweep\..*?")
     axes: dict[str, list[Any]] = {}
     for name, texts in named.items():
         path = field_path(name.removeprefix("sweep."), config)
@@ -191,11 +208,10 @@ def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], l
     return axes, rest
 
 
-def _taken(given: Sequence[str], pattern: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Split the options with names of a pattern, with their values, from the other arguments."""
+def _split(given: Sequence[str], pattern: str) -> tuple[dict[str, list[str]], list[str]]:
+    """Split the options whose names match a pattern, with their values, from the other arguments."""
     named: dict[str, list[str]] = {}
-    rest: list[str] = []
-    into = rest
+    into = rest = []
     for token in given:
         if found := re.fullmatch(rf"--({pattern})(?:=(.*))?", token):
             if found[1] in named:
@@ -218,23 +234,21 @@ def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
 
 
 def _require_readable(given: Sequence[str]) -> None:
-    """Refuse arguments that are empty, or that the script would read otherwise than the user means."""
-    flag = ""
+    """Refuse arguments that are empty, have digits of another script (`int` would take them), or are not UTF-8."""
+    paths = ("dir", "dataset", "data.name", "json", "profile", "models")  # endings of options that take a path
+    name = ""
     for token in given[: given.index("--")] if "--" in given else given:
-        flag, value = (token, token.partition("=")[2]) if token.startswith("--") else (flag, token)
-        name = flag.partition("=")[0]
-        if (token == "" or token == f"{name}=") and not name.startswith("--sweep."):
-            usage_error(f"{name} is empty; give it a value" if name else "one of the arguments is empty")
-        if not value.isascii() and re.fullmatch(r"[\d.,:+-]+", value) and not name.endswith(_PATHS):
+        value = token
+        if token.startswith("--"):
+            name, _, value = token.partition("=")
+        if token in ("", f"{name}=") and not name.startswith("--sweep."):
+            usage_error(f"{name or 'an argument'} is empty; give it a value")
+        if not value.isascii() and re.fullmatch(r"[\d.,:+-]+", value) and not name.endswith(paths):
             usage_error(f"{value} has digits of another script; write them as 0 to 9")
         try:
             token.encode()
         except UnicodeEncodeError:
-            usage_error(f"the argument {token} is not UTF-8; rename what it names")
-
-
-_PATHS = ("dir", "dataset", "data.name", "json", "profile", "models")
-"""endings of the names of options that take a path"""
+            usage_error(f"the argument {token} is not UTF-8; rename the file or folder")
 
 
 def configurations(folder: Path, names: Sequence[str]) -> dict[str, Config]:
@@ -269,7 +283,7 @@ def usage_error(message: str) -> None:
 
 
 def _in_one_line(message: object) -> str:
-    """Escape letters that end a line or move the cursor of a terminal, such as in names of files."""
+    """Escape characters that end a line or move the cursor, such as in names of files."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
 
 
@@ -300,11 +314,6 @@ def require_workdir(workdir: Path) -> None:
 
 def _one_line(boxed: str) -> str:
     """Extract the message, and the suggestion, from a box that tyro prints."""
-    lines = [re.sub(r"^[│╭╰]\s*|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()[1:-1]]
-    sections = " ".join("|" if re.fullmatch("─+", line) else line for line in lines).split("|")
-    kept = [
-        section.strip()
-        for section in sections
-        if not section.strip().startswith(("For full helptext", "Argument helptext"))
-    ]
-    return re.sub(r"\s+", " ", "; ".join(kept)) or boxed.strip()
+    text = " ".join(line.strip("│╭╮╰╯ ") for line in boxed.splitlines()[1:-1])
+    sections = [" ".join(section.split()) for section in re.split("─{3,}", text)]
+    return "; ".join(each for each in sections if not each.startswith(("For full", "Argument helptext"))) or boxed

@@ -1,12 +1,13 @@
-"""The gallery's models: train and evaluate them: gallery.py NAME ... [--dataset NAME] [--seeds N]"""
+"""Train and evaluate models of the gallery: gallery.py NAME ... [--dataset NAME] [--seeds N]"""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
 
+import functools
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +25,17 @@ from gallery import IMAGES, LARGE, MODELS, VECTORS
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """names of models in experiments/gallery; all but the large ones where none is given"""
+    """names of models in experiments/gallery; by default all models except the large ones"""
     dataset: str | None = None
     """digits, mnist, fashion_mnist, photograph (the patches of the claims), or any dataset or path that data.name of a
-    configuration takes; None takes digits for models of images, and for models of vectors what their configuration
-    names, sparse_features_512"""
+    configuration accepts. By default, digits for models of images, and the dataset of the configuration for models of
+    vectors"""
     seeds: int = 1
-    """how many models of each, from the seeds 0, 1, ..."""
+    """number of seeds, from 0"""
     epochs: int | None = None
-    """of every training, in place of the configuration's"""
+    """epochs of every training, in place of the configuration's"""
     samples: int = 500
-    """codes drawn for each image to estimate the likelihood; 0 leaves it out"""
+    """codes drawn for each image to estimate the likelihood; 0 skips the estimate"""
 
 
 def main(given: list[str]) -> None:
@@ -44,26 +45,28 @@ def main(given: list[str]) -> None:
     known = MODELS + LARGE
     require(set(arguments.names) <= set(known), "names", arguments.names, f"some of {', '.join(known)}")
     configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
-    if arguments.epochs is not None:
-        configs = {name: _trained_for(config, arguments.epochs) for name, config in configs.items()}
-    usual = {name: "digits" if name in IMAGES else config.data.name for name, config in configs.items()}
-    wanted = {name: arguments.dataset or dataset for name, dataset in usual.items()}
-    datasets = {name: _dataset(name, arguments.source_dir) for name in dict.fromkeys(wanted.values())}
+    datasets = {}
     for name, config in configs.items():
-        aejax.require_fit(config, datasets[wanted[name]])
-        _require_classes(config, datasets[wanted[name]])
-        if name == "discretised_logistic":
-            _require_grey_levels(name, datasets[wanted[name]])
+        if arguments.epochs is not None:
+            configs[name] = config = _trained_for(config, arguments.epochs)
+        usual = "digits" if name in IMAGES else config.data.name
+        datasets[name] = dataset = _dataset(arguments.dataset or usual, arguments.source_dir)
+        aejax.require_fit(config, dataset)
+        _require_classes(config, dataset)
+        if name == "discretised_logistic" and (dataset.vectors or dataset.train.dtype != "uint8"):
+            found = f"{dataset.name} has {'vectors' if dataset.vectors else 'images'} of {dataset.train.dtype}"
+            raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
     workdir = arguments.folder("gallery") if arguments.dataset else arguments.workdir or Path("runs", "gallery")
     command_line.require_workdir(workdir)
 
-    from gallery import recovery, study  # import JAX: after all that can be refused
+    from gallery import recovery, study  # imports JAX: after all checks of the arguments
 
     command, results = shlex.join(["experiments/gallery.py", *given]), {}
     for name, config in configs.items():
         print(name, flush=True)
-        dataset = datasets[wanted[name]]
-        results[name] = study.measure(name, config, arguments.seeds, dataset, workdir, command, arguments.samples)
+        results[name] = study.measure(
+            name, config, arguments.seeds, datasets[name], workdir, command, arguments.samples
+        )
     for names, table in ((IMAGES, study.table), (VECTORS + LARGE, recovery.table)):
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")
@@ -79,6 +82,7 @@ def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
     return config.replace({"training.epochs": epochs} | warmup)
 
 
+@functools.cache
 def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:
     if name != "photograph":
         return aejax.load_dataset(name, source_dir)
@@ -87,20 +91,13 @@ def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:
     return photograph_patches((28, 28, 1))
 
 
-def _require_grey_levels(name: str, dataset: aejax.Dataset) -> None:
-    """Refuse what is no image of 8 bits, whose likelihood would be one of other values."""
-    if dataset.vectors or dataset.train.dtype != "uint8":
-        found = f"{dataset.name} has {'vectors' if dataset.vectors else 'images'} of {dataset.train.dtype}"
-        raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
-
-
 def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:
-    """Refuse classes that a model has no units for; it sees the shapes of labels only, before it is too late."""
+    """Refuse classes without a unit of the model: within a program the model cannot check the values of labels."""
     if (classes := complete(config).model.options.get("classes")) is None:
         return
     for labels in dataset.class_indices():
         if labels is None:
-            raise aejax.InputError(f"{dataset.name} has no labels, and {config.model.kind} is trained with classes")
+            raise aejax.InputError(f"{dataset.name} has no labels; {config.model.kind} needs images with classes")
         if labels.size and not 0 <= labels.min() <= labels.max() < classes:
             found = f"{dataset.name} has classes from {labels.min()} to {labels.max()}"
             raise aejax.InputError(f"{found}; model.options.classes is {classes}, for classes from 0 to {classes - 1}")

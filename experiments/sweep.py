@@ -2,13 +2,13 @@
 
     sweep.py configs/mnist/sparse.py --sweep.seed 0:8 --sweep.l1 0 1e-5 1e-4 3.2e-4 1e-3
 
-Each --sweep.FIELD is an axis of the grid: a field of the configuration (its last name will do where it is unique)
-and its values; 0:8 stands for 0 to 7, 128,64 for two widths.
+Each --sweep.FIELD is an axis of the grid: the path of a field, or its last name if that is unique, and the values.
+0:8 stands for 0 to 7, and 128,64 for two widths.
 """
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -22,20 +22,20 @@ from aejax.config.grid import grid, require_size
 from aejax.data import as_dataset
 
 _MANY = 1000
-"""models that are trained without asking"""
+"""most models without --yes"""
 
 
 @dataclass(frozen=True)
 class Arguments(command_line.ConfigArguments):
-    """--sweep.FIELD VALUE ... is an axis of the grid: a field of the configuration (its last name will do where it is
-    unique) and its values; 0:8 stands for 0 to 7, 128,64 for two widths.
+    """--sweep.FIELD VALUE ... is an axis of the grid: the path of a field, or its last name if that is unique, and the
+    values. 0:8 stands for 0 to 7, and 128,64 for two widths.
     """
 
     workdir: Path | None = None
-    """folder for the members, the table and the figure, where a sweep goes on that is there already;
-    runs/sweeps/mnist/sparse for configs/mnist/sparse.py where none is given"""
+    """folder for the members, the table and the figure, default: runs/sweeps/mnist/sparse for configs/mnist/sparse.py;
+    an interrupted sweep in this folder is resumed"""
     yes: bool = False
-    """train also more than 1,000 models"""
+    """allow more than 1,000 models"""
 
 
 def main(given: list[str]) -> None:
@@ -46,14 +46,14 @@ def main(given: list[str]) -> None:
     config = arguments.configured(file)
     workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
 
-    # First what can be refused, then JAX, which takes seconds to import.
+    # All checks of the arguments come before the import of JAX, which takes seconds.
     if not arguments.yes:
-        takes = f"each is a folder below {workdir}, and {config.training.epochs} epochs of training"
-        advice = f"{takes}; give fewer values, or --yes where that is meant"
+        takes = f"each is a folder in {workdir} and takes {config.training.epochs} epochs of training"
+        advice = f"{takes}; give fewer values, or confirm with --yes"
         require_size({path: len(values) for path, values in axes.items()}, _MANY, advice)
     planned = grid(config, axes)
     dataset = as_dataset(None, config)
-    for names in planned.programs:  # the members of one differ in values only
+    for names in planned.programs:  # the members of a program differ only in traced values
         aejax.require_fit(planned.members[names[0]], dataset)
     command_line.require_workdir(workdir)
     command_line.spread_over_cores(max(map(len, planned.programs)))

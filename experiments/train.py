@@ -1,11 +1,11 @@
 """Train one autoencoder: train.py CONFIG [--workdir DIR] [--FIELD VALUE ...]
 
-The config file comes first; every field of the configuration can be given another value after it.
+The config file is the first argument. Options after it change any field of the configuration.
 """
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -21,10 +21,10 @@ from aejax.data import as_dataset
 @dataclass(frozen=True)
 class Arguments(command_line.ConfigArguments):
     workdir: Path | None = None
-    """folder for records and checkpoints, where a run goes on that is there already; runs/mnist/deep for
-    configs/mnist/deep.py where none is given"""
+    """folder for records and checkpoints, default: runs/mnist/deep for configs/mnist/deep.py; an interrupted run in
+    this folder is resumed"""
     profile: Path | None = None
-    """trace a few steps into this folder and print where their time goes, instead of training"""
+    """trace a few steps into this folder and print the time of each operation, instead of training"""
 
 
 def main(given: list[str]) -> None:
@@ -34,7 +34,7 @@ def main(given: list[str]) -> None:
     config = arguments.configured(file)
     workdir = arguments.workdir or command_line.default_workdir(file)
 
-    # First what can be refused, then JAX, which takes seconds to import.
+    # All checks of the arguments come before the import of JAX, which takes seconds.
     dataset = as_dataset(None, config)
     aejax.require_fit(config, dataset)
     command_line.require_workdir(arguments.profile or workdir)
@@ -49,11 +49,10 @@ def main(given: list[str]) -> None:
 
     if not is_first():
         return
-    test, code = run.summary["test"], run.summary["code"]
+    code, terms = run.summary["code"], ", ".join(f"{name} {value:.4f}" for name, value in run.summary["test"].items())
     print(
-        f"test {', '.join(f'{name} {value:.4f}' for name, value in test.items())}; code mean {code['mean']:.3f}, "
-        f"variance {code['variance']:.3f}, zeros {code['fraction_zero']:.1%}; "
-        f"{run.summary['images_per_second']:,.0f} images/s\n{workdir}"
+        f"test {terms}; code mean {code['mean']:.3f}, variance {code['variance']:.3f}, "
+        f"zeros {code['fraction_zero']:.1%}; {run.summary['images_per_second']:,.0f} images/s\n{workdir}"
     )
 
 

@@ -38,9 +38,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # Before JAX is imported, which reads the variable once; subprocesses inherit it.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
-    if not hasattr(config, "workerinput") and COMPILED.is_dir():
-        if sum(path.stat().st_size for path in COMPILED.iterdir()) > MOST_BYTES:
-            shutil.rmtree(COMPILED)
+    ours = not hasattr(config, "workerinput") and COMPILED.is_dir()
+    if ours and sum(path.stat().st_size for path in COMPILED.iterdir()) > MOST_BYTES:
+        shutil.rmtree(COMPILED)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -70,16 +70,6 @@ def _is_default(config):
 @pytest.fixture(scope="session")
 def longest(request):
     return request.config.getoption("--longest")
-
-
-def _is_default(config):
-    """In the default run XLA compiles soon rather than well, which takes half the time; with --long as for users."""
-    return not config.getoption("--long") and not config.getoption("--longest")
-
-
-def pytest_configure(config):
-    # Before JAX is imported, which reads it then; processes of their own inherit it.
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -44,6 +44,8 @@ class Diverged(AejaxError):
 class Interrupted(Stopped):
     """A signal stopped the run after it was saved: the same call resumes it."""
 
+    everywhere = True
+
 
 class Finish(dict):
     """Return value of `on_epoch` that finishes the run and records metrics: `Finish(accuracy=0.9)`."""

@@ -21,8 +21,8 @@ import numpy as np
 
 from aejax.config import Config, Training
 from aejax.data import Dataset
-from aejax.data.examples import Computed
-from aejax.data.mapped import Shards, reader
+from aejax.data.examples import Computed, examples_of
+from aejax.data.mapped import Shards
 from aejax.models import ImageShape
 from aejax.training.batches import epoch_order, in_turn, part
 from aejax.training.devices import Driver, abstract, gather
@@ -187,7 +187,7 @@ class Streamed(Layout):
 
     def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
         """Return the function that gives the blocks; it reads ahead while calls follow each other in a run."""
-        rows, compiled = reader(images), _compiled_order(self)
+        rows, compiled = examples_of(images).rows, _compiled_order(self)
         # Two orders are in use at a time: that of the epoch, and that of the next epoch, which is read ahead.
         order = functools.lru_cache(2)(lambda epoch: np.asarray(compiled(np.int32(epoch), seed)))
         asked, following, ahead = 0, None, iter(())

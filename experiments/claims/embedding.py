@@ -22,7 +22,7 @@ _NEIGHBOURS = 10
 
 
 def tsne(study: Study) -> Result:
-    """The plane made from codes, from pixels and from principal components of some test images."""
+    """Compare t-SNE of codes, of pixels and of principal components, for some test images."""
     from sklearn.manifold import TSNE, trustworthiness
 
     data = study.dataset
@@ -76,7 +76,7 @@ def tsne(study: Study) -> Result:
 
 
 def _title(table: Table) -> str:
-    """From what the plane keeps the classes best."""
+    """Name the representation from which the plane separates the classes best."""
     column = "kNN accuracy in the plane"
     first, *others = sorted(table, key=lambda name: -mean(table[name][column]))
     listed = ", ".join(f"{name} {mean(table[name][column]):.3f}" for name in others)
@@ -85,7 +85,7 @@ def _title(table: Table) -> str:
 
 @styled
 def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
-    """The planes of seed 0, coloured by class, and the accuracy of nearest neighbours in those of all seeds."""
+    """Draw the planes of seed 0 by class, with the accuracy of nearest neighbours over all seeds."""
     drawn, axes = plots.panels(1, len(planes), height=3.0)
     classes, indices = np.unique(labels, return_inverse=True)
     colours = ListedColormap(colormaps["tab10" if len(classes) <= 10 else "turbo"](_evenly(len(classes))))
@@ -106,5 +106,5 @@ def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -
 
 
 def _evenly(count: int) -> np.ndarray:
-    """Colours of a map, by index where it has ten, else as far apart as they are many."""
+    """Return indices of up to ten colours, or equally spaced values of a continuous map."""
     return np.arange(count) if count <= 10 else np.linspace(0, 1, count)

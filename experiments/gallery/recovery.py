@@ -1,6 +1,6 @@
-"""What a sparse autoencoder of vectors found: how few units it needs, and of the true features, how many it has.
+"""Metrics of sparse autoencoders of vectors, against the true features if they are known, and tables of the results.
 
-The measures against the truth are those of SynthSAEBench (Chanin and Garriga-Alonso 2026, arXiv 2602.14687).
+The metrics against the true features are those of SynthSAEBench (Chanin and Garriga-Alonso 2026, arXiv 2602.14687).
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ _SHOWN = {
     "matched_cosine": ("matched cosine", ".3f"),
     "f1": ("F1", ".3f"),
 }
-"""figures in the table, their heads and forms"""
+"""metrics in the table → their heading and format"""
 
 
 def of_run(run: Run, dataset: Dataset) -> dict[str, float]:
-    """Of test examples: how sparse and how exact the codes are; where the truth is known, what of it was found.
+    """Measure a sparse autoencoder on test examples.
 
-    `l0` is the mean number of active units, `unexplained` the squared error divided by the variance, `dead` the number
-    of units that no test example makes active. The others are those of `against`.
+    Returns:
+        l0: mean number of active units per example.
+        unexplained: squared error over variance.
+        dead: number of units that are active for no test example.
+        The metrics of `against`, if the dataset has a truth.
     """
     codes = run.encode(dataset.test)
     test = np.float64(dataset.test).reshape(len(codes), -1)
@@ -48,10 +51,10 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, float]:
 
 
 def directions(run: Run) -> np.ndarray:
-    """Of each unit, of length 1: float32[F, D].
+    """Return the unit vector of each unit, float32[F, D].
 
     Raises:
-        InputError: the model has none.
+        InputError: the model has no directions.
     """
     if not hasattr(run.autoencoder, "directions"):
         raise InputError(f"{type(run.autoencoder).__name__} has no directions; give a SparseAutoencoder")
@@ -59,17 +62,17 @@ def directions(run: Run) -> np.ndarray:
 
 
 def against(learned: np.ndarray, codes: np.ndarray, true: np.ndarray, activations: np.ndarray) -> dict[str, float]:
-    """How well learned directions are true ones, and active units active features.
+    """Compare learned directions and active units with the true features.
 
     Args:
-        learned, true: directions of length 1, float32[F, D] and float32[T, D].
-        codes, activations: of the same examples, float32[N, F] and float32[N, T], 0 where not active.
+        learned, true: unit vectors, float32[F, D] and float32[T, D].
+        codes, activations: of the same examples, float32[N, F] and float32[N, T], 0 where inactive.
 
     Returns:
-        cosine: of a unit's direction with the nearest true one, its magnitude, mean over units.
-        matched_cosine: the same where no two units may have one feature, by the best matching (MCC).
-        precision, recall, f1: of a unit as a detector of the nearest feature, mean over units; 0 of one that is never
-            active.
+        cosine: magnitude of the cosine between a unit and the nearest feature, mean over units.
+        matched_cosine: mean magnitude of the cosines if no two units may have the same feature (MCC).
+        precision, recall, f1: of a unit as a detector of the nearest feature, mean over units; 0 for a unit that is
+            never active.
     """
     cosines = np.abs(learned @ true.T)
     nearest = cosines.argmax(axis=1)
@@ -88,54 +91,55 @@ def against(learned: np.ndarray, codes: np.ndarray, true: np.ndarray, activation
 
 
 def matched_cosine(some: np.ndarray, others: np.ndarray) -> float:
-    """Mean magnitude of the cosines between directions that are matched one to one so that it is the largest."""
+    """Return the mean magnitude of the cosines between directions in the best one-to-one matching."""
     cosines = np.abs(some @ others.T)
     return float(cosines[linear_sum_assignment(-cosines)].mean())
 
 
 def agreement(runs: Sequence[Run]) -> float | None:
-    """`matched_cosine` of the models of several seeds, mean over all pairs; None of one model."""
+    """Return the mean `matched_cosine` over all pairs of runs; None for a single run."""
     found = [matched_cosine(*map(directions, pair)) for pair in itertools.combinations(runs, 2)]
     return float(np.mean(found)) if found else None
 
 
+def spread(values: Sequence[float], form: str) -> str:
+    """Format the mean of values over seeds, ± their standard deviation if there are several; "-" without values."""
+    return drawing.with_spread(mean(values), stdev(values) if len(values) > 1 else None, form) if values else "-"
+
+
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:
-    """A row for each of these models, measured or not, as a Markdown table; ± is the standard deviation over seeds."""
+    """Format a Markdown table with a row for each model, also for models without results."""
     heads = ["model", "seeds", *[head for head, _ in _SHOWN.values()], "agreement of seeds"]
-    return drawing.markdown(heads, [_row(name, results.get(name)) for name in names])
+    rows = []
+    for name in names:
+        result = results.get(name, {"seeds": [], "agreement": None})
+        found = [seed["figures"] for seed in result["seeds"]]
+        cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in _SHOWN.items()]
+        agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3f}"
+        rows.append([name, len(found) or "not trained", *cells, agreement])
+    return drawing.markdown(heads, rows)
 
 
-def _row(name: str, result: Mapping[str, Any] | None) -> list[str]:
-    if result is None:
-        return [name, "not trained", *["-"] * (len(_SHOWN) + 1)]
-    seeds, row = result["seeds"], [name, str(len(result["seeds"]))]
-    for figure, (_, form) in _SHOWN.items():
-        values = [seed["figures"][figure] for seed in seeds if figure in seed["figures"]]
-        spread = stdev(values) if len(values) > 1 else None
-        row.append(drawing.with_spread(mean(values), spread, form) if values else "-")
-    agreement = result["agreement"]
-    return [*row, "-" if agreement is None else f"{agreement:.3f}"]
+def fastest(rates: Mapping[str, float], ours: str) -> float:
+    """Return the rate of the fastest of SAELens's ways to train one model, or 16 models if `ours` trains 16."""
+    return max(rate for way, rate in rates.items() if way.startswith("sae_lens") and ("16" in way) == ("16" in ours))
 
 
 def beside(result: Mapping[str, Any]) -> str:
-    """What beside_sae_lens.py found, as a Markdown table: ours / theirs, with the ratio of the speeds."""
+    """Format a Markdown table of the results of beside_sae_lens.py: aejax / SAELens, with the ratio of the speeds."""
     heads = ["model", "on", "vectors/s of one model", "of 16 models", "steps"]
     heads += ["active", "F1", "cosine", "matched cosine"]
     device = f"{result['cores']} cores" if result["device"] == "cpu" else result["device"]
-    return drawing.markdown(heads, [_row_beside(name, device, found) for name, found in result["models"].items()])
-
-
-def _row_beside(name: str, device: str, found: Mapping[str, Any]) -> list[str]:
-    row = [name, device]
-    for ours, theirs in (("aejax", "sae_lens, "), ("aejax, 16 as one sweep", "sae_lens, 16")):
-        rates, ratio = found["speed"]["median"], found["speed"]["ours / best of theirs"][ours]
-        other = max(rates[way] for way in rates if way.startswith(theirs) and ("16" in way) == ("16" in ours))
-        row.append(f"{rates[ours]:,.0f} / {other:,.0f}, {ratio:.2f} times")
-    if "recovery" not in found:
-        return [*row, *["-"] * 5]
-    means = found["recovery"]["mean"]
-    row.append(f"{found['recovery']['steps']:,}")
-    for figure, form in (("l0", ".2f"), ("f1", ".4f"), ("cosine", ".4f"), ("matched_cosine", ".4f")):
-        both = (drawing.with_spread(*means[program][figure], form) for program in ("aejax", "sae_lens"))
-        row.append(" / ".join(both))
-    return row
+    rows = []
+    for name, found in result["models"].items():
+        row, rates = [name, device], found["speed"]["median"]
+        for ours, ratio in found["speed"]["ours / best of theirs"].items():
+            row.append(f"{rates[ours]:,.0f} / {fastest(rates, ours):,.0f}, {ratio:.2f} times")
+        if "recovery" in found:
+            means = found["recovery"]["mean"]
+            row.append(f"{found['recovery']['steps']:,}")
+            for metric, form in (("l0", ".2f"), ("f1", ".4f"), ("cosine", ".4f"), ("matched_cosine", ".4f")):
+                both = (drawing.with_spread(*means[program][metric], form) for program in ("aejax", "sae_lens"))
+                row.append(" / ".join(both))
+        rows.append(row + ["-"] * (len(heads) - len(row)))
+    return drawing.markdown(heads, rows)

@@ -1,18 +1,18 @@
-"""SAELens's own trainer on the arrays in a folder: what the gallery's sparse autoencoders are held against.
+"""SAELens's trainer on arrays in a folder, for comparison with the gallery's sparse autoencoders.
 
-It runs in an environment of its own, and knows nothing of aejax (add `--python 3.12` where the default is older):
+The script runs in an environment of its own, without aejax (add `--python 3.12` if the default Python is older):
 
     uv run --no-project --with 'sae-lens>=6.40' experiments/gallery/sae_lens_peer.py FOLDER \
         --architecture batchtopk --latents 256 --k 25 --batch 1024 --steps 2000 --lr 3e-4 --seeds 0 1 2 3 4 --json OUT
 
-FOLDER holds `train.npy` [N, D], and for the figures after training `test.npy` [M, D], `test_activations.npy` [M, F]
-(the true features' values) and `directions.npy` [F, D]; what is missing leaves its figures out. `--toy` first writes
-all four there: vectors of sparse features that SAELens's `synthetic` draws.
+FOLDER holds `train.npy` [N, D]. The metrics need `test.npy` [M, D], `test_activations.npy` [M, F] (the strengths of the
+true features) and `directions.npy` [F, D]; metrics without their arrays are left out. `--toy` first writes all four
+arrays: vectors of sparse features from SAELens's `synthetic`.
 
-Every combination of --k, --coefficient, --lr and --seeds is a model, trained one after another; `--several` trains
-them all once more in SAELens's `MultiSAETrainer`, in lockstep on the same batches, one trainer for each learning rate
-(it has but one). All else is SAELens's default, or given by `--sae NAME=VALUE` (of the SAE's configuration) and
-`--trainer NAME=VALUE` (of the trainer's). The data are on the device; each epoch is a permutation of its own.
+Each combination of --k, --coefficient, --lr and --seeds is a model. The models are trained one after another. With
+`--several`, SAELens's `MultiSAETrainer` then trains all models again, in lockstep on the same batches, with one trainer
+per learning rate. `--sae NAME=VALUE` sets a field of the SAE's configuration, and `--trainer NAME=VALUE` a field of the
+trainer's configuration; the other fields have SAELens's defaults. The data are on the device, in a new order per epoch.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # its bar is no part of what is timed, and no line of the log
+os.environ.setdefault("TQDM_DISABLE", "1")  # the timing excludes the progress bar
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ from sae_lens.training.multi_sae_trainer import MultiSAETrainer
 from sae_lens.training.sae_trainer import SAETrainer
 from sae_lens.util import cosine_similarities
 
-ARCHITECTURES = {  # name → SAELens's, and the field of --coefficient
+ARCHITECTURES = {  # name → SAELens's name, and the field that --coefficient sets
     "standard": ("standard", "l1_coefficient"),
     "topk": ("topk", None),
     "batchtopk": ("batchtopk", None),
@@ -59,147 +59,119 @@ ARCHITECTURES = {  # name → SAELens's, and the field of --coefficient
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def wait() -> float:
-    """The time, once the device has done all that it was given."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 class Provider(Iterator[Any]):
-    """Batches [B, D] of the examples without end; it notes when the one after `untimed` batches is asked for."""
+    """An endless iterator of batches [B, D]; it starts a clock after `untimed` batches."""
 
-    def __init__(
-        self, examples: torch.Tensor, batch: int, seed: int, untimed: int, form: Callable[[torch.Tensor], Any]
-    ):
-        self.examples, self.batch, self.untimed, self.form = examples, batch, untimed, form
+    def __init__(self, examples: torch.Tensor, batch: int, seed: int, untimed: int, several: bool):
+        self.examples, self.batch, self.untimed, self.several = examples, batch, untimed, several
         self.generator = torch.Generator(DEVICE).manual_seed(seed)
         self.given, self.order, self.begin = 0, iter(()), 0.0
 
     def __next__(self) -> Any:
         if self.given == self.untimed:
-            self.begin = wait()
+            self.begin = self.time()
         self.given += 1
         indices = next(self.order, None)
         if indices is None:
             order = torch.randperm(len(self.examples), generator=self.generator, device=DEVICE)
             self.order = iter(order.split(self.batch)[: len(order) // self.batch])
             indices = next(self.order)
-        return self.form(self.examples[indices])
+        return {"vectors": self.examples[indices]} if self.several else self.examples[indices]
+
+    @staticmethod
+    def time() -> float:
+        """Return the time after the device has finished all its work."""
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
 
 
-def new_sae(arguments: argparse.Namespace, width: int, k: float, coefficient: float | None, seed: int) -> Any:
-    """SAELens's training SAE of the architecture, drawn from the seed."""
+def new_sae(arguments: argparse.Namespace, width: int, place: dict[str, Any]) -> Any:
+    """Initialize a training SAE of SAELens for a place in the grid."""
     name, weighed = ARCHITECTURES[arguments.architecture]
     kind, configuration = get_sae_training_class(name)
     fields: dict[str, Any] = {"d_in": width, "d_sae": arguments.latents, "device": DEVICE}
-    if arguments.architecture in ("topk", "batchtopk", "matryoshka"):
-        fields["k"] = int(k) if arguments.architecture == "topk" else k
+    if weighed is None:
+        fields["k"] = int(place["k"]) if name == "topk" else place["k"]
+    elif place["coefficient"] is not None:
+        fields[weighed] = place["coefficient"]
     if arguments.architecture == "matryoshka":
         fields["matryoshka_widths"] = arguments.widths or [arguments.latents // part for part in (8, 4, 2, 1)]
-    if weighed is not None and coefficient is not None:
-        fields[weighed] = coefficient
-    torch.manual_seed(seed)
+    torch.manual_seed(place["seed"])
     sae = kind(configuration(**fields | dict(arguments.sae)))
-    if arguments.compile:  # as SAELens's runner for language models does with compile_sae
+    if arguments.compile:  # as the option compile_sae of SAELens's runner for language models
         sae.training_forward_pass = torch.compile(sae.training_forward_pass)
     return sae
 
 
-def trainer_config(arguments: argparse.Namespace, lr: float) -> SAETrainerConfig:
-    """As in SAELens's `train_toy_sae`: no logging, no evaluation, no checkpoint."""
-    fields = {
+def train(
+    arguments: argparse.Namespace, examples: torch.Tensor, places: list[dict[str, Any]], several: bool
+) -> list[dict[str, Any]]:
+    """Train one model, or several models of one learning rate in lockstep.
+
+    Returns:
+        of each model its place in the grid, the seconds of the timed steps of all these models, and its metrics.
+    """
+    saes = {str(number): new_sae(arguments, examples.shape[1], place) for number, place in enumerate(places)}
+    seed = 0 if several else places[0]["seed"]
+    provider = Provider(examples, arguments.batch, seed, arguments.untimed, several)
+    fields = {  # as in SAELens's `train_toy_sae`: no logging, no evaluation, no checkpoint
         "total_training_samples": arguments.steps * arguments.batch,
         "train_batch_size_samples": arguments.batch,
-        "lr": lr,
-        "lr_end": lr,
+        "lr": places[0]["lr"],
+        "lr_end": places[0]["lr"],
         "device": DEVICE,
         "logger": LoggingConfig(log_to_wandb=False, eval_every_n_wandb_logs=2**31 - 1),
     }
-    return SAETrainerConfig(**fields | dict(arguments.trainer))
-
-
-def speed(arguments: argparse.Namespace, provider: Provider, models: int) -> dict[str, float]:
-    """Of a training that has just ended."""
-    seconds, steps = wait() - provider.begin, arguments.steps - arguments.untimed
-    return {
-        "seconds": seconds,
-        "steps_timed": steps,
-        "model_samples_per_second": models * steps * arguments.batch / seconds,
-    }
-
-
-@torch.no_grad()
-def figures(sae: Any, folder: Path) -> dict[str, float]:
-    """Of the SAE as SAELens saves it for inference, on the test data of the folder."""
-    read = {
-        name: torch.from_numpy(np.load(folder / f"{name}.npy")).float().to(DEVICE)
-        for name in ("test", "test_activations", "directions")
-        if (folder / f"{name}.npy").exists()
-    }
-    with tempfile.TemporaryDirectory() as saved:
-        sae.save_inference_model(saved)
-        sae = SAE.load_from_disk(saved, device=DEVICE).eval()
-    made: dict[str, float] = {}
-    if "directions" in read:
-        cosines = cosine_similarities(sae.W_dec, read["directions"]).abs()
-        made["mean_max_cosine"] = cosines.max(dim=1).values.mean().item()
-        made["mcc"] = mean_correlation_coefficient(sae.W_dec, read["directions"])
-    if "test" in read:
-        l0, dead, explained = L0Calculator(), DeadLatentsCalculator(len(sae.W_dec)), ExplainedVarianceCalculator()
-        detection = None
-        if {"directions", "test_activations"} <= read.keys():
-            detection = ClassificationMetricsCalculator(sae.W_dec, read["directions"])
-        for first in range(0, len(read["test"]), 4096):
-            rows = slice(first, first + 4096)
-            examples = read["test"][rows]
-            codes = sae.encode(examples)
-            l0.add_batch(codes)
-            dead.add_batch(codes)
-            explained.add_batch(sae.decode(codes), examples)
-            if detection is not None:
-                detection.add_batch(codes, read["test_activations"][rows])
-        made |= {"l0": l0.compute(), "fvu": 1 - explained.compute(), "dead": dead.compute()}
-        if detection is not None:
-            found = detection.compute()
-            made |= {"f1": found.f1_score, "precision": found.precision, "recall": found.recall}
-    return made
-
-
-def one_after_another(
-    arguments: argparse.Namespace, examples: torch.Tensor, grid: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Each model of the grid by a trainer of its own: its place in the grid, its speed and its figures."""
+    config = SAETrainerConfig(**fields | dict(arguments.trainer))
+    if several:
+        MultiSAETrainer(config, saes, dict.fromkeys(saes, "vectors"), provider).fit()
+    else:
+        SAETrainer(config, saes["0"], provider).fit()
+    seconds = provider.time() - provider.begin
     lines = []
-    for place in grid:
-        sae = new_sae(arguments, examples.shape[1], place["k"], place["coefficient"], place["seed"])
-        provider = Provider(examples, arguments.batch, place["seed"], arguments.untimed, lambda batch: batch)
-        SAETrainer(trainer_config(arguments, place["lr"]), sae, provider).fit()
-        timed = speed(arguments, provider, 1)
-        lines.append(place | timed | figures(sae, arguments.folder))
+    for place, sae in zip(places, saes.values(), strict=True):
+        lines.append(place | {"seconds": seconds} | metrics(sae, arguments.folder))
         print(json.dumps(lines[-1]), flush=True)
     return lines
 
 
-def together(arguments: argparse.Namespace, examples: torch.Tensor, grid: list[dict[str, Any]]) -> dict[str, Any]:
-    """All models of a learning rate in lockstep, by SAELens's trainer of several; then those of the next."""
-    seconds, lines = 0.0, []
-    for lr in arguments.lr:
-        places = {str(number): place for number, place in enumerate(grid) if place["lr"] == lr}
-        saes = {
-            name: new_sae(arguments, examples.shape[1], place["k"], place["coefficient"], place["seed"])
-            for name, place in places.items()
-        }
-        provider = Provider(examples, arguments.batch, 0, arguments.untimed, lambda batch: {"vectors": batch})
-        MultiSAETrainer(trainer_config(arguments, lr), saes, dict.fromkeys(saes, "vectors"), provider).fit()
-        seconds += speed(arguments, provider, len(saes))["seconds"]
-        lines += [place | figures(saes[name], arguments.folder) for name, place in places.items()]
-    samples = len(grid) * (arguments.steps - arguments.untimed) * arguments.batch
-    return {"seconds": seconds, "model_samples_per_second": samples / seconds, "models": lines}
+@torch.no_grad()
+def metrics(sae: Any, folder: Path) -> dict[str, float]:
+    """Measure the SAE that SAELens saves for inference on the test arrays of the folder."""
+    paths = (folder / f"{name}.npy" for name in ("test", "test_activations", "directions"))
+    arrays = (torch.from_numpy(np.load(path)).float().to(DEVICE) if path.exists() else None for path in paths)
+    test, activations, directions = arrays
+    with tempfile.TemporaryDirectory() as saved:
+        sae.save_inference_model(saved)
+        sae = SAE.load_from_disk(saved, device=DEVICE).eval()
+    found: dict[str, float] = {}
+    if directions is not None:
+        cosines = cosine_similarities(sae.W_dec, directions).abs()
+        found["cosine"] = cosines.max(dim=1).values.mean().item()
+        found["matched_cosine"] = mean_correlation_coefficient(sae.W_dec, directions)
+    if test is None:
+        return found
+    l0, dead, explained = L0Calculator(), DeadLatentsCalculator(len(sae.W_dec)), ExplainedVarianceCalculator()
+    known = directions is not None and activations is not None
+    detection = ClassificationMetricsCalculator(sae.W_dec, directions) if known else None
+    for first in range(0, len(test), 4096):
+        rows = slice(first, first + 4096)
+        codes = sae.encode(test[rows])
+        l0.add_batch(codes)
+        dead.add_batch(codes)
+        explained.add_batch(sae.decode(codes), test[rows])
+        if known:
+            detection.add_batch(codes, activations[rows])
+    found |= {"l0": l0.compute(), "unexplained": 1 - explained.compute(), "dead": dead.compute()}
+    if known:
+        scores = detection.compute()
+        found |= {"f1": scores.f1_score, "precision": scores.precision, "recall": scores.recall}
+    return found
 
 
 def write_toy(folder: Path, features: int = 512, width: int = 64, active: float = 10.0) -> None:
-    """Independent features of magnitude |1 + normal|·1[fires], each firing with the same probability."""
+    """Write the four arrays, of independent features with one probability and strengths |1 + normal / 2|."""
     from sae_lens.synthetic import ActivationGenerator, FeatureDictionary
 
     torch.manual_seed(0)
@@ -227,9 +199,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="batchtopk")
     parser.add_argument("--latents", type=int, default=256)
-    parser.add_argument("--k", type=float, nargs="+", default=[25.0], help="of topk, batchtopk and matryoshka")
-    parser.add_argument("--coefficient", type=float, nargs="+", help="L1 of standard and gated, L0 of jumprelu")
-    parser.add_argument("--widths", type=int, nargs="+", help="of matryoshka; an eighth, a quarter, half and all")
+    parser.add_argument("--k", type=float, nargs="+", default=[25.0], help="for topk, batchtopk and matryoshka")
+    parser.add_argument("--coefficient", type=float, nargs="+", help="L1 for standard and gated, L0 for jumprelu")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", help="for matryoshka; default: an eighth, a quarter, half and all"
+    )
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--untimed", type=int, default=20, help="steps before the clock starts")
@@ -237,10 +211,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--sae", type=_assignment, action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--trainer", type=_assignment, action="append", default=[], metavar="NAME=VALUE")
-    parser.add_argument("--threads", type=int, help="of PyTorch on the CPU; as many as it takes by itself")
-    parser.add_argument("--compile", action="store_true", help="torch.compile of the forward pass")
-    parser.add_argument("--several", action="store_true", help="and all models in one MultiSAETrainer")
-    parser.add_argument("--toy", action="store_true", help="write toy data to the folder first")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch on the CPU")
+    parser.add_argument("--compile", action="store_true", help="compile the forward pass by torch.compile")
+    parser.add_argument("--several", action="store_true", help="also train all models in MultiSAETrainer")
+    parser.add_argument("--toy", action="store_true", help="first write toy data to the folder")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.steps <= arguments.untimed:
@@ -257,20 +231,16 @@ def main() -> None:
     examples = torch.from_numpy(np.load(arguments.folder / "train.npy")).float().to(DEVICE)
     if len(examples) < arguments.batch:
         sys.exit(f"{arguments.folder / 'train.npy'} has {len(examples)} rows; --batch is {arguments.batch}")
-    axes = {
-        "k": arguments.k,
-        "coefficient": arguments.coefficient or [None],
-        "lr": arguments.lr,
-        "seed": arguments.seeds,
-    }
+    axes = {"k": arguments.k, "coefficient": arguments.coefficient or [None]}
+    axes |= {"lr": arguments.lr, "seed": arguments.seeds}
     grid = [dict(zip(axes, place, strict=True)) for place in itertools.product(*axes.values())]
-    models = one_after_another(arguments, examples, grid)
-    seconds = sum(line["seconds"] for line in models)
-    samples = sum(line["steps_timed"] for line in models) * arguments.batch
+    ways = {"one_after_another": [[place] for place in grid]}
+    if arguments.several:
+        ways["together"] = [[place for place in grid if place["lr"] == lr] for lr in arguments.lr]
+    versions = {name: version(name) for name in ("sae-lens", "torch", "numpy")}
     result: dict[str, Any] = {
         "command": " ".join(["sae_lens_peer.py", *sys.argv[1:]]),
-        "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("sae-lens", "torch", "numpy")},
+        "versions": {"python": platform.python_version()} | versions,
         "machine": {
             "platform": DEVICE,
             "device": torch.cuda.get_device_name() if DEVICE == "cuda" else platform.machine(),
@@ -279,14 +249,13 @@ def main() -> None:
         },
         "architecture": arguments.architecture,
         "examples": list(examples.shape),
-        "models": models,
-        "one_after_another": {"seconds": seconds, "model_samples_per_second": samples / seconds},
     }
-    if arguments.several:
-        result["together"] = together(arguments, examples, grid)
-    for way in ("one_after_another", "together"):
-        if way in result:
-            print(f"{way}: {result[way]['model_samples_per_second']:,.0f} model-samples per second")
+    for way, groups in ways.items():
+        found = [train(arguments, examples, places, way == "together") for places in groups]
+        seconds = sum(models[0]["seconds"] for models in found)
+        rate = len(grid) * (arguments.steps - arguments.untimed) * arguments.batch / seconds
+        result[way] = {"seconds": seconds, "model_samples_per_second": rate, "models": list(itertools.chain(*found))}
+        print(f"{way}: {rate:,.0f} model-samples per second")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=1) + "\n")

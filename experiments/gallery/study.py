@@ -1,11 +1,11 @@
-"""Train and evaluate models of the gallery, and the table that comes of it."""
+"""Training and evaluation of the gallery's models, and the tables of the results of models of images."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -16,18 +16,19 @@ from aejax.data import Dataset
 from aejax.evaluation import drawing, evaluate, figures, fit
 from aejax.training.identity import describe_machine
 from gallery import IMAGES, LARGE, VECTORS, recovery
-from gallery.measures import MEASURES, PICTURES
+from gallery.measures import MEASURES, of_each_class
+from gallery.recovery import spread
 
-OTHERS = {
+_PUBLISHED = {
     "vae": "89.78 (pythae)",
     "iwae": "86.82 (pythae)",
     "vamp_prior": "85.57 (Tomczak and Welling), 85.79 (pythae), both static",
     "miwae": "85.09 (pythae)",
     "piwae": "84.58 (pythae)",
 }
-"""negative log-likelihoods of binary MNIST that others report, after longer training"""
+"""published negative log-likelihoods of binary MNIST, after longer training"""
 
-_SHOWN = {
+_OWN = {
     "label_accuracy": ".1%",
     "codebook_use": ".1%",
     "perplexity": ".0f",
@@ -36,46 +37,45 @@ _SHOWN = {
     "total_correlation": ".2f",
     "information": ".2f",
     "unit_kl": ".2f",
-    "active_upper": "d",
+    "active_upper": ".0f",
     "nats_lower": ".1f",
     "nats_upper": ".1f",
-    "png_data_bits_per_pixel": ".3f",
+    "bits per pixel": ".3f",
+    "PNG, data only": ".3f",
 }
-"""a model's own figures in the table, and their form"""
+"""metrics of single models in the table → their format"""
 
 
 def measure(
     name: str, config: Config, seeds: int, dataset: Dataset, workdir: Path, command: str, samples: int = 500
 ) -> dict[str, Any]:
-    """Train a model from several seeds, evaluate and draw it; write NAME.json.
+    """Train a model from several seeds, evaluate it, draw figures, and write NAME.json.
 
-    Every run has a folder of its own, `workdir/NAME/SEED`: called again, what is finished is not trained again.
+    Each seed has its own workdir, WORKDIR/NAME/SEED. A second call does not train finished runs again.
 
     Args:
-        command: that this is called by, for the record.
+        command: the command line, for the record.
         samples: codes drawn for each image to estimate the likelihood.
 
     Returns:
-        the content of NAME.json: the command, the machine, and of each seed epochs, seconds, evaluation and figures.
+        the content of NAME.json: the command, the machine, and epochs, seconds, evaluation and figures of each seed.
     """
     results: dict[str, Any] = {"command": command, "model": name, "dataset": dataset.name, **describe_machine()}
-    results |= {
-        "binarize": config.data.binarize,
-        "batch_size": config.training.batch_size,
-        "pixels": dataset.test[0].size,
-    }
-    results["seeds"], runs = [], []
+    results |= {"binarize": config.data.binarize, "batch_size": config.training.batch_size}
+    results |= {"pixels": dataset.test[0].size, "seeds": []}
+    runs = []
     for seed in range(seeds):
         folder = workdir / name / str(seed)
         run = fit(config.replace({"training.seed": seed, "data.name": dataset.name}), folder, dataset=dataset)
+        runs.append(run)
         figures.draw_run(run, dataset, folder / "figures")
-        if name in PICTURES:
-            figures.draw({name: lambda run=run: PICTURES[name](run)}, folder / "figures")
+        if name == "conditional":
+            rows = {f"class {number}": images for number, images in enumerate(of_each_class(run, 10))}
+            figures.draw({name: lambda rows=rows: figures.image_rows(rows)}, folder / "figures")
         found = {"seed": seed, "epochs": run.summary["epochs"], "seconds": run.summary["seconds"]}
         found["evaluation"] = evaluate(run, dataset, samples=samples)
         found["figures"] = MEASURES[name](run, dataset) if name in MEASURES else {}
         results["seeds"].append(found)
-        runs.append(run)
         if name in VECTORS + LARGE:
             results["agreement"] = recovery.agreement(runs)
         write_json(workdir / f"{name}.json", results)
@@ -83,28 +83,55 @@ def measure(
 
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = IMAGES) -> str:
-    """A row for each of these models, measured or not, as a Markdown table."""
-    plain = results.get("vae")
-    rows = [_row(name, results[name], plain) for name in names if name in results]
-    rows += [[name, "not reached", *["-"] * 6] for name in names if name not in results]
+    """Format a Markdown table with a row for each model, also for models without results."""
     head = ["model", "NLL [nats]", "below vae", "-ELBO", "active units", "its own figures", "others, MNIST", "minutes"]
-    return drawing.markdown(head, rows)
+    return drawing.markdown(head, [_row(name, results.get(name), results.get("vae")) for name in names])
+
+
+def _row(name: str, result: Mapping[str, Any] | None, plain: Mapping[str, Any] | None) -> list[str]:
+    if result is None:
+        return [name, "not reached", *["-"] * 6]
+    nll, error = _evaluated(result, "nll"), _evaluated(result, "nll_standard_error")
+    row = [name, spread(nll, ".2f") + (f" (error {mean(error):.2f})" if error else ""), "-", "-", "-"]
+    if nll:
+        row[3:] = f"{-mean(_evaluated(result, 'elbo')):.2f}", f"{mean(_evaluated(result, 'active_units')):.0f}"
+        if plain is not None and name != "vae" and result["binarize"] == plain["binarize"]:
+            row[2] = f"{mean(_evaluated(plain, 'nll')) - mean(nll):.2f}"
+    own = {
+        figure: mean(each["figures"][figure] for each in result["seeds"]) for figure in result["seeds"][0]["figures"]
+    }
+    if not nll and (psnr := _evaluated(result, "psnr")):
+        own["psnr"] = mean(psnr)
+    if "png_data_bits_per_pixel" in own:
+        own |= {"bits per pixel": mean(_bits(result)), "PNG, data only": own["png_data_bits_per_pixel"]}
+    shown = [f"{figure.replace('_', ' ')} {value:{_OWN[figure]}}" for figure, value in own.items() if figure in _OWN]
+    published = _PUBLISHED.get(name, "-") if result["dataset"] == "mnist" else "-"
+    minutes = mean(each["seconds"] for each in result["seeds"]) / 60
+    return [*row, ", ".join(shown) or "-", published, f"{minutes:.1f}"]
+
+
+def _evaluated(result: Mapping[str, Any], metric: str) -> list[float]:
+    return [value for each in result["seeds"] if (value := each["evaluation"][metric]) is not None]
+
+
+def _bits(result: Mapping[str, Any]) -> list[float]:
+    """Return the negative log-likelihood [bits per pixel] of each seed."""
+    return [nats / math.log(2) / result["pixels"] for nats in _evaluated(result, "nll")]
 
 
 def rates(results: Mapping[str, Mapping[str, Any]], claims: Mapping[str, Any]) -> str:
-    """Discrete codes beside the quantised codes of claim 2: what the images take, and how close they come.
+    """Format a Markdown table of bits and errors of discrete codes, and of the quantised codes of claim 2.
 
     Args:
-        claims: the content of the claims' results.json.
+        claims: the content of results.json of the claims.
     """
     rows = []
     for name in sorted({"vq_vae", "fsq"} & set(results)):
-        seeds = results[name]["seeds"]
-        bits = mean(each["figures"]["bits_entropy"] for each in seeds)
-        rows.append((bits, name, mean(_values(seeds, "psnr"))))
+        bits = mean(each["figures"]["bits_entropy"] for each in results[name]["seeds"])
+        rows.append((bits, name, mean(_evaluated(results[name], "psnr"))))
     pixels = next(iter(results.values()))["pixels"]
-    for row, figures_of in claims["claims"]["2"]["table"].items():
-        found = figures_of.get("autoencoder [dB]", {}).get("mean")
+    for row, coders in claims["claims"]["2"]["table"].items():
+        found = coders.get("autoencoder [dB]", {}).get("mean")
         if row.startswith("mnist, ") and found is not None and (rate := float(row.split()[1])) <= 1:
             rows.append((rate * pixels, "quantised code of claim 2, at most", found))
     body = [[name, f"{bits:.0f}", f"{bits / pixels:.3f}", f"{decibel:.2f}"] for bits, name, decibel in sorted(rows)]
@@ -112,85 +139,39 @@ def rates(results: Mapping[str, Mapping[str, Any]], claims: Mapping[str, Any]) -
 
 
 def bits_per_pixel(results: Sequence[Mapping[str, Any]]) -> str:
-    """What discretised_logistic takes for a pixel beside PNG, by dataset, as a Markdown table."""
+    """Format a Markdown table of the bits per pixel of discretised_logistic and PNG, with a row for each dataset."""
     rows = []
     for result in results:
-        bits = [nats / math.log(2) / result["pixels"] for nats in _values(result["seeds"], "nll")]
-        row = [result["dataset"], drawing.with_spread(mean(bits), stdev(bits) if len(bits) > 1 else None, ".3f")]
-        for figure in ("png_data_bits_per_pixel", "png_bits_per_pixel"):
-            row.append(f"{mean(each['figures'][figure] for each in result['seeds']):.3f}")
-        rows.append(row)
+        png = [[each["figures"][f"png_{part}bits_per_pixel"] for each in result["seeds"]] for part in ("data_", "")]
+        rows.append([result["dataset"], spread(_bits(result), ".3f"), *(f"{mean(bits):.3f}" for bits in png)])
     return drawing.markdown(["dataset", "bits per pixel", "PNG, data only", "PNG, whole file"], rows)
 
 
 def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[float]) -> str:
-    """Total correlation of tc_vae by its weight, where the whole divergence is so many nats, as a Markdown table.
+    """Format a Markdown table of the total correlation of tc_vae by its weight, at given KL divergences.
 
-    A sweep over the weight and beta has other divergences: of each weight and seed the figures are interpolated
-    linearly between the values of beta; where no model has as large a divergence or as small a one, there is a dash.
-    ± is the standard deviation over seeds.
+    The divergences of a sweep over the weight and beta differ from the given ones. For each weight and seed, the total
+    correlation is interpolated linearly between the values of beta. A cell is "-" if a divergence lies outside of the
+    swept ones. ± is the standard deviation over seeds.
 
     Args:
-        members: of the sweep's results.json.
+        members: of results.json of the sweep.
+        nats: the divergences.
     """
     curves: dict[float, dict[int, list[tuple[float, float]]]] = {}
     for member in members:
         weight = next(value for path, value in member.items() if path.endswith(".total_correlation"))
-        beta = member["coefficients.beta"]
-        parts = {name: member["test"][name] / beta for name in ("information", "total_correlation", "unit_kl")}
+        parts = {name: member["test"][name] for name in ("information", "total_correlation", "unit_kl")}
         parts["total_correlation"] /= weight
+        point = sum(parts.values()), parts["total_correlation"]
         curve = curves.setdefault(weight, {}).setdefault(member["training.seed"], [])
-        curve.append((sum(parts.values()), parts["total_correlation"]))
+        curve.append(tuple(value / member["coefficients.beta"] for value in point))
     rows = []
     for weight, of_seeds in sorted(curves.items()):
+        lines = [np.transpose(sorted(curve)) for curve in of_seeds.values()]
         row = [f"{weight:g}"]
         for divergence in nats:
-            lines = [tuple(zip(*sorted(curve), strict=True)) for curve in of_seeds.values()]
             within = all(divergences[0] <= divergence <= divergences[-1] for divergences, _ in lines)
-            found = [np.interp(divergence, *line) for line in lines]
-            row.append(drawing.with_spread(mean(found), stdev(found), ".2f") if within else "-")
+            row.append(spread([np.interp(divergence, *line) for line in lines], ".2f") if within else "-")
         rows.append(row)
     return drawing.markdown(["weight", *[f"total correlation at {each:g} nats" for each in nats]], rows)
-
-
-def _row(name: str, result: Mapping[str, Any], plain: Mapping[str, Any] | None) -> list[str]:
-    seeds = result["seeds"]
-    nll, elbo, active = (_values(seeds, figure) for figure in ("nll", "elbo", "active_units"))
-    error = _values(seeds, "nll_standard_error")
-    row = [name, "-", "-", "-", "-"]
-    if nll:
-        row[1] = drawing.with_spread(mean(nll), stdev(nll) if len(nll) > 1 else None, ".2f")
-        row[1] += f" (error {mean(error):.2f})" if error else ""
-        row[3], row[4] = f"{-mean(elbo):.2f}", f"{mean(active):.0f}"
-    if nll and plain is not None and name != "vae" and result["binarize"] == plain["binarize"]:
-        row[2] = f"{mean(_values(plain['seeds'], 'nll')) - mean(nll):.2f}"
-    others = OTHERS.get(name, "-") if result["dataset"] == "mnist" else "-"
-    return [*row, ", ".join(_own(result)) or "-", others, f"{mean(_each(seeds, 'seconds')) / 60:.1f}"]
-
-
-def _own(result: Mapping[str, Any]) -> list[str]:
-    """Figures of this model that others do not have, as `name value`."""
-    seeds = result["seeds"]
-    own = {name: mean(each["figures"][name] for each in seeds) for name in seeds[0]["figures"] if name in _SHOWN}
-    if not _values(seeds, "nll") and _values(seeds, "psnr"):
-        own["psnr"] = mean(_values(seeds, "psnr"))
-    if "png_data_bits_per_pixel" in own:
-        nats = mean(_values(seeds, "nll"))
-        own = {
-            "bits per pixel": nats / math.log(2) / result["pixels"],
-            "PNG, data only": own["png_data_bits_per_pixel"],
-        }
-    return [f"{name.replace('_', ' ')} {_format(name, value)}" for name, value in own.items()]
-
-
-def _format(name: str, value: float) -> str:
-    form = _SHOWN.get(name, ".3f")
-    return format(round(value) if form == "d" else value, form)
-
-
-def _values(seeds: Sequence[Mapping[str, Any]], figure: str) -> list[float]:
-    return [value for each in seeds if (value := each["evaluation"][figure]) is not None]
-
-
-def _each(seeds: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    return [each[name] for each in seeds]

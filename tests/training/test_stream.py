@@ -123,9 +123,9 @@ def test_rows_read_from_a_large_file_are_those_of_the_array(tmp_path, monkeypatc
     file = np.load(tmp_path / "array.npy", mmap_mode="r")
     indices = np.array([[3, 49], [50, 0]], np.int32)
     for view, plain in ((file, array), (np.asarray(file)[..., None], array[..., None]), (file[7:], array[7:])):
-        rows = mapped.reader(view)(indices)
+        rows = mapped.Shards([view]).rows(indices)
         assert rows.dtype == dtype and np.array_equal(rows, plain[np.minimum(indices, len(plain) - 1)])
-    read = mapped.reader(file)
+    read = mapped.Shards([file]).rows
     (tmp_path / "array.npy").write_bytes((tmp_path / "array.npy").read_bytes()[:-1])
     with pytest.raises(InputError, match="ends before its last image"):
         read(indices)
