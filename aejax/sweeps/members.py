@@ -129,13 +129,12 @@ class MemberDriver(Driver):
 
 
 def _in_turn(program: Callable, members: int, inputs: Any, outputs: Any) -> Callable:
-    """`jax.vmap` as a loop."""
+    """Apply `jax.vmap` as a loop."""
 
     def mapped(*arguments: Any) -> Any:
         def one(member: jax.Array) -> Any:
             own = _each_axis(lambda axis, array: array if axis is None else array[member], inputs, arguments)
-            # Else a chunk of one step would be compiled together with this loop, and round otherwise.
-            return jax.lax.optimization_barrier(program(*jax.lax.optimization_barrier(own)))
+            return program(*own)
 
         results = jax.lax.map(one, jnp.arange(members))
         return _each_axis(
@@ -154,7 +153,7 @@ def _is_axis(node: Any) -> bool:
 
 
 def _each_axis(function: Callable, axes: Any, tree: Any) -> Any:
-    """Apply a function to each array and the axis that its branch has in `axes`."""
+    """Apply a function to the axis of each branch, from `axes`, and each array of the branch."""
     return jax.tree.map(
         lambda axis, branch: jax.tree.map(lambda array: function(axis, array), branch), axes, tree, is_leaf=_is_axis
     )

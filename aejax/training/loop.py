@@ -131,7 +131,7 @@ def train(
         if checkpoints is not None:  # before this line there is nothing to save, and a signal ends the process
             stop = stack.enter_context(stop_requests())
             stack.enter_context(checkpoints)
-        epoch = _Epoch(restored.terms, restored.seconds)
+        epoch_terms, epoch_seconds = restored.terms, restored.seconds  # of the current epoch
         state, step = restored.state, newest or 0
         chunk_steps, chunk_seconds = 0, 0.0  # of the previous chunk
         free = kept = time.perf_counter()  # times at which the device was last free, and a state last kept for saving
@@ -158,33 +158,39 @@ def train(
             ended, evaluated = chunk.ended.result()
             chunk_seconds, free = ended - max(chunk.dispatched, free), evaluated
             _check(models, failures, terms, tested, step)
-            epoch.add(terms, chunk_seconds)
+            epoch_terms = {
+                name: np.concatenate([epoch_terms.get(name, values[:0]), values]) for name, values in terms.items()
+            }
+            epoch_seconds += chunk_seconds
             shown.advance(chunk_steps)
             if tested is not None:
-                lines, clock = [], epoch.clock(config.training.batch_size)
-                each = zip(models.names, models.each(epoch.terms), tested, strict=True)
+                lines, rate = [], len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
+                each = zip(models.names, models.each(epoch_terms), tested, strict=True)
                 for name, trained, (test, code) in each:
+                    means = {term: float(np.mean(values, dtype=np.float64)) for term, values in trained.items()}
                     line = {} if name is None else {"member": name}
-                    line |= {"step": step, "epoch": step // steps_in_epoch, **clock}
-                    line |= {"train": _finite(_means(trained)), "test": _finite(test), "code": _finite(code)}
+                    line |= {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
+                    line |= {"images_per_second": rate, "train": _finite(means)}
+                    line |= {"test": _finite(test), "code": _finite(code)}
                     lines.append(line | ({"diverged": failures[name]} if name in failures else {}))
                 if on_epoch is not None:
                     trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
                     lines[0] |= _metrics(on_epoch(trained_so_far))
                 for line in lines:
                     record.add(line)
-                epoch, kept = _Epoch({}, 0.0), free
+                epoch_terms, epoch_seconds, kept = {}, 0.0, free
                 shown.add(_shown(lines))
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
                     if models.alone:
                         _require_finite_state(state, step)
+                    totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
                     checkpoints.save(
                         state,
-                        test_total=_lowest(tested),
-                        terms=epoch.terms,
-                        seconds=epoch.seconds,
+                        test_total=min(totals, default=None),
+                        terms=epoch_terms,
+                        seconds=epoch_seconds,
                         chunk=pace.steps,
                         records=record.texts,
                     )
@@ -207,30 +213,6 @@ def train(
                 "what comes after it"
             )
         return Trained(identity, models.local(state), record.lines, summary, given)
-
-
-class _Epoch:
-    """The terms of the steps of the current epoch so far, and the seconds spent on them."""
-
-    def __init__(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
-        self.terms = dict(terms)
-        self.seconds = seconds
-
-    def add(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Add the terms of a chunk."""
-        self.terms = {
-            name: np.concatenate([self.terms.get(name, values[:0]), values]) for name, values in terms.items()
-        }
-        self.seconds += seconds
-
-    def clock(self, batch_size: int) -> dict[str, float]:
-        """Return the entries of a line of metrics.jsonl that differ between equal runs."""
-        images = len(self.terms["total"]) * batch_size
-        return {"seconds": self.seconds, "images_per_second": images / self.seconds}
-
-
-def _means(terms: Mapping[str, np.ndarray]) -> dict[str, float]:
-    return {name: float(np.mean(values, dtype=np.float64)) for name, values in terms.items()}
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -275,12 +257,6 @@ def _metrics(returned: Any) -> dict[str, Any]:
         except (TypeError, ValueError) as error:
             raise InputError(f"on_epoch returned {value!r} for the metric {name}; it must be a number") from error
     return ({"metrics": _finite(metrics)} if metrics else {}) | ({"finish": True} if finish else {})
-
-
-def _lowest(tested: list[tuple[dict[str, float], Any]] | None) -> float | None:
-    """Return the lowest finite test loss of the members."""
-    totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
-    return min(totals, default=None)
 
 
 def _newest(checkpoints: Checkpoints | None) -> int | None:

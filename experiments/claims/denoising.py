@@ -104,16 +104,8 @@ def convolutions(study: Study) -> Result:
     }
     runs = {name: study.train(f"denoising {name}".replace(",", ""), noise | changes) for name, changes in kinds.items()}
     clean = unit_interval(study.dataset.test)
-    table: Table = {
-        name: over_seeds(
-            trained,
-            test_PSNR=lambda run: _denoised_psnr(study, run),
-            test_BCE=lambda run: _denoised_bce(study, run),
-            parameters=lambda run: run.parameters,
-            seconds_of_training=lambda run: run.summary["seconds"],
-        )
-        for name, trained in runs.items()
-    }
+    cost = {"parameters": lambda run: run.parameters, "seconds_of_training": lambda run: run.summary["seconds"]}
+    table: Table = {name: _denoised(study, trained) | over_seeds(trained, **cost) for name, trained in runs.items()}
     noisy = float(psnr(clean, runs["dense, code of 32"][0].corrupt(study.dataset.test)).mean())
     best = {
         kind: max((name for name in kinds if name.startswith(kind)), key=lambda name: mean(table[name]["test PSNR"]))
@@ -153,11 +145,12 @@ def _title(ours: list[float], theirs: list[float]) -> str:
     return f"The best convolutional autoencoder denoises {better} the best dense one ({difference})"
 
 
-def _denoised_psnr(study: Study, run: Run) -> float:
-    clean, noisy = run.evaluation_inputs(study.dataset.test)
-    return float(psnr(clean, run.reconstruct(noisy)).mean())
-
-
-def _denoised_bce(study: Study, run: Run) -> float:
-    clean, noisy = run.evaluation_inputs(study.dataset.test)
-    return float(errors(run, run.encode(noisy), clean).mean())
+def _denoised(study: Study, runs: list[Run]) -> dict[str, list[float]]:
+    """Measure PSNR [dB] and BCE [nats per pixel] of denoised test images, for each run."""
+    table: dict[str, list[float]] = {"test PSNR": [], "test BCE": []}
+    for run in runs:
+        clean, noisy = run.evaluation_inputs(study.dataset.test)
+        codes = run.encode(noisy)
+        table["test PSNR"].append(float(psnr(clean, run.decode(codes)).mean()))
+        table["test BCE"].append(float(errors(run, codes, clean).mean()))
+    return table

@@ -54,7 +54,10 @@ def data_specific(study: Study) -> Result:
     )
 
     def figure() -> Figure:
-        rows = _side_by_side(kinds, {source: runs[0] for source, runs in trained.items()})
+        picked = [kind.test[:_SHOWN] for kind in kinds]
+        rows = {"original": np.concatenate([unit_interval(part) for part in picked])}
+        for source, (run, *_) in trained.items():
+            rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked])
         return image_rows(rows, {kind.name: _SHOWN for kind in kinds})
 
     return Result(
@@ -65,14 +68,6 @@ def data_specific(study: Study) -> Result:
         table,
         figure,
     )
-
-
-def _side_by_side(kinds: list, runs: dict) -> dict[str, np.ndarray]:
-    picked = {kind.name: kind.test[:_SHOWN] for kind in kinds}
-    rows = {"original": np.concatenate([unit_interval(part) for part in picked.values()])}
-    for source, run in runs.items():
-        rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked.values()])
-    return rows
 
 
 def structure(study: Study) -> Result:

@@ -1,16 +1,17 @@
-"""Models built on the extension point, one file each: a class, its configuration, and where it comes from.
+"""Models built on the extension point, one file for each: the idea, the paper, a class and its configuration.
 
-vae.py  iwae.py                                  what the others are held against
-vamp_prior.py  mixture_prior.py                  priors that are trained
-flow_posterior.py  ladder.py                     posteriors of another form
+vae.py  iwae.py                                  baselines
+vamp_prior.py  mixture_prior.py                  trained priors
+flow_posterior.py  ladder.py                     posteriors that are not independent normal distributions
 miwae.py  piwae.py                               importance-weighted bounds
-tc_vae.py  conditional.py                        the parts of the divergence; classes
+tc_vae.py  conditional.py                        weights of the parts of the KL divergence; classes
 vq_vae.py  fsq.py                                discrete codes
 discretised_logistic.py                          a likelihood of grey levels
 l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
                                                  sparse autoencoders of vectors; batch_top_k_16k.py is a large one
-sparse_features.py                               synthetic vectors of known features
-study.py  measures.py  recovery.py               train and evaluate them; what each has to show
+sparse_features.py                               vectors with known features
+study.py  measures.py  recovery.py               training, evaluation and tables
+beside_sae_lens.py  sae_lens_peer.py             comparison with SAELens
 """
 
 IMAGES = (
@@ -28,12 +29,12 @@ IMAGES = (
     "fsq",
     "discretised_logistic",
 )
-"""models of images, in the order of their table"""
+"""models of images, in the order of the table"""
 
 VECTORS = ("l1", "top_k", "batch_top_k", "jump_relu", "gated", "matryoshka")
-"""models of vectors, in the order of theirs"""
+"""models of vectors, in the order of the table"""
 
 LARGE = ("batch_top_k_16k",)
-"""trained only where they are named: they are made for accelerators"""
+"""models for accelerators; gallery.py trains them only if they are named"""
 
 MODELS = IMAGES + VECTORS

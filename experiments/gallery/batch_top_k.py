@@ -1,13 +1,11 @@
-"""BatchTopK: the largest units of a whole batch are active, k for each example on average.
+"""BatchTopK: the largest units of a batch are active, k per example on average.
 
-So an example has as many active units as it needs. A single example knows no batch: for it a unit is active above a
-threshold, the moving average of the smallest unit that was kept in training.
-
-Bussmann et al. 2024, arXiv 2412.06410.
+The number of active units varies between examples. After training, a unit is active above a threshold: the moving
+average of the smallest active unit of a batch. Bussmann et al. 2024, arXiv 2412.06410.
 
     uv run experiments/gallery.py batch_top_k
 
-Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.30 against the truth.
+Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.30 against the true features.
 """
 
 from pathlib import Path
@@ -21,7 +19,7 @@ from aejax.models.sparse import largest_of_batch, take_in
 
 
 class BatchTopK(aejax.SparseAutoencoder):
-    """`k` units are active in training, on average; afterwards those above `threshold`."""
+    """In training `k` units are active on average; after training, the units above `threshold` are active."""
 
     coefficients = aejax.SparseAutoencoder.coefficients | {"k": 10.0}
     options = aejax.SparseAutoencoder.options | {"decay": 0.99}

@@ -1,13 +1,11 @@
-"""BatchTopK at the size of SynthSAEBench-16k: 16,384 features in 768 dimensions, 4,096 units, 25 active, 201 million
-vectors.
+"""BatchTopK at the size of SynthSAEBench-16k, for a GPU or TPU; two CPU cores would take days.
 
-The same model as batch_top_k.py. It is for a GPU or TPU: two processor cores would take days.
-
-Chanin and Garriga-Alonso 2026, arXiv 2602.14687, who report an F1 of 0.7316 and a matched cosine of 0.7574.
+16,384 features in 768 dimensions, 4,096 units, 25 of them active, 201 million vectors. Chanin and Garriga-Alonso 2026,
+arXiv 2602.14687, report an F1 of 0.7316 and a matched cosine of 0.7574.
 
     uv run experiments/gallery.py batch_top_k_16k
 
-Takes about 3.4 minutes on an NVIDIA H200; 25 active units, F1 0.720 and matched cosine 0.750 against the truth.
+Takes about 3.4 minutes on an NVIDIA H200; 25 active units, F1 0.720 and matched cosine 0.750 against the true features.
 """
 
 from pathlib import Path

@@ -1,12 +1,11 @@
-"""A conditional variational autoencoder: images of a class that one chooses.
+"""A conditional variational autoencoder: it samples images of a chosen class.
 
-The class is a part of the code: known in training, else guessed by the encoder, so that all images have a likelihood.
-The prior of a class is a mixture of the posteriors of a few trained images (VampPrior), with fewer gaps than a normal
-one. Kingma et al. 2014, arXiv 1406.5298, with the prior of Tomczak and Welling 2018, arXiv 1705.07120.
+The code ends with the class, one-hot: the label in training, else the encoder's guess, whose loss is `classification`.
+The prior of a class is a VampPrior. Kingma et al. 2014, arXiv 1406.5298; Tomczak and Welling 2018, arXiv 1705.07120.
 
     uv run experiments/gallery.py conditional --dataset mnist
 
-Takes about 40 seconds of training on two shared CPU cores; a classifier knows 95.6% of the images of a class.
+Takes about 40 seconds of training on two shared CPU cores; a classifier recognizes 95.6% of the sampled images.
 """
 
 from pathlib import Path
@@ -20,8 +19,6 @@ from aejax.models import losses, randomness
 
 
 class Conditional(aejax.Variational):
-    """The last `classes` units of a code are 1 for its class, else 0; `classification` is the loss of the guess."""
-
     coefficients = aejax.Variational.coefficients | {"classification": 1.0}
     options = {"classes": 10, "pseudo_inputs": 30}
 
@@ -36,7 +33,7 @@ class Conditional(aejax.Variational):
 
     def __call__(self, images, context=aejax.Context()):
         if context.labels is None:
-            raise aejax.InputError("Conditional is trained with classes, and these images have none; name a dataset")
+            raise aejax.InputError("Conditional needs images with classes, and these images have none; name a dataset")
         label = jax.nn.one_hot(context.labels, self.classes)[:, None].repeat(self.samples, axis=1)
         codes, log_ratio = self.of_class(images, label, context.keys)
         logits, surprise = self._decode_each(codes, images.dtype), -(self.guess(images) * label[:, 0]).sum(axis=1)
@@ -53,7 +50,7 @@ class Conditional(aejax.Variational):
         return [(moment[:, None, : self.size] + shift).astype(jnp.float32) for moment, shift in moments]
 
     def of_class(self, images, label, keys):
-        """Of classes float32[B, K, classes]: codes, and log q(code | image, class) - log p(code, class)."""
+        """Draw codes of classes float32[B, K, classes], and log q(code | image, class) - log p(code, class)."""
         mean, log_variance = self.normal(images, label)
         noise = 0 if keys is None else randomness.normal(keys, mean[0].size).reshape(mean.shape)
         codes = jnp.concatenate([mean + jnp.exp(log_variance / 2) * noise, label], axis=-1)

@@ -1,9 +1,7 @@
-"""A likelihood of the 256 grey levels of a pixel: the logistic distribution, cut into 256 parts.
+"""A likelihood of the 256 grey levels of a pixel: a logistic distribution, cut into 256 intervals.
 
-Cross-entropy takes a grey pixel for a coin; here each level has a probability, that of its part of a logistic
-distribution, and the first and last level have all that lies beyond them. The decoder gives the mean, and a linear
-layer from the code the logarithm of the width. So the ELBO is what it would take to compress the images without loss.
-
+Each level has the probability of its interval; the first and the last interval have no outer end. The decoder gives the
+mean, and a linear layer of the code the logarithm of the width. The ELBO then bounds the bits of lossless compression.
 Kingma et al. 2016, arXiv 1606.04934; Salimans et al. 2017, arXiv 1701.05517.
 
     uv run experiments/gallery.py discretised_logistic --dataset mnist
@@ -25,11 +23,11 @@ _STEP = 1 / 255
 
 
 class DiscretisedLogistic(aejax.Variational):
-    """The mean of a pixel is the sigmoid of its logit, so that images are decoded as they always are."""
+    """The mean of a pixel is the sigmoid of its logit, as in the other models."""
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        # Begins at a width of 0.1 for every pixel.
+        # The width of every pixel starts at 0.1.
         self.widths = nnx.Linear(config.model.code_size, math.prod(image_shape), rngs=rngs)
         self.widths.bias[...] = jnp.full(self.widths.bias.shape, math.log(0.1))
 
@@ -37,9 +35,9 @@ class DiscretisedLogistic(aejax.Variational):
         return self.of_pixels(images, self._decode_each(codes, images.dtype), codes)
 
     def of_pixels(self, images, logits, codes):
-        """Nats of images [B, H, W, C] given logits [B, K, H, W, C] and codes: float32[B, K]."""
+        """Return log p(image | code) [nats], float32[B, K], of images [B, H, W, C] given logits [B, K, H, W, C]."""
         log_width = self.widths(codes).astype(jnp.float32).reshape(logits.shape)
-        # Not below a tenth of a level, which no pixel needs.
+        # At least a tenth of a level: no pixel needs a smaller width.
         inverse = jnp.exp(-jnp.maximum(log_width, math.log(_STEP / 10)))
         pixels, mean = images[:, None], jax.nn.sigmoid(logits)
         above, below = (inverse * (pixels - mean + side * _STEP / 2) for side in (1, -1))

@@ -1,9 +1,8 @@
-"""A posterior of another form: an inverse autoregressive flow (IAF).
+"""A posterior of an inverse autoregressive flow (IAF).
 
-A normal posterior with independent units cannot follow the true one, and the ELBO pays for the difference. A flow sends
-its draws through invertible layers whose shift and gate of each unit depend on the units before it and on the image.
-The log-density changes by the sum of the log gates, so that draws and densities stay exact.
-
+A normal posterior with independent units cannot match the true posterior, which lowers the ELBO. A flow transforms its
+samples by invertible layers. The shift and gate of each unit depend on the units before it and on the image. The
+log-density changes by the sum of the log gates, so that samples and densities stay exact.
 Kingma et al. 2016, arXiv 1606.04934; masks of Germain et al. 2015 (MADE), arXiv 1502.03509.
 
     uv run experiments/gallery.py flow_posterior --dataset mnist
@@ -21,7 +20,7 @@ import aejax
 
 
 class Autoregressive(nnx.Module):
-    """Codes [..., size] and what is known of the image → shift and gate of each unit, from the units before it."""
+    """Codes [..., size] and features of the image → shift and gate of each unit, from the units before it."""
 
     def __init__(self, size, seen, width, rngs):
         self.inward, self.outward = nnx.Linear(size, width, rngs=rngs), nnx.Linear(width, 2 * size, rngs=rngs)
@@ -29,7 +28,7 @@ class Autoregressive(nnx.Module):
 
     def __call__(self, codes, seen):
         units, hidden = jnp.arange(self.inward.in_features), jnp.arange(self.inward.out_features)
-        last = hidden % max(len(units) - 1, 1)  # unit that each hidden one may look at
+        last = hidden % max(len(units) - 1, 1)  # last unit that each hidden unit may depend on
         inward = self.inward.kernel[...] * (units[:, None] <= last)
         outward = self.outward.kernel[...] * jnp.tile(last[:, None] < units, 2)
         features = jax.nn.relu(codes @ inward + self.inward.bias[...] + self.seen(seen))
@@ -37,10 +36,10 @@ class Autoregressive(nnx.Module):
 
 
 class FlowPosterior(aejax.Variational):
-    """What the encoder's normal distribution gives passes `layers` autoregressive layers of a `width`."""
+    """Samples of a normal distribution pass `layers` autoregressive layers with `width` hidden units."""
 
     options = {"layers": 4, "width": 200}
-    outputs_per_unit = 4  # mean, log-variance, and two that the layers alone are told
+    outputs_per_unit = 4  # mean, log-variance, and two features for the flow
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
@@ -58,10 +57,10 @@ class FlowPosterior(aejax.Variational):
         seen = self.encoder(images)[:, None].astype(jnp.float32)
         for layer in self.flow.layers:
             shift, gate = layer(codes, seen)
-            gate = gate + 2  # nearly open at first, so that the flow begins as the identity
+            gate = gate + 2  # nearly open, so that the flow starts as the identity
             codes = jax.nn.sigmoid(gate) * codes + jax.nn.sigmoid(-gate) * shift
             log_q = log_q - jax.nn.log_sigmoid(gate).sum(axis=-1)
-            codes = codes[..., ::-1]  # the next layer begins with the unit that this one ends with
+            codes = codes[..., ::-1]  # the next layer has the reverse order of units
         return codes, log_q - self.log_prior(codes)
 
 

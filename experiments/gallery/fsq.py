@@ -1,10 +1,8 @@
 """Finite scalar quantisation (FSQ): a discrete code without a codebook.
 
-Each unit of the code is bounded and rounded to one of a few levels, through which the gradient passes as if nothing had
-been done. A group of units stands for an entry of a codebook whose size is the product of their levels. There is
-nothing to learn, to move or to die, and no term of the loss but the reconstruction.
-
-Mentzer et al. 2023, arXiv 2309.15505.
+Each unit of the code is bounded and rounded to one of a few levels; the gradient ignores the rounding. A group of units
+acts as an entry of a codebook, whose size is the product of the numbers of levels. The loss is the reconstruction
+alone. Mentzer et al. 2023, arXiv 2309.15505.
 
     uv run experiments/gallery.py fsq --dataset mnist
 
@@ -21,23 +19,21 @@ import aejax
 
 
 class FSQ(aejax.Autoencoder):
-    """Groups of as many units as there are `levels`, each of which says to how many levels its unit is rounded."""
+    """`levels` holds the number of levels of each unit of a group."""
 
     options = {"levels": (8, 8, 8)}
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
-        levels = config.model.options["levels"]
-        if config.model.code_size % len(levels):
-            raise aejax.InputError(
-                f"model.code_size is {config.model.code_size}; it must be a multiple of {len(levels)}, the number of "
-                "model.options.levels"
-            )
-        self.levels = tuple(levels) * (config.model.code_size // len(levels))
+        levels, size = config.model.options["levels"], config.model.code_size
+        if size % len(levels):
+            allowed = f"a multiple of {len(levels)}, the length of model.options.levels"
+            raise aejax.InputError(f"model.code_size is {size}; it must be {allowed}")
+        self.levels = levels * (size // len(levels))
 
     def encode(self, images):
         levels = np.array(self.levels, np.float32)
-        half, offset = (levels - 1) / 2, (1 - levels % 2) / 2  # an even number of levels has none at 0
+        half, offset = (levels - 1) / 2, (1 - levels % 2) / 2  # an even number of levels has no level at 0
         bounded = half * jnp.tanh(self.encoder(images))
         rounded = jnp.round(bounded - offset) + offset
         return (bounded + jax.lax.stop_gradient(rounded - bounded)) / half

@@ -1,14 +1,12 @@
-"""Gated: whether a unit is active and how large it is are two things.
+"""Gated: separate numbers for whether a unit is active and for its size.
 
-Both come from one product of matrices: the gate is open where it is positive, and the size is the same product with a
-scale and a bias of its own. The L1 penalty is that of the gates alone, so that it shrinks no size; a second
-reconstruction, from the gates, keeps them meaningful, and teaches nothing to the decoder.
-
-Rajamanoharan et al. 2024, arXiv 2404.16014.
+Both come from one matrix product: the gate is open where the product is positive, and the size is the product with a
+scale and bias of its own. The L1 penalty applies to the gates and shrinks no size. A second reconstruction, from the
+gates, keeps them meaningful and does not train the decoder. Rajamanoharan et al. 2024, arXiv 2404.16014.
 
     uv run experiments/gallery.py gated
 
-Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.54 against the truth.
+Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.54 against the true features.
 """
 
 from pathlib import Path
@@ -21,7 +19,7 @@ import aejax
 
 
 class Gated(aejax.SparseAutoencoder):
-    """Of each unit the size is the gate without its bias, times exp(`scale`), plus `size_bias`."""
+    """The size of a unit is the gate without its bias, times exp(`scale`), plus `size_bias`."""
 
     coefficients = aejax.SparseAutoencoder.coefficients | {"gates": 4.8, "by_gates": 1.0}
 

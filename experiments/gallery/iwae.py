@@ -1,10 +1,7 @@
-"""The importance-weighted autoencoder: what MIWAE and PIWAE are held against.
+"""The importance-weighted autoencoder (IWAE), the baseline of MIWAE and PIWAE.
 
-Several codes are drawn for each image, and the logarithm of their mean weight p(x, z) / q(z | x) is maximised. It lies
-above the ELBO, and the more codes, the closer to the likelihood. The encoder is then taught to cover the posterior
-rather than to lie within it.
-
-Burda et al. 2016, arXiv 1509.00519.
+Several codes are drawn for each image, and the loss is the negative logarithm of the mean weight p(x, z) / q(z | x).
+This bound lies above the ELBO and approaches the likelihood with more codes. Burda et al. 2016, arXiv 1509.00519.
 
     uv run experiments/gallery.py iwae --dataset mnist
 

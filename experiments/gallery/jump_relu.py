@@ -1,13 +1,12 @@
-"""JumpReLU: a unit is active above a threshold of its own, which is learned.
+"""JumpReLU: a unit is active above a threshold of its own, which is trained.
 
-The penalty is the number of active units, so that none of them shrinks. Neither the jump nor that number has a gradient
-with respect to the threshold, so one is taken that is that of their mean over a narrow band around it.
-
+The penalty is the number of active units, so that it shrinks no unit. Neither the jump nor this number has a gradient
+with respect to the threshold. The gradient of their mean over a narrow band around the threshold replaces it.
 Rajamanoharan et al. 2024, arXiv 2407.14435.
 
     uv run experiments/gallery.py jump_relu
 
-Takes about 20 seconds of training on two shared CPU cores; 11 active units, F1 0.26 against the truth.
+Takes about 20 seconds of training on two shared CPU cores; 11 active units, F1 0.26 against the true features.
 """
 
 from pathlib import Path
@@ -20,7 +19,7 @@ import aejax
 
 
 class JumpReLU(aejax.SparseAutoencoder):
-    """Thresholds start at `start`; the band is `bandwidth` wide."""
+    """Thresholds start at `start`; the width of the band is `bandwidth`."""
 
     coefficients = aejax.SparseAutoencoder.coefficients | {"active": 3.5}
     options = aejax.SparseAutoencoder.options | {"bandwidth": 0.5, "start": 0.5}
@@ -31,9 +30,9 @@ class JumpReLU(aejax.SparseAutoencoder):
         self.threshold = nnx.Param(jnp.full(config.model.code_size, config.model.options["start"]))
 
     def jump(self, units):
-        """1 where a unit is active, else 0, with a gradient of the threshold alone; and the thresholds."""
+        """Return 1 for active units, else 0, with a gradient to the thresholds alone; and the thresholds."""
         fixed = jax.lax.stop_gradient
-        # Not below 0, where negative units would be active; its gradient stays there.
+        # Clipped at 0, because negative units must stay inactive; the gradient is not clipped.
         threshold = self.threshold[...] + fixed(jnp.maximum(self.threshold[...], 0) - self.threshold[...])
         near = jnp.abs(fixed(units - threshold)) < self.bandwidth / 2
         active = fixed(units > threshold).astype(units.dtype)
@@ -48,9 +47,8 @@ class JumpReLU(aejax.SparseAutoencoder):
         return "jumprelu", self.arrays() | {"threshold": jnp.maximum(self.threshold[...], 0)}
 
     def loss(self, clean, output, coefficients, context):
-        return super().loss(clean, output, coefficients, context) | {
-            "active": self.jump(self.units(clean))[0].sum(axis=1)
-        }
+        active, _ = self.jump(self.units(clean))
+        return super().loss(clean, output, coefficients, context) | {"active": active.sum(axis=1)}
 
 
 def get_config():

@@ -1,21 +1,19 @@
-"""L1: few units are active since each costs its size.
+"""L1: a penalty on the sum of the units makes few of them active.
 
-The article's sparse model as it is used on activations of neural networks: many more units than values, one layer, a
-decoder whose directions have length 1 (or it would grow, and the codes shrink, for nothing), and a bias that is
-subtracted before and added after. The penalty also shrinks the units that are active, which the other models avoid.
-
-Bricken et al. 2023 (transformer-circuits.pub/2023/monosemantic-features).
+This is the article's sparse model as used on activations of neural networks: more units than values, one layer, decoder
+directions of length 1, and a bias that is subtracted before encoding and added after decoding. The penalty also shrinks
+the active units, unlike in the other models. Bricken et al. 2023 (transformer-circuits.pub/2023/monosemantic-features).
 
     uv run experiments/gallery.py l1
 
-Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.50 against the truth.
+Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.50 against the true features.
 """
 
 import aejax
 
 
 class Penalised(aejax.SparseAutoencoder):
-    """The sum of the code's units, each of which is its size in the data, costs `coefficients.l1` times itself."""
+    """The term `l1` is the sum of the units of the code, in the unit of the data."""
 
     coefficients = aejax.SparseAutoencoder.coefficients | {"l1": 4.8}
 

@@ -1,10 +1,8 @@
-"""A variational autoencoder of two stochastic layers, with the posterior of the ladder.
+"""A variational autoencoder with two stochastic layers and the posterior of the ladder.
 
-The upper code is normal, and the lower one normal with mean and variance made from the upper one; pixels follow from
-the lower one. In the posterior the upper code is drawn first, and what the image says of the lower one is combined with
-what the upper one says, each by its precision. Posterior and prior of the lower code then share the way down, which
-keeps the upper layer in use.
-
+The upper code is normal. The lower code is normal, with mean and variance from the upper code, and gives the pixels. In
+the posterior, the upper code is drawn first. The lower code combines the image and the upper code, weighted by their
+precisions. Posterior and prior share the layers from the upper to the lower code, which keeps the upper code in use.
 Sønderby et al. 2016, arXiv 1602.02282.
 
     uv run experiments/gallery.py ladder --dataset mnist
@@ -23,7 +21,7 @@ from aejax.models import losses, randomness
 
 
 class Ladder(aejax.Variational):
-    """A code is the lower one and after it the upper one, whose units are the last `upper` ones of all."""
+    """A code ends with `upper` units of the upper layer; `width` is the width of the layer between the two codes."""
 
     options = {"upper": 10, "width": 100}
 
@@ -31,15 +29,15 @@ class Ladder(aejax.Variational):
         super().__init__(config, image_shape, rngs)
         self.upper, width = config.model.options["upper"], config.model.options["width"]
         if not 0 < self.upper < config.model.code_size:
-            raise aejax.InputError(f"model.options.upper is {self.upper}; it must be below model.code_size, 1 or more")
+            raise aejax.InputError(f"model.options.upper is {self.upper}; it must be from 1 to below model.code_size")
         self.lower = config.model.code_size - self.upper
         layers = nnx.Linear(self.upper, width, rngs=rngs), jnp.tanh, nnx.Linear(width, 2 * self.lower, rngs=rngs)
         self.down = nnx.Sequential(*layers)
 
     def moments_below(self, upper):
-        """Mean and log-variance of the lower code given the upper one [..., upper], both [..., lower]."""
+        """Return mean and log-variance of the lower code, [..., lower], given the upper code [..., upper]."""
         mean, log_variance = jnp.split(self.down(upper).astype(jnp.float32), 2, axis=-1)
-        return mean, 6 * jnp.tanh(log_variance / 6)  # within reach: else one far code has an infinite density
+        return mean, 6 * jnp.tanh(log_variance / 6)  # bounded, or a code far away has an infinite density
 
     def log_prior(self, codes):
         lower, upper = codes[..., : self.lower], codes[..., self.lower :]
@@ -57,7 +55,7 @@ class Ladder(aejax.Variational):
         spread = log_variance[..., self.lower :]
         upper = above + jnp.exp(spread / 2) * noise[..., self.lower :]
         told, told_log_variance = self.moments_below(upper)
-        share = jax.nn.sigmoid(told_log_variance - seen[1])  # of the image's precision in that of both
+        share = jax.nn.sigmoid(told_log_variance - seen[1])  # of the precision of the image in the sum of both
         below, log_below = told + share * (seen[0] - told), seen[1] + jnp.log(share)
         lower = below + jnp.exp(log_below / 2) * noise[..., : self.lower]
         log_q = losses.normal_log_density(upper, above, spread) + losses.normal_log_density(lower, below, log_below)

@@ -1,14 +1,12 @@
-"""Matryoshka: the first units alone must rebuild the data too, as well as they can.
+"""Matryoshka: nested groups of units, each of which reconstructs the data.
 
-The units are nested groups: the first few, some more, all of them. Each group pays for its own reconstruction, so that
-the first learn what is general, and a special case does not take its name away. Which units are active is decided as in
-BatchTopK, over all of them.
-
+The first few units form a group, some more form the next one, and all units the last one. The loss is the sum of the
+reconstruction errors of all groups, so that the first units learn general features. Units are active as in BatchTopK.
 Bussmann et al. 2025, arXiv 2503.17547.
 
     uv run experiments/gallery.py matryoshka
 
-Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.32 against the truth.
+Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.32 against the true features.
 """
 
 import itertools
@@ -23,7 +21,7 @@ from aejax.models.sparse import largest_of_batch, take_in
 
 
 class Matryoshka(aejax.SparseAutoencoder):
-    """Groups end after each of the `widths`, and after the last unit."""
+    """`widths` are the widths of the inner groups, by default a sixteenth and a quarter of the units."""
 
     coefficients = aejax.SparseAutoencoder.coefficients | {"k": 10.0, "inner": 1.0}
     options = aejax.SparseAutoencoder.options | {"widths": None, "decay": 0.99}
@@ -49,7 +47,7 @@ class Matryoshka(aejax.SparseAutoencoder):
         return "matryoshka", self.arrays() | {"threshold": self.threshold[...]}
 
     def nested(self, codes):
-        """The reconstructions by each group, of which the last is the whole."""
+        """Return the reconstruction of each group; the last group holds all units."""
         edges, directions, rebuilt = (0, *self.widths, codes.shape[1]), self.directions(), [self.bias[...]]
         for first, last in itertools.pairwise(edges):
             rebuilt.append(rebuilt[-1] + codes[:, first:last] @ directions[first:last])

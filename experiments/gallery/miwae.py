@@ -1,10 +1,8 @@
 """MIWAE: the mean of several importance-weighted bounds.
 
-The more codes a bound takes, the closer it is to the likelihood, and the more of the encoder's gradient is noise. MIWAE
-splits the codes of an image into groups, takes the importance-weighted bound of each and their mean, and so lies
-between the ELBO (groups of one) and the IWAE (one group).
-
-Rainforth et al. 2018, arXiv 1802.04537.
+With more codes, a bound approaches the likelihood, and the gradient of the encoder becomes noisier. MIWAE splits the
+codes of an image into groups and averages the bounds of the groups. Its bound lies between the ELBO (groups of one) and
+the IWAE (one group). Rainforth et al. 2018, arXiv 1802.04537.
 
     uv run experiments/gallery.py miwae --dataset mnist
 
@@ -17,7 +15,7 @@ import aejax
 
 
 class MIWAE(aejax.Variational):
-    """The `model.samples` codes of an image are `groups` of as many each."""
+    """The `model.samples` codes of an image form `groups` groups of one size."""
 
     options = {"groups": 2}
 
@@ -26,26 +24,17 @@ class MIWAE(aejax.Variational):
         self.groups = config.model.options["groups"]
         if config.loss.bound != "importance" or self.groups < 1 or config.model.samples % self.groups:
             given = f"model.samples is {config.model.samples} and loss.bound {config.loss.bound}"
-            raise aejax.InputError(f"{given}; MIWAE needs a multiple of {self.groups}, its groups, and importance")
+            raise aejax.InputError(f"{given}; MIWAE needs a multiple of {self.groups} (groups) and importance")
 
     def loss(self, clean, output, coefficients, context):
-        images, posterior = len(clean), output.posterior
-        rows = images * self.groups  # a group takes the place of an image
+        def grouped(array):  # a group takes the place of an image
+            return array.reshape(len(clean) * self.groups, -1, *array.shape[2:])
 
-        def grouped(array):
-            return array.reshape(rows, -1, *array.shape[2:])
-
-        each = output._replace(
-            logits=grouped(output.logits),
-            codes=output.codes.repeat(self.groups, axis=0),
-            posterior=posterior._replace(
-                samples=grouped(posterior.samples),
-                log_ratio=grouped(posterior.log_ratio),
-                kl=None,
-            ),
-        )
+        posterior = aejax.Posterior(grouped(output.posterior.samples), grouped(output.posterior.log_ratio))
+        codes = output.codes.repeat(self.groups, axis=0)
+        each = aejax.Output(grouped(output.logits), codes, posterior)
         terms = super().loss(clean.repeat(self.groups, axis=0), each, coefficients, context)
-        return {name: term.reshape(images, self.groups).mean(axis=1) for name, term in terms.items()}
+        return {name: term.reshape(-1, self.groups).mean(axis=1) for name, term in terms.items()}
 
 
 def get_config():

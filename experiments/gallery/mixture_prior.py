@@ -1,9 +1,7 @@
 """A prior that is a mixture of normal distributions, trained with the model.
 
-A standard normal prior asks the encoder to spread all images over one ball. A mixture lets each kind of image have a
-place of its own, at the price of its parts' means, variances and shares. It is what VampPrior is compared with there:
-as many parts, but not tied to the encoder.
-
+With a standard normal prior, the encoder spreads all images over one ball. A mixture gives each kind of image its own
+component, with a mean, variances and a weight. VampPrior, in contrast, ties its components to the encoder.
 Nalisnick et al. 2016 (workshop on Bayesian deep learning); Tomczak and Welling 2018, arXiv 1705.07120, "MoG".
 
     uv run experiments/gallery.py mixture_prior --dataset mnist
@@ -22,7 +20,7 @@ from aejax.models import losses, randomness
 
 
 class MixturePrior(aejax.Variational):
-    """The prior has `components` normal parts, whose means, variances and shares are trained."""
+    """The prior has `components` normal components, with trained means, variances and weights."""
 
     options = {"components": 500}
 

@@ -1,9 +1,7 @@
-"""PIWAE: one importance-weighted bound for the decoder, the mean of several for the encoder.
+"""PIWAE: one importance-weighted bound for the decoder, the mean of several bounds for the encoder.
 
-The decoder gains from a bound of many codes, which is close to the likelihood. The encoder's gradient loses itself in
-noise there, and does better on the mean of bounds of fewer codes each (MIWAE). PIWAE gives to each what is good for it,
-from the same codes.
-
+The decoder gains from a bound of many codes, which is close to the likelihood. The encoder gains from the less noisy
+gradient of a mean of bounds of fewer codes (MIWAE). PIWAE uses both, with the same codes.
 Rainforth et al. 2018, arXiv 1802.04537.
 
     uv run experiments/gallery.py piwae --dataset mnist
@@ -22,7 +20,7 @@ from aejax.models import losses
 
 
 class PIWAE(aejax.Variational):
-    """Of `model.samples` codes the decoder's bound has all, the encoder's are `groups` of as many each."""
+    """The decoder's bound has all `model.samples` codes, the encoder's bounds have `groups` groups of one size."""
 
     options = {"groups": 2}
 
@@ -31,7 +29,7 @@ class PIWAE(aejax.Variational):
         self.groups = config.model.options["groups"]
         if config.loss.bound != "importance" or self.groups < 1 or config.model.samples % self.groups:
             given = f"model.samples is {config.model.samples} and loss.bound {config.loss.bound}"
-            raise aejax.InputError(f"{given}; PIWAE needs a multiple of {self.groups}, its groups, and importance")
+            raise aejax.InputError(f"{given}; PIWAE needs a multiple of {self.groups} (groups) and importance")
 
     def loss(self, clean, output, coefficients, context):
         posterior, fixed = output.posterior, jax.lax.stop_gradient(output.posterior)
@@ -40,11 +38,11 @@ class PIWAE(aejax.Variational):
         decoder = nnx.merge(graphdef, jax.lax.stop_gradient(weights))
         whole = self.bound(clean, decoder, posterior.samples, posterior.log_ratio, self.groups, coefficients)
         encoders = sum(whole.values())
-        # The value is that of the decoder's bound; what is added is 0, with the encoder's gradient.
+        # The value is the decoder's bound. The term "encoder" is 0 and has the gradient of the encoder's bounds.
         return terms | {"encoder": encoders - jax.lax.stop_gradient(encoders)}
 
     def bound(self, clean, decoder, samples, log_ratio, groups, coefficients):
-        """The terms of the mean of the bounds of so many groups, float32[B] each."""
+        """Return the terms of the mean of the bounds of some groups, float32[B] each."""
         rows, shape = samples.reshape(-1, samples.shape[2]), (len(clean) * groups, -1)
         logits = decoder(rows.astype(self.config.model.dtype)).astype(jnp.float32)
         logits = logits.reshape(*samples.shape[:2], *clean.shape[1:])

@@ -14,19 +14,24 @@ import functools
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import aejax
-from aejax.config.checks import is_count, is_non_negative, is_seed, is_whole, require, require_types
+from aejax.config.checks import COUNT, SEED, Allowed, is_non_negative, is_whole, require, require_types
 from aejax.data import Computed
 from aejax.models.randomness import GENERATOR, normal, normal_columns, stream, uniform_columns
 
 LAW = 1
 """version of the distribution; raise it when a specification draws other examples"""
+
+Count = Annotated[int, COUNT]
+Whole = Annotated[int, Allowed(lambda value: is_whole(value, 0), "a whole number of at least 0")]
+NonNegative = Annotated[float, Allowed(is_non_negative, "a finite number of at least 0")]
+Positive = Annotated[float, Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")]
 
 
 def small() -> aejax.Dataset:
@@ -49,62 +54,52 @@ class SparseFeatures:
     probabilities of children are raised, so that each is active about as often as without a tree.
     """
 
-    features: int
+    features: Count
     """F"""
-    dimensions: int
+    dimensions: Count
     """D"""
-    roots: int
+    roots: Whole
     """number of trees; 0 for none"""
-    branching: int = 4
+    branching: Count = 4
     """children of each feature in a tree, except in its last level"""
-    depth: int = 3
+    depth: Whole = 3
     """levels of a tree below its root"""
-    exponent: float = 0.5
+    exponent: NonNegative = 0.5
     """of Zipf's law: probabilities fall as 1 / rank**exponent, rescaled to the interval from `least` to `most`"""
     most: float = 0.4
     """probability that the first feature is active"""
     least: float = 5e-4
     """probability that the last feature is active"""
-    rank: int = 25
+    rank: Count = 25
     """number of hidden normal variables that correlate the features"""
-    correlation: float = 0.1
+    correlation: NonNegative = 0.1
     """standard deviation of a feature's weights of the hidden variables"""
-    first_strength: float = 5.0
+    first_strength: Positive = 5.0
     """mean strength of the first feature; the mean falls linearly"""
-    last_strength: float = 4.0
+    last_strength: Positive = 4.0
     """mean strength of the last feature"""
-    deviation: float = 0.5
+    deviation: NonNegative = 0.5
     """mean of the normal distribution whose magnitude is the standard deviation of a feature's strength"""
-    deviation_spread: float = 0.5
+    deviation_spread: NonNegative = 0.5
     """standard deviation of that normal distribution"""
-    bias: float = 0.5
+    bias: NonNegative = 0.5
     """length of the bias"""
-    orthogonalization_steps: int = 100
+    orthogonalization_steps: Whole = 100
     """steps of Adam that make the random directions more orthogonal"""
-    orthogonalization_rate: float = 3e-4
+    orthogonalization_rate: NonNegative = 3e-4
     """learning rate of these steps"""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     """of the distribution and of its examples"""
-    train: int = 262_144
+    train: Count = 262_144
     """training examples in an epoch; the next epoch continues with new examples"""
-    test: int = 8_192
+    test: Count = 8_192
     """test examples"""
 
     def __post_init__(self) -> None:
-        require_types(self, "sparse features")
-        for name in ("features", "dimensions", "branching", "rank", "train", "test"):
-            require(is_count(getattr(self, name)), name, getattr(self, name), "a whole number of at least 1")
-        for name in ("roots", "depth", "orthogonalization_steps"):
-            require(is_whole(getattr(self, name), 0), name, getattr(self, name), "a whole number of at least 0")
-        for name in ("exponent", "correlation", "deviation", "deviation_spread", "bias", "orthogonalization_rate"):
-            require(is_non_negative(getattr(self, name)), name, getattr(self, name), "a finite number of at least 0")
-        for name in ("first_strength", "last_strength"):
-            require(is_non_negative(value := getattr(self, name)) and value > 0, name, value, "above 0")
+        require_types(self, "SparseFeatures")
         require(0 < self.least <= self.most < 1, "most", self.most, f"from least, {self.least}, to below 1")
-        require(is_seed(self.seed), "seed", self.seed, "a whole number from 0 to 2**32 - 1")
         most = self.features // (self.in_trees // max(1, self.roots) or 1)
-        allowed = f"at most {most}, whose trees have {self.features} features"
-        require(self.in_trees <= self.features, "roots", self.roots, allowed)
+        require(self.in_trees <= self.features, "roots", self.roots, f"at most {most} for {self.features} features")
 
     @property
     def levels(self) -> list[int]:
@@ -177,21 +172,18 @@ class SparseVectors(Computed):
     @property
     def arrays(self) -> Law:
         """NumPy arrays of the distribution; the first access orthogonalizes the directions, which takes a while."""
-        return law_of(self.specification, self.part)
+        key = _stream(self.specification, "training" if self.part == "train" else "test")
+        return Law(np.asarray(jax.random.key_data(jax.random.split(key, 3))), *_drawn(self.specification))
 
     @property
     def shapes(self) -> Law:
         """Shapes and types of `arrays`, without computing them."""
-        law = self.specification
-
-        def like(*shape: int, dtype: Any = np.float32) -> np.ndarray:
-            return np.broadcast_to(np.zeros((), dtype), shape)
-
-        parts = tuple(
-            Part(like(*each, law.rank), like(*each), like(*each), like(*each), like(*each, law.dimensions))
+        law, zeros = self.specification, functools.partial(np.broadcast_to, np.float32(0))
+        parts = [
+            Part(zeros((*each, law.rank)), zeros(each), zeros(each), zeros(each), zeros((*each, law.dimensions)))
             for each in law.parts
-        )
-        return Law(like(3, 2, dtype=np.uint32), like(law.dimensions), parts)
+        ]
+        return Law(np.broadcast_to(np.uint32(0), (3, 2)), zeros((law.dimensions,)), tuple(parts))
 
     def make(self, arrays: Law, examples: jax.Array) -> jax.Array:
         """Compute examples within a program: int32[B] → float32[B, D]."""
@@ -341,6 +333,12 @@ def _winner(probabilities: jax.Array, chance: jax.Array) -> jax.Array:
 _FAR = 7.0
 """standard deviations; a normal number exceeds them once in 10**12"""
 
+_LOG2_ABOVE = (
+    np.polynomial.Chebyshev.interpolate(np.vectorize(lambda x: np.log2(NormalDist().cdf(-x))), 9, domain=(0, _FAR))
+    .convert(kind=np.polynomial.Polynomial)
+    .coef.astype(np.float32)
+)
+
 
 def _above(bounds: jax.Array) -> jax.Array:
     """Compute the upper tail of the normal distribution, to a relative error of 1e-5 in the smaller tail."""
@@ -352,30 +350,19 @@ def _above(bounds: jax.Array) -> jax.Array:
     return jnp.where(bounds < 0, 1 - beyond, beyond)
 
 
-_LOG2_ABOVE = (
-    np.polynomial.Chebyshev.interpolate(np.vectorize(lambda x: np.log2(NormalDist().cdf(-x))), 9, domain=(0, _FAR))
-    .convert(kind=np.polynomial.Polynomial)
-    .coef.astype(np.float32)
-)
+def _stream(law: SparseFeatures, name: str) -> jax.Array:
+    return stream(law.seed, f"sparse features: {name}")
 
 
-@functools.lru_cache(4)
-def law_of(law: SparseFeatures, part: str) -> Law:
-    """Draw the arrays of a specification for its part "train" or "test"."""
-
-    def key(name: str) -> jax.Array:
-        return stream(law.seed, f"sparse features: {name}")
-
-    if part == "train":  # differs from "test" in its keys only
-        keys = jax.random.key_data(jax.random.split(key("training"), 3))
-        return law_of(law, "test")._replace(keys=np.asarray(keys))
+@functools.lru_cache(2)
+def _drawn(law: SparseFeatures) -> tuple[np.ndarray, tuple[Part, ...]]:
+    """Draw the bias and the parts of a specification, which training and test examples share."""
     rows = np.arange(law.features, dtype=np.int32)
-    keys = jax.random.key_data(jax.random.split(key("test"), 3))
 
     @jax.jit
     def drawn() -> tuple[jax.Array, ...]:
         sizes = {"correlations": law.rank, "deviations": 1, "bias": law.dimensions, "directions": law.dimensions}
-        *few, directions = (normal(key(name), size, rows) for name, size in sizes.items())
+        *few, directions = (normal(_stream(law, name), size, rows) for name, size in sizes.items())
         return *few, _orthogonalized(law, directions)
 
     factor, spread, bias, directions = jax.device_get(drawn())
@@ -383,32 +370,23 @@ def law_of(law: SparseFeatures, part: str) -> Law:
     shared = np.minimum(np.square(factor).sum(axis=1, keepdims=True), 1e12)
     factor *= np.sqrt(np.minimum(1, 0.99 / np.maximum(shared, 1e-12)))
     # Divided by the standard deviation of the feature's own noise, which then has variance 1; rounded to bfloat16.
-    weights = _rounded(factor / np.sqrt(1 - np.square(factor).sum(axis=1, keepdims=True)))
-    inverse = NormalDist().inv_cdf
-    quantiles = np.array([-inverse(min(probability, 1 - 2**-24)) for probability in law.raised()])
-    thresholds = quantiles * np.sqrt(1 + np.square(np.float64(weights)).sum(axis=1))
-
-    bias = np.float64(bias[0])
+    weights = np.float32(factor / np.sqrt(1 - np.square(factor).sum(axis=1, keepdims=True)))
+    weights = weights.astype(jnp.bfloat16).astype(np.float32)
+    quantiles = [-NormalDist().inv_cdf(min(probability, 1 - 2**-24)) for probability in law.raised()]
     features = Part(
         weights,
-        np.float32(thresholds),
+        np.float32(quantiles * np.sqrt(1 + np.square(np.float64(weights)).sum(axis=1))),
         np.float32(np.linspace(law.first_strength, law.last_strength, law.features)),
         np.float32(np.abs(law.deviation + law.deviation_spread * spread[:, 0])),
         directions,
     )
-    parts = np.split(np.argsort(law.places()), np.cumsum([math.prod(each) for each in law.parts])[:-1])
-    return Law(
-        np.asarray(keys),
-        np.float32(law.bias * bias / np.linalg.norm(bias)),
-        tuple(
-            Part(*(leaf[part].reshape(*shape, *leaf.shape[1:]) for leaf in features))
-            for part, shape in zip(parts, law.parts, strict=True)
-        ),
-    )
-
-
-def _rounded(array: np.ndarray) -> np.ndarray:
-    return np.float32(np.asarray(array, np.float32).astype(jnp.bfloat16))
+    parts, order, first = [], np.argsort(law.places()), 0
+    for shape in law.parts:
+        chosen = order[first : first + math.prod(shape)].reshape(shape)
+        parts.append(Part(*(leaf[chosen] for leaf in features)))
+        first += chosen.size
+    bias = np.float64(bias[0])
+    return np.float32(law.bias * bias / np.linalg.norm(bias)), tuple(parts)
 
 
 def _orthogonalized(law: SparseFeatures, directions: jax.Array) -> jax.Array:
@@ -430,10 +408,7 @@ def _orthogonalized(law: SparseFeatures, directions: jax.Array) -> jax.Array:
         mean, variance = first / (1 - 0.9**turn), second / (1 - 0.999**turn)
         return rows - law.orthogonalization_rate * mean / (jnp.sqrt(variance) + 1e-8), first, second
 
-    def all_steps(rows: jax.Array) -> jax.Array:
-        rows = unit(rows)
-        zeros = jnp.zeros_like(rows)
-        return unit(jax.lax.fori_loop(0, law.orthogonalization_steps, step, (rows, zeros, zeros))[0])
-
     with jax.default_matmul_precision("highest"):
-        return all_steps(directions)
+        rows = unit(directions)
+        state = rows, jnp.zeros_like(rows), jnp.zeros_like(rows)
+        return unit(jax.lax.fori_loop(0, law.orthogonalization_steps, step, state)[0])

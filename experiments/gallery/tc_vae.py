@@ -1,11 +1,8 @@
-"""β-TC-VAE: the KL divergence of a variational autoencoder in its three parts, with a weight on one of them.
+"""β-TC-VAE: a weight on one of the three parts of the KL divergence, the total correlation.
 
-Averaged over images the divergence from the prior is the information that the code has of the image, plus the total
-correlation of its units, plus how far each unit's own distribution is from the prior. A penalty on the total
-correlation alone makes units independent without taking away information. The density of the codes of all images, which
-the parts need, is estimated from the batch, stratified (the image itself counts once among all, the others for the
-rest).
-
+The mean divergence is the information of the code about the image, plus the total correlation of the units, plus the
+divergence of each unit from the prior. A penalty on the total correlation makes units independent and removes no
+information. The parts need the density of the codes of all images, estimated from the batch by stratified sampling.
 Chen et al. 2018, arXiv 1802.04942, appendix C.2.
 
     uv run experiments/gallery.py tc_vae --dataset mnist
@@ -24,14 +21,14 @@ from aejax.models import losses
 
 
 class TCVAE(aejax.Variational):
-    """The terms of the loss are `information`, `total_correlation` and `unit_kl`, in nats."""
+    """The terms of the divergence are `information`, `total_correlation` and `unit_kl` [nats]."""
 
     coefficients = {"beta": 1.0, "information": 1.0, "total_correlation": 4.0, "unit_kl": 1.0}
 
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
         if config.loss.bound != "elbo":
-            raise aejax.InputError(f"loss.bound is {config.loss.bound}; it must be elbo, whose divergence has parts")
+            raise aejax.InputError(f"loss.bound is {config.loss.bound}; it must be elbo")
 
     def loss(self, clean, output, coefficients, context):
         codes, mean, log_variance = output.posterior.samples, output.posterior.mean, output.posterior.log_variance
@@ -45,7 +42,7 @@ class TCVAE(aejax.Variational):
 
 
 def densities(codes, mean, log_variance, context):
-    """Log-density of codes [B, K, D] under the mean of all posteriors: of codes, and as a sum over units, [B, K]."""
+    """Return log-densities [B, K] of codes [B, K, D] under the mean of all posteriors: joint, and summed over units."""
     means, log_variances, first = mean, log_variance, 0
     if context.axis is not None:  # the posteriors of the whole batch
         means, log_variances = jax.lax.all_gather((mean, log_variance), context.axis, tiled=True)

@@ -1,13 +1,12 @@
 """TopK: the k largest units of each example are active.
 
-No penalty shrinks them, and k says how many there are. The k-th largest is found by bisection, so that k is a number of
-the running program: a sweep over k is one program.
-
+No penalty shrinks the units, and k is their number. The k-th largest unit is found by bisection, so that k is a traced
+number and a sweep over k is one program.
 Makhzani and Frey 2013, arXiv 1312.5663; Gao et al. 2024, arXiv 2406.04093.
 
     uv run experiments/gallery.py top_k
 
-Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.47 against the truth.
+Takes about 20 seconds of training on two shared CPU cores; 10 active units, F1 0.47 against the true features.
 """
 
 from pathlib import Path
@@ -20,7 +19,7 @@ from aejax.models.sparse import nth_largest
 
 
 class TopK(aejax.SparseAutoencoder):
-    """`k` units are active, fewer where fewer are positive."""
+    """`k` units are active, or fewer if fewer are positive."""
 
     coefficients = aejax.SparseAutoencoder.coefficients | {"k": 10.0}
 

@@ -1,10 +1,8 @@
-"""The plain variational autoencoder, 784-200-200-50-200-200-784: what the gallery's other models are held against.
+"""The variational autoencoder 784-200-200-50-200-200-784, the baseline of the gallery.
 
-Encoder and decoder give means and log-variances of a code and logits of pixels, and the ELBO is maximised with a normal
-posterior and a standard normal prior. Images are binarized anew at every step. All models of the gallery that have a
-likelihood take these layers, epochs and batches from here.
-
-Kingma and Welling 2014, arXiv 1312.6114; layers of Burda et al. 2016, arXiv 1509.00519.
+The encoder gives means and log-variances of a code, the decoder logits of pixels. The loss is the negative ELBO with a
+normal posterior and a standard normal prior. Images are binarized anew at every step. All models of images start from
+this configuration. Kingma and Welling 2014, arXiv 1312.6114; layers of Burda et al. 2016, arXiv 1509.00519.
 
     uv run experiments/gallery.py vae --dataset mnist
 

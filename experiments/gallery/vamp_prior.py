@@ -1,10 +1,8 @@
-"""VampPrior: a prior that is made of the posterior.
+"""VampPrior: a prior that is a mixture of posteriors.
 
-The best prior for an encoder is the mean of its posteriors over all images, which is too much to compute. VampPrior
-takes the mean over a few pseudo-inputs, images that are trained with the model. Prior and posterior then move together,
-and units that a standard normal prior would switch off stay in use.
-
-Tomczak and Welling 2018, arXiv 1705.07120.
+The best prior for an encoder is the mean of the posteriors of all images, which is expensive. VampPrior is the mean of
+the posteriors of a few pseudo-inputs, images that are trained with the model. Prior and posterior change together, and
+units stay in use that a standard normal prior would switch off. Tomczak and Welling 2018, arXiv 1705.07120.
 
     uv run experiments/gallery.py vamp_prior --dataset mnist
 
@@ -30,11 +28,11 @@ class VampPrior(aejax.Variational):
     def __init__(self, config, image_shape, rngs):
         super().__init__(config, image_shape, rngs)
         count = config.model.options["pseudo_inputs"]
-        # As logits, most of them dark as images are, and different enough for the components to part.
+        # Logits: mostly dark, as images are, and different enough for the components to separate.
         self.pseudo_inputs = nnx.Param(jax.random.normal(rngs.params(), (count, *image_shape)) - 2)
 
     def components(self):
-        """Means and log-variances of the parts of the prior, float32[pseudo_inputs, code_size] both."""
+        """Return means and log-variances of the components, float32[pseudo_inputs, code_size] each."""
         moments = self.moments(jax.nn.sigmoid(self.pseudo_inputs[...]))
         return [moment.astype(jnp.float32) for moment in moments]
 

@@ -1,9 +1,8 @@
-"""VQ-VAE: a discrete code, made of entries of a codebook.
+"""VQ-VAE: a discrete code of entries of a codebook.
 
-Each group of units of the code is replaced by the nearest entry of a codebook, through which the gradient passes as if
-nothing had been done. The entries are moving averages (EMA) of what is assigned to them, and the encoder pays for its
-distance to them (commitment). An entry that nearly nothing is assigned to is put where a random image's group is.
-
+Each group of units is replaced by the nearest entry of a codebook; the gradient ignores the replacement. Entries are
+moving averages of their groups, and the term `commitment` is the distance of groups to their entries. An entry with
+almost no groups moves to a random group of the batch.
 van den Oord et al. 2017, arXiv 1711.00937, appendix A.1; dead entries as in Dhariwal et al. 2020, arXiv 2005.00341.
 
     uv run experiments/gallery.py vq_vae --dataset mnist
@@ -22,7 +21,7 @@ from aejax.models import randomness
 
 
 class VQVAE(aejax.Autoencoder):
-    """Groups of `width` units, a codebook of `entries`; one is dead that gets less than `dead` of an equal share."""
+    """An entry is dead if its share of the groups is less than `dead` times the mean share; `width` is of a group."""
 
     coefficients = aejax.Autoencoder.coefficients | {"commitment": 0.25}
     options = {"entries": 512, "width": 4, "decay": 0.99, "dead": 0.1}
@@ -57,7 +56,7 @@ class VQVAE(aejax.Autoencoder):
         return aejax.Output(self.decode(passed), passed, metrics={"distance": distance, "perplexity": perplexity})
 
     def follow(self, used, sums, groups, context):
-        """Move the entries; the groups in the place of dead ones are drawn from the whole batch, on each device."""
+        """Move the entries; dead entries move to groups of the whole batch, the same ones on each device."""
         lots = randomness.uniform(context.keys, len(groups) // len(context.keys)).reshape(-1)
         if context.axis is not None:
             groups, lots = jax.lax.all_gather((groups, lots), context.axis, tiled=True)

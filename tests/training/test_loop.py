@@ -253,13 +253,30 @@ def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_aft
     whole = fit(config, dataset=dataset, progress=False)
 
     with stop_after(2):
-        for step in (2, 5):  # an epoch has five, and its last chunk three
+        for step in (2, 5, 7):  # an epoch has five, and no chunk has one
             with pytest.raises(Interrupted, match=f"after step {step} of 15"):
                 fit(config, tmp_path, dataset=dataset, progress=False)
             assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == step // 5
     resumed = fit(config, tmp_path, dataset=dataset, progress=False)
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(resumed), strict=True))
     assert without_clock(resumed.history) == without_clock(whole.history)
+
+
+def test_a_resumed_run_keeps_the_length_of_its_chunks(small, tmp_path, stop_after, monkeypatch):
+    config, dataset = small
+    with stop_after(2), pytest.raises(Interrupted):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    lengths, real = [], loop.chunks
+
+    def noted(*arguments):
+        for chunk in real(*arguments):
+            lengths.append(len(chunk.terms["total"]))
+            yield chunk
+
+    monkeypatch.setattr(loop, "chunks", noted)
+    monkeypatch.setattr("aejax.training.chunks._OTHER_MACHINE", 0.0)
+    fit(config, tmp_path, dataset=dataset, progress=False)
+    assert lengths == [3, 2, 3, 2, 3]  # 2 of 15 were taken before
 
 
 def test_a_signal_in_the_last_chunk_is_not_lost(small, tmp_path, monkeypatch):

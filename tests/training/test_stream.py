@@ -1,5 +1,6 @@
 """Streamed images give what resident ones give, bit for bit, and need no memory that grows with them."""
 
+import itertools
 import subprocess
 import sys
 import zlib
@@ -14,7 +15,7 @@ from aejax import InputError, Interrupted, fit
 from aejax.data import mapped
 from aejax.training import batches, placement
 from aejax.training.devices import Driver
-from aejax.training.placement import Blocks, Resident, Streamed, place, spans
+from aejax.training.placement import Resident, Streamed, blocks, place
 
 NOISY = {"corruption.kind": "gaussian", "coefficients.noise": 0.3, "training.passes": 2, "training.epochs": 2}
 
@@ -80,18 +81,24 @@ def test_shards_are_trained_on_as_one_file_also_within_an_epoch(small, monkeypat
 
 @pytest.mark.parametrize(("first", "count", "most"), [(0, 10, 4), (13, 10, 4), (6, 4, 3), (29, 3, 8), (0, 2, 2)])
 def test_blocks_follow_each_other_through_the_epochs(first, count, most):
-    blocks = Blocks(lambda *block: block, first, count, most, in_epoch=10)
     chunk_end = expected = first
-    for index in range(40):
-        begin, steps = blocks[index]
+    for begin, steps in itertools.islice(blocks(first, count, most, 10), 40):
         if begin == chunk_end:  # the next chunk, within one epoch
             chunk_end += batches.part(count, 10 - begin % 10)
         assert begin == expected and steps == batches.part(most, chunk_end - begin)
         assert steps > 1 or begin % 10 == 9
         expected = begin + steps
-    assert {steps for _, steps in spans(0, count, count, most)} <= {
-        steps for _, steps in map(blocks.__getitem__, range(40))
-    }
+
+
+def test_a_failed_read_fails_where_the_block_is_needed(small, blocks_of_three_steps, monkeypatch):
+    config, dataset = small
+
+    def failing(images):
+        return lambda indices: 1 / 0 if len(indices) == 4 else images[indices]
+
+    monkeypatch.setattr(placement, "reader", failing)
+    with pytest.raises(ZeroDivisionError):
+        fit(config.replace({**NOISY, "data.placement": "stream"}), dataset=dataset, progress=False)
 
 
 def test_auto_takes_the_device_where_all_fits_in_half_of_its_free_memory(small, monkeypatch):
