@@ -55,7 +55,7 @@ def test_what_sae_lens_is_given_is_what_the_model_computes(name):
 @pytest.mark.parametrize("k", [0, -1, 11])
 @pytest.mark.parametrize("name", ["top_k", "batch_top_k", "matryoshka"])
 def test_a_k_that_is_no_number_of_units_is_refused_in_a_sweep_too(name, k, small):
-    message = rf"numbers\.k is {k}\.0; it must be from 1 to 10"
+    message = rf"coefficients\.k is {k}\.0; it must be from 1 to 10"
     with pytest.raises(InputError, match=message):
         made(name, (1, 7, 1), **{"coefficients.k": k})
     with pytest.raises(InputError, match=message):
