@@ -1,4 +1,4 @@
-"""The deep autoencoder on the 8x8 digits that come with scikit-learn: a first run without a download.
+"""Deep autoencoder on the 8x8 digits of scikit-learn: a first run without a download.
 
     uv run experiments/train.py configs/digits.py
 

@@ -1,8 +1,8 @@
-"""The article's five autoencoders: train them, and set our figures beside the article's."""
+"""Train the article's five autoencoders, and compare the results with the article: article.py [--dataset NAME]"""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -23,7 +23,7 @@ class Arguments(command_line.StudyArguments):
     seeds: int = 1
     """number of seeds, from 0"""
     figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figures, with commas or spaces between them; none draws none"""
+    """formats of the figures, separated by commas or spaces; no format draws no figure"""
 
 
 def main(given: list[str]) -> None:
@@ -38,7 +38,7 @@ def main(given: list[str]) -> None:
         aejax.require_fit(config, dataset)
     command_line.require_workdir(workdir)
 
-    from article import article  # imports JAX: after all that can be refused
+    from article import article  # imports JAX: after all checks of the arguments
 
     results = article.reproduce(configs, dataset, workdir, seeds=arguments.seeds, formats=arguments.figures)
     print(f"\n{article.comparison(results)}\n\n{results['seconds']:.0f} s; {workdir / 'report.md'}")

@@ -50,7 +50,7 @@ class Arguments(command_line.StudyArguments):
     cold_start: bool = False
     """also measure the time from the imports to the first step of the first model, in new processes"""
     figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figure, separated by commas or spaces; none draws no figure"""
+    """formats of the figure, separated by commas or spaces; no format draws no figure"""
     workdir: Path = Path("runs", "benchmark")
     """folder for benchmark.json and the figure"""
     compile_for: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
-"""The models beyond the article: train and evaluate them, and set our figures beside those of others."""
+"""Train and evaluate the models beyond the article, and compare them with published results: beyond.py"""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -20,7 +20,7 @@ _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     models: tuple[str, ...] = ("deep", "convolutional", "convolutional_denoising", "vae_flax", "vae", "iwae")
-    """names of configurations in configs/mnist, with commas or spaces between them"""
+    """names of configurations in configs/mnist, separated by commas or spaces"""
 
 
 def main(given: list[str]) -> None:
@@ -34,7 +34,7 @@ def main(given: list[str]) -> None:
         aejax.require_fit(config, dataset)
     command_line.require_workdir(workdir)
 
-    from article import beyond  # imports JAX: after all that can be refused
+    from article import beyond  # imports JAX: after all checks of the arguments
 
     results = beyond.measure(configs, dataset, workdir, shlex.join(["experiments/beyond.py", *given]))
     print(f"\n{beyond.table(results)}\n\n{workdir / 'results.json'}")

@@ -1,8 +1,8 @@
-"""The article's claims as experiments: claims.py [--dataset NAME] [--seeds N] [--only 1 4]"""
+"""Test the article's claims by experiments: claims.py [--dataset NAME] [--seeds N] [--only 1 4]"""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -17,15 +17,15 @@ from aejax.data import require_images
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
     dataset: str = "digits"
-    """digits, mnist, fashion_mnist, or any dataset or path with labels that data.name of a configuration takes"""
+    """digits, mnist, fashion_mnist, or any dataset or path with labels that data.name of a configuration accepts"""
     seeds: int = 2
     """number of seeds, from 0"""
     epochs: int = 5
-    """of every model; a dataset of less than 40,000 images passes several times per epoch"""
+    """number of epochs of every model; an epoch repeats a dataset of less than 40,000 images"""
     figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figures, with commas or spaces between them; none draws none"""
+    """formats of the figures, separated by commas or spaces; no format draws no figure"""
     only: tuple[int, ...] = ()
-    """numbers of the claims to try, from 1 to 9; none tries all"""
+    """numbers of the claims to test, from 1 to 9; none tests all"""
 
 
 def main(given: list[str]) -> None:
@@ -33,17 +33,17 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, split, Arguments(), program="claims.py")
     command_line.require_some(arguments, "seeds", "epochs")
     if wrong := set(arguments.only) - set(range(1, 10)):
-        raise aejax.InputError(f"there is no claim {min(wrong)}; they are numbered from 1 to 9")
+        raise aejax.InputError(f"only is {min(wrong)}; the claims have the numbers 1 to 9")
     workdir = arguments.folder("claims")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     require_images(dataset, "a test of the claims")
     if dataset.train_labels is None or dataset.test_labels is None:
-        raise aejax.InputError(f"{dataset.name} has no labels, which claims 4 to 6 and 8 need")
+        raise aejax.InputError(f"{dataset.name} has no labels; claims 4 to 6 and 8 need labels")
     if any(len(set(labels.tolist())) < 2 for labels in (dataset.train_labels, dataset.test_labels)):
-        raise aejax.InputError(f"{dataset.name} has labels of one class, and claims 4 to 6 and 8 need several")
+        raise aejax.InputError(f"{dataset.name} has labels of one class; claims 4 to 6 and 8 need several")
     command_line.require_workdir(workdir)
 
-    import claims  # imports JAX: after all that can be refused
+    import claims  # imports JAX: after all checks of the arguments
 
     study = claims.Study(dataset, arguments.seeds, workdir, arguments.epochs, lambda name: print(name, flush=True))
     chosen = {n: claim for n, claim in claims.CLAIMS.items() if not arguments.only or n in arguments.only}

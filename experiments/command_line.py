@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
+import aejax
 from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
@@ -62,6 +63,33 @@ class StudyArguments:
         return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
 
 
+@dataclass(frozen=True)
+class RunArguments:
+    """Arguments of the scripts about a trained model."""
+
+    workdir: Annotated[Path, tyro.conf.Positional] = Path()
+    """folder of a run of train.py"""
+    dataset: str | None = None
+    """name or path of the images, as for train.py; needed if the run was trained on files of a user, or for other
+    images"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist"""
+    models: tuple[Path, ...] = ()
+    """trusted files with the model or optimizer of the run; code from a workdir is never executed"""
+
+    def require_run(self) -> None:
+        """Refuse a workdir without a run."""
+        if not (self.workdir / "config.json").is_file():
+            raise InputError(f"{self.workdir} holds no run; give the workdir of a run of train.py")
+
+    def load(self) -> tuple[aejax.Run, aejax.Dataset]:
+        """Load the run and the images."""
+        from aejax.evaluation import evaluation  # imports JAX
+
+        run = aejax.load(self.workdir, models=self.models)
+        return run, evaluation.images_of(run, self.dataset, self.source_dir)
+
+
 FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
 
 
@@ -81,7 +109,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         main(sys.argv[1:])
         sys.stdout.flush()
     except Stopped as error:
-        _exit(STOPPED, error)
+        _exit(STOPPED, error, everywhere=error.everywhere)
     except (AejaxError, OSError) as error:  # an OSError: a full disk, a file in the place of a folder
         _exit(FAILED, (failure(error) if isinstance(error, OSError) else None) or error)
     except KeyboardInterrupt:
@@ -120,7 +148,7 @@ def spread_over_cores(most: int) -> None:
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {os.environ.get('XLA_FLAGS', '')}"
 
 
-def _exit(code: int, message: object) -> None:
+def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
     with contextlib.suppress(OSError):
         print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
@@ -129,6 +157,8 @@ def _exit(code: int, message: object) -> None:
         except OSError:  # the reader is gone: drop the output, so that Python can exit without an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if "jax" in sys.modules:
+        if everywhere:  # JAX aborts the processes that outlive process 0, and process 0 if it outlives a heartbeat
+            sys.modules["jax"].distributed.shutdown()
         # A normal exit waits for other processes, which may be gone, and for threads of Orbax, which may be stuck.
         os._exit(code)
     sys.exit(code)

@@ -1,7 +1,4 @@
-"""Autoencoders among scikit-learn's estimators: beside PCA in one pipeline, and as a detector of outliers.
-
-estimators.py [--epochs N]
-"""
+"""Compare our scikit-learn estimators with PCA and an isolation forest: estimators.py [--epochs N]"""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import command_line
 @dataclass(frozen=True)
 class Arguments:
     epochs: int = 50
-    """of each training"""
+    """number of epochs of each training"""
 
 
 def main(given: list[str]) -> None:
@@ -32,7 +29,7 @@ def main(given: list[str]) -> None:
 
     X, y = load_digits(return_X_y=True)
     rows, asked, classes, wanted = train_test_split(X, y, test_size=360, random_state=0, stratify=y)
-    print("digits, 8 numbers of 64: accuracy of a logistic regression on them, squared error of an unscaled pixel")
+    print("digits, codes of 8 units: accuracy of a logistic regression on the codes, squared error per unscaled pixel")
     autoencoder = AutoencoderTransformer(8, hidden=(128,), epochs=arguments.epochs)
     for reducer in (PCA(8), autoencoder):
         codes = make_pipeline(StandardScaler(), reducer).fit(rows)
@@ -43,7 +40,7 @@ def main(given: list[str]) -> None:
     X, y = load_breast_cancer(return_X_y=True)
     normal, others = X[y == 1], X[y == 0]
     known, unseen = train_test_split(normal, test_size=0.3, random_state=0)
-    print("\nbreast cancer, learned from benign tumours alone: area under the ROC curve, malignant against benign")
+    print("\nbreast cancer, trained on benign tumours only: area under the ROC curve, malignant against benign")
     for detector in (
         IsolationForest(random_state=0),
         AutoencoderOutlierDetector(AutoencoderTransformer(4, epochs=arguments.epochs), contamination=0.05),

@@ -1,8 +1,8 @@
-"""Everything that can be said of one trained autoencoder: evaluate.py WORKDIR [--json PATH]"""
+"""Compute all metrics of a trained autoencoder: evaluate.py WORKDIR [--json PATH]"""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -10,9 +10,6 @@ if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 import aejax
 import command_line
@@ -20,35 +17,24 @@ from aejax.config.files import require_file, write_json
 
 
 @dataclass(frozen=True)
-class Arguments:
-    workdir: Annotated[Path, tyro.conf.Positional] = Path()
-    """folder of a run, as train.py leaves it"""
+class Arguments(command_line.RunArguments):
     json: Path | None = None
-    """file for the figures (default: evaluation.json in WORKDIR)"""
-    dataset: str | None = None
-    """the images, by a name or path as for train.py; needed where the run was trained on files of the user's own, or to
-    measure it on others"""
-    source_dir: str | None = None
-    """folder with the original files of mnist or fashion_mnist"""
+    """file for the metrics (default: evaluation.json in WORKDIR)"""
     samples: int = 500
-    """codes drawn for each image to estimate the likelihood under a variational model; 0 leaves it out"""
-    models: tuple[Path, ...] = ()
-    """files of the run's author, with its model or optimizer, which may be run: a workdir by itself runs no code"""
+    """codes drawn for each image to estimate the likelihood of a variational model; 0 skips the estimate"""
 
 
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="evaluate.py WORKDIR")
-    if not (arguments.workdir / "config.json").is_file():
-        raise aejax.InputError(f"{arguments.workdir} holds no run; give the workdir of one, as train.py leaves it")
+    arguments.require_run()
     path = arguments.json or arguments.workdir / "evaluation.json"
     require_file(path)
     if arguments.json is not None and not os.access(path.parent, os.W_OK):
-        raise aejax.InputError(f"json is {path}, and {path.parent} is no folder that can be written")
+        raise aejax.InputError(f"json is {path}; {path.parent} must be a writable folder")
 
     from aejax.evaluation import evaluation
 
-    run = aejax.load(arguments.workdir, models=arguments.models)
-    dataset = evaluation.images_of(run, arguments.dataset, arguments.source_dir)
+    run, dataset = arguments.load()
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
     for name, value in figures.items():
         if value is not None:
@@ -57,7 +43,7 @@ def main(given: list[str]) -> None:
     try:
         write_json(path, figures)
     except OSError as error:
-        raise aejax.InputError(f"{path} cannot be written ({error.strerror}); --json names another file") from error
+        raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another file with --json") from error
     print(path)
 
 

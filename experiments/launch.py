@@ -1,11 +1,11 @@
 """Run a command in several processes of this machine: launch.py --count N [--restarts N] -- COMMAND ...
 
-For trying what several hosts do, as in `launch.py --count 2 -- experiments/train.py configs/digits.py`.
+To try a run on several hosts: `launch.py --count 2 -- experiments/train.py configs/digits.py`.
 """
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -23,7 +23,7 @@ class Arguments:
     count: int = 2
     """number of processes"""
     restarts: int = 0
-    """how often to start all of them again when they were stopped or died"""
+    """how often to start all processes again after they stop or die"""
 
 
 def main(given: list[str]) -> None:
@@ -34,9 +34,8 @@ def main(given: list[str]) -> None:
     if not given[split + 1 :]:
         command_line.usage_error("the command comes after --, as in launch.py --count 2 -- experiments/train.py ...")
     if arguments.count < 1 or arguments.restarts < 0:
-        raise InputError(
-            f"count is {arguments.count} and restarts {arguments.restarts}; they must be at least 1 and at least 0"
-        )
+        found = f"count is {arguments.count} and restarts is {arguments.restarts}"
+        raise InputError(f"{found}; they must be at least 1 and at least 0")
     sys.exit(launch(given[split + 1 :], arguments.count, arguments.restarts))
 
 

@@ -1,4 +1,4 @@
-"""Start the processes of one run on this machine, to try what several hosts do; a cluster has its own tools."""
+"""Several processes of one run on this machine, to try a run on several hosts; a cluster has its own tools."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from aejax.config.checks import InputError
 from command_line import FAILED, STOPPED, WRONG_USAGE
 
 _GRACE = 20.0
-"""seconds that the processes have to end by themselves once one of them has failed"""
+"""seconds for the other processes to end after one process has failed"""
 
 
 def launch(command: Sequence[str], count: int, restarts: int) -> int:
-    """Run a command in `count` processes that find each other, until all are done.
+    """Run a command in `count` processes that find each other, until all of them are done.
 
-    Each process is given `--hosts.coordinator`, `--hosts.count` and `--hosts.index`, and its lines are printed with its
-    index before them. While they are stopped or die, all of them are started again, at most `restarts` times. A signal
-    is passed on to them, a second one kills them; after it nothing is started again. Where this process is killed, they
-    are stopped as by a signal (on Linux).
+    Each process gets `--hosts.coordinator`, `--hosts.count` and `--hosts.index`. Its index precedes each printed line.
+    If processes stop or die, all processes start again, at most `restarts` times. The processes also receive each
+    signal; a second signal kills them. No process starts again after a signal. On Linux, they also receive SIGTERM when
+    this process is killed.
 
     Returns:
-        0 where all are done; 1 or 2 where one was refused; else 75.
+        0 if all processes are done; 1 or 2 if one ended with this code; else 75.
 
     Raises:
         InputError: the command cannot be started.
@@ -46,7 +46,11 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
             refused = [code for code in codes if code in (FAILED, WRONG_USAGE)]
             if refused or not any(codes):
                 return refused[0] if refused else 0
-            died = [f"{index} ({_ending(code)})" for index, code in enumerate(codes) if code]
+            died = [
+                f"{index} ({f'exit code {code}' if code > 0 else signal.Signals(-code).name})"
+                for index, code in enumerate(codes)
+                if code
+            ]
             _say(f"processes ended before the run: {', '.join(died)}")
             if signalled:
                 break
@@ -57,10 +61,10 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
 
 
 def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[int]:
-    """Start all processes and wait for their exit codes."""
-    program = [sys.executable, *command] if command[0].endswith(".py") else list(command)
-    if len(program) > len(command) and not Path(command[0]).is_file():
-        raise InputError(f"{command[0]} cannot be started: there is no such file")
+    """Start all processes, and return their exit codes."""
+    script = command[0].endswith(".py")
+    if script and not Path(command[0]).is_file():
+        raise InputError(f"{command[0]} cannot be started: the file does not exist")
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
@@ -71,23 +75,23 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
         for index in range(count):
             hosts = f"--hosts.coordinator {coordinator} --hosts.count {count} --hosts.index {index}".split()
             process = subprocess.Popen(
-                [*program, *hosts],
+                [*([sys.executable] if script else []), *command, *hosts],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
                 encoding="utf-8",
-                start_new_session=True,  # a Ctrl-C reaches them once, through us
+                start_new_session=True,  # so that a Ctrl-C arrives once, through this process
                 preexec_fn=ending,
             )
             processes.append(process)
-        for index, process in enumerate(processes):  # only now: before, this process is to be forked
-            threads.append(threading.Thread(target=_pass_on, args=(index, process), daemon=True))
+        for index, process in enumerate(processes):  # after the last fork of this process
+            threads.append(threading.Thread(target=_print, args=(index, process), daemon=True))
             threads[-1].start()
         _wait(processes, signalled)
     except OSError as error:
-        raise InputError(f"{program[0]} cannot be started: {error.strerror}") from error
+        raise InputError(f"{command[0]} cannot be started: {error.strerror}") from error
     finally:
         for process in processes:
             if process.poll() is None:
@@ -99,16 +103,15 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
 
 
 def ending_with_parent(number: int = signal.SIGTERM) -> Callable[[], None] | None:
-    """What a new process calls to be sent a signal once this one is gone, however it ends; None where none can be."""
+    """Return a function for a new process, so that it receives a signal when this process ends; None if not Linux."""
     if sys.platform != "linux":
         return None
     prctl, death = ctypes.CDLL(None).prctl, 1  # PR_SET_PDEATHSIG
-
     return lambda: prctl(death, int(number))
 
 
 def _wait(processes: list[subprocess.Popen], signalled: list[int]) -> None:
-    """Until all have ended, or the grace after a failure is over, or a second signal came."""
+    """Wait until all processes have ended, a second signal arrives, or the grace after a failure is over."""
     passed_on = len(signalled)
     failed = None
     while any(process.poll() is None for process in processes):
@@ -126,13 +129,9 @@ def _wait(processes: list[subprocess.Popen], signalled: list[int]) -> None:
             return
 
 
-def _pass_on(index: int, process: subprocess.Popen) -> None:
+def _print(index: int, process: subprocess.Popen) -> None:
     for line in process.stdout:
         print(f"[{index}] {line}", end="", flush=True)
-
-
-def _ending(code: int) -> str:
-    return f"exit code {code}" if code > 0 else signal.Signals(-code).name
 
 
 def _say(message: str) -> None:

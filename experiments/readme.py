@@ -1,8 +1,8 @@
-"""Write the tables of the READMEs anew from the files in experiments/results, and the badges of the notebook."""
+"""Update the tables of the READMEs from the files in experiments/results, and the badges of the notebook."""
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first of all: from here on Ctrl-C and SIGTERM end it with one line
+if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
     from aejax import signals
 
     signals.install()
@@ -24,7 +24,7 @@ _RESULTS = _ROOT / "experiments" / "results"
 _COMPILED = "compiled", "sweeps", "drivers", "batches"
 _GREY = "gallery_mnist", "gallery_fashion_mnist", "gallery_photograph"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
-"""targets and models of the table in the first README"""
+"""targets and models of the table in the main README"""
 WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md", _ROOT / "experiments" / "gallery" / "README.md")
 
 
@@ -32,7 +32,7 @@ NOTEBOOK = _ROOT / "experiments" / "colab.ipynb"
 
 
 def tables() -> dict[str, str]:
-    """Each table by the name of its two markers, `<!-- name -->` and `<!-- /name -->`."""
+    """Return each table by the name of its two markers, `<!-- name -->` and `<!-- /name -->`."""
     compiled_rows = {name: _read("compiled", f"{name}.json")["rows"] for name in _COMPILED}
     later = _read("compiled", "iwae.json")["rows"]
     before = [row for row in compiled_rows["compiled"] if row["model"] != "iwae"]
@@ -62,7 +62,7 @@ def tables() -> dict[str, str]:
 
 
 def with_tables(readme: str) -> str:
-    """A README with each of its tables between its markers; what stands between other markers stays."""
+    """Replace the text between the markers of each table."""
     for name, table in tables().items():
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         readme = re.sub(f"{begin}.*?{end}", lambda _, b=begin, t=table, e=end: f"{b}{t}\n{e}", readme, flags=re.DOTALL)
@@ -70,9 +70,9 @@ def with_tables(readme: str) -> str:
 
 
 def with_badge(text: str, title: str, repository: str) -> str:
-    """A text whose first line is this title, with the badge that opens the notebook of a repository in Colab.
+    """Add a badge to the title in the first line, which opens the notebook of a repository in Colab.
 
-    Colab opens notebooks of GitHub by their address, and no others: there is no badge for those.
+    Colab can only open the addresses of notebooks on GitHub; other repositories get no badge.
     """
     place = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git|/)?", repository)
     opens = "https://colab.research.google.com/github/{}/blob/main/experiments/colab.ipynb"
@@ -82,7 +82,7 @@ def with_badge(text: str, title: str, repository: str) -> str:
 
 
 def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], str]:
-    """The notebook and the first README with the badge of the notebook's REPOSITORY, the one place that names it."""
+    """Add the badge of the notebook's REPOSITORY to the notebook and to the main README."""
     first, *others = notebook["cells"]
     code = "".join("".join(cell["source"]) for cell in others)
     repository = re.search(r'^REPOSITORY = "(.*?)"', code, re.MULTILINE)[1]
@@ -91,7 +91,7 @@ def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], 
 
 
 def _launches(measured: list[dict[str, Any]], compiled: list[dict[str, Any]], target: str) -> str:
-    """What a compiler counted for a device beside what a step took, on one that has the same processor."""
+    """Return a table of the compiler's counts, and of the time per step on a device with the same processor."""
     counted = {
         (row["model"], row["batch"]): next(program["launches"] for program in row["programs"].values())
         for row in compiled
@@ -108,7 +108,7 @@ def _launches(measured: list[dict[str, Any]], compiled: list[dict[str, Any]], ta
 
 
 def _gallery(models: tuple[str, ...] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:
-    """Results by model, of those that were measured."""
+    """Return the results of each measured model."""
     names = [name for name in models if (_RESULTS / folder / f"{name}.json").is_file()]
     return {name: _read(folder, f"{name}.json") for name in names}
 
@@ -119,7 +119,7 @@ def _read(folder: str, name: str = "results.json") -> dict[str, Any]:
 
 def main(given: list[str]) -> None:
     if given:
-        command_line.usage_error("it takes no arguments; it writes the READMEs that hold tables, and the notebook")
+        command_line.usage_error("readme.py takes no arguments; it updates the READMEs with tables, and the notebook")
     for path in WITH_TABLES:
         write(path, with_tables(path.read_text(encoding="utf-8")))
     notebook, readme = with_badges(json.loads(NOTEBOOK.read_text(encoding="utf-8")), WITH_TABLES[0].read_text("utf-8"))

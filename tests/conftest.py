@@ -72,11 +72,6 @@ def longest(request):
     return request.config.getoption("--longest")
 
 
-def _is_default(config):
-    """In the default run XLA compiles soon rather than well, which takes half the time; with --long as for users."""
-    return not config.getoption("--long") and not config.getoption("--longest")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def data_dir(tmp_path_factory):
     """Nothing of the user's own prepared data is read or written."""

@@ -23,6 +23,9 @@ class InputError(AejaxError):
 class Stopped(AejaxError):
     """A run that ended early through no fault of its own; the same call resumes it from the last checkpoint."""
 
+    everywhere = False
+    """whether all processes of the run raise this error together"""
+
 
 def reason(error: BaseException) -> str:
     """Give the reason of a failure in one line; of an OSError, also a wrapped one, the message of the system."""

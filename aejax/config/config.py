@@ -108,7 +108,9 @@ class Model:
         object.__setattr__(self, "options", Named(self.options))
         for name, value in self.options.items():
             parts = value if isinstance(value, tuple) else (value,)
-            holds = all(part is None or isinstance(part, str) or _is_number(part) for part in parts)
+            holds = all(
+                isinstance(each, str | None) or (isinstance(each, int | float) and abs(each) < 2**63) for each in parts
+            )
             require(holds, f"model.options.{name}", value, "a finite number, a string, or a list of them")
         known = self.kind in KINDS
         require(
@@ -263,10 +265,7 @@ class _Schedules(Named):
     """Schedules by the names of their coefficients."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
-        values = dict(*given, **named)
-        for name, value in values.items():
-            require(isinstance(value, Schedule | Mapping), f"schedules.{name}", value, "a Schedule")
-        made = {name: _section(Schedule, f"schedules.{name}", value) for name, value in values.items()}
+        made = {name: _section(Schedule, f"schedules.{name}", value) for name, value in dict(*given, **named).items()}
         super().__init__({name: schedule for name, schedule in made.items() if schedule != Schedule()})
 
 
@@ -400,14 +399,15 @@ class Config:
         for path, value in changes.items():
             section, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
             outer, _, inner = section.partition(".")
+            named = {**values, "model.options": values["model"]["options"]}  # whose names the user's classes declare
             if path in _OPEN:
                 require_names(value, path)
-                _open(values, path).clear()
-                _open(values, path).update(value)
+                named[path].clear()
+                named[path].update(value)
             elif section in _OPEN:
-                _open(values, section).pop(name, None)
-                if value is not None:
-                    _open(values, section)[name] = value
+                named[section] |= {name: value}
+                if value is None:
+                    del named[section][name]
             elif outer == "schedules" and inner:
                 values["schedules"].setdefault(inner, {})[name] = value
             elif isinstance(values.get(section), dict) and name in values[section]:
@@ -457,13 +457,6 @@ class Config:
 
 
 _OPEN = ("coefficients", "schedules", "model.options")
-"""parts of the configuration whose names the user's classes declare"""
-
-
-def _open(values: dict[str, Any], path: str) -> dict[str, Any]:
-    for name in path.split("."):
-        values = values[name]
-    return values
 
 
 def _section(made: Any, section: str, fields: Any) -> Any:
@@ -476,7 +469,3 @@ def _section(made: Any, section: str, fields: Any) -> Any:
         if unknown := [name for name in fields if name not in known]:
             raise InputError(f"there is no field '{section}.{unknown[0]}' in the configuration")
     return made(**fields)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < 2**63

@@ -26,7 +26,7 @@ def local(path: object, what: str) -> Path:
         what: the name of the path in messages, such as "the workdir".
 
     Raises:
-        InputError: the value is no path, is empty, is an address of an object store, or no file can have this name.
+        InputError: the value is no path, is empty, is not UTF-8, or is an address of an object store.
     """
     try:
         text = os.fsdecode(path)
@@ -39,24 +39,15 @@ def local(path: object, what: str) -> Path:
             f"{what} is {text}; {scheme[1]}: is no disk, and files on it can be neither locked nor renamed atomically: "
             "give a folder on a disk of this machine, and copy from or to the object store"
         )
-    require_utf8(text, what)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JAX's libraries, config.json and the terminal cannot hold the name
+        shown = text.encode(errors="backslashreplace").decode()
+        raise InputError(f"{what} is {shown}, which is not UTF-8; rename it, or start Python with -X utf8") from error
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise InputError(f"{what} is {text}, but no user has that name; give another path") from error
-
-
-def require_utf8(text: str, what: str) -> None:
-    """Refuse a name that JAX's libraries, config.json and the terminal cannot hold.
-
-    Raises:
-        InputError: the name is not UTF-8, or this process does not read names as UTF-8.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        shown = text.encode(errors="backslashreplace").decode()
-        raise InputError(f"{what} is {shown}, which is not UTF-8; rename it, or start Python with -X utf8") from error
 
 
 def write(path: Path, text: str) -> None:
@@ -71,8 +62,7 @@ def write(path: Path, text: str) -> None:
     require_file(partial)
     partial.unlink(missing_ok=True)
     try:
-        with naming(path), open(partial, "x", encoding="utf-8") as file:
-            file.write(text)
+        _write(partial, "x", text, path)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -87,17 +77,15 @@ def write_json(path: Path, content: Any) -> None:
 def append(path: Path, text: str) -> None:
     """Append text to a file, with the errors of `write`."""
     require_file(path)
-    with naming(path), open(path, "a", encoding="utf-8") as file:
-        file.write(text)
+    _write(path, "a", text, path)
 
 
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name this file in an OSError from writing, as `open` does by itself."""
+def _write(path: Path, mode: str, text: str, named: Path) -> None:
     try:
-        yield
+        with open(path, mode, encoding="utf-8") as file:
+            file.write(text)
     except OSError as error:
-        error.filename = str(path)
+        error.filename = str(named)  # `open` sets the name, `write` does not
         raise
 
 

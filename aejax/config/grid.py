@@ -1,12 +1,8 @@
-"""The grid of a sweep: axes of values for fields of the configuration, and the members that they make.
-
-Nothing here imports JAX.
-"""
+"""The grid of a sweep: axes of values for fields of the configuration, and the members of the sweep."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,18 +15,18 @@ from aejax.config.user_files import complete
 
 SEED = "training.seed"
 LARGEST = 1_000_000
-"""members: each is a configuration in memory, and a folder"""
+"""most members; each is a configuration in memory, and a folder"""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What `grid` makes.
+    """The members of a sweep.
 
     Attributes:
         axes: the values of each swept field, by its path.
-        settings: of each member by its name, the value of each swept field.
-        members: the configuration of each, by its name.
-        programs: the names of the members that differ in values only, so that one program trains them; in order.
+        settings: name of a member → the value of each swept field.
+        members: name → configuration.
+        programs: lists of names; the members of a list differ in traced values only, and one program trains them.
     """
 
     axes: dict[str, list[Any]]
@@ -40,60 +36,53 @@ class Grid:
 
 
 def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
-    """Every combination of the values of some fields, on top of a configuration.
+    """Combine all values of some fields, on top of a configuration.
 
-    The order of examples is the same for all members: that of `data.order_seed`, or of the configuration's seed.
+    All members have the same order of examples: that of `data.order_seed`, or of the configuration's seed.
 
     Args:
         axes: field → its values; a field by its path, as "coefficients.l1", or by its last name where that is unique.
 
     Raises:
-        InputError: a field is unknown, a value is not allowed or stands twice, an axis is empty, or there are more
+        InputError: a field is unknown, a value is not allowed or given twice, an axis is empty, or there are more
             members than `LARGEST`.
     """
     require(isinstance(axes, Mapping), "axes", axes, "a mapping of fields to their values")
-    for field, values in axes.items():
-        require(
-            isinstance(values, Iterable) and not isinstance(values, str), field, values, "a list of values to sweep"
-        )
-    axes = {field: list(itertools.islice(values, LARGEST + 1)) for field, values in axes.items()}
-    require_size({field: len(values) for field, values in axes.items()}, LARGEST, "give fewer values")
-    if config.data.order_seed is None:
-        config = config.replace({"data.order_seed": config.training.seed})
     paths: dict[str, list[Any]] = {}
     for field, values in axes.items():
+        holds = isinstance(values, Iterable) and not isinstance(values, str)
+        require(holds, field, values, "a list of values to sweep")
         path = field_path(field, config)
-        found = [_plain(path, value) for value in values]
-        for value in found:
-            _require_type(path, value)
+        found = [_plain(path, value) for value in itertools.islice(values, LARGEST + 1)]
         if not found or path in paths:
-            raise InputError(f"{path} is swept over {'nothing' if not found else 'twice'}; give it values, once")
-        if len({_key(value) for value in found}) < len(found):
-            raise InputError(f"{path} is swept over {shown(found)}; each value may stand there once")
+            raise InputError(f"{path} is swept over {'nothing' if not found else 'twice'}; give its values once")
+        if len({repr(value) for value in found}) < len(found):
+            raise InputError(f"{path} is swept over {shown(found)}; give each value once")
         paths[path] = found
+    require_size({path: len(values) for path, values in paths.items()}, LARGEST, "give fewer values")
     if not paths:
         raise InputError("nothing is swept; name a field and its values, such as training.seed: range(8)")
-    labels = {path: _label(path, paths) for path in paths}
+    if config.data.order_seed is None:
+        config = config.replace({"data.order_seed": config.training.seed})
+    names = [path.rpartition(".")[2] for path in paths]
+    labels = [name if names.count(name) == 1 else path for name, path in zip(names, paths, strict=True)]
     settings, members, programs = {}, {}, {}
     for values in itertools.product(*paths.values()):
-        setting = dict(zip(paths, values, strict=True))
-        name = "_".join(f"{labels[path]}-{_text(value)}" for path, value in setting.items())
+        name = "_".join(f"{label}-{_text(value)}" for label, value in zip(labels, values, strict=True))
         if name in members:
             raise InputError(f"two members of the sweep would have the name {name}; give fewer values")
-        settings[name], members[name] = setting, complete(config.replace(setting))
+        settings[name] = dict(zip(paths, values, strict=True))
+        members[name] = complete(config.replace(settings[name]))
         programs.setdefault(members[name].differing_in_values, []).append(name)
     return Grid(paths, settings, members, list(programs.values()))
 
 
 def require_size(lengths: Mapping[str, int], most: int, advice: str) -> None:
-    """Refuse a grid of more members than there may be.
+    """Refuse a grid of more members than `most`.
 
     Args:
-        lengths: of each axis, by its field.
-        advice: how there would be fewer, or how more are allowed.
-
-    Raises:
-        InputError: there are more.
+        lengths: field → number of values.
+        advice: the remedy, for the message.
     """
     if (members := math.prod(lengths.values())) > most:
         product = " x ".join(f"{length:,} of {field.rpartition('.')[2]}" for field, length in lengths.items())
@@ -128,7 +117,7 @@ def field_path(field: str, config: Config) -> str:
 
 
 def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
-    """The values of a field as they stand on a command line: `0:8` is range(8), `128,64` a list of widths."""
+    """Parse the values of a field on a command line: `0:8` is range(8), `128,64` a list of widths."""
     section, _, name = path.partition(".")
     default = getattr(getattr(Config(), section), name, None)
     lists = isinstance(default, tuple) or path == "model.decoder_hidden"
@@ -137,13 +126,13 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
     for text in texts:
         if re.fullmatch(r"[0-9]{1,20}:[0-9]{1,20}(:0*[1-9][0-9]{,20})?", text):
             span = range(*map(int, text.split(":")))
-            count = -(-(span.stop - span.start) // span.step)  # which `len` gives for smaller ones only
+            count = -(-(span.stop - span.start) // span.step)  # `len` fails for large spans
             require_size({path: len(values) + count}, LARGEST, "give fewer values")
             values += span
         elif lists or (options and "," in text):
             parts = text.split(",") if text else []
             if "" in parts:
-                raise InputError(f"{path} is swept over {text!r}; give numbers with a comma between them, as 128,64")
+                raise InputError(f"{path} is swept over {text!r}; give numbers with a comma between them: 128,64")
             values.append(None if text == "None" else [_scalar(part) for part in parts])
         elif text == "":
             raise InputError(f"{path} is empty; give it a value")
@@ -164,38 +153,20 @@ def _scalar(text: str) -> Any:
 
 
 def _plain(path: str, value: Any) -> Any:
-    """A value as JSON has it; NumPy's numbers become Python's, a coefficient a float."""
-    value = plain(value)
-    if isinstance(value, tuple):
-        return [_plain("", part) for part in value]
-    is_coefficient = path.startswith("coefficients.")
-    if is_coefficient and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
-        value = float(value)
-    return value
-
-
-def _require_type(path: str, value: Any) -> None:
-    """Refuse what Python would count as a truth value or as a number and is none."""
+    """Convert a value to JSON's types; refuse truth values where numbers are meant, and the reverse."""
     section, _, name = path.partition(".")
+    value = plain(value)
     is_switch = isinstance(getattr(getattr(Config(), section), name, None), bool)
     if isinstance(value, bool) != is_switch and not path.startswith("model.options."):
         raise InputError(f"{path} is swept over {value!r}; give {'True or False' if is_switch else 'other values'}")
-
-
-def _key(value: Any) -> str:
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError):
-        return repr(value)  # which the configuration refuses
-
-
-def _label(path: str, paths: Iterable[str]) -> str:
-    name = path.rpartition(".")[2]
-    return name if sum(other.rpartition(".")[2] == name for other in paths) == 1 else path
+    if isinstance(value, tuple):
+        return [list(part) if isinstance(part, tuple) else part for part in value]
+    coefficient = section == "coefficients" and isinstance(value, int) and abs(value) < 2**63
+    return float(value) if coefficient else value
 
 
 def _text(value: Any) -> str:
-    """A value as a part of a folder's name."""
+    """Format a value for the name of a folder."""
     if isinstance(value, list):
         text = "x".join(map(str, value)) or "none"
     else:

@@ -3,12 +3,11 @@
 A *traced* number is an argument of the compiled programs: another value compiles nothing, sweeps and schedules may
 change it. A *static* number is compiled in. A model's class declares both:
 
-    class BatchTopK(aejax.SparseAutoencoder):
-        coefficients = {"k": 25.0, "auxiliary": 1.0}     # traced; the weight of a loss term has the term's name
-        options = {"dead_after": 1000}                   # static
+    coefficients = {"k": 25.0, "auxiliary": 1.0}     # traced; the weight of a loss term has the term's name
+    options = {"dead_after": 1000}                   # static
 
-The tables below are the declarations of this library's own optimizers, corruptions and models. They are here, and not
-in the classes, so that an unknown name is refused without importing JAX.
+The tables here declare the numbers of this library's optimizers, corruptions and models, so that an unknown name is
+refused without importing JAX.
 """
 
 from __future__ import annotations

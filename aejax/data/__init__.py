@@ -8,8 +8,8 @@
     labels.py          conversion to classes
     parts.py           names of parts: train, test, val, x_train, ...
     array_files.py     `.npy`, `.npz` and IDX files; FORMATS, the table of formats
-    array_folders.py   folders of such files: one file per part, or shards
-    image_folders.py   folders of images: parts, classes, pixels
+    folders.py         folders of such files (one per part, or shards) and of images (parts, classes)
+    images.py          image files of 8 bits per channel
     downloads.py       datasets of tensorflow-datasets; MNIST and Fashion-MNIST without TensorFlow
     cache.py           prepared datasets on disk, with checksums
 

@@ -1,4 +1,4 @@
-"""Files of arrays: `.npy`, `.npz`, other formats in `FORMATS`, and the IDX files of MNIST and similar datasets."""
+"""Files of arrays: `.npy`, `.npz`, the IDX files of MNIST and similar datasets, and further entries of `FORMATS`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ from aejax.config import InputError
 from aejax.config.checks import reason
 from aejax.data.parts import of_array, say_left_out, with_test
 
-_IDX = {
-    "train": "train-images*idx3-ubyte*",
-    "test": "t10k-images*idx3-ubyte*",
-    "train_labels": "train-labels*idx1-ubyte*",
-    "test_labels": "t10k-labels*idx1-ubyte*",
-}
-
 
 def _npy(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -32,8 +25,26 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
         return dict(content)
 
 
-FORMATS: dict[str, Callable[[Path], np.ndarray | Mapping[str, np.ndarray]]] = {".npy": _npy, ".npz": _npz}
-"""suffix → function that reads a file as one array, or as arrays by name"""
+def idx(path: Path) -> np.ndarray:
+    """Read an IDX file of bytes, plain or gzip: two zeros, 8, the number of axes, their lengths, the values."""
+    content = path.read_bytes()
+    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    axes = content[3] if content[:3] == b"\0\0\x08" else 0
+    lengths = [int(length) for length in np.frombuffer(content, ">u4", count=axes, offset=4)]
+    if axes not in (1, 3) or len(content) != 4 + 4 * axes + math.prod(lengths):
+        raise ValueError("it is not a complete IDX file of bytes; fetch it again")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(lengths)
+
+
+Reader = Callable[[Path], np.ndarray | Mapping[str, np.ndarray]]
+FORMATS: dict[str, Reader] = {".npy": _npy, ".npz": _npz}
+FORMATS |= dict.fromkeys(("idx3-ubyte", "idx1-ubyte", "idx3-ubyte.gz", "idx1-ubyte.gz"), idx)
+"""ending of a file's name → function that reads the file as one array, or as arrays by name"""
+
+
+def reader(path: Path) -> Reader | None:
+    """Return the function that reads a file; None if its format is unknown."""
+    return next((read for ending, read in FORMATS.items() if path.name.endswith(ending)), None)
 
 
 def load(path: Path) -> Any:
@@ -45,7 +56,7 @@ def load(path: Path) -> Any:
         InputError: the file is damaged, or contains pickled objects.
     """
     try:
-        content = FORMATS[path.suffix](path)
+        content = reader(path)(path)
         many = isinstance(content, Mapping)
         return {name: _typed(array) for name, array in content.items()} if many else _typed(content)
     except Exception as error:  # damage raises many types
@@ -85,35 +96,3 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
     names, _ = with_test(names)
     say_left_out(path, [name for name in arrays if name not in names.values()])
     return {part: arrays[name] for part, name in names.items()}
-
-
-def idx_folder(folder: Path) -> Path | None:
-    """Find the IDX files in a folder, or in `raw/` or `MNIST/raw/` below it, where torchvision saves them."""
-    for place in (folder, folder / "raw", folder / "MNIST" / "raw"):
-        if any(place.glob(_IDX["train"])):
-            return place
-    return None
-
-
-def read_idx(folder: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of the IDX files in a folder, plain or compressed by gzip.
-
-    Raises:
-        InputError: a file is damaged.
-    """
-    found = {part: sorted(folder.glob(pattern)) for part, pattern in _IDX.items()}
-    return {part: _idx(files[0]) for part, files in found.items() if files}
-
-
-def _idx(path: Path) -> np.ndarray:
-    """Read two zeros, the type 8, the number of axes, their lengths (big-endian), and the values."""
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        axes = content[3] if content[:3] == b"\0\0\x08" else 0
-        lengths = [int(length) for length in np.frombuffer(content, ">u4", count=axes, offset=4)]
-        if axes not in (1, 3) or len(content) != 4 + 4 * axes + math.prod(lengths):
-            raise ValueError("it is not a complete IDX file of bytes")
-    except Exception as error:  # damage raises many types
-        raise InputError(f"{path} cannot be read: {error}; fetch it again") from error
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(lengths)

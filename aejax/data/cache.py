@@ -40,18 +40,16 @@ def cached(
             logging.getLogger("aejax").warning(
                 "the prepared data in %s is damaged (%s); preparing it again", folder, reason(error)
             )
-    try:
+    try:  # before the download
         folder.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder.parent).close()
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
         raise InputError(
             f"the folder for prepared data {folder.parent} cannot be written ({error.strerror}); "
             "set AEJAX_DATA_DIR to a folder that can"
         ) from error
-    partial = None
     try:
         arrays = prepare()
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         for key, array in arrays.items():
             np.save(partial / f"{key}.npy", np.ascontiguousarray(array))
         (partial / _CHECKSUMS).write_text(json.dumps({"files": {key: _checksum(partial, key) for key in arrays}}))
@@ -65,8 +63,7 @@ def cached(
     except OSError as error:
         raise InputError(f"{name} could not be prepared in {folder.parent}: {reason(error)}") from error
     finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:

@@ -40,17 +40,12 @@ class Dataset:
     def __post_init__(self) -> None:
         object.__setattr__(self, "examples", {part: examples_of(getattr(self, part)) for part in ("train", "test")})
         for part, examples in self.examples.items():
-            object.__setattr__(self, part, examples.plain)
-        if self.train.shape[1:] != self.test.shape[1:]:
-            raise InputError(
-                f"{self.name}: training examples are {size(self.train.shape[1:])}, test examples "
-                f"{size(self.test.shape[1:])}; they must be of one size"
-            )
-        if self.train.dtype != self.test.dtype:
-            raise InputError(
-                f"{self.name}: training examples are {self.train.dtype}, test examples {self.test.dtype}; "
-                "they must be of one type"
-            )
+            object.__setattr__(self, part, getattr(examples, "plain", examples))
+        both = self.train, self.test
+        for what, (train, test) in {"size": [size(e.shape[1:]) for e in both], "type": [e.dtype for e in both]}.items():
+            if train != test:
+                found = f"training examples are {train}, test examples {test}"
+                raise InputError(f"{self.name}: {found}; they must be of one {what}")
 
     def __repr__(self) -> str:
         kind = "vectors" if self.vectors else "images"

@@ -13,7 +13,7 @@ from aejax.config import Config, InputError, complete
 from aejax.config.checks import reason
 from aejax.config.files import local, scripts_dir
 from aejax.config.user_files import digests, failure, names_data, own
-from aejax.data import array_files, array_folders, cache, image_folders
+from aejax.data import array_files, cache, folders
 from aejax.data.dataset import Dataset
 from aejax.data.examples import require_computed
 from aejax.data.parts import PARTS
@@ -42,35 +42,28 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
     Raises:
         InputError: there is no such dataset, or its files or its code cannot be used.
     """
-    if not isinstance(name, str | Path):
-        raise InputError(
-            f"the dataset is of the type {type(name).__name__}; load_dataset takes a name or a path, and "
-            "aejax.Dataset.from_arrays takes arrays"
-        )
-    if not (name := str(name)).strip():
-        raise InputError("the dataset has an empty name; give a name or a path")
+    if not isinstance(name, str | Path) or not str(name).strip():
+        wrong = "has an empty name" if isinstance(name, str) else f"is of the type {type(name).__name__}"
+        advice = "load_dataset takes a name or a path, and aejax.Dataset.from_arrays takes arrays"
+        raise InputError(f"the dataset {wrong}; {advice}")
+    name = str(name)
     if name == "digits":
-        return _from_parts(name, cache.cached(name, _digits, PARTS))
+        return Dataset.from_arrays(**cache.cached(name, _digits, PARTS), name=name)
     if name in ALIASES:
         return _from_code(f"{scripts_dir()}/{ALIASES[name]}", channels)
     if names_data(name):
         return _from_code(name, channels)
     if is_path(name):
         path = local(name, "the dataset").absolute()  # the name is known from any folder
-        return _from_parts(str(path), _read(path), channels)
-
-    def prepare() -> dict[str, np.ndarray]:
-        from aejax.data import downloads  # tensorflow-datasets takes a second to import; cached datasets do not need it
-
-        return downloads.read(name, source_dir)
-
-    return _from_parts(name, cache.cached(name, prepare, PARTS if name in ("mnist", "fashion_mnist") else ("train",)))
+        return Dataset.from_arrays(**_read(path), name=str(path), channels=channels)
+    parts = PARTS if name in ("mnist", "fashion_mnist") else PARTS[:1]
+    return Dataset.from_arrays(**cache.cached(name, lambda: _download(name, source_dir), parts), name=name)
 
 
 def is_path(name: str) -> bool:
     """Tell whether a dataset's name means a file or folder rather than a known dataset."""
     return (
-        Path(name).suffix in array_files.FORMATS
+        array_files.reader(Path(name)) is not None
         or os.path.exists(name)
         or "://" in name
         or name.startswith((".", "/", "~"))
@@ -136,13 +129,11 @@ def require_images(dataset: Dataset, purpose: str) -> None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     if path.is_dir():
-        if not (path / "train.npy").is_file() and (folder := array_files.idx_folder(path)) is not None:
-            return array_files.read_idx(folder)
-        arrays = array_folders.read(path)
-        return image_folders.read(path) if arrays is None else arrays
+        below = [path / "raw", path / "MNIST" / "raw"]  # where torchvision saves MNIST
+        return folders.read(next((raw for raw in below if any(raw.glob("train-images*"))), path))
     if not path.is_file():
         raise InputError(f"there is no file or folder {path}")
-    if path.suffix not in array_files.FORMATS:
+    if array_files.reader(path) is None:
         table = path.suffix in (".csv", ".tsv", ".parquet", ".xlsx")
         advice = ": read a table with pandas and pass it, aejax.fit(config, dataset=table)" if table else ""
         raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images{advice}")
@@ -171,7 +162,7 @@ def _from_arrays(name: str, given: Any, channels: Channels) -> Dataset:
         if "train" not in given or not set(given) <= set(PARTS):
             wrong = f"holds {', '.join(map(str, given)) or 'nothing'}"
             raise InputError(f"the dataset {wrong}; a mapping has train and may have {', '.join(PARTS[1:])}")
-        return _from_parts(name, given, channels)
+        return Dataset.from_arrays(**given, name=name, channels=channels)
     if not (isinstance(given, tuple) and len(given) == 2):
         return Dataset.from_arrays(given, name=name, channels=channels)
     pairs = given if all(isinstance(part, tuple) and len(part) == 2 for part in given) else (given,)
@@ -187,11 +178,13 @@ def _from_arrays(name: str, given: Any, channels: Channels) -> Dataset:
         if all(hasattr(each, "equals") for each in rows) and not rows[0].equals(rows[1]):
             raise InputError("the examples and their classes have other indices; bring them into one order")
         parts |= {part: examples, f"{part}_labels": labels}
-    return _from_parts(name, parts, channels)
-
-
-def _from_parts(name: str, parts: Mapping[str, Any], channels: Channels = "auto") -> Dataset:
     return Dataset.from_arrays(**parts, name=name, channels=channels)
+
+
+def _download(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
+    from aejax.data import downloads  # imports tensorflow-datasets, which takes a second
+
+    return downloads.read(name, source_dir)
 
 
 def _digits() -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ builders store the pixels as a plain tensor. Addresses and checksums are those o
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import io
 import logging
@@ -24,6 +23,7 @@ from tensorflow_datasets.image_classification import mnist as upstream
 from aejax.config import InputError
 from aejax.config.checks import reason
 from aejax.config.files import data_dir, local
+from aejax.data.array_files import idx
 
 tfds.disable_progress_bar()
 
@@ -53,9 +53,7 @@ class _WithoutTensorFlow:
         return {split: self._generate_examples(*files) for split, files in paths.items()}
 
     def _generate_examples(self, images: Path, labels: Path) -> Iterator[tuple[int, dict]]:
-        pixels = np.frombuffer(gzip.decompress(images.read_bytes()), np.uint8, offset=16).reshape(-1, 28, 28, 1)
-        classes = np.frombuffer(gzip.decompress(labels.read_bytes()), np.uint8, offset=8)
-        for index, (image, label) in enumerate(zip(pixels, classes, strict=True)):
+        for index, (image, label) in enumerate(zip(idx(images)[..., None], idx(labels), strict=True)):
             yield index, {"image": image, "label": int(label)}
 
 
@@ -90,65 +88,48 @@ def read(name: str, source_dir: str | Path | None = None) -> dict[str, np.ndarra
     absl.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return _mnist(name, source_dir) if name in ("mnist", "fashion_mnist") else _images(name)
+            return _read(name, source_dir)
     finally:
         absl.setLevel(level)
 
 
-def _mnist(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
-    source_dir = source_dir or os.environ.get("AEJAX_SOURCE_DIR") or None
+def _read(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
     folder = data_dir() / "tfds"
+    mnist = {"mnist": AejaxMnist, "fashion_mnist": AejaxFashionMnist}.get(name)
     try:
-        kind = {"mnist": AejaxMnist, "fashion_mnist": AejaxFashionMnist}[name]
-        builder = kind(data_dir=folder, file_format="array_record")
-    except Exception as error:  # damage raises many types
-        raise InputError(f"the prepared data in {folder} is damaged ({type(error).__name__}); remove it") from error
-    if not builder.is_prepared():
-        files = None
-        if source_dir is None:
-            require_network(builder.URL, f"{name}: give --source-dir with the original files")
-        else:
-            files = _find_files(builder, name, local(source_dir, "source_dir"))
-        try:
-            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
-        except (OSError, tfds.download.DownloadError, ValueError) as error:
-            raise InputError(f"{name} could not be prepared in {builder.data_dir}: {reason(error)}") from error
-    return _arrays(name, builder, "image")
-
-
-def _images(name: str) -> dict[str, np.ndarray]:
-    folder = data_dir() / "tfds"
-    elsewhere = f"prepare it with tensorflow-datasets on another machine and copy it to {folder}"
-    try:
-        builder = tfds.builder(name, data_dir=folder)
-    except Exception as error:  # an unknown name or version raises many types
+        builder = mnist(data_dir=folder, file_format="array_record") if mnist else tfds.builder(name, data_dir=folder)
+    except Exception as error:  # an unknown name or damaged data raise many types
         raise InputError(
-            f"there is no dataset {name!r}: give digits, mnist, fashion_mnist, sparse_features_512 or 16k, "
-            "a name that tensorflow-datasets knows, FILE.py:NAME, or the path of a .npy or .npz file or of a folder"
+            f"there is no dataset {name!r}, or its prepared data in {folder} is damaged ({type(error).__name__}): "
+            "remove that data, or give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of "
+            "tensorflow-datasets, FILE.py:NAME, or the path of a .npy or .npz file or of a folder"
         ) from error
     if not builder.is_prepared():
-        require_network("https://storage.googleapis.com", f"{name}: {elsewhere}")
+        files, url = None, builder.URL if mnist else "https://storage.googleapis.com"
+        advice = f"prepare it with tensorflow-datasets on another machine and copy it to {folder}"
+        advice = "give --source-dir with the original files" if mnist else advice
+        if mnist and (source_dir := source_dir or os.environ.get("AEJAX_SOURCE_DIR")):
+            files = _find_files(builder, name, local(source_dir, "source_dir"))
+        else:
+            require_network(url, f"{name}: {advice}")
         try:
-            builder.download_and_prepare()
-        except Exception as error:
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=files))
+        except Exception as error:  # of any type
             raise InputError(
-                f"tensorflow-datasets could not prepare {name}: {type(error).__name__}: {reason(error)}; {elsewhere}"
+                f"{name} could not be prepared in {builder.data_dir}: {reason(error)}; {advice}"
             ) from error
-    keys = [key for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Image)]
+    features = builder.info.features
+    keys = ["image"] if mnist else [key for key in features if isinstance(features[key], tfds.features.Image)]
     if len(keys) != 1 or "train" not in builder.info.splits:
         raise InputError(
             f"{name} has {len(keys)} image features and the splits {list(builder.info.splits)}; "
             "it needs one image feature and a split named train"
         )
-    return _arrays(name, builder, keys[0])
-
-
-def _arrays(name: str, builder: tfds.core.DatasetBuilder, key: str) -> dict[str, np.ndarray]:
     parts = {}
     for split in {"train", "test"} & set(builder.info.splits):
         source = builder.as_data_source(split)
         examples = source.__getitems__(range(len(source)))
-        images = [np.asarray(example[key]) for example in examples]
+        images = [np.asarray(example[keys[0]]) for example in examples]
         if len({image.shape for image in images}) > 1:
             raise InputError(f"the images of {name} are of several sizes; they must be of one size")
         parts[split] = np.stack(images)
@@ -162,16 +143,17 @@ def _find_files(builder: tfds.core.DatasetBuilder, name: str, source_dir: Path) 
     folder = source_dir / name if (source_dir / name).is_dir() else source_dir
     for url, expected in builder.url_infos.items():
         file = folder / url.rpartition("/")[2]
+        size = file.stat().st_size if file.is_file() else 0
         if not file.is_file():
-            raise InputError(
-                f"{name}: {file} is missing; --source-dir names a folder with the original files, "
-                f"or with a folder {name}/ of them"
-            )
-        size = file.stat().st_size
-        if size != expected.size:
-            raise InputError(f"{name}: {file} has {size:,} bytes instead of {int(expected.size):,}; fetch it again")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != expected.checksum:
-            raise InputError(f"{name}: {file} fails its checksum (SHA-256); fetch it again")
+            wrong = "is missing"
+        elif size != expected.size:
+            wrong = f"has {size:,} bytes instead of {int(expected.size):,}"
+        elif hashlib.sha256(file.read_bytes()).hexdigest() != expected.checksum:
+            wrong = "fails its checksum (SHA-256)"
+        else:
+            continue
+        advice = f"--source-dir names a folder with the original files, or with a folder {name}/ of them"
+        raise InputError(f"{name}: {file} {wrong}; {advice}")
     return folder
 
 
@@ -194,7 +176,4 @@ def require_network(url: str, advice: str, seconds: float = 3.0) -> None:
     attempt.start()
     attempt.join(seconds)
     if not reached.is_set():
-        raise InputError(
-            f"{host} does not answer and this machine does not have {advice}, "
-            "or use the dataset digits, which needs no download"
-        )
+        raise InputError(f"{host} does not answer and this machine does not have {advice}, or use the dataset digits")

@@ -6,9 +6,8 @@ A run asks the same questions of `Shards` (arrays in memory or in files) and of 
     nbytes                bytes that a device needs to hold the examples
     fingerprint           identifies the content; computed once
     extremes              smallest and largest value; of computed examples, among the first ones only
-    rows(indices)         examples by number, int[...] → [..., *example]; `examples[index]` indexes like NumPy
+    rows(indices)         examples by number, for streaming: int[...] → [..., *example]
     make                  None for stored examples, see `Computed.make`
-    plain                 the examples as users see them: a NumPy array if possible
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aejax.config import InputError
-from aejax.data.mapped import Shards, require_memory
+from aejax.config.checks import MOST, require
+from aejax.data.mapped import Shards, numbers_of, require_memory
 
 if TYPE_CHECKING:
     import jax
@@ -84,14 +83,6 @@ class Computed:
         first = self[:_ROWS]
         return float(first.min()), float(first.max())
 
-    @property
-    def plain(self) -> Computed:
-        """The examples themselves."""
-        return self
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.part}, {list(self.shape)})"
-
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and (other.part, other.fingerprint) == (self.part, self.fingerprint)
 
@@ -103,12 +94,8 @@ class Computed:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         index, *rest = index if isinstance(index, tuple) else (index,)
-        chosen = np.asarray(index)
-        if isinstance(index, slice) or index is Ellipsis or chosen.dtype == bool:
-            chosen = np.arange(len(self))[index]
-        elif chosen.size and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
-            raise IndexError(f"index {index} is out of bounds for {len(self)} examples")
-        return self.rows(np.where(chosen < 0, chosen + len(self), chosen))[(..., *rest) if rest else ...]
+        index = slice(None) if index is Ellipsis else index
+        return self.rows(numbers_of(index, len(self)))[(..., *rest)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self._whole.astype(dtype or self.dtype, copy=False)
@@ -161,14 +148,11 @@ def require_computed(examples: Computed, config: Any) -> None:
     Raises:
         InputError: several passes over an epoch, standardization, streaming, or more examples than int32 can number.
     """
-    if config.training.passes != 1:
-        raise InputError(f"training.passes is {config.training.passes}; generated examples come once: set it to 1")
-    if config.data.standardize:
-        raise InputError("data.standardize is set; generated examples have a known scale: leave it out")
-    if config.data.placement == "stream":
-        raise InputError("data.placement is stream; generated examples are made on the device: use auto or device")
-    if (count := config.training.epochs * len(examples)) >= 2**31:
-        raise InputError(
-            f"training.epochs is {config.training.epochs}, which needs {count:,} generated examples; int32 numbers at "
-            f"most {2**31 - 1:,}: use at most {(2**31 - 1) // len(examples)} epochs of {len(examples):,}"
-        )
+    training, data = config.training, config.data
+    require(training.passes == 1, "training.passes", training.passes, "1: computed examples come once")
+    require(not data.standardize, "data.standardize", True, "False: computed examples have a known scale")
+    holds = data.placement != "stream"
+    require(holds, "data.placement", data.placement, "auto or device: computed examples are made on the device")
+    most = MOST // len(examples)
+    allowed = f"at most {most}: int32 numbers the computed examples, {len(examples):,} per epoch"
+    require(training.epochs <= most, "training.epochs", training.epochs, allowed)

@@ -34,6 +34,17 @@ def require_memory(needed: int, purpose: str, advice: str) -> None:
         raise InputError(f"{purpose}, {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free; {advice}")
 
 
+def numbers_of(index: Any, count: int) -> np.ndarray:
+    """Return the numbers, from 0 on, that an index along the first axis selects among `count` examples."""
+    indices = np.arange(*index.indices(count)) if isinstance(index, slice) else np.asarray(index)
+    indices = np.flatnonzero(indices) if indices.dtype == bool and len(indices) == count else indices
+    if isinstance(index, tuple) or indices.dtype.kind not in "iu":
+        raise IndexError("examples are indexed by their numbers: use an integer, a slice or a list")
+    if indices.size and not -count <= indices.min() <= indices.max() < count:
+        raise IndexError(f"index {index} is out of bounds for {count} examples")
+    return np.where(indices < 0, indices + count, indices)
+
+
 class Shards:
     """One or several arrays, read as one array along their first axis without a copy.
 
@@ -65,20 +76,9 @@ class Shards:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        if isinstance(index, slice):
-            first, end, step = index.indices(len(self))
-            if step == 1:
-                return self._between(first, end)
-            index = np.arange(first, end, step)
-        indices = np.asarray(index)
-        indices = np.flatnonzero(indices) if indices.dtype == bool and len(indices) == len(self) else indices
-        if isinstance(index, tuple) or indices.dtype.kind not in "iu":
-            raise IndexError("shards are indexed by their numbers: use an integer, a slice or a list")
-        if indices.size and not -len(self) <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"index {index} is out of bounds for {len(self)} examples")
-        return self._take(
-            np.where(indices < 0, indices + len(self), indices), [part.__getitem__ for part in self.parts]
-        )
+        if isinstance(index, slice) and index.indices(len(self))[2] == 1:
+            return self._between(*index.indices(len(self))[:2])
+        return self._take(numbers_of(index, len(self)), [part.__getitem__ for part in self.parts])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -163,11 +163,6 @@ class Shards:
     def fingerprint(self) -> str:
         """Identifies type, shape and content; the content is read once."""
         return f"{self.dtype}{list(self.shape)} {self.crc32:08x}"
-
-
-def reader(array: np.ndarray | Shards) -> Callable[[np.ndarray], np.ndarray]:
-    """Return `Shards.rows` of an array or of shards."""
-    return (array if hasattr(array, "rows") else Shards([array])).rows
 
 
 def _reader(array: np.ndarray, whole: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -13,16 +13,15 @@ PARTS = ("train", "test", "train_labels", "test_labels")
 WORDS = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
+    "test": ("test", "testing", "t10k"),
 }
-"""words for each part, in any case; x_, y_, _images and _labels may be added, as Keras and MedMNIST do"""
+"""words for each part, in any case; x_, y_, _images and _labels may be added; t10k is MNIST's"""
 
 _ALONE = dict.fromkeys(("images", "x", "data"), "train") | dict.fromkeys(("labels", "y", "target"), "train_labels")
 """names without these words that an array in a file may have"""
 
 PART_OF = {word: part for part, words in WORDS.items() for word in words}
 _NAMED = re.compile(rf"([xy]_)?({'|'.join(PART_OF)})(?![a-z])([-_.]?(?:labels?|images?)(?![a-z]))?(.*)", re.DOTALL)
-_DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})}|labels?|targets?|y)(?![a-z])")
 
 
 def named(name: str) -> tuple[str, str] | None:
@@ -37,11 +36,6 @@ def of_array(name: str) -> str | None:
     """Return the part that is the whole name of an array in a file; None for any other name."""
     part, rest = named(name) or (_ALONE.get(name.lower()), "")
     return None if rest else part
-
-
-def is_doubtful(name: str) -> bool:
-    """Tell whether a name contains a word for examples of another part than training, or for labels."""
-    return bool(_DOUBTFUL.search(name.lower()))
 
 
 def with_test(parts: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:

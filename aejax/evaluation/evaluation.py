@@ -122,14 +122,14 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
         return load_dataset(name, source_dir, run.config.data.channels)
     if run.dataset is not None:
         return run.dataset
-    recorded = run.description["dataset"]
-    name = recorded["name"]
+    recorded = run.identity.dataset
+    name = recorded.name
     own = names_data(run.config.data.name)  # the caller named its file, see `replaced`
     advice = "give the dataset: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
     if not own and (is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name)):
         raise InputError(f"the run was trained on {name!r}, and a workdir may not name a file to be read; {advice}")
     dataset = load_dataset(run.config.data.name if own else name, source_dir, run.config.data.channels)
-    if dataset.fingerprint != recorded["fingerprint"]:
+    if dataset.fingerprint != recorded.fingerprint:
         raise InputError(f"the run was trained on other examples than those of {name!r} here; {advice}")
     return dataset
 
@@ -150,7 +150,7 @@ def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
 def _given(run: Run, given: Any) -> Dataset:
     """Make a dataset of the user's examples; an array that the run was not trained on holds test examples only."""
     dataset = as_dataset(given, run.config)
-    if dataset.set_aside and dataset.fingerprint != run.description["dataset"]["fingerprint"]:
+    if dataset.set_aside and dataset.fingerprint != run.identity.dataset.fingerprint:
         every = np.concatenate([dataset.train, dataset.test])
         return Dataset(dataset.name, every, every)  # without labels: a probe would be tested on its training examples
     return dataset

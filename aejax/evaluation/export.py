@@ -140,7 +140,7 @@ def _sae_lens(run: Any, folder: Path) -> None:
     metadata = {
         "training_library": "aejax",
         "training_architecture": architecture,
-        "dataset": run.description["dataset"]["name"],
+        "dataset": run.identity.dataset.name,
         "step": int(run.state.step),
     }
     config, tensors = sae_lens_files(architecture, arrays, metadata)

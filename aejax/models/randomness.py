@@ -41,7 +41,7 @@ def uniform(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
         keys: one key for each row, [B], or a single key.
         rows: int32[B], the index of each row, needed with a single key.
     """
-    return _side_by_side(_uniforms(_blocks(keys, size, rows)), size)
+    return jnp.concatenate([*map(_unit_interval, _blocks(keys, size, rows))], axis=1)[:, :size]
 
 
 def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
@@ -50,29 +50,20 @@ def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
     Args:
         keys, rows: as in `uniform`.
     """
-    return _side_by_side(_normals(_blocks(keys, size, rows)), size)
+    return jnp.concatenate(_normals(*_blocks(keys, size, rows)), axis=1)[:, :size]
 
 
 def uniform_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
     """Draw the numbers of `uniform` from one key, with an example in each column: int32[B] → float32[size, B]."""
-    return jnp.concatenate(_uniforms(_column_blocks(key, size, columns)))[:size]
+    return jnp.concatenate([*map(_unit_interval, _column_blocks(key, size, columns))])[:size]
 
 
 def normal_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
     """Draw the numbers of `normal` from one key, with an example in each column: int32[B] → float32[size, B]."""
-    return jnp.concatenate(_normals(_column_blocks(key, size, columns)))[:size]
+    return jnp.concatenate(_normals(*_column_blocks(key, size, columns)))[:size]
 
 
-def _side_by_side(halves: tuple[jax.Array, jax.Array], size: int) -> jax.Array:
-    return jnp.concatenate(halves, axis=1)[:, :size]
-
-
-def _uniforms(halves: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    return _unit_interval(halves[0]), _unit_interval(halves[1])
-
-
-def _normals(halves: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    radius, angle = halves
+def _normals(radius: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.Array]:
     radius = jnp.sqrt(-2 * jax.lax.platform_dependent(1 - _unit_interval(radius), cpu=_logarithm, default=jnp.log))
     cosine, sine = _on_the_circle(angle)
     return radius * cosine, radius * sine

@@ -53,30 +53,29 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
     part, name = _METRICS["test reconstruction" if weighted and compared else "test loss"]
     best = min(trained, key=lambda row: row[part][name], default=None)
     sparse = trained and all(name in row[part] for part, name in _SPARSE_METRICS.values() for row in trained)
-    metrics, settings = _METRICS | (_SPARSE_METRICS if sparse else {}), {}
+    metrics, groups = _METRICS | (_SPARSE_METRICS if sparse else {}), {}
     for row in rows:
-        setting = {path: row[path] for path in axes if path != SEED}
-        settings.setdefault(json.dumps(setting), []).append(row)
+        groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)
     return {
         "axes": dict(axes),
         "best": None if best is None else {"member": best["member"], "by": f"{part} {name}", "value": best[part][name]},
-        "groups": [_group(json.loads(setting), members, metrics) for setting, members in settings.items()],
+        "groups": [
+            {
+                "setting": json.loads(setting),
+                "members": len(members),
+                "diverged": sum("diverged" in row for row in members),
+                "figures": {label: _statistics(members, *place) for label, place in metrics.items()},
+            }
+            for setting, members in groups.items()
+        ],
         "members": list(rows),
     }
 
 
-def _group(
-    setting: dict[str, Any], members: Sequence[Mapping[str, Any]], metrics: Mapping[str, tuple[str, str]]
-) -> dict[str, Any]:
-    trained = [row for row in members if "diverged" not in row]
-    found = {}
-    for label, (part, name) in metrics.items():
-        values = [row[part][name] for row in trained if name in row[part]]
-        found[label] = {
-            "mean": float(np.mean(values)) if values else None,
-            "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-        }
-    return {"setting": setting, "members": len(members), "diverged": len(members) - len(trained), "figures": found}
+def _statistics(members: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, float | None]:
+    values = [row[part][name] for row in members if "diverged" not in row and name in row[part]]
+    mean = float(np.mean(values)) if values else None
+    return {"mean": mean, "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
 
 def table(found: Mapping[str, Any]) -> str:

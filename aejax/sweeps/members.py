@@ -1,37 +1,31 @@
-"""One model, or the many of a sweep: their values, states and figures, so that one loop trains both.
+"""Members of a sweep, trained as one program by the loop of ordinary runs.
 
-The members of a sweep differ in values (seed, coefficients) and share their batches. In a state of many, every array
-but the step has a first axis of members; in what a program returns of them, it is the second.
+The members differ in values (seed, coefficients) and share their batches. In their common state, every array but the
+step has a first axis of members. In the results of a program, the members are the second axis.
 """
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aejax.config import AejaxError, Config, InputError
+from aejax.config import Config, InputError
 from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, TrainState, values_of
 
 IN_TURN = ("cpu",)
-"""kinds of devices each of which trains its members one after another within the program, not all at every step"""
+"""platforms on which a program trains the members of a device one after another, and not all at every step"""
 
 
 class Members(Single):
-    """The members of a sweep. One that diverges is reported, and the others go on.
+    """The members of a sweep. If a member diverges, a warning says so, and the others continue.
 
     Args:
-        members: the configuration of each by its name; they differ in `training.seed` and `coefficients` only, and
-            have one `data.order_seed`.
-
-    Attributes:
-        failures: why a member diverged, by its name.
+        members: name → configuration. They differ in `training.seed` and `coefficients` only, and have a common
+            `data.order_seed`.
     """
 
     alone = False
@@ -43,7 +37,6 @@ class Members(Single):
             "members": {name: {"seed": config.training.seed, **config.coefficients} for name, config in members.items()}
         }
         self._values = values_of(configs)
-        self.failures: dict[str, str] = {}
 
     def driver(self, config: Config, devices: Sequence[jax.Device] | None = None) -> Driver:
         return MemberDriver(config, len(self.names), devices)
@@ -51,44 +44,19 @@ class Members(Single):
     def values(self, config: Config) -> tuple[Any, Any, Any]:
         return self._values
 
-    def each(self, figures: Any) -> list[Any]:
-        return [jax.tree.map(lambda array: array[:, member], figures) for member in range(len(self.names))]  # noqa: B023
+    def each(self, results: Any) -> list[Any]:
+        return [jax.tree.map(lambda array: array[:, member], results) for member in range(len(self.names))]  # noqa: B023
 
     def local(self, state: TrainState) -> TrainState:
         return jax.device_get(state)
 
-    def finished(self, config: Config, lines: Sequence[Mapping[str, Any]]) -> None:
-        return None
-
-    def resume(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        self.failures = {line["member"]: line["diverged"] for line in lines if "diverged" in line}
-
-    def diverged(self, member: int, failure: AejaxError) -> None:
-        name = self.names[member]
-        if name in self.failures:
-            return
-        self.failures[name] = str(failure)
-        logging.getLogger("aejax").warning("%s diverged, the others go on: %s", name, failure)
-
-    def line(self, member: int, line: dict[str, Any]) -> dict[str, Any]:
-        name = self.names[member]
-        line = {"member": name} | line
-        return line | ({"diverged": self.failures[name]} if name in self.failures else {})
-
-    def shown(self, lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        well = [line for line in lines if "diverged" not in line] or [
-            {part: {"total": math.nan} for part in ("train", "test")}
-        ]
-        mean = {part: {"total": float(np.mean([line[part]["total"] for line in well]))} for part in ("train", "test")}
-        return lines[0] | mean | {"images_per_second": len(lines) * lines[0]["images_per_second"]}
-
-    def summary(self, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def summary(self, summaries: Sequence[dict[str, Any]], failures: Mapping[str, str]) -> dict[str, Any]:
         first = summaries[0]
         return {
             **{name: first[name] for name in ("step", "epochs", "seconds")},
             "model_images_per_second": len(summaries) * first["images_per_second"],
             "members": {
-                name: summary | ({"diverged": self.failures[name]} if name in self.failures else {})
+                name: summary | ({"diverged": failures[name]} if name in failures else {})
                 for name, summary in zip(self.names, summaries, strict=True)
             },
         }
@@ -161,13 +129,12 @@ class MemberDriver(Driver):
 
 
 def _in_turn(program: Callable, members: int, inputs: Any, outputs: Any) -> Callable:
-    """`jax.vmap` as a loop."""
+    """Apply `jax.vmap` as a loop."""
 
     def mapped(*arguments: Any) -> Any:
         def one(member: jax.Array) -> Any:
             own = _each_axis(lambda axis, array: array if axis is None else array[member], inputs, arguments)
-            # Else a chunk of one step would be compiled together with this loop, and round otherwise.
-            return jax.lax.optimization_barrier(program(*jax.lax.optimization_barrier(own)))
+            return program(*own)
 
         results = jax.lax.map(one, jnp.arange(members))
         return _each_axis(
@@ -186,7 +153,7 @@ def _is_axis(node: Any) -> bool:
 
 
 def _each_axis(function: Callable, axes: Any, tree: Any) -> Any:
-    """Apply a function to each array and the axis that its branch has in `axes`."""
+    """Apply a function to the axis of each branch, from `axes`, and each array of the branch."""
     return jax.tree.map(
         lambda axis, branch: jax.tree.map(lambda array: function(axis, array), branch), axes, tree, is_leaf=_is_axis
     )

@@ -1,18 +1,18 @@
-"""From a configuration and images to a trained state.
+"""Training: from a configuration and images to a trained state.
 
-loop.py          the one loop
-step.py          the one train step and evaluation step, pure
+loop.py          the training loop
+step.py          the train step and the evaluation step, pure
 epoch.py         a part of an epoch, or an evaluation, as one compiled program
 optimizer.py     from gradients to the next weights
-own_models.py    what a model of the user's own must return and keep
-batches.py       which examples come when
-placement.py     images on the device, or streamed to it
-programs.py      memoised programs
-devices.py       devices and hosts: jit, pmap, shard_map
-start.py         what must hold before JAX computes in this process
-single.py        the model of an ordinary run, as the loop takes it
-chunks.py        how long a compiled call is, so that a stop or a save is never far
-checkpoint.py    states that a run saves, with a digest of every file
+own_models.py    requirements of the models of users
+batches.py       order of the examples
+placement.py     examples on the devices, streamed or generated
+programs.py      compiled and memoised programs
+devices.py       devices and processes: jit, pmap, shard_map
+start.py         conditions for the use of JAX in a process
+single.py        the model of an ordinary run, for the loop
+chunks.py        length of a compiled call
+checkpoint.py    saved states, with a digest of every file
 identity.py      everything that the states of a run follow from
 records.py       config.json, metrics.jsonl, summary.json: written, read, compared with the checkpoint
 """
@@ -23,7 +23,6 @@ from aejax.training.devices import (
     AXIS,
     Driver,
     PeerLost,
-    Program,
     abstract,
     initializer,
     is_first,
@@ -32,7 +31,7 @@ from aejax.training.devices import (
 )
 from aejax.training.epoch import build_programs
 from aejax.training.loop import Diverged, Finish, Interrupted, Trained, train
-from aejax.training.programs import memoised
+from aejax.training.programs import Program, memoised
 from aejax.training.single import Single
 from aejax.training.start import devices, require_checksums, require_own
 from aejax.training.step import (

@@ -14,9 +14,9 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
-from aejax.training.devices import Driver, Program, abstract, concatenate, copier
-from aejax.training.placement import Generated, Layout, Resident, place
-from aejax.training.programs import Like, memoised
+from aejax.training.devices import Driver, abstract, concatenate, copier
+from aejax.training.placement import Feed, Generated, Layout, Resident, Streamed, place
+from aejax.training.programs import Like, Program, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation, values_of
 
 _EVALUATION_BATCH = 1000
@@ -55,6 +55,14 @@ class _Of(NamedTuple):
     values: Like
 
 
+class _Part(NamedTuple):
+    """Training or evaluation: its layout, its data, and number of steps → compiled program."""
+
+    layout: Any
+    feed: Feed
+    compiled: Callable[[int], Program]
+
+
 def build_programs(
     steps: Steps,
     config: Config,
@@ -73,75 +81,68 @@ def build_programs(
     values = values_of([config], alone=True) if values is None else values
     state = abstract(state, driver.state_sharding)
     of = _Of(steps, driver, Like.of(state), Like.of(abstract(values, driver.replicated)))
-    shape, order_seed = dataset.image_shape, values[2]
+    in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
     # Whole batches, which the devices share, and the rest, which each device has: nothing is padded, since the metrics
     # of a model may be those of a batch.
-    examples = len(dataset.test)
     batch_size = max(1, min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
     batches, rest = divmod(examples, batch_size)
+    last = np.arange(examples - rest, examples, dtype=np.int32)
+
+    def part(kind: type, images: Any, labels: Any, make: Callable, *size: Any) -> _Part:
+        described = jax.ShapeDtypeStruct(images.shape, images.dtype)
+        layout = kind(driver, described, dataset.image_shape, labels is not None, *size)
+        compiled = functools.cache(functools.partial(make, of, layout))
+        return _Part(layout, layout.feed(images, labels, values[2]), compiled)
 
     @functools.cache
-    def layouts() -> tuple[Any, Any]:
-        labelled = dataset.train_labels is not None
-        described = jax.ShapeDtypeStruct(dataset.train.shape, dataset.train.dtype)
-        trained = driver, described, shape, labelled, config.training.batch_size
-        trained = *trained, steps_per_epoch(config.training, len(dataset.train)), steps.training
-        described = jax.ShapeDtypeStruct(dataset.test.shape, dataset.test.dtype)
-        labelled = dataset.test_labels is not None
-        evaluated = driver, described, shape, labelled, batch_size, batches
-        if (examples := dataset.examples["train"]).make is not None:
-            return Generated(*trained, examples), Resident(*evaluated)
-        kind = place(config, driver, state, dataset)
-        return kind(*trained), kind(*evaluated)
-
-    @functools.cache
-    def train_data() -> Any:
-        return layouts()[0].feed(dataset.train, dataset.class_indices()[0], order_seed)
-
-    @functools.cache
-    def test_data() -> Any:
-        # Generated examples are computed once: every evaluation uses the same.
-        tests = dataset.test if dataset.examples["test"].make is None else np.asarray(dataset.test)
-        return layouts()[1].feed(tests, dataset.class_indices()[1], order_seed)
+    def parts() -> tuple[_Part, _Part]:
+        computed, (train_labels, test_labels) = dataset.examples["train"], dataset.class_indices()
+        kinds = functools.partial(Generated, examples=computed), Resident
+        if computed.make is None:
+            kinds = (place(config, driver, state, dataset),) * 2
+        size = config.training.batch_size, in_epoch, steps.training
+        return (
+            part(kinds[0], dataset.train, train_labels, _train, *size),
+            part(kinds[1], dataset.test, test_labels, _evaluate, batch_size, batches),
+        )
 
     @functools.cache
     def last_batch() -> Batch:
-        last = np.arange(examples - rest, examples, dtype=np.int32)
         labels = dataset.class_indices()[1]
-        images = np.asarray(dataset.test[last]).reshape(rest, *shape)
+        images = np.asarray(dataset.test[last]).reshape(rest, *dataset.image_shape)
         return driver.replicate(Batch(images, last, None if labels is None else labels[last]))
-
-    placed_values = functools.cache(lambda: driver.replicate(values))
-    compiled_train = functools.cache(lambda count: _train(of, layouts()[0], count))
-    compiled_evaluate = functools.cache(lambda count: _evaluate(of, layouts()[1], count))
 
     @functools.cache
     def compiled_rest() -> Program:
-        numbers = jax.ShapeDtypeStruct((rest,), np.int32)
-        labels = None if dataset.test_labels is None else numbers
-        batch = Batch(jax.ShapeDtypeStruct((rest, *shape), dataset.test.dtype), numbers, labels)
+        images = jax.ShapeDtypeStruct((rest, *dataset.image_shape), dataset.test.dtype)
+        batch = Batch(images, last, None if dataset.test_labels is None else last)
         return _evaluate_rest(of, Like.of(abstract(batch, driver.replicated)))
 
+    placed_values = functools.cache(lambda: driver.replicate(values))
+
     def compiled(count: int) -> Iterator[tuple[str, Program]]:
-        for length in reversed(layouts()[0].lengths(count)):
-            yield f"train {length} steps", compiled_train(length)
-        for length in layouts()[1].lengths(batches) if batches else ():
-            yield f"evaluate {length} batches", compiled_evaluate(length)
+        trained, tested = parts()
+        for length in reversed(trained.layout.lengths(count)):
+            yield f"train {length} steps", trained.compiled(length)
+        for length in tested.layout.lengths(batches) if batches else ():
+            yield f"evaluate {length} batches", tested.compiled(length)
         if rest:
             yield "evaluate the rest", compiled_rest()
 
     def flops(count: int) -> float:
-        return max(compiled_train(length).flops for length in layouts()[0].lengths(count))
+        trained, _ = parts()
+        return max(trained.compiled(length).flops for length in trained.layout.lengths(count))
 
-    def joined(parts: list[Any]) -> Any:
-        return parts[0] if len(parts) == 1 else concatenate(driver)(parts)
+    def joined(results: list[Any]) -> Any:
+        return results[0] if len(results) == 1 else concatenate(driver)(results)
 
     def train(state: TrainState, count: int, first: int | None = None) -> tuple[TrainState, Terms]:
-        streamed = not isinstance(layouts()[0], Resident)
-        first = int(state.step) if first is None and streamed else first
+        trained, _ = parts()
+        if first is None and isinstance(trained.layout, Streamed):
+            first = int(state.step)
         terms = []
-        for length, images in train_data()(first, count):
-            state, of_part = compiled_train(length).call(state, images, placed_values())
+        for length, images in trained.feed(first, count):
+            state, of_part = trained.compiled(length).call(state, images, placed_values())
             terms.append(of_part)
             _wait_for_all_but_two(terms)
         return state, joined(terms)
@@ -149,9 +150,10 @@ def build_programs(
     evaluations = itertools.count()
 
     def evaluate(state: TrainState) -> dict[str, Any]:
+        _, tested = parts()
         state, sums = for_evaluation(state), []
-        for length, images in test_data()(next(evaluations) * batches, batches) if batches else ():
-            sums.append(compiled_evaluate(length).call(state, images, placed_values()))
+        for length, images in tested.feed(next(evaluations) * batches, batches) if batches else ():
+            sums.append(tested.compiled(length).call(state, images, placed_values()))
             _wait_for_all_but_two(sums)
         return joined([*sums, compiled_rest().call(state, last_batch(), placed_values())] if rest else sums)
 

@@ -1,10 +1,11 @@
-"""The one loop, of `aejax.fit` and `aejax.sweep`."""
+"""The training loop of `aejax.fit` and `aejax.sweep`."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import json
+import logging
 import math
 import threading
 import time
@@ -33,19 +34,21 @@ from aejax.training.start import join
 from aejax.training.step import TrainState, build_steps, require_trainable
 
 SAVE_EVERY = 60.0
-"""seconds between the checkpoints within a long epoch"""
+"""seconds between checkpoints within a long epoch"""
 
 
 class Diverged(AejaxError):
-    """The loss is not finite any more; the last checkpoint is from before."""
+    """The loss is no longer finite; the last checkpoint is from an earlier step."""
 
 
 class Interrupted(Stopped):
     """A signal stopped the run after it was saved: the same call resumes it."""
 
+    everywhere = True
+
 
 class Finish(dict):
-    """What `on_epoch` returns to finish the run; its figures are recorded: `Finish(accuracy=0.9)`."""
+    """Return value of `on_epoch` that finishes the run and records metrics: `Finish(accuracy=0.9)`."""
 
 
 class Trained(NamedTuple):
@@ -67,7 +70,7 @@ def train(
     progress: bool,
     on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
 ) -> Trained:
-    """The loop itself, for one model or for the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
+    """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
     config = complete(located(config))
     given = dataset = as_dataset(dataset, config)
     require_fit(config, dataset)
@@ -75,7 +78,7 @@ def train(
     if config.data.standardize:
         dataset, standardization = dataset.standardized()
     join(config.hosts)
-    signals.renew()  # JAX takes SIGTERM for itself there
+    signals.renew()  # `jax.distributed` has replaced the handler of SIGTERM
     with peers(), contextlib.ExitStack() as stack:
         driver, values = models.driver(config), models.values(config)
         identity = Identity.of(config, given, standardization, **models.description)
@@ -104,9 +107,9 @@ def train(
                 summary = require_views(record.workdir, restored.identity, restored.history, summarize_run)
         longer = newest is not None and config.training.epochs > restored.identity.config.training.epochs
         history = restored.history
-        models.resume(history)
+        failures = _failures(history)
         evaluated = len(history) > 0 and history[-1]["step"] == newest
-        finished = newest == last_step or (evaluated and not longer and models.finished(config, history) is not None)
+        finished = newest == last_step or (evaluated and not longer and _is_finished(config, history))
         if finished and gather([bool(summary)]).any():
             if progress and is_first():
                 print(f"{workdir} holds this run, finished: nothing to train", flush=True)
@@ -117,25 +120,25 @@ def train(
             )
         record.start(history)
         if restored.terms:
-            _check(models, restored.terms, None, newest or 0)
+            _check(models, failures, restored.terms, None, newest or 0)
         last_step = newest if finished else last_step
         shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
         stack.callback(shown.close)
 
         programs = build_programs(steps, config, driver, state, dataset, values)
-        pace = Pace(steps_in_epoch, programs.flops, jax.process_count())
+        pace = Pace(steps_in_epoch, programs.flops, jax.process_count(), restored.chunk)
         stop = threading.Event()
-        if checkpoints is not None:  # only now: before, there is nothing to save, and a signal may end the process
+        if checkpoints is not None:  # before this line there is nothing to save, and a signal ends the process
             stop = stack.enter_context(stop_requests())
             stack.enter_context(checkpoints)
-        epoch = _Epoch(restored.terms, restored.seconds)
+        epoch_terms, epoch_seconds = restored.terms, restored.seconds  # of the current epoch
         state, step = restored.state, newest or 0
-        chunk_steps, chunk_seconds = 0, 0.0  # of the chunk before
-        free = kept = time.perf_counter()  # when the device was last seen to be free, and a state last kept for saving
+        chunk_steps, chunk_seconds = 0, 0.0  # of the previous chunk
+        free = kept = time.perf_counter()  # times at which the device was last free, and a state last kept for saving
 
         def decide() -> tuple[int, bool, bool]:
             nonlocal kept
-            # Alike in every process: a program that only some of them call would wait for the others for ever.
+            # All processes decide alike: a program that only some of them call is a deadlock.
             own = [stop.is_set(), time.perf_counter() - kept, chunk_seconds]
             signalled, unsaved, longest = gather(own).max(axis=0)
             pace.measured(chunk_steps, longest)
@@ -154,44 +157,53 @@ def train(
                 tested = [summarize(each, len(dataset.test), config.model.code_size) for each in sums]
             ended, evaluated = chunk.ended.result()
             chunk_seconds, free = ended - max(chunk.dispatched, free), evaluated
-            _check(models, terms, tested, step)
-            epoch.add(terms, chunk_seconds)
+            _check(models, failures, terms, tested, step)
+            epoch_terms = {
+                name: np.concatenate([epoch_terms.get(name, values[:0]), values]) for name, values in terms.items()
+            }
+            epoch_seconds += chunk_seconds
             shown.advance(chunk_steps)
             if tested is not None:
-                lines = []
-                for member, (trained, (test, code)) in enumerate(zip(models.each(epoch.terms), tested, strict=True)):
-                    line = {"step": step, "epoch": step // steps_in_epoch, **epoch.clock(config.training.batch_size)}
-                    line |= {"train": _finite(_means(trained)), "test": _finite(test), "code": _finite(code)}
-                    lines.append(models.line(member, line))
+                lines, rate = [], len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
+                each = zip(models.names, models.each(epoch_terms), tested, strict=True)
+                for name, trained, (test, code) in each:
+                    means = {term: float(np.mean(values, dtype=np.float64)) for term, values in trained.items()}
+                    line = {} if name is None else {"member": name}
+                    line |= {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
+                    line |= {"images_per_second": rate, "train": _finite(means)}
+                    line |= {"test": _finite(test), "code": _finite(code)}
+                    lines.append(line | ({"diverged": failures[name]} if name in failures else {}))
                 if on_epoch is not None:
                     trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
-                    lines[0] |= _figures(on_epoch(trained_so_far))
+                    lines[0] |= _metrics(on_epoch(trained_so_far))
                 for line in lines:
                     record.add(line)
-                epoch, kept = _Epoch({}, 0.0), free
-                shown.add(models.shown(lines))
+                epoch_terms, epoch_seconds, kept = {}, 0.0, free
+                shown.add(_shown(lines))
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
                     if models.alone:
                         _require_finite_state(state, step)
+                    totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
                     checkpoints.save(
                         state,
-                        test_total=_lowest(tested),
-                        terms=epoch.terms,
-                        seconds=epoch.seconds,
+                        test_total=min(totals, default=None),
+                        terms=epoch_terms,
+                        seconds=epoch_seconds,
+                        chunk=pace.steps,
                         records=record.texts,
                     )
-            if tested is not None and models.finished(config, record.lines) is not None:
+            if tested is not None and _is_finished(config, record.lines):
                 last_step = step
-                break  # the chunk after this one is on its way, and not looked at
+                break  # the next chunk is under way; its results are not used
         if step < last_step:
             raise Interrupted(
                 f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
                 "go on"
             )
         if checkpoints is not None:
-            checkpoints.wait()  # the summary is the sign of a finished run
+            checkpoints.wait()  # summary.json, written last, marks a finished run
             signals.saved()
         summary = summarize_run(record.lines)
         record.finish(summary)
@@ -203,60 +215,52 @@ def train(
         return Trained(identity, models.local(state), record.lines, summary, given)
 
 
-class _Epoch:
-    """The epoch under way: the terms of its steps so far, and the seconds spent on them."""
-
-    def __init__(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
-        self.terms = dict(terms)
-        self.seconds = seconds
-
-    def add(self, terms: Mapping[str, np.ndarray], seconds: float) -> None:
-        """Those of one more chunk."""
-        self.terms = {
-            name: np.concatenate([self.terms.get(name, values[:0]), values]) for name, values in terms.items()
-        }
-        self.seconds += seconds
-
-    def clock(self, batch_size: int) -> dict[str, float]:
-        """The part of a line of metrics.jsonl that differs when it is trained again."""
-        images = len(self.terms["total"]) * batch_size
-        return {"seconds": self.seconds, "images_per_second": images / self.seconds}
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Replace values that JSON does not have."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def _means(terms: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Over the steps of an epoch."""
-    return {name: float(np.mean(values, dtype=np.float64)) for name, values in terms.items()}
+def _shown(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Average the lines of an epoch for the progress bar, without members that diverged."""
+    well = [line for line in lines if "diverged" not in line]
+    means = {
+        part: {"total": float(np.mean([line[part]["total"] for line in well])) if well else math.nan}
+        for part in ("train", "test")
+    }
+    return dict(lines[0]) | means | {"images_per_second": len(lines) * lines[0]["images_per_second"]}
 
 
-def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """What is not finite has no place in JSON."""
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+def _is_finished(config: Config, lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether `on_epoch` or `training.patience` ends the run after these lines of metrics.jsonl."""
+    if lines and lines[-1].get("finish"):
+        return True
+    if config.training.patience is None or not lines:
+        return False
+    totals = [line["test"]["total"] for line in lines]
+    return len(totals) - 1 - totals.index(min(totals)) >= config.training.patience
 
 
-def _figures(returned: Any) -> dict[str, Any]:
-    """What `on_epoch` adds to the line of an epoch; all processes finish if one does."""
-    finish = isinstance(returned, Finish)
-    if gather([finish]).any():
-        finish = True
+def _failures(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return member → why it diverged, from the lines of metrics.jsonl."""
+    return {line["member"]: line["diverged"] for line in lines if "diverged" in line}
+
+
+def _metrics(returned: Any) -> dict[str, Any]:
+    """Return what `on_epoch` adds to the line of an epoch; all processes finish if one does."""
+    finish = bool(gather([isinstance(returned, Finish)]).any())
     if not isinstance(returned, Mapping | None):
-        raise InputError(f"on_epoch returned {returned!r}; it must return figures by name, aejax.Finish(...) or None")
+        raise InputError(f"on_epoch returned {returned!r}; it must return metrics by name, aejax.Finish(...) or None")
     metrics = {}
     for name, value in (returned or {}).items():
         try:
             metrics[str(name)] = float(value)
         except (TypeError, ValueError) as error:
-            raise InputError(f"on_epoch returned {value!r} for the figure {name}; it must be a number") from error
+            raise InputError(f"on_epoch returned {value!r} for the metric {name}; it must be a number") from error
     return ({"metrics": _finite(metrics)} if metrics else {}) | ({"finish": True} if finish else {})
 
 
-def _lowest(tested: list[tuple[dict[str, float], Any]] | None) -> float | None:
-    """The lowest test loss among the members, of those that are finite."""
-    totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
-    return min(totals, default=None)
-
-
 def _newest(checkpoints: Checkpoints | None) -> int | None:
-    """The step of the newest checkpoint, on which all processes agree; None where there is none."""
+    """Return the step of the newest checkpoint, equal in all processes; None without a checkpoint."""
     newest = None
     with together():
         if checkpoints is not None and is_first():
@@ -266,7 +270,7 @@ def _newest(checkpoints: Checkpoints | None) -> int | None:
 
 
 def _require_same_everywhere(identity: Identity) -> None:
-    """Refuse processes that were given different runs, which would wait for each other or mix two results."""
+    """Refuse processes with different runs: a deadlock or a mixed result would follow."""
     same = identity.to_dict()
     for name in ("hosts", "device", "cores", "vector_bits"):
         del same[name]
@@ -285,17 +289,23 @@ def _require_same_everywhere(identity: Identity) -> None:
 _ADVICE = "try a smaller coefficients.learning_rate, or set training.clip_norm, in another workdir"
 
 
-def _check(models: Single, terms: dict[str, np.ndarray], tested: list | None, step: int) -> None:
-    """Tell of each member whose loss is not finite in these steps, or in the evaluation after them."""
-    for member, own in enumerate(models.each(terms)):
+def _check(
+    models: Single, failures: dict[str, str], terms: dict[str, np.ndarray], tested: list | None, step: int
+) -> None:
+    """Raise `Diverged`, or note each member whose loss is not finite in these steps or in the evaluation after them."""
+    for member, (name, own) in enumerate(zip(models.names, models.each(terms), strict=True)):
         try:
             _require_finite(own, None if tested is None else tested[member][0], step)
         except Diverged as failure:
-            models.diverged(member, failure)
+            if models.alone:
+                raise
+            if name not in failures:
+                failures[name] = str(failure)
+                logging.getLogger("aejax").warning("%s diverged, the others go on: %s", name, failure)
 
 
 def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> None:
-    """Stop at the first step whose loss is not finite, naming the term."""
+    """Refuse a loss that is not finite; the message names the step and the term."""
     bad = ~np.isfinite(terms["total"])
     names = [name for name in terms if name != "total"]
     if bad.any():
@@ -311,7 +321,7 @@ def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None,
 
 
 def _require_finite_state(state: TrainState, step: int) -> None:
-    """Keep a state out of the checkpoints that a step with a finite loss has spoiled."""
+    """Refuse to save a state that is not finite although its last loss was."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not np.isfinite(leaf).all():
             name = jax.tree_util.keystr(path)
@@ -320,6 +330,5 @@ def _require_finite_state(state: TrainState, step: int) -> None:
 
 def _summary(models: Single, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the content of summary.json."""
-    models.resume(lines)
     count = len(models.names)
-    return models.summary([summary_of(identity, lines[first::count]) for first in range(count)])
+    return models.summary([summary_of(identity, lines[first::count]) for first in range(count)], _failures(lines))

@@ -71,29 +71,21 @@ def weighted_terms(
     return {**terms, "total": sum(terms.values())}, metrics
 
 
-def require_used(config: Config, program: Any, arguments: tuple[Any, ...]) -> None:
-    """Refuse a coefficient that is given and that the train step of a model of the user's own does not use.
+def require_used(config: Config, program: Any) -> None:
+    """Refuse a coefficient with a value other than its default that a train step does not use.
 
     Args:
         config: complete.
-        program: the step as a `ClosedJaxpr`.
-        arguments: those of the step; `at.coefficients` is among them.
-
-    Raises:
-        InputError: it names the coefficient and its default.
+        program: the step as a `ClosedJaxpr`, whose first arguments are the coefficients in the order of their names.
     """
     used = {id(variable) for equation in program.jaxpr.eqns for variable in equation.invars}
     defaults = complete(config.replace({"coefficients": {}})).coefficients
-    paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(arguments)]
-    for path, variable in zip(paths, program.jaxpr.invars, strict=True):
-        name = path.rpartition(".coefficients['")[2].rstrip("']")
-        if path.endswith(f".coefficients['{name}']") and id(variable) not in used:
-            value = config.coefficients[name]
-            if value != defaults[name]:
-                raise InputError(
-                    f"coefficients.{name} is {value}, and {config.model.kind} does not use it; leave it at its "
-                    f"default, {defaults[name]}"
-                )
+    for name, variable in zip(sorted(config.coefficients), program.jaxpr.invars, strict=False):
+        if id(variable) not in used and config.coefficients[name] != defaults[name]:
+            raise InputError(
+                f"coefficients.{name} is {config.coefficients[name]}, and {config.model.kind} does not use it; leave "
+                f"it at its default, {defaults[name]}"
+            )
 
 
 def kept(variables: Any, before: Any) -> Any:

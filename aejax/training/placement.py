@@ -7,9 +7,11 @@ program depends on a layout alone (`Resident`, `Generated`, `Streamed`), which h
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-import sys
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,8 +21,8 @@ import numpy as np
 
 from aejax.config import Config, Training
 from aejax.data import Dataset
-from aejax.data.examples import Computed
-from aejax.data.mapped import Shards, reader
+from aejax.data.examples import Computed, examples_of
+from aejax.data.mapped import Shards
 from aejax.models import ImageShape
 from aejax.training.batches import epoch_order, in_turn, part
 from aejax.training.devices import Driver, abstract, gather
@@ -114,7 +116,7 @@ class Resident(Layout):
             classes = None if labels is None else labels.at[examples].get(mode="clip")
             return step(carry, Batch(rows, examples, classes), turn[1])
 
-        return _scan(with_batch, carry, (order, at))
+        return jax.lax.scan(with_batch, carry, (order, at))
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Generated(Resident):
             carry, result = step(carry, Batch(rows, examples), turn[1])
             return (first + self.batch_size, carry), result
 
-        (_, carry), results = _scan(with_batch, (order[0], carry), (order, at))
+        (_, carry), results = jax.lax.scan(with_batch, (order[0], carry), (order, at))
         return carry, results
 
 
@@ -174,7 +176,8 @@ class Streamed(Layout):
         return math.ceil(self.steps / math.ceil(self.steps / max(2, BLOCK_BYTES // of_batch)))
 
     def lengths(self, count: int) -> list[int]:
-        return sorted({steps for _, steps in spans(0, count, count, self.most)})
+        of_chunk = itertools.takewhile(lambda block: block[0] < count, blocks(0, count, self.most, count))
+        return sorted({steps for _, steps in of_chunk})
 
     def like(self, count: int) -> Block:
         shape = (count, self.batch_size)
@@ -184,12 +187,12 @@ class Streamed(Layout):
 
     def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
         """Return the function that gives the blocks; it reads ahead while calls follow each other in a run."""
-        rows, compiled = reader(images), _compiled_order(self)
+        rows, compiled = examples_of(images).rows, _compiled_order(self)
         # Two orders are in use at a time: that of the epoch, and that of the next epoch, which is read ahead.
         order = functools.lru_cache(2)(lambda epoch: np.asarray(compiled(np.int32(epoch), seed)))
         asked, following, ahead = 0, None, iter(())
 
-        def block(first: int, steps: int) -> Block:
+        def read_block(first: int, steps: int) -> Block:
             epoch, begin = divmod(first, self.steps)
             examples = order(epoch)[begin : begin + steps]
 
@@ -204,10 +207,12 @@ class Streamed(Layout):
         def parts(first: int, count: int) -> Iterator[tuple[int, Block]]:
             nonlocal asked, following, ahead
             if first != following or count != part(asked, self.steps - first % self.steps):
-                asked, ahead = count, _read_ahead(Blocks(block, first, count, self.most, self.steps))
-            for _, steps in spans(first, first + count, count, self.most):
-                yield steps, next(ahead)
+                asked, ahead = count, _ahead(read_block, blocks(first, count, self.most, self.steps))
             following = first + count
+            while first < following:
+                steps, block = next(ahead)
+                yield steps, block
+                first += steps
 
         return parts
 
@@ -224,11 +229,7 @@ class Streamed(Layout):
             images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
             return step(carry, Batch(images, *jax.tree.map(self.driver.share, (examples, labels))), at)
 
-        return _scan(with_batch, carry, (jnp.arange(steps), data.examples, data.labels, at))
-
-
-def _scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, batches: Any) -> tuple[Any, Any]:
-    return jax.lax.scan(step, carry, batches)
+        return jax.lax.scan(with_batch, carry, (jnp.arange(steps), data.examples, data.labels, at))
 
 
 @memoised
@@ -236,49 +237,27 @@ def _compiled_order(layout: Streamed) -> Callable:
     return jax.jit(layout.order_of)
 
 
-def _read_ahead(blocks: Blocks) -> Iterator[Block]:
-    import grain  # the import takes a second; resident images do without
-
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    return iter(grain.MapDataset.source(blocks).to_iter_dataset(options))
-
-
-class Blocks:
-    """The endless sequence of blocks from a step on, as a random-access source for grain.
-
-    Args:
-        read: (first step, number of steps) → a block.
-        first: the first step.
-        count: number of steps of a chunk; fewer at the end of an epoch.
-        most: number of steps of a block; fewer at the end of a chunk.
-    """
-
-    def __init__(self, read: Callable[[int, int], Any], first: int, count: int, most: int, in_epoch: int) -> None:
-        self._read, self._in_epoch = read, in_epoch
-        self._following = (first // in_epoch + 1) * in_epoch
-        self._begun = spans(first, self._following, count, most)
-        self._epoch = spans(0, in_epoch, count, most)
-
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, index: int) -> Any:
-        if index < len(self._begun):
-            return self._read(*self._begun[index])
-        epochs, index = divmod(index - len(self._begun), len(self._epoch))
-        first, steps = self._epoch[index]
-        return self._read(self._following + epochs * self._in_epoch + first, steps)
+def _ahead(read: Callable[[int, int], Block], ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, Block]]:
+    """Yield (steps, block) for each range; a thread reads two blocks ahead."""
+    thread, under_way = ThreadPoolExecutor(1), deque()
+    try:
+        for first, steps in ranges:
+            under_way.append((steps, thread.submit(read, first, steps)))
+            if len(under_way) > 2:
+                steps, block = under_way.popleft()
+                yield steps, block.result()
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
-def spans(first: int, end: int, count: int, most: int) -> list[tuple[int, int]]:
-    """Cut the steps from `first` to `end` into chunks of `count`, and those into blocks of `most`: (first, steps)."""
-    found = []
-    while first < end:
-        chunk_end = first + part(count, end - first)
+def blocks(first: int, count: int, most: int, in_epoch: int) -> Iterator[tuple[int, int]]:
+    """Cut the steps from `first` on, without end, into chunks of `count` and blocks of `most`: (first, steps)."""
+    while True:
+        chunk_end = first + part(count, in_epoch - first % in_epoch)
         while first < chunk_end:
-            found.append((first, part(most, chunk_end - first)))
-            first += found[-1][1]
-    return found
+            steps = part(most, chunk_end - first)
+            yield first, steps
+            first += steps
 
 
 def place(config: Config, driver: Driver, state: TrainState, dataset: Dataset) -> type[Resident] | type[Streamed]:

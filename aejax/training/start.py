@@ -1,4 +1,4 @@
-"""What must hold before JAX computes in this process: there is a device, JAX is whole here, its peers are there."""
+"""Conditions for the use of JAX in a process: a device, no fork after the first use, all processes of the run."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ _used_in: int | None = None
 
 
 def devices() -> list[jax.Device]:
-    """The devices of this run, of all its processes.
+    """Return the devices of all processes of this run.
 
     Raises:
-        InputError: there is none of the kind that is asked for, nothing is compiled, or this process was forked from
-            one that had used JAX.
+        InputError: JAX finds no device of the requested platform, compilation is disabled, or this process was forked
+            from a process that had used JAX.
     """
     global _used_in
     require_own()
     if jax.config.jax_disable_jit:
-        raise InputError("JAX_DISABLE_JIT is set, and all of this is compiled programs: unset it")
+        raise InputError("JAX_DISABLE_JIT is set, and aejax runs compiled programs only: unset it")
     try:
         found = jax.devices()
-    except (RuntimeError, AssertionError) as error:  # of many kinds, with the versions of JAX
-        reason = str(error).strip().split("\n")[0] or "it says no more"
+    except (RuntimeError, AssertionError) as error:  # the type depends on the version of JAX
+        reason = str(error).strip().split("\n")[0] or "JAX gives no reason"
         asked = jax.config.jax_platforms
-        advice = f"JAX_PLATFORMS is {asked}: unset it, or install JAX for it" if asked else "install JAX for it"
-        raise InputError(f"JAX finds no device to compute on ({reason}); {advice}") from error
+        advice = f"JAX_PLATFORMS is {asked}: unset it, or install JAX for it" if asked else "install JAX for a device"
+        raise InputError(f"JAX finds no device ({reason}); {advice}") from error
     _used_in = os.getpid()
     return found
 
 
 def require_own() -> None:
-    """Refuse a process that was forked from one that had used JAX: its first computation would never end.
+    """Refuse a process that was forked from a process that had used JAX: its first computation is a deadlock.
 
     Raises:
-        InputError: it was.
+        InputError: the process was forked so.
     """
     if _used_in not in (None, os.getpid()):
         raise InputError(
-            "this process was forked from one that had used JAX, whose threads are not in it: start processes by "
-            'spawn, as multiprocessing.get_context("spawn") does, or ProcessPoolExecutor(mp_context=...)'
+            "this process was forked from one that had used JAX, and the threads of JAX are missing: start processes "
+            'with spawn, by multiprocessing.get_context("spawn") or ProcessPoolExecutor(mp_context=...)'
         )
 
 
 def _note_use() -> None:
-    """Before a fork: whether JAX was used, be it by others."""
+    """Before a fork, find out whether this process has used JAX, also outside of aejax."""
     global _used_in
     bridge = sys.modules.get("jax._src.xla_bridge")
     if _used_in is None and getattr(bridge, "backends_are_initialized", lambda: False)():
@@ -67,16 +67,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def join(hosts: Hosts) -> None:
-    """Make this process one of those of a run; nothing to do for a run of one process.
+    """Join the other processes of a run; do nothing for a run of one process.
 
     Raises:
-        InputError: JAX was used before, or the other processes cannot be found.
+        InputError: this process has used JAX already, or the other processes do not answer.
     """
     require_own()
     if hosts.coordinator is None or jax.distributed.is_initialized():
         return
     named = {}
-    begin = time.monotonic()
+    end = time.monotonic() + hosts.startup_seconds
     if hosts.coordinator != "auto":
         named = {
             "coordinator_address": hosts.coordinator,
@@ -91,12 +91,12 @@ def join(hosts: Hosts) -> None:
             flush=True,
         )
         if hosts.index:
-            _require_answer(hosts)
+            _require_answer(hosts, end)
     try:
-        with _ended_at(begin + hosts.startup_seconds, hosts):
+        with _exit_at(end, hosts):
             jax.distributed.initialize(
                 **named,
-                initialization_timeout=hosts.startup_seconds + 60,  # on which JAX aborts the process
+                initialization_timeout=hosts.startup_seconds + 60,  # then JAX aborts the process
                 heartbeat_timeout_seconds=hosts.heartbeat_seconds,
             )
     except (RuntimeError, ValueError) as error:
@@ -104,11 +104,11 @@ def join(hosts: Hosts) -> None:
         raise InputError(f"hosts.coordinator is {hosts.coordinator}; joining the run failed: {reason}") from error
 
 
-def _require_answer(hosts: Hosts) -> None:
-    """Wait until process 0 listens."""
+def _require_answer(hosts: Hosts, end: float) -> None:
+    """Wait until process 0 accepts connections."""
     host, _, port = hosts.coordinator.rpartition(":")
-    begin, reason = time.monotonic(), None
-    while (left := begin + hosts.startup_seconds - time.monotonic()) > 0:
+    reason = None
+    while (left := end - time.monotonic()) > 0:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=left).close()
             return
@@ -116,19 +116,19 @@ def _require_answer(hosts: Hosts) -> None:
             reason = error.strerror or str(error)
             time.sleep(min(0.2, max(0.0, left)))
     raise InputError(
-        f"hosts.coordinator is {hosts.coordinator}; nobody answers there within {hosts.startup_seconds} s ({reason}): "
-        "start process 0 there, or give the address at which it is"
+        f"hosts.coordinator is {hosts.coordinator}; it does not answer within {hosts.startup_seconds} s ({reason}): "
+        "start process 0 there, or correct the address"
     )
 
 
 @contextlib.contextmanager
-def _ended_at(moment: float, hosts: Hosts) -> Iterator[None]:
-    """End the process with one line where what is within takes longer; JAX would abort it, with all its frames."""
+def _exit_at(moment: float, hosts: Hosts) -> Iterator[None]:
+    """End the process with a one-line message if the body is not done in time; JAX would abort it with a stack dump."""
 
     def end() -> None:
         print(
             f"{os.path.basename(sys.argv[0])}: hosts.coordinator is {hosts.coordinator}; the other processes of the "
-            f"run did not come within {hosts.startup_seconds} s: start all of them",
+            f"run did not join within {hosts.startup_seconds} s: start all of them",
             file=sys.stderr,
             flush=True,
         )
@@ -144,10 +144,10 @@ def _ended_at(moment: float, hosts: Hosts) -> Iterator[None]:
 
 
 def require_checksums() -> None:
-    """Let JAX compress the programs of its compilation cache by zlib, whose checksum detects damage.
+    """Let JAX compress its compilation cache with zlib, whose checksum detects damage.
 
-    JAX then warns and compiles again. If the package zstandard is installed, JAX compresses without a checksum, and
-    runs damaged programs: the process dies, and so do later ones. JAX has no option for the compression.
+    JAX then warns and compiles again. With the package zstandard, JAX compresses without a checksum and runs damaged
+    programs, which kills this process and every later process. JAX has no option for the compression.
     """
     cache = importlib.import_module("jax._src.compilation_cache")
     for name in ("zstd", "zstandard"):

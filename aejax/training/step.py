@@ -318,7 +318,7 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     def alone(function: Callable) -> Callable:
         return jax.vmap(function, in_axes=None, axis_size=1, axis_name=AXIS)  # for means over the devices
 
-    require_used(config, jax.make_jaxpr(alone(steps.train))(state, batch, at), (state, batch, at))
+    require_used(config, jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch))
     jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
 
 

@@ -1,4 +1,4 @@
-"""The deep autoencoder of configs/mnist on Fashion-MNIST.
+"""Deep autoencoder of configs/mnist on Fashion-MNIST.
 
 uv run experiments/train.py configs/fashion_mnist/deep.py
 """

@@ -1,4 +1,4 @@
-"""The denoising autoencoder of configs/mnist on Fashion-MNIST.
+"""Denoising autoencoder of configs/mnist on Fashion-MNIST.
 
 uv run experiments/train.py configs/fashion_mnist/denoising.py
 """

@@ -1,4 +1,4 @@
-"""The shallow autoencoder of configs/mnist on Fashion-MNIST.
+"""Shallow autoencoder of configs/mnist on Fashion-MNIST.
 
 uv run experiments/train.py configs/fashion_mnist/shallow.py
 """

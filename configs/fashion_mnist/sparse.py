@@ -1,4 +1,4 @@
-"""The sparse autoencoder of configs/mnist on Fashion-MNIST.
+"""Sparse autoencoder of configs/mnist on Fashion-MNIST.
 
 uv run experiments/train.py configs/fashion_mnist/sparse.py
 """

@@ -1,4 +1,4 @@
-"""The standard autoencoder of configs/mnist on Fashion-MNIST.
+"""Standard autoencoder of configs/mnist on Fashion-MNIST.
 
 uv run experiments/train.py configs/fashion_mnist/standard.py
 """

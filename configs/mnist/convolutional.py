@@ -1,8 +1,8 @@
-"""A convolutional autoencoder with a code of 7x7x32, as in keras-io.
+"""Convolutional autoencoder with a code of 7x7x32, as in keras-io.
 
     uv run experiments/train.py configs/mnist/convolutional.py
 
-Takes about a minute and a half of two CPU cores; test BCE 0.0602 (keras-io: 0.0622 after 50 epochs).
+Takes about a minute and a half on two CPU cores; test BCE 0.0602 (keras-io: 0.0622 after 50 epochs).
 """
 
 from aejax import Coefficients, Config, Data, Model, Schedule, Training

@@ -1,9 +1,9 @@
-"""The convolutional autoencoder of convolutional.py on clip(x + 0.4 · N(0, 1), 0, 1), with a third level.
+"""Convolutional autoencoder of convolutional.py on clip(x + 0.4 · N(0, 1), 0, 1), with a third level.
 
     uv run experiments/train.py configs/mnist/convolutional_denoising.py
 
-Takes about 7 minutes of two CPU cores; test BCE 0.080 (keras-io: 0.0839 after 100 epochs).
-With the third level a unit of the code sees 15x15 pixels and not only 7x7, whose strokes the noise hides.
+Takes about 7 minutes on two CPU cores; test BCE 0.080 (keras-io: 0.0839 after 100 epochs).
+With the third level, a code unit sees 15x15 pixels instead of 7x7, in which the noise hides the strokes.
 """
 
 from pathlib import Path

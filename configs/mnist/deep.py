@@ -1,4 +1,4 @@
-"""The article's deep autoencoder: 784-128-32-128-784, 3 epochs.
+"""Deep autoencoder of the article: 784-128-32-128-784, 3 epochs.
 
     uv run experiments/train.py configs/mnist/deep.py
 

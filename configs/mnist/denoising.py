@@ -1,9 +1,9 @@
-"""The article's denoising autoencoder: the deep one on clip(x + 0.4 · N(0, 1), 0, 1), 10 epochs.
+"""Denoising autoencoder of the article: the deep model on clip(x + 0.4 · N(0, 1), 0, 1), 10 epochs.
 
     uv run experiments/train.py configs/mnist/denoising.py
 
 Takes about 4 s of training on two CPU cores; train loss 0.110 in the last epoch (the article: 0.1151).
-The noise is fresh at every step; the article draws it once.
+We draw the noise at every step; the article draws it once.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""The variational autoencoder of vae.py, trained on the importance-weighted bound of 50 samples (Burda et al. 2016).
+"""Variational autoencoder of vae.py, trained on the importance-weighted bound of 50 samples (Burda et al. 2016).
 
     uv run experiments/train.py configs/mnist/iwae.py
 
-Takes about 15 minutes of two CPU cores; negative log-likelihood 87.9 nats (500 samples).
+Takes about 15 minutes on two CPU cores; negative log-likelihood 87.9 nats (500 samples).
 """
 
 from pathlib import Path

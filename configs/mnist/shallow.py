@@ -1,4 +1,4 @@
-"""The article's shallow autoencoder: 784-32-784, 5 epochs.
+"""Shallow autoencoder of the article: 784-32-784, 5 epochs.
 
     uv run experiments/train.py configs/mnist/shallow.py
 

@@ -1,4 +1,4 @@
-"""The article's standard autoencoder, to set beside the sparse one: 784-32-784, 20 epochs, no penalty.
+"""Standard autoencoder of the article, for comparison with the sparse model: 784-32-784, 20 epochs, no penalty.
 
     uv run experiments/train.py configs/mnist/standard.py
 

@@ -1,8 +1,8 @@
-"""A variational autoencoder: 784-200-200-50-200-200-784 (Burda et al. 2016), dynamically binarized MNIST.
+"""Variational autoencoder: 784-200-200-50-200-200-784 (Burda et al. 2016), dynamically binarized MNIST.
 
     uv run experiments/train.py configs/mnist/vae.py
 
-Takes about a minute and a half of two CPU cores; negative log-likelihood 89.8 nats (500 samples).
+Takes about a minute and a half on two CPU cores; negative log-likelihood 89.8 nats (500 samples).
 """
 
 from aejax import Coefficients, Config, Data, Loss, Model, Schedule, Training

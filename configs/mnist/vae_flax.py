@@ -1,4 +1,4 @@
-"""The variational autoencoder of Flax's examples: 784-500-20-500-784, binarized MNIST, 10 epochs of batches of 128.
+"""Variational autoencoder of Flax's examples: 784-500-20-500-784, binarized MNIST, 10 epochs of batches of 128.
 
     uv run experiments/train.py configs/mnist/vae_flax.py
 

@@ -1,10 +1,11 @@
-"""The article's five models, and our figures beside the article's.
+"""The article's five models, and a comparison of our results with the article's.
 
 Source: Arden Dertat, "Applied Deep Learning - Part 3: Autoencoders" (2017), and its notebook.
 """
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ _LABELS = {
 
 
 class Printed(NamedTuple):
-    """A figure that the article or its notebook prints."""
+    """A number that the article or its notebook prints."""
 
     model: str
     figure: str
@@ -61,16 +62,14 @@ def reproduce(
     progress: bool = True,
     formats: Sequence[str] = ("png",),
 ) -> dict[str, Any]:
-    """Train the five models with each seed; write results.json, report.md and the figures.
+    """Train the five models with each seed, and write results.json, report.md and the figures.
 
-    Every run has a folder of its own, `workdir/<model>/seed-<k>`: called again, what is finished is not
-    trained again. A dataset smaller than MNIST passes several times per epoch, so that an epoch has as
-    many steps as the article's.
+    Each run has the folder `workdir/MODEL/seed-SEED`; a finished run is not trained again. An epoch repeats a dataset
+    smaller than MNIST, so that an epoch has about as many steps as in the article.
 
     Args:
         configs: of deep, shallow, denoising, standard and sparse, by name.
-        dataset: the images.
-        seeds: the number of seeds, from 0.
+        seeds: number of seeds, from 0.
         formats: of the figures: png, pdf, svg.
 
     Returns:
@@ -104,7 +103,7 @@ def reproduce(
 
 
 def comparison(results: Mapping[str, Any]) -> str:
-    """A Markdown table: each figure that the article prints, beside ours."""
+    """Return a Markdown table of each number that the article prints, and ours."""
     rows = []
     for printed in PRINTED:
         figure = _LABELS[printed.figure] + ("" if printed.epoch is None else f", epoch {printed.epoch}")
@@ -117,7 +116,7 @@ def comparison(results: Mapping[str, Any]) -> str:
 
 
 def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
-    """The content of report.md, with the figures in the first of their formats."""
+    """Return the content of report.md; the figures appear in the first format."""
     seeds = results["seeds"]
     passes = results["passes"]
     noted = [
@@ -126,13 +125,12 @@ def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str
         + "; batch size 32, Adam, 1e-3."
     ]
     if results["dataset"] != "mnist":
-        noted.append("The article's figures are for MNIST and stand here for orientation only.")
+        noted.append("The article's numbers are for MNIST and only serve as orientation.")
     if passes > 1:
-        noted.append(f"An epoch passes {passes} times over these images, to have about as many steps as on MNIST.")
+        noted.append(f"An epoch repeats these images {passes} times, to have about as many steps as on MNIST.")
     noted.append(
-        "Losses are means over pixels, in nats; a train loss is the mean over the steps of its epoch. The "
-        "denoising model meets fresh noise at every step, the article's the same noise in every epoch. The figures "
-        "show seed 0."
+        "Losses are means over pixels, in nats; a train loss is the mean over the steps of its epoch. The noise of the "
+        "denoising model is new at every step; in the article, it is the same in every epoch. The figures show seed 0."
     )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     drawn = "\n\n".join(
@@ -142,7 +140,7 @@ def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str
     return (
         f"# The article's five autoencoders\n\n{' '.join(noted)}\n\n{comparison(results)}\n\n"
         f"{drawing.markdown(['model', 'seconds of training'], seconds)}\n\n"
-        f"All of it: {results['seconds']:.0f} s on {results['device']} ({versions}).\n\n{drawn}\n"
+        f"Total: {results['seconds']:.0f} s on {results['device']} ({versions}).\n\n{drawn}\n"
     )
 
 
@@ -158,54 +156,39 @@ _FIGURES = {
 
 
 def _draw(runs: Mapping[str, Run], dataset: Dataset, folder: Path, formats: Sequence[str]) -> None:
-    draw(
-        {
-            **{
-                model: lambda model=model: figures.reconstructions(runs[model], dataset.test)
-                for model in ("deep", "shallow", "denoising")
-            },
-            "codes": lambda: figures.code_histogram(
-                {model: runs[model].encode(dataset.test) for model in ("standard", "sparse")}
-            ),
-            **{
-                f"weights_{model}": lambda model=model: figures.first_layer_weights(runs[model])
-                for model in ("standard", "sparse")
-            },
-            "losses": lambda: figures.loss_curves(runs),
-        },
-        folder,
-        formats,
-    )
+    drawn = {
+        "codes": lambda: figures.code_histogram(
+            {model: runs[model].encode(dataset.test) for model in ("standard", "sparse")}
+        ),
+        "losses": lambda: figures.loss_curves(runs),
+    }
+    for model in ("deep", "shallow", "denoising"):
+        drawn[model] = functools.partial(figures.reconstructions, runs[model], dataset.test)
+    for model in ("standard", "sparse"):
+        drawn[f"weights_{model}"] = functools.partial(figures.first_layer_weights, runs[model])
+    draw(drawn, folder, formats)
 
 
 def _results_of(run: Run) -> dict[str, Any]:
     summary = run.summary
-    return {
-        "train_total": [line["train"]["total"] for line in run.history],
-        "test_total": summary["test"]["total"],
-        "test_reconstruction": summary["test"]["reconstruction"],
-        "code_mean": summary["code"]["mean"],
-        "code_variance": summary["code"]["variance"],
-        "code_fraction_zero": summary["code"]["fraction_zero"],
-        "seconds": summary["seconds"],
-        "images_per_second": summary["images_per_second"],
-    }
+    results = {"train_total": [line["train"]["total"] for line in run.history]}
+    results |= {f"test_{name}": summary["test"][name] for name in ("total", "reconstruction")}
+    results |= {f"code_{name}": summary["code"][name] for name in ("mean", "variance", "fraction_zero")}
+    return results | {name: summary[name] for name in ("seconds", "images_per_second")}
 
 
 def _over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means; with several seeds also `std`, and `runs` with a list over seeds for each figure."""
-    runs = {figure: [result[figure] for result in results] for figure in results[0]}
-    means = {figure: np.mean(values, axis=0).tolist() for figure, values in runs.items()}
+    """Return the means; for several seeds also `std`, and `runs` with a list over seeds for each number."""
+    runs = {name: [result[name] for result in results] for name in results[0]}
+    means = {name: np.mean(values, axis=0).tolist() for name, values in runs.items()}
     if len(results) == 1:
         return means
-    return means | {
-        "std": {figure: np.std(values, axis=0, ddof=1).tolist() for figure, values in runs.items()},
-        "runs": runs,
-    }
+    std = {name: np.std(values, axis=0, ddof=1).tolist() for name, values in runs.items()}
+    return means | {"std": std, "runs": runs}
 
 
 def _cell(results: Mapping[str, Any], model: str, figure: str, epoch: int | None, form: str = ".4f") -> str:
-    """A figure as it stands in a table, with its standard deviation over several seeds."""
+    """Format a number for a table, with its standard deviation over several seeds."""
 
     def at_epoch(values: Any) -> float:
         return values if epoch is None else values[epoch - 1]

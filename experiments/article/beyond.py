@@ -1,4 +1,4 @@
-"""The models beyond the article, each evaluated whole, beside what others report of theirs."""
+"""The models beyond the article, evaluated and compared with published results."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from aejax.training.identity import describe_machine
 
 
 class Reported(NamedTuple):
-    """A figure to set ours beside: of an evaluation (`aejax.evaluation.FIELDS`), by others or by ourselves."""
+    """A number to compare with ours, from another source or from the same evaluation (`aejax.evaluation.FIELDS`)."""
 
     model: str
     figure: str
     meaning: str
     others: str
-    """with fields of the same evaluation in braces"""
+    """the other result; names of the same evaluation in braces are replaced by their values"""
 
 
 REPORTED = (
@@ -36,15 +36,15 @@ REPORTED = (
 
 
 def measure(configs: Mapping[str, Config], dataset: Dataset, workdir: Path, command: str) -> dict[str, Any]:
-    """Train and evaluate each configuration; write results.json.
+    """Train and evaluate each configuration, and write results.json.
 
-    Every run has a folder of its own, `workdir/<model>`: called again, what is finished is not trained again.
+    Each run has the folder `workdir/MODEL`; a finished run is not trained again.
 
     Args:
-        command: that this is called by, for the record.
+        command: the command line, for the record.
 
     Returns:
-        the content of results.json: the command, the machine, and of each model epochs, seconds and evaluation.
+        the content of results.json: the command, the machine, and epochs, seconds and evaluation of each model.
     """
     results: dict[str, Any] = {"command": command, "dataset": dataset.name, **describe_machine(), "models": {}}
     for model, config in configs.items():
@@ -60,7 +60,7 @@ def measure(configs: Mapping[str, Config], dataset: Dataset, workdir: Path, comm
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """The figures of `REPORTED` that were measured, as a Markdown table."""
+    """Return the measured entries of `REPORTED` as a Markdown table."""
     rows = []
     for reported in REPORTED:
         found = results["models"].get(reported.model)

@@ -30,33 +30,33 @@ class Schedule(NamedTuple):
     """The counts of a program.
 
     Attributes:
-        step: bundles of one iteration of the main loop, which calls the most operations.
-        outside: bundles of one call of the program, without the main loop.
+        bundles: in one iteration of the main loop, which calls the most operations.
+        bundles_outside: in one call of the program, outside the main loop.
         operations: (bundles, name in the program's text) of each operation in the main loop, the longest first.
-        unknown: number of loops with unknown trip counts, each counted once.
+        unknown_loops: number of loops with unknown trip counts, each counted once.
     """
 
-    step: int
-    outside: int
+    bundles: int
+    bundles_outside: int
     operations: list[tuple[int, str]]
-    unknown: int
+    unknown_loops: int
 
 
 def read(folder: Path) -> Schedule:
     """Read the schedule of the one program in a folder of libtpu's files."""
-    files: dict[str, Path] = {}
-    for file in sorted(folder.glob("*final_bundles.txt")):
-        if named := re.match(r"\d+-(.*)-\d+-final_bundles\.txt$", file.name):
-            files[named[1]] = file
+    files = {
+        named[1]: file
+        for file in sorted(folder.glob("*final_bundles.txt"))
+        if (named := re.match(r"\d+-(.*)-\d+-final_bundles\.txt$", file.name))
+    }
     unknown: list[int] = []
 
     @functools.cache
     def cost(name: str) -> int:
-        if name in files:
-            return _total(_bundles(files[name]), unknown)
         # libtpu writes one file for several equal operations.
         equal = [each for each in files if re.sub(r"[.\d]+$", "", each) == re.sub(r"[.\d]+$", "", name)]
-        return cost(equal[0]) if equal else 0
+        found = name if name in files else next(iter(equal), None)
+        return _total(_bundles(files[found]), unknown) if found else 0
 
     # The longest of several is the program itself; the others begin and end it.
     program = max((_bundles(file) for file in folder.glob("*-TLP-*-final_bundles.txt")), key=len)
@@ -64,8 +64,7 @@ def read(folder: Path) -> Schedule:
     calls = [[call for bundle in part for call in _CALL.findall(bundle.text)] for part in parts]
     once = [_total(_inside(part), unknown) + sum(map(cost, names)) for part, names in zip(parts, calls, strict=True)]
     main = max((i for i, part in enumerate(parts) if part[0].begins_loop), key=lambda i: len(calls[i]))
-    rest = [(part, count) for i, (part, count) in enumerate(zip(parts, once, strict=True)) if i != main]
-    outside = sum(count * (_trips(part, unknown) if part[0].begins_loop else 1) for part, count in rest)
+    outside = sum(_trips(part, unknown) * once[i] for i, part in enumerate(parts) if i != main)
     operations = sorted(((cost(call), call) for call in calls[main]), reverse=True)
     return Schedule(once[main], outside, operations, len(unknown))
 
@@ -104,15 +103,14 @@ def _inside(part: Sequence[Bundle]) -> list[Bundle]:
 
 def _total(bundles: Sequence[Bundle], unknown: list[int]) -> int:
     """Count the bundles, those of a loop once per iteration."""
-    total = 0
-    for part in _parts(bundles):
-        loop = part[0].begins_loop
-        total += _trips(part, unknown) * _total(_inside(part), unknown) if loop else len(part)
-    return total
+    parts = _parts(bundles)
+    return sum(_trips(p, unknown) * (_total(_inside(p), unknown) if p[0].begins_loop else len(p)) for p in parts)
 
 
 def _trips(part: Sequence[Bundle], unknown: list[int]) -> int:
-    """Read the trip count of a loop from the constant of its exit test."""
+    """Read the trip count of a loop from the constant of its exit test; 1 for a part that is not a loop."""
+    if not part[0].begins_loop:
+        return 1
     own = [bundle.text for bundle in part if bundle.depth == part[0].depth]
     exits = [int(found[1]) for text in own if (found := _EXIT.search(text))]
     literals = [int(number) for text in own for number in _LITERAL.findall(text) if int(number) > 1]

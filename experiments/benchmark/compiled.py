@@ -76,6 +76,13 @@ def rows(
     """
     for name in targets:
         require_compilable(name)
+    sizes = {
+        "train": dataset.train.shape,
+        "test": dataset.test.shape,
+        "dtype": str(dataset.train.dtype),
+        "labels": dataset.train_labels is not None,
+        "generated": dataset.name if dataset.examples["train"].make is not None else None,
+    }
     jobs = []
     varied = itertools.product(configs.items(), batches, dtypes, placements, drivers, members)
     for (model, config), batch, dtype, placement, driver, count in varied:
@@ -85,23 +92,14 @@ def rows(
         config = config.replace(changes | {"devices.count": None, "devices.parallel": driver})
         named = {"model": model, "batch": batch, "dtype": dtype, "placement": placement}
         named |= {"driver": driver if count == 1 else "sweep", "members": count}
-        jobs.append({"named": named, "config": config.to_dict()})
-    shapes = {
-        "train": dataset.train.shape,
-        "test": dataset.test.shape,
-        "dtype": str(dataset.train.dtype),
-        "labels": dataset.train_labels is not None,
-        "generated": dataset.name if dataset.examples["train"].make is not None else None,
-    }
+        jobs.append(json.dumps([named, config.to_dict(), sizes]))
     for name in targets:
         with tempfile.TemporaryDirectory() as dump:
-            process = processes.python(
-                f"compiling for {name}", "-m", __name__, **environment(TARGETS[name], Path(dump))
-            )
+            variables = environment(TARGETS[name], Path(dump))
+            process = processes.python(f"compiling for {name}", "-m", __name__, name, dump, **variables)
             with contextlib.closing(process):
-                process.write(json.dumps({"target": name, "dump": dump, "jobs": jobs, "dataset": shapes}))
-                for _ in jobs:
-                    yield process.read()
+                for job in jobs:
+                    yield process.ask(job, dict)
 
 
 def compilers() -> dict[str, str]:
@@ -113,23 +111,24 @@ def compilers() -> dict[str, str]:
     return found
 
 
-def _main() -> None:
+def _main(name: str, dump: str) -> None:
+    """Read one job per line, and answer each with its row."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a compiler may print
-    given = json.loads(sys.stdin.readline())
-    target, dump = TARGETS[given["target"]], Path(given["dump"])
-    sizes, dtype = given["dataset"], given["dataset"]["dtype"]
-    made = sizes["generated"] and load_dataset(sizes["generated"]).train
-    images = [made or np.zeros(sizes["train"], dtype), np.zeros(sizes["test"], dtype)]
-    labels = [np.arange(len(each)) % 10 for each in images] if sizes["labels"] else [None, None]
-    dataset = Dataset("sizes", *images, *labels)
-    for job in given["jobs"]:
-        row = {"target": given["target"], **job["named"]}
+    for line in sys.stdin:
+        named, given, sizes = json.loads(line)
+        row = {"target": name, **named}
         try:
-            row |= _row(target, Config.from_dict(job["config"]), job["named"]["members"], dataset, dump)
+            row |= _row(TARGETS[name], Config.from_dict(given), named["members"], _dataset(**sizes), Path(dump))
         except (AejaxError, jax.errors.JaxRuntimeError) as error:
             row["error"] = str(error).strip().splitlines()[0]
         print(json.dumps(row), file=answers, flush=True)
+
+
+def _dataset(train: list[int], test: list[int], dtype: str, labels: bool, generated: str | None) -> Dataset:
+    made = load_dataset(generated).train if generated else np.zeros(train, dtype)
+    classes = [np.arange(shape[0]) % 10 for shape in (train, test)] if labels else []
+    return Dataset("sizes", made, np.zeros(test, dtype), *classes)
 
 
 def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: Path) -> dict[str, Any]:
@@ -194,31 +193,20 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
     counts |= {"loop_length": loop.trip_count, "host_transfers": transfers}
     if target.platform == "gpu":
         made = launches.read(dump, loop.trip_count is not None)
-        return counts | {
-            "launches": made.step,
-            "graphs": made.graphs,
-            "submissions": made.submissions,
-            "kinds": made.kinds,
-            "host_waits": (made.condition > 0) + transfers,
-            "launches_outside": made.outside,
-        }
-    schedule, operations = bundles.read(dump), hlo.operations(text)
-    dearest = [
-        {"bundles": count, "operation": name, "from": operations[name].origin if name in operations else ""}
-        for count, name in schedule.operations[:_DEAREST]
+        return counts | made._asdict() | {"host_waits": (made.condition > 0) + transfers}
+    counts |= bundles.read(dump)._asdict()
+    described, dearest = hlo.operations(text), counts.pop("operations")[:_DEAREST]
+    counts["bundles"] = round(counts["bundles"] / members)
+    counts["dearest"] = [
+        {"bundles": count, "operation": name, "from": described[name].origin if name in described else ""}
+        for count, name in dearest
     ]
-    outside = [
+    counts["outside_vmem"] = [
         {"array": array, "bytes": size}
         for array, size, layout in hlo.arrays(loop.shape)
         if size >= _SMALL and "S(1)" not in layout  # S(1) is the vector memory
     ]
-    return counts | {
-        "bundles": round(schedule.step / members),
-        "bundles_outside": schedule.outside,
-        "unknown_loops": schedule.unknown,
-        "dearest": dearest,
-        "outside_vmem": outside,
-    }
+    return counts
 
 
 def table(content: Sequence[Mapping[str, Any]]) -> str:
@@ -230,18 +218,16 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
         if "error" in row:
             lines.append([*line, f"not compiled: {row['error']}", *["-"] * 5])
             continue
-        train, floor = _train(row), "-"
+        train = _train(row)
         if "launches" in train:
             step = f"{train['launches']} launches, {train['submissions']} submissions"
             outside = f"{train['launches_outside']} launches"
         else:
-            step, floor = f"{train['bundles']:,} bundles", _over_floor(row) or "-"
-            of_device = row["members"] / row["devices"] ** (row["members"] > 1)
-            share = train["bundles_outside"] / (train["bundles"] * of_device) / (train["loop_length"] or 1)
-            outside = f"{share:.1%}"
-        known = "yes" if train["loop_length"] is not None else "no"
+            step, of_device = f"{train['bundles']:,} bundles", row["members"] / row["devices"] ** (row["members"] > 1)
+            outside = f"{train['bundles_outside'] / train['bundles'] / of_device / (train['loop_length'] or 1):.1%}"
+        known = "no" if train["loop_length"] is None else "yes"
         waits = train.get("host_waits", train["host_transfers"])
-        lines.append([*line, _memory(row), known, waits, step, floor, outside])
+        lines.append([*line, _memory(row), known, waits, step, _over_floor(row) or "-", outside])
     return drawing.markdown([*head, "outside the loop, of an epoch"], lines)
 
 
@@ -250,24 +236,23 @@ def overview(content: Sequence[Mapping[str, Any]]) -> str:
     targets = list(dict.fromkeys(row["target"] for row in content))
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
     for row in content:
-        of_model = cells.setdefault(tuple(row[key] for key in _VARIED), {})
-        if "error" in row:
-            of_model[row["target"]] = "does not compile"
-            continue
-        train = _train(row)
-        if "bundles" in train:
-            over = _over_floor(row)
-            step = f"{train['bundles']:,} bundles" + (f" ({over} ×)" if over else "")
-        else:
-            step = f"{train['launches']} launches" + (f", {train['host_waits']} waits" if train["host_waits"] else "")
-        of_model[row["target"]] = f"{step}, {_memory(row, ' MB')}"
+        cells.setdefault(tuple(row[key] for key in _VARIED), {})[row["target"]] = _cell(row)
     varied = [place for place in range(len(_VARIED)) if len({key[place] for key in cells}) > 1 or place == 0]
-    names = list(_VARIED.values())
     lines = [
         [*(key[place] for place in varied), *(cell.get(target, "-") for target in targets)]
         for key, cell in cells.items()
     ]
-    return drawing.markdown([*(names[place] for place in varied), *targets], lines)
+    return drawing.markdown([*(list(_VARIED.values())[place] for place in varied), *targets], lines)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    if "error" in row:
+        return "does not compile"
+    train, over = _train(row), _over_floor(row)
+    if "bundles" in train:
+        return f"{train['bundles']:,} bundles{f' ({over} ×)' if over else ''}, {_memory(row, ' MB')}"
+    waits = f", {train['host_waits']} waits" if train["host_waits"] else ""
+    return f"{train['launches']} launches{waits}, {_memory(row, ' MB')}"
 
 
 def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
@@ -285,7 +270,8 @@ def _train(row: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _over_floor(row: Mapping[str, Any]) -> str:
-    return "" if row["floor"] is None else f"{_train(row)['bundles'] / row['floor']:.1f}"
+    known = "bundles" in _train(row) and row["floor"] is not None
+    return f"{_train(row)['bundles'] / row['floor']:.1f}" if known else ""
 
 
 def _memory(row: Mapping[str, Any], unit: str = "") -> str:
@@ -293,4 +279,4 @@ def _memory(row: Mapping[str, Any], unit: str = "") -> str:
 
 
 if __name__ == "__main__":
-    _main()
+    _main(*sys.argv[1:])

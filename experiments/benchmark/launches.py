@@ -25,20 +25,20 @@ class Launches(NamedTuple):
     """The launches of one iteration of the main loop.
 
     Attributes:
-        step: kernels, copies and library calls.
+        launches: kernels, copies and library calls.
         kinds: kind → number of launches.
         graphs: CUDA graphs, each of which holds several launches.
         submissions: graphs, and launches outside of graphs.
         condition: launches that compute whether the loop continues, for which the host waits; 0 for a known trip count.
-        outside: launches of one call of the program without the main loop; other loops count once.
+        launches_outside: in one call of the program, outside the main loop; other loops count once.
     """
 
-    step: int
+    launches: int
     kinds: dict[str, int]
     graphs: int
     submissions: int
     condition: int
-    outside: int
+    launches_outside: int
 
 
 def read(folder: Path, length_is_known: bool) -> Launches:
@@ -47,18 +47,15 @@ def read(folder: Path, length_is_known: bool) -> Launches:
     text = file.read_text(encoding="utf-8", errors="replace")
     lines = [Line(len(found[1]), found[2] or found[3]) for line in text.splitlines() if (found := _LINE.match(line))]
     main = max((i for i, line in enumerate(lines) if line.kind == "body"), key=lambda i: len(_below(lines, i)))
-    heads = [i for i in range(main) if lines[i].kind == "condition" and lines[i].indent == lines[main].indent]
-    body = _below(lines, main)
-    condition = _kinds(_below(lines, heads[-1])).total()
+    # XLA does not indent the head of a condition; its lines come directly before the head of the body.
+    head = max(i for i in range(main) if lines[i].kind == "condition")
+    body, condition = _below(lines, main), _kinds(lines[head:main]).total()
     kinds, top = _kinds(body), min(line.indent for line in body)
-    return Launches(
-        kinds.total(),
-        dict(kinds),
-        sum(line.kind == "kCommandBuffer" for line in body),
-        sum(line.indent == top for line in body),
-        0 if length_is_known else condition,
-        _kinds(lines).total() - kinds.total() - condition,
-    )
+    graphs = sum(line.kind == "kCommandBuffer" for line in body)
+    submissions = sum(line.indent == top for line in body)
+    outside = _kinds(lines).total() - kinds.total() - condition
+    waits = 0 if length_is_known else condition
+    return Launches(kinds.total(), dict(kinds), graphs, submissions, waits, outside)
 
 
 def _below(lines: Sequence[Line], place: int) -> list[Line]:

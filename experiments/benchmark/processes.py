@@ -26,38 +26,40 @@ class Process:
     """
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.name = name
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (closed with the process)
+        self._name, pipe, encoding = name, subprocess.PIPE, {"encoding": "utf-8", "errors": "replace"}
+        self._errors = tempfile.TemporaryFile("w+", **encoding)  # noqa: SIM115 (closed with the process)
         try:
             self._process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                text=True, encoding="utf-8", errors="replace",
-            )  # fmt: skip
+                command, env=environment, stdin=pipe, stdout=pipe, stderr=self._errors, **encoding
+            )
         except OSError as error:
             raise InputError(f"{name} cannot be started: {error.strerror}") from error
 
-    def write(self, line: str) -> None:
-        """Send one line."""
+    def ask(self, line: str, kind: type) -> Any:
+        """Send one line, and return the answer."""
         with contextlib.suppress(BrokenPipeError):  # `read` reports why the process has ended
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
+        return self.read(kind)
 
-    def read(self) -> Any:
-        """Wait for the next line, and return its JSON value.
+    def read(self, kind: type) -> Any:
+        """Wait for the next line, and return its value.
 
         Raises:
-            InputError: the process has ended, or the line is not JSON.
+            InputError: the process has ended, or the line is not a JSON value of this kind.
         """
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
             self._errors.seek(0)
             reason = (self._errors.read().strip() or "no message").splitlines()[-1]
-            raise InputError(f"{self.name} fails: {reason}")
-        try:
-            return json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{self.name} prints no JSON: {line.strip()[:200]}") from error
+            raise InputError(f"{self._name} fails: {reason}")
+        value = None
+        with contextlib.suppress(ValueError):
+            value = json.loads(line)
+        if not isinstance(value, kind):
+            raise InputError(f"{self._name} prints {line.strip()[:200]!r}; it must print a JSON {kind.__name__}")
+        return value
 
     def close(self) -> None:
         """End the process."""
@@ -71,6 +73,5 @@ class Process:
 
 def python(name: str, *arguments: str, **environment: str) -> Process:
     """Start a Python process that can import this package, whatever the working directory contains."""
-    folders = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    path = {"PYTHONPATH": os.pathsep.join(folders)}
-    return Process(name, [sys.executable, "-P", *arguments], os.environ | path | environment)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return Process(name, [sys.executable, "-P", *arguments], os.environ | environment | {"PYTHONPATH": path})

@@ -56,9 +56,9 @@ def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) ->
     """
     prepared = Prepared(config, dataset)
     count = min(steps, prepared.in_epoch)
-    prepared.train(count)
+    prepared.seconds(count)
     with jax.profiler.trace(str(folder)):
-        prepared.train(count)
+        prepared.seconds(count)
     newest = max(Path(folder).rglob("*.xplane.pb"), key=lambda file: file.stat().st_mtime)
     training = next(prepared.programs.compiled(count))[1]
     return operations(newest, hlo.operations(training.text()))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from aejax.config import Config
+from aejax.config import Config, complete
 from aejax.evaluation.drawing import note, styled
 from aejax.models import ImageShape
 from aejax.training import Batch, build_steps
@@ -64,10 +64,11 @@ def step_cost(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, la
         dtype: of the images.
         labeled: whether the batch has labels.
     """
+    config = complete(config)
     steps, size = build_steps(config, image_shape), config.training.batch_size
     numbers = jax.ShapeDtypeStruct((size,), np.int32)
     batch = Batch(jax.ShapeDtypeStruct((size, *image_shape), dtype), numbers, numbers if labeled else None)
-    values = {name: np.float32(value) for name, value in config.traced.items()}
+    values = {name: np.float32(value) for name, value in config.coefficients.items()}
     compiled = jax.jit(steps.alone).lower(jax.eval_shape(steps.init), batch, values).compile()
     costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes

@@ -18,7 +18,7 @@ class Target(NamedTuple):
 
     Attributes:
         platform: tpu or gpu.
-        topology: arguments of `topologies.get_topology_desc`; for a GPU, arguments of `_description`.
+        topology: arguments of `topologies.get_topology_desc`.
         memory: bytes per device.
         package: the package that contains the compiler, as it is imported.
         rates: dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second
@@ -32,14 +32,38 @@ class Target(NamedTuple):
     rates: Mapping[str, float]
 
 
+_GPU = """
+    gpu_device_info {{
+      name: "{name}" device_vendor: "NVIDIA Corporation" device_address_bits: 64
+      cuda_compute_capability {{ major: {capability[0]} minor: {capability[1]} {features} }}
+      core_count: {cores} fpus_per_core: {float_units} clock_rate_ghz: {clock}
+      memory_bandwidth: {bandwidth} device_memory_size: {memory} l2_cache_size: {cache}
+      threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: {threads}
+      shared_memory_per_block: 49152 shared_memory_per_core: {shared}
+      shared_memory_per_block_optin: {shared_by_block}
+      registers_per_core_limit: 65536 registers_per_block_limit: 65536
+      block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+      thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
+      driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0"
+      dnn_version: "9.12.0"
+    }}
+    platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 }}
+    runtime_version: {{ major: 13 }} device_description_str: "{name}"
+"""
+"""text of XLA's `GpuTargetConfigProto`; without versions of the libraries, XLA puts no products into CUDA graphs"""
+
+
 def _tpu(name: str, memory: int, rate: float, **topology: Any) -> Target:
     # A product of float32 at the default precision is a product of bfloat16.
-    kind = {"topology_name": name, **topology}
+    kind = {"platform": "tpu", "topology_name": name, **topology}
     return Target("tpu", kind, memory * 2**30, "libtpu", {"float32": rate, "bfloat16": rate})
 
 
 def _gpu(name: str, rates: Mapping[str, float], **described: Any) -> Target:
-    return Target("gpu", {"name": name, **described}, described["memory"], "jax_plugins.xla_cuda13", rates)
+    features = "feature_extension: ACCELERATED_FEATURES" if described["capability"] >= (9, 0) else ""
+    config = _GPU.format(name=name, features=features, **described)
+    topology = {"platform": "cuda", "topology_name": "gpu", "target_config": config, "topology": "1x1x1"}
+    return Target("gpu", topology, described["memory"], "jax_plugins.xla_cuda13", rates)
 
 
 TARGETS = {
@@ -103,36 +127,4 @@ def environment(target: Target, dump: Path) -> dict[str, str]:
 
 def devices(target: Target) -> list[jax.Device]:
     """Return the devices of a target; programs can be compiled for them, but not run."""
-    if target.platform == "tpu":
-        return topologies.get_topology_desc(platform="tpu", **target.topology).devices
-    described = {"target_config": _description(**target.topology), "topology": "1x1x1"}
-    return topologies.get_topology_desc("gpu", "cuda", **described).devices
-
-
-def _description(
-    name: str, capability: tuple[int, int], cores: int, float_units: int, shared: int, shared_by_block: int,
-    threads: int, cache: int, clock: float, bandwidth: int, memory: int,
-) -> str:  # fmt: skip
-    """Return a GPU as the text of XLA's `GpuTargetConfigProto`.
-
-    XLA puts matrix products into CUDA graphs only if the versions of the libraries are known.
-    """
-    features = "feature_extension: ACCELERATED_FEATURES" if capability >= (9, 0) else ""
-    return f"""
-        gpu_device_info {{
-          name: "{name}" device_vendor: "NVIDIA Corporation" device_address_bits: 64
-          cuda_compute_capability {{ major: {capability[0]} minor: {capability[1]} {features} }}
-          core_count: {cores} fpus_per_core: {float_units} clock_rate_ghz: {clock}
-          memory_bandwidth: {bandwidth} device_memory_size: {memory} l2_cache_size: {cache}
-          threads_per_warp: 32 threads_per_block_limit: 1024 threads_per_core_limit: {threads}
-          shared_memory_per_block: 49152 shared_memory_per_core: {shared}
-          shared_memory_per_block_optin: {shared_by_block}
-          registers_per_core_limit: 65536 registers_per_block_limit: 65536
-          block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-          thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
-          driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0"
-          dnn_version: "9.12.0"
-        }}
-        platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 12 }}
-        runtime_version: {{ major: 13 }} device_description_str: "{name}"
-    """
+    return topologies.get_topology_desc(**target.topology).devices

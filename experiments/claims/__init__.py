@@ -1,4 +1,4 @@
-"""The nine claims of the article, each an experiment with numbers and a figure.
+"""The article's nine claims, each tested by an experiment with numbers and a figure.
 
 Source: Arden Dertat, "Applied Deep Learning - Part 3: Autoencoders" (2017).
 """
@@ -24,6 +24,6 @@ CLAIMS = {
     8: tsne,
     9: generative,
 }
-"""number → experiment, in the order of the article's claims"""
+"""number of the claim in the article → experiment"""
 
 __all__ = ["CLAIMS", "Result", "Study", "write_page"]

@@ -15,7 +15,7 @@ _DEPTHS = {"shallow": (), "two hidden layers": (256, 256)}
 
 
 def too_powerful(study: Study) -> Result:
-    """Code sizes up to twice the number of pixels, shallow and deep."""
+    """Train shallow and deep models with codes of up to twice the number of pixels."""
     pixels = math.prod(study.dataset.image_shape)
     sizes = sorted({2, 8, 32, 128, pixels, 2 * pixels} - {128 if pixels < 128 else 0})
     noise = images.random_pixels(study.dataset.image_shape, 1).test
@@ -57,7 +57,7 @@ def too_powerful(study: Study) -> Result:
 
 
 def _title(table: Table, sizes: Sequence[int]) -> str:
-    """Whether the largest code returns random pixels better than the smallest."""
+    """Compare the largest with the smallest code on random pixels."""
     copying = []
     for depth in _DEPTHS:
         small, large = (table[f"{depth}, code of {size}"]["PSNR of random pixels"] for size in (sizes[0], sizes[-1]))
@@ -70,15 +70,14 @@ def _title(table: Table, sizes: Sequence[int]) -> str:
 
 @styled
 def figure(table: Table, pixels: int) -> Figure:
-    """Loss, generalization, copying and classes against the size of the code."""
-    gap = "gap"
+    """Draw loss, generalization, copying and classification against the size of the code."""
     shown = {
-        row: {**each, gap: [test - train for test, train in zip(each["test BCE"], each["train BCE"], strict=True)]}
+        row: {**each, "gap": [test - train for test, train in zip(each["test BCE"], each["train BCE"], strict=True)]}
         for row, each in table.items()
     }
     labels = {
         "test BCE": "test BCE\n[nats per pixel]",
-        gap: "BCE of test minus train\n[nats per pixel]",
+        "gap": "BCE of test minus train\n[nats per pixel]",
         "PSNR of random pixels": "PSNR of random pixels\n[dB]",
         "probe accuracy": "accuracy of a linear probe",
     }

@@ -1,4 +1,4 @@
-"""Claim 2: autoencoders are lossy, and JPEG is the better compressor of photographs."""
+"""Claim 2: autoencoders are lossy, and JPEG compresses photographs better."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _BITS = (2, 3, 4, 6, 8)
 _QUALITIES = (2, 5, 10, 20, 35, 50, 70, 85, 95)
 _RATES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 _FILES = 200
-"""test images that are written as JPEG and PNG"""
+"""number of test images that we write as JPEG and PNG"""
 
 Curve = list[tuple[float, float]]
 """(bits per pixel, PSNR in dB)"""
 
 
 def rate_distortion(study: Study) -> Result:
-    """Bits per pixel and PSNR of quantised codes, of JPEG and of PNG, for the images and for a photograph."""
+    """Measure bits per pixel and PSNR of quantised codes, JPEG and PNG, for the images and for a photograph."""
     curves: dict[str, dict[str, list[Curve]]] = {}
     png: dict[str, tuple[float, float]] = {}
     for kind in (study.dataset, images.photograph_patches(study.dataset.image_shape)):
@@ -72,25 +72,22 @@ def rate_distortion(study: Study) -> Result:
 
 
 def winners(kind: str, table: Table) -> dict[str, list[str]]:
-    """Which coder is the better one at which rates, headers left out; neither within the spread of the seeds."""
+    """Find the better coder at each rate, without headers; neither is better within the spread of the seeds."""
     found: dict[str, list[str]] = {"autoencoder": [], "JPEG": [], "neither": []}
     for rate in _RATES:
         row = table[f"{kind}, {rate} bits per pixel"]
         ours, theirs = row["autoencoder [dB]"], row["JPEG, data only [dB]"]
         if np.isnan(mean(ours)) and np.isnan(mean(theirs)):
             continue
-        if np.isnan(mean(ours)) or np.isnan(mean(theirs)):  # that one alone reaches so low
-            name = "JPEG" if np.isnan(mean(ours)) else "autoencoder"
-        elif not differs(ours, theirs):
-            name = "neither"
-        else:
-            name = "JPEG" if mean(theirs) > mean(ours) else "autoencoder"
-        found[name].append(f"{rate:g}")
+        one_alone = np.isnan(mean(ours)) or np.isnan(mean(theirs))  # the other coder does not reach this rate
+        jpeg_leads = np.isnan(mean(ours)) or mean(theirs) > mean(ours)
+        neither = not one_alone and not differs(ours, theirs)
+        found["neither" if neither else "JPEG" if jpeg_leads else "autoencoder"].append(f"{rate:g}")
     return {name: rates for name, rates in found.items() if rates}
 
 
 def title(kind: str, table: Table) -> str:
-    """What was found on the photograph, in a line."""
+    """Return the finding on the photograph, in one line."""
     found = winners(kind, table)
     if "JPEG" not in found:
         return "Autoencoders are lossy; JPEG compresses photographs no better"
@@ -114,14 +111,14 @@ def _sentence(kind: str, table: Table) -> str:
 def figure(
     curves: Mapping[str, Mapping[str, list[Curve]]], png: Mapping[str, tuple[float, float]], table: Table
 ) -> Figure:
-    """Rate against distortion, a line for each seed; above each kind of images who is ahead where."""
+    """Draw rate against distortion with one line per seed, and name the better coder at each rate."""
     drawn, axes = plots.panels(1, len(curves), height=3.6)
     for axis, (kind, coders) in zip(axes[0], curves.items(), strict=True):
         blues = iter(colormaps["Blues"](np.linspace(0.45, 1, len(_SIZES))))
         for name, per_seed in coders.items():
             is_code = name.startswith("code")
             style = {"color": next(blues)} if is_code else _JPEG[name]
-            for seed, curve in enumerate(per_seed if is_code else per_seed[:1]):  # of JPEG all seeds are the same
+            for seed, curve in enumerate(per_seed if is_code else per_seed[:1]):  # all seeds of JPEG are equal
                 label = name if seed == 0 else None
                 axis.plot(*zip(*curve, strict=True), marker="o" if is_code else "s", ms=3, lw=1.1, label=label, **style)
         axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only (lossless)")
@@ -139,7 +136,7 @@ _JPEG = {"JPEG, data only": {"color": "C3"}, "JPEG, file": {"color": "C3", "line
 
 
 def quantised_codes(run: Run, kind: Dataset) -> Curve:
-    """The rates and distortions of a model's code at several numbers of bits per unit."""
+    """Return the rates and distortions of a model's code for several numbers of bits per unit."""
     known, codes = run.encode(kind.train[chosen(len(kind.train))]), run.encode(kind.test)
     low, high = known.min(axis=0), known.max(axis=0)
     pixels = unit_interval(kind.test)
@@ -152,9 +149,9 @@ def quantised_codes(run: Run, kind: Dataset) -> Curve:
 
 
 def best(curves: list[Curve], rate: float) -> float | None:
-    """The highest PSNR at `rate`, each curve interpolated linearly; None where none reaches so low.
+    """Return the highest PSNR at a rate, with linear interpolation; None if no curve reaches the rate.
 
-    A coder that needs less than `rate` at its best may be used there too.
+    A curve continues at its best PSNR above its highest rate.
     """
     found = []
     for curve in curves:
@@ -165,7 +162,7 @@ def best(curves: list[Curve], rate: float) -> float | None:
 
 
 def jpeg(pictures: np.ndarray) -> tuple[Curve, Curve]:
-    """The curve of JPEG by quality, of whole files, and of their entropy-coded data only."""
+    """Return the curves of JPEG over its quality: for whole files, and for the entropy-coded data alone."""
     whole, scan = [], []
     for quality in _QUALITIES:
         sizes, data, decoded = [], [], []
@@ -183,7 +180,7 @@ def jpeg(pictures: np.ndarray) -> tuple[Curve, Curve]:
 
 
 def lossless(pictures: np.ndarray) -> tuple[float, float]:
-    """Bits per pixel of PNG: of whole files, and of their compressed data only."""
+    """Return bits per pixel of PNG: for whole files, and for the compressed data alone."""
     sizes, data = [], []
     for picture in pictures:
         content = _encoded(picture, "PNG", optimize=True)

@@ -19,7 +19,7 @@ _NOISE = 0.4
 
 
 def better_features(study: Study) -> Result:
-    """Accuracy from the code of clean images, of models trained with and without corruption."""
+    """Compare classification from the codes of clean images, after training with and without corruption."""
     data = study.dataset
     kinds = {"clean": {}}
     for kind, strengths in (("gaussian", _SIGMAS), ("masking", _MASKED)):
@@ -63,7 +63,7 @@ def better_features(study: Study) -> Result:
 
 @styled
 def features_figure(table: Table) -> Figure:
-    """Accuracies against the strength of each kind of corruption, which have axes of their own."""
+    """Draw the accuracies against the strength of each kind of corruption."""
     strengths = {
         "gaussian": "σ of the Gaussian noise\n[pixels from 0 to 1]",
         "masking": "share of masked pixels",
@@ -75,10 +75,9 @@ def features_figure(table: Table) -> Figure:
         for axis, kind in zip(row, strengths, strict=True):
             known = {name: float(name.rpartition(" ")[2]) for name in table if name.startswith(kind)}
             plots.line(axis, table, {"clean": 0, **known}, column, "code of 32")
-            # The two may coincide: one is broad and pale, the other thin.
-            axis.axhline(
-                mean(table["PCA of 32"][column]), color="C1", linewidth=4, alpha=0.4, zorder=0, label="PCA of 32"
-            )
+            # A broad and a thin line both stay visible where they coincide.
+            principal = mean(table["PCA of 32"][column])
+            axis.axhline(principal, color="C1", linewidth=4, alpha=0.4, zorder=0, label="PCA of 32")
             axis.axhline(mean(table["pixels"][column]), color="0.2", linewidth=1, ls="--", zorder=1, label="pixels")
     for axis, label in zip(axes[1], strengths.values(), strict=True):
         axis.set_xlabel(label)
@@ -92,7 +91,7 @@ def _knn(study: Study, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def convolutions(study: Study) -> Result:
-    """Dense against convolutional at the same noise."""
+    """Compare dense and convolutional models at equal noise."""
     height, width, _ = study.dataset.image_shape
     spatial = -(-height // 4) * -(-width // 4)
     noise = {"corruption.kind": "gaussian", "coefficients.noise": _NOISE}
@@ -105,16 +104,8 @@ def convolutions(study: Study) -> Result:
     }
     runs = {name: study.train(f"denoising {name}".replace(",", ""), noise | changes) for name, changes in kinds.items()}
     clean = unit_interval(study.dataset.test)
-    table: Table = {
-        name: over_seeds(
-            trained,
-            test_PSNR=lambda run: _denoised_psnr(study, run),
-            test_BCE=lambda run: _denoised_bce(study, run),
-            parameters=lambda run: run.parameters,
-            seconds_of_training=lambda run: run.summary["seconds"],
-        )
-        for name, trained in runs.items()
-    }
+    cost = {"parameters": lambda run: run.parameters, "seconds_of_training": lambda run: run.summary["seconds"]}
+    table: Table = {name: _denoised(study, trained) | over_seeds(trained, **cost) for name, trained in runs.items()}
     noisy = float(psnr(clean, runs["dense, code of 32"][0].corrupt(study.dataset.test)).mean())
     best = {
         kind: max((name for name in kinds if name.startswith(kind)), key=lambda name: mean(table[name]["test PSNR"]))
@@ -154,11 +145,12 @@ def _title(ours: list[float], theirs: list[float]) -> str:
     return f"The best convolutional autoencoder denoises {better} the best dense one ({difference})"
 
 
-def _denoised_psnr(study: Study, run: Run) -> float:
-    clean, noisy = run.evaluation_inputs(study.dataset.test)
-    return float(psnr(clean, run.reconstruct(noisy)).mean())
-
-
-def _denoised_bce(study: Study, run: Run) -> float:
-    clean, noisy = run.evaluation_inputs(study.dataset.test)
-    return float(errors(run, run.encode(noisy), clean).mean())
+def _denoised(study: Study, runs: list[Run]) -> dict[str, list[float]]:
+    """Measure PSNR [dB] and BCE [nats per pixel] of denoised test images, for each run."""
+    table: dict[str, list[float]] = {"test PSNR": [], "test BCE": []}
+    for run in runs:
+        clean, noisy = run.evaluation_inputs(study.dataset.test)
+        codes = run.encode(noisy)
+        table["test PSNR"].append(float(psnr(clean, run.decode(codes)).mean()))
+        table["test BCE"].append(float(errors(run, codes, clean).mean()))
+    return table

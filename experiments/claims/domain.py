@@ -1,4 +1,4 @@
-"""Claims 1 and 3: an autoencoder knows the data it was trained on, and works because data has structure."""
+"""Claims 1 and 3: an autoencoder is specific to its training data, and works because data has structure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from claims import images, plots
 from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds, psnr_of
 
 _SHOWN = 4
-"""images of each kind in the figure"""
+"""number of images of each kind in the figure"""
 
 
 def data_specific(study: Study) -> Result:
-    """Train on each of several kinds of images, test on all."""
+    """Train on each of several kinds of images, and test on all kinds."""
     shape = study.dataset.image_shape
     clothes = images.fashion(shape)
     if clothes is None:
-        study.report("left out: Fashion-MNIST, which is of another size or not to be had")
+        study.report("left out: Fashion-MNIST, which has another size or is not available")
     kinds = [study.dataset, *([] if clothes is None else [clothes]), images.photograph_patches(shape)]
     trained = {kind.name: study.train(f"domain {kind.name}", dataset=kind) for kind in kinds}
     table: Table = {}
@@ -54,7 +54,10 @@ def data_specific(study: Study) -> Result:
     )
 
     def figure() -> Figure:
-        rows = _side_by_side(kinds, {source: runs[0] for source, runs in trained.items()})
+        picked = [kind.test[:_SHOWN] for kind in kinds]
+        rows = {"original": np.concatenate([unit_interval(part) for part in picked])}
+        for source, (run, *_) in trained.items():
+            rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked])
         return image_rows(rows, {kind.name: _SHOWN for kind in kinds})
 
     return Result(
@@ -67,16 +70,8 @@ def data_specific(study: Study) -> Result:
     )
 
 
-def _side_by_side(kinds: list, runs: dict) -> dict[str, np.ndarray]:
-    picked = {kind.name: kind.test[:_SHOWN] for kind in kinds}
-    rows = {"original": np.concatenate([unit_interval(part) for part in picked.values()])}
-    for source, run in runs.items():
-        rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked.values()])
-    return rows
-
-
 def structure(study: Study) -> Result:
-    """The same undercomplete model on images without any structure, against the mean image."""
+    """Train an undercomplete model on images without structure, and compare it with the mean image."""
     pixels = math.prod(study.dataset.image_shape)
     size = max(4, pixels // 24)
     noise = images.random_pixels(study.dataset.image_shape, len(study.dataset.train))
@@ -119,7 +114,7 @@ def structure(study: Study) -> Result:
 
 @styled
 def structure_figure(table: Table) -> Figure:
-    """How much of what can be explained beyond the mean image is."""
+    """Draw the share of the avoidable loss of the mean image that the model removes."""
     drawn, axes = plots.panels(1, 1, height=1.9)
     names = {"random": "random pixels"}
     shares = {

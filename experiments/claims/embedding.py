@@ -22,7 +22,7 @@ _NEIGHBOURS = 10
 
 
 def tsne(study: Study) -> Result:
-    """The plane made from codes, from pixels and from principal components of some test images."""
+    """Compare t-SNE of codes, of pixels and of principal components, for some test images."""
     from sklearn.manifold import TSNE, trustworthiness
 
     data = study.dataset
@@ -76,7 +76,7 @@ def tsne(study: Study) -> Result:
 
 
 def _title(table: Table) -> str:
-    """From what the plane keeps the classes best."""
+    """Name the representation from which the plane separates the classes best."""
     column = "kNN accuracy in the plane"
     first, *others = sorted(table, key=lambda name: -mean(table[name][column]))
     listed = ", ".join(f"{name} {mean(table[name][column]):.3f}" for name in others)
@@ -85,10 +85,12 @@ def _title(table: Table) -> str:
 
 @styled
 def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -> Figure:
-    """The planes of seed 0, coloured by class, and the accuracy of nearest neighbours in those of all seeds."""
+    """Draw the planes of seed 0 by class, with the accuracy of nearest neighbours over all seeds."""
     drawn, axes = plots.panels(1, len(planes), height=3.0)
     classes, indices = np.unique(labels, return_inverse=True)
-    colours = ListedColormap(colormaps["tab10" if len(classes) <= 10 else "turbo"](_evenly(len(classes))))
+    few = len(classes) <= 10
+    places = np.arange(10) if few else np.linspace(0, 1, len(classes))
+    colours = ListedColormap(colormaps["tab10" if few else "turbo"](places[: len(classes)]))
     for axis, (name, plane) in zip(axes[0], planes.items(), strict=True):
         dots = axis.scatter(*plane.T, c=indices, cmap=colours, vmin=-0.5, vmax=len(classes) - 0.5, s=3, linewidths=0)
         accuracies = table[name]["kNN accuracy in the plane"]
@@ -103,8 +105,3 @@ def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -
     spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
     note(drawn, f"Accuracy of the 5 nearest neighbours in the plane{spread}. The planes are of seed 0.")
     return drawn
-
-
-def _evenly(count: int) -> np.ndarray:
-    """Colours of a map, by index where it has ten, else as far apart as they are many."""
-    return np.arange(count) if count <= 10 else np.linspace(0, 1, count)

@@ -16,7 +16,7 @@ _IMAGES = 1_000
 
 
 def generative(study: Study) -> Result:
-    """Samples and likelihood of a variational autoencoder; what a plain one makes of random codes."""
+    """Compare samples of a variational autoencoder with images that a plain one decodes from random codes."""
     variational = {
         "model.kind": "variational",
         "model.hidden": (400,),
@@ -82,11 +82,11 @@ def generative(study: Study) -> Result:
 def _sampled(study: Study, run: Run, count: int) -> np.ndarray:
     codes = run.encode(study.learnt)
     drawn = np.random.default_rng(0).multivariate_normal(codes.mean(axis=0), np.cov(codes.T), count)
-    return run.decode(np.maximum(drawn, 0))  # its units are rectified
+    return run.decode(np.maximum(drawn, 0))  # the units of its code are ReLU
 
 
 def _nearest(study: Study, images: np.ndarray) -> float:
-    """PSNR to the nearest of 10,000 training images, mean over images [dB]."""
+    """Return the PSNR to the nearest of 10,000 training images, mean over images [dB]."""
     from sklearn.neighbors import NearestNeighbors
 
     known = unit_interval(study.learnt)

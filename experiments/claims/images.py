@@ -1,4 +1,4 @@
-"""Images that the claims are tried on beside the dataset: patches of a photograph, random pixels, clothes."""
+"""More images for the experiments: patches of a photograph, random pixels, Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _TRAIN, _TEST = 10_000, 1_000
 
 
 def photograph_patches(shape: tuple[int, int, int], seed: int = 0) -> Dataset:
-    """Grey patches of the landscape photograph of scikit-learn: training from its left 3/4, test from the rest."""
+    """Cut grey patches from a photograph of scikit-learn: training from its left 3/4, test from the rest."""
     from sklearn.datasets import load_sample_image
 
     height, width, channels = shape
@@ -29,14 +29,14 @@ def photograph_patches(shape: tuple[int, int, int], seed: int = 0) -> Dataset:
 
 
 def random_pixels(shape: tuple[int, int, int], count: int, seed: int = 0) -> Dataset:
-    """Images of uniform, independent pixels: nothing to learn but their mean."""
+    """Draw images of uniform, independent pixels, whose only structure is their mean."""
     random = np.random.default_rng(seed)
     train, test = (random.integers(0, 256, (n, *shape), dtype=np.uint8) for n in (count, _TEST))
     return Dataset("random", train, test)
 
 
 def fashion(shape: tuple[int, int, int]) -> Dataset | None:
-    """Fashion-MNIST, where images are of its size and it can be had; None otherwise."""
+    """Load Fashion-MNIST; return None for another size of images, or if it is not available."""
     if shape != (28, 28, 1):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The page of results: each claim with its finding, its numbers and its figure."""
+"""The page of results, with the finding, the numbers and the figure of each claim."""
 
 from __future__ import annotations
 
@@ -16,47 +16,35 @@ from claims.study import Result, Study, mean, std
 def write_page(
     study: Study, claims: Mapping[int, Callable[[Study], Result]], formats: Sequence[str] = ("png",)
 ) -> dict[str, Any]:
-    """Try each claim; write claims.md, results.json and a figure for each below the study's workdir.
+    """Run each experiment, and write claims.md, results.json and the figures to the workdir of the study.
 
     Returns:
         the content of results.json.
     """
-    results: dict[str, Any] = {
-        "dataset": study.dataset.name,
-        "seeds": study.seeds,
-        "epochs": study.epochs,
-        **describe_machine(),
-        "claims": {},
-    }
+    results: dict[str, Any] = {"dataset": study.dataset.name, "seeds": study.seeds, "epochs": study.epochs}
+    results |= {**describe_machine(), "claims": {}}
     for number, claim in claims.items():
         study.report(f"claim {number}")
         result = claim(study)
-        # What is there may be of another choice of seeds or epochs.
+        # Existing figures may show other seeds or epochs.
         draw({f"claim_{number}": result.figure}, study.workdir / "figures", formats, replace=True)
-        results["claims"][str(number)] = {
-            "claim": result.claim,
-            "title": result.title,
-            "method": result.method,
-            "found": result.found,
-            "table": {
-                row: {
-                    column: {
-                        "mean": None if math.isnan(mean(values)) else mean(values),
-                        "std": std(values),
-                        "runs": values,
-                    }
-                    for column, values in columns.items()
-                }
-                for row, columns in result.table.items()
-            },
+        found = {name: getattr(result, name) for name in ("claim", "title", "method", "found")}
+        found["table"] = {
+            row: {column: _over_seeds(values) for column, values in columns.items()}
+            for row, columns in result.table.items()
         }
+        results["claims"][str(number)] = found
         write_json(study.workdir / "results.json", results)
         write(study.workdir / "claims.md", page(results, formats))
     return results
 
 
+def _over_seeds(values: list[float | None]) -> dict[str, Any]:
+    return {"mean": None if math.isnan(mean(values)) else mean(values), "std": std(values), "runs": values}
+
+
 def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
-    """The content of claims.md, from that of results.json, with the figures in the first of their formats."""
+    """Return the content of claims.md for the content of results.json; figures appear in the first format."""
     seeds = results["seeds"]
     spread = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())

@@ -1,4 +1,4 @@
-"""Figures that several claims share."""
+"""Parts of figures that several claims use."""
 
 from __future__ import annotations
 
@@ -13,28 +13,22 @@ from claims.study import Table, mean, std
 
 
 def panels(rows: int, columns: int, height: float = 2.3, **shared: bool | str) -> tuple[Figure, np.ndarray]:
-    """A page's width of empty panels [rows, columns]."""
+    """Make a figure of empty panels [rows, columns], as wide as a page."""
     figure = Figure(figsize=(7.2, height * rows + 0.3), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **shared)
 
 
 def line(
-    axis: Axes,
-    table: Table,
-    rows: Mapping[str, float],
-    column: str,
-    label: str | None = None,
-    style: str = "oC0-",
-    **more: str,
+    axis: Axes, table: Table, rows: Mapping[str, float], column: str, label: str = "", style: str = "oC0-", **more: str
 ) -> None:
-    """One column of a table against a number per row, with the spread over the seeds."""
+    """Draw a column of a table against a number per row, with the standard deviation over the seeds."""
     values = [table[row][column] for row in rows]
     errors = [std(value) or 0.0 for value in values]
-    axis.errorbar(list(rows.values()), [mean(value) for value in values], errors, fmt=style, label=label, **more)
+    axis.errorbar(list(rows.values()), list(map(mean, values)), errors, fmt=style, label=label or None, **more)
 
 
 def bars(axis: Axes, values: Mapping[str, Sequence[float]], form: str = "{:.3f}") -> None:
-    """The mean of each as a horizontal bar, from the top, its value at its right where no other text stands."""
+    """Draw each mean as a horizontal bar, with its value to the right."""
     means, spread = [mean(each) for each in values.values()], [std(each) or 0.0 for each in values.values()]
     axis.barh(range(len(values)), means, xerr=spread, color="C0", height=0.6)
     for place, (centre, error) in enumerate(zip(means, spread, strict=True)):
@@ -46,6 +40,6 @@ def bars(axis: Axes, values: Mapping[str, Sequence[float]], form: str = "{:.3f}"
 
 
 def explain(figure: Figure, table: Table, shown: str = "Points", more: str = "") -> None:
-    """Say below a figure what its marks and error bars are: those of the seeds of a table."""
+    """Add a note about the marks and error bars below a figure."""
     seeds = len(next(iter(next(iter(table.values())).values())))
     note(figure, spread_over(seeds, shown) + more)

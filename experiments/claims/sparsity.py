@@ -18,7 +18,7 @@ _STRENGTHS = (1e-6, 1e-5, 1e-4, _ARTICLE, 1e-3, 1e-2)
 
 
 def sparse(study: Study) -> Result:
-    """The shallow autoencoder with the L1 norm of the code from nothing to far too much."""
+    """Train the shallow autoencoder with a wide range of weights of the L1 norm of the code."""
     runs = {
         strength: study.train(f"sparse {strength:g}", {"model.hidden": (), "coefficients.l1": strength})
         for strength in (0.0, *_STRENGTHS)
@@ -74,7 +74,7 @@ def sparse(study: Study) -> Result:
 
 @styled
 def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
-    """Losses, moments and zeros of the code against the weight of the penalty; the values of some codes."""
+    """Draw losses, moments and zeros of the code against the weight of the penalty, and some codes."""
     drawn, axes = plots.panels(2, 2)
     losses, moments, zeros, values = axes.flat
     rows = {row: float(row) for row in table}
@@ -84,7 +84,7 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     losses.legend()
     plots.line(moments, table, rows, "code mean", "mean")
     plots.line(moments, table, rows, "code variance", "variance", "sC1-")
-    moments.set_yscale("symlog", linthresh=1, linscale=0.5)  # whose error bars may reach 0, as the code does
+    moments.set_yscale("symlog", linthresh=1, linscale=0.5)  # error bars may reach 0
     moments.set_ylabel("mean and variance\nof the code")
     moments.legend()
     plots.line(zeros, table, rows, "share of zeros")

@@ -1,4 +1,4 @@
-"""What the experiments on the article's claims share: the models they train, and the form of a result."""
+"""The models that the experiments on the claims train, and the form of their results."""
 
 from __future__ import annotations
 
@@ -19,37 +19,40 @@ from aejax.evaluation.measures import psnr
 from aejax.training import unit_interval
 
 Table = dict[str, dict[str, list[float | None]]]
-"""row → column → one figure per seed; None where there is none"""
+"""row → column → one number per seed; None for a missing number"""
 
 _EXAMPLES_PER_EPOCH = 40_000
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was found on one claim."""
+    """The result of one experiment.
+
+    Attributes:
+        claim: the article's claim, in one line.
+        title: the finding, in one line.
+        method: the models and the measurements.
+        found: the finding, with its numbers.
+    """
 
     claim: str
-    """the article's claim, in a line"""
     title: str
-    """what was found, in a line made from the figures"""
     method: str
-    """what was trained and measured"""
     found: str
-    """the finding in words, made from the figures"""
     table: Table
     figure: Callable[[], Figure]
 
 
 @dataclass(frozen=True)
 class Study:
-    """The images, the seeds and the training that all claims share.
+    """The images, the seeds and the training of all experiments.
 
     Attributes:
-        dataset: the in-domain images, with classes.
-        seeds: how many, from 0.
-        workdir: each trained model has a folder below it, and is not trained again.
-        epochs: of every model; at batches of 64, Adam from 2e-3 down to 0 along a cosine.
-        report: called with the name of each model before it is trained.
+        dataset: the images of the main domain, with classes.
+        seeds: number of seeds, from 0.
+        workdir: folder of all runs; a finished run is not trained again.
+        epochs: of every model.
+        report: called with the name of each model before its training.
     """
 
     dataset: Dataset
@@ -59,9 +62,9 @@ class Study:
     report: Callable[[str], None] = lambda name: None
 
     def train(self, name: str, changes: Mapping[str, Any] | None = None, dataset: Dataset | None = None) -> list[Run]:
-        """One model per seed: the deep autoencoder 128-32-128 with the changed fields, on `dataset` or the study's.
+        """Train one model per seed: the deep autoencoder 128-32-128 with the changed fields.
 
-        A smaller dataset than 40,000 images passes several times per epoch.
+        Adam starts at 2e-3 and follows a cosine to 0. An epoch repeats a dataset of less than 40,000 images.
         """
         dataset = dataset or self.dataset
         passes = dataset.passes(_EXAMPLES_PER_EPOCH)
@@ -81,55 +84,53 @@ class Study:
 
     @functools.cached_property
     def learnt(self) -> np.ndarray:
-        """The training images that classifiers learn from, as in an evaluation."""
+        """The training images for classifiers, as in an evaluation."""
         return self.dataset.train[chosen(len(self.dataset.train))]
 
     @functools.cached_property
     def learnt_labels(self) -> np.ndarray:
-        """Theirs."""
         return np.asarray(self.dataset.train_labels)[chosen(len(self.dataset.train))]
 
     def probe(self, run: Run) -> float:
-        """Test accuracy of a linear classifier on the code."""
+        """Return the test accuracy of a linear classifier on the code."""
         return self.probe_of(run.encode(self.learnt), run.encode(self.dataset.test))
 
     def probe_of(self, train: np.ndarray, test: np.ndarray) -> float:
-        """The same on any representation of `learnt` and of the test images."""
+        """Return the accuracy for other representations of `learnt` and of the test images."""
         return linear_probe(train, self.learnt_labels, test, self.dataset.test_labels)
 
 
 def bce_of(run: Run, images: np.ndarray) -> float:
-    """Binary cross-entropy of a model's reconstructions [nats per pixel], of images it may never have met."""
+    """Return the binary cross-entropy of the reconstructions of any images [nats per pixel]."""
     return float(errors(run, run.encode(images), unit_interval(images)).mean())
 
 
 def psnr_of(run: Run, images: np.ndarray) -> float:
-    """PSNR of a model's reconstructions, mean over images [dB]."""
+    """Return the PSNR of the reconstructions, mean over images [dB]."""
     return float(psnr(unit_interval(images), np.clip(run.reconstruct(images), 0, 1)).mean())
 
 
 def over_seeds(runs: list[Run], **columns: Callable[[Run], float]) -> dict[str, list[float]]:
-    """A row of a table: each column a function of a run."""
+    """Return a row of a table, whose columns are functions of a run."""
     return {name.replace("_", " "): [float(measure(run)) for run in runs] for name, measure in columns.items()}
 
 
 def mean(values: list[float | None]) -> float:
-    """Over the seeds that have one; NaN where none has."""
+    """Return the mean of the known values; NaN if none is known."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else float("nan")
 
 
 def std(values: list[float | None]) -> float | None:
-    """Of a sample; None for less than two."""
+    """Return the sample standard deviation of the known values; None for fewer than two."""
     known = [value for value in values if value is not None]
     return float(np.std(known, ddof=1)) if len(known) > 1 else None
 
 
 def differs(some: list[float | None], others: list[float | None]) -> bool:
-    """Whether two means differ by more than the spread over the seeds."""
+    """Tell whether two means differ by more than twice the larger standard deviation over the seeds."""
     return abs(mean(some) - mean(others)) > 2 * max(std(some) or 0.0, std(others) or 0.0)
 
 
 def margin(better: list[float], worse: list[float]) -> str:
-    """The same in words."""
     return "beyond their spread" if differs(better, worse) else "within the spread of the seeds"

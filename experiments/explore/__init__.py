@@ -1,11 +1,11 @@
-"""A page to look at a trained model.
+"""An interactive page about a trained model.
 
-page.py     what the page knows of a run, and the one file that it becomes
-page.html  page.css     the page, empty
-model.js    the layers of the model in a browser
-canvas.js   what the page knows, and how it draws
-pad.js      the pad to draw on
-page.js     all else that it shows
+page.py     the data of a run, and the HTML file
+page.html  page.css     the template of the page
+model.js    the layers of the model, computed in the browser
+canvas.js   access to the data, and drawing
+pad.js      the pad for drawings of the user
+page.js     all other parts of the page
 """
 
 from explore.page import write_page as write_page

@@ -1,4 +1,4 @@
-"""What the page knows of a run, and the one file that it becomes."""
+"""The data of a run, and one HTML file that shows it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from aejax.models.operations import operations
 _SLIDERS = 10
 _SCRIPTS = ("model.js", "canvas.js", "pad.js", "page.js")
 _BYTES = 1_500_000
-"""of pixels: more images than fill this are left out"""
+"""maximum bytes of pixels; more images are left out"""
 Plane = Literal["pca", "tsne"]
 
 
 def write_page(run: aejax.Run, dataset: aejax.Dataset, path: Path, count: int = 500, plane: Plane = "pca") -> int:
-    """Write one HTML file that shows a run, needs no network, and runs its model in the browser.
+    """Write one HTML file about a run, which needs no network and runs the model in the browser.
 
     Args:
-        dataset: the first `count` test images are shown, or as many as 1.5 MB hold.
-        plane: how codes of more than two units are laid out.
+        dataset: the page shows the first `count` test images, or as many as fit into 1.5 MB.
+        plane: layout of codes of more than two units.
 
     Returns:
-        how many images it shows.
+        the number of images on the page.
     """
     require_images(dataset, "a page to look at")
     content = _content(run, dataset, count, plane)
     here = Path(__file__).parent
-    # "<" cannot end the element that the data is in: nothing in a workdir becomes a part of the page.
+    # An escaped "<" cannot end the element of the data, so a workdir cannot add code to the page.
     page = string.Template((here / "page.html").read_text(encoding="utf-8")).substitute(
         title=html.escape(content["title"]),
         css=(here / "page.css").read_text(encoding="utf-8"),
@@ -85,7 +85,7 @@ def _kind(run: aejax.Run) -> str:
 
 
 def _labels(dataset: aejax.Dataset, count: int) -> tuple[list[int] | None, list[str]]:
-    """The place of each image's class among all of them, and their names."""
+    """Return the index of each image's class, and the names of the classes."""
     if dataset.test_labels is None:
         return None, []
     names, places = np.unique(np.asarray(dataset.test_labels[:count]), return_inverse=True)
@@ -117,7 +117,7 @@ def _code(codes: np.ndarray) -> dict[str, Any]:
 
 
 def _plane(codes: np.ndarray, plane: Plane, seed: int) -> dict[str, Any]:
-    """Where each code lies, and where there are straight axes, what they are, so that any point can be decoded."""
+    """Place the codes in a plane; straight axes let the page decode any point of the plane."""
     size, axes = codes.shape[1], None
     if size <= 2:
         at, title = np.pad(codes, ((0, 0), (0, 2 - size))), "its two units" if size == 2 else "its one unit"
@@ -143,7 +143,7 @@ def _plane(codes: np.ndarray, plane: Plane, seed: int) -> dict[str, Any]:
 
 
 def _model(run: aejax.Run) -> dict[str, Any] | None:
-    """Its operations for model.js; None for a model of its author's that computes otherwise than ours."""
+    """Return the operations for model.js; None for a custom model that model.js cannot compute."""
     try:
         halves = operations(run.autoencoder, run.image_shape)
     except aejax.InputError:
@@ -163,5 +163,5 @@ def _plain(operation: Any) -> dict[str, Any]:
 
 
 def _bytes(images: np.ndarray) -> str:
-    """Floats from 0 to 1 as bytes, in base64."""
+    """Encode floats from 0 to 1 as bytes in base64."""
     return base64.b64encode(np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)).decode()

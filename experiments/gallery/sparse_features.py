@@ -1,4 +1,4 @@
-"""Synthetic vectors made of known features, computed on the device: a ground truth for sparse autoencoders.
+"""Synthetic vectors of known features, computed on the device: a ground truth for sparse autoencoders.
 
 An example is a bias plus the sum of the unit directions of its active features, each multiplied by its strength. The
 distribution is that of SynthSAEBench (arXiv 2602.14687). Feature probabilities follow Zipf's law, features are

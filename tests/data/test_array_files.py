@@ -65,7 +65,7 @@ def test_paths_that_lead_nowhere(tmp_path):
     (tmp_path / "a.npy").symlink_to(tmp_path / "b.npy")
     (tmp_path / "b.npy").symlink_to(tmp_path / "a.npy")
     for path in (tmp_path / "a.npy", "~nobody-of-this-name/x.npy"):
-        with pytest.raises(InputError, match="there is no file or folder"):
+        with pytest.raises(InputError, match=r"there is no file or folder|no user has that name"):
             load_dataset(path)
 
 
@@ -73,3 +73,13 @@ def test_arrays_without_axes(tmp_path):
     np.save(tmp_path / "one.npy", np.float32(1))
     with pytest.raises(InputError, match=r"shape \[\]"):
         load_dataset(tmp_path / "one.npy")
+
+
+def test_an_idx_file_beside_its_compressed_copy(tmp_path):
+    """As torchvision leaves both; and the path of one file."""
+    for name, array in (("train-images-idx3-ubyte", IMAGES), ("train-labels-idx1-ubyte", LABELS)):
+        (tmp_path / name).write_bytes(idx(array))
+        (tmp_path / f"{name}.gz").write_bytes(b"not read")
+    dataset = load_dataset(tmp_path)
+    assert dataset.set_aside and {*dataset.train_labels, *dataset.test_labels} == {3, 1}
+    assert len(load_dataset(tmp_path / "train-images-idx3-ubyte").train) == 1

@@ -124,7 +124,7 @@ def test_a_damaged_cache_is_noticed_and_prepared_again(data_dir, damage, caplog)
 
 
 def test_any_flipped_bit_or_emptied_file_of_a_cache_is_noticed(monkeypatch, tmp_path):
-    """The header too: a bit of it turns the type of labels into that of other numbers."""
+    """Including the header: one flipped bit changes the type of the labels."""
     monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path))
     made = {"train": np.arange(60, dtype=np.uint8).reshape(5, 3, 4), "train_labels": np.arange(5, dtype=np.int32)}
     calls = []

@@ -64,5 +64,5 @@ def test_the_names_of_parts_are_the_same_for_arrays_and_files(tmp_path, names, k
 def test_two_files_for_one_part_are_refused(tmp_path):
     for name in ("train", "x_train"):
         np.save(tmp_path / f"{name}.npy", VECTORS)
-    with pytest.raises(InputError, match=r"holds (x_)?train\.npy and (x_)?train\.npy: keep one"):
+    with pytest.raises(InputError, match=r"holds (x_)?train\.npy and (x_)?train\.npy; keep one"):
         load_dataset(tmp_path)

@@ -1,4 +1,4 @@
-"""What people hand over as images: taken where it is unambiguous, else one line that says what was given."""
+"""Python objects as datasets: unambiguous ones are accepted, others are refused with one line."""
 
 import types
 
@@ -13,7 +13,7 @@ LABELS = np.arange(10) % 3
 
 
 class Tensor:
-    """The methods of a tensor of PyTorch that has a gradient, by which alone it can be known without the package."""
+    """Has the methods of a PyTorch tensor with a gradient."""
 
     dtype = "torch.float32"
 
@@ -28,7 +28,7 @@ class Tensor:
 
 
 class Table:
-    """The method of a table of pandas whose columns have several types."""
+    """Has the method of a pandas table with columns of several types."""
 
     def __init__(self, columns):
         self._columns = columns
@@ -41,7 +41,7 @@ class Table:
     ("given", "shape"),
     [
         (IMAGES, (4, 3, 1)),
-        (IMAGES.tolist(), None),  # integers, whose scale is unknown
+        (IMAGES.tolist(), None),  # integers of unknown scale
         ((IMAGES / 255).tolist(), (4, 3, 1)),
         (list(IMAGES), (4, 3, 1)),
         ((IMAGES, LABELS), (4, 3, 1)),
@@ -50,7 +50,7 @@ class Table:
         ({"train": IMAGES, "test": IMAGES[:4], "train_labels": LABELS, "test_labels": LABELS[:4]}, (4, 3, 1)),
         (Tensor(IMAGES), (4, 3, 1)),
         (Table([range(10), [0.5] * 10]), (1, 2, 1)),
-        (np.arange(20).reshape(10, 2), (1, 2, 1)),  # of vectors integers are values, not pixels
+        (np.arange(20).reshape(10, 2), (1, 2, 1)),  # integers are values of vectors, not pixels
         ("digits", (8, 8, 1)),
     ],
 )

@@ -152,7 +152,7 @@ def test_computed_images(tmp_path):
 
 
 def test_stored_examples_are_read_once(monkeypatch, tmp_path):
-    """From the file to the first step: finite values, range and fingerprint in one pass."""
+    """One pass computes finite values, range and fingerprint."""
     array = np.random.default_rng(0).random((60, 4)).astype(np.float32)
     np.save(tmp_path / "train.npy", array)
     np.save(tmp_path / "test.npy", array[:20])

@@ -1,4 +1,4 @@
-"""Examples in several files are those of one: the same array, the same fingerprint; what is doubtful is refused."""
+"""Shards equal one array in values and fingerprint; ambiguous folders are refused."""
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +10,7 @@ from aejax.data.mapped import Shards
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(60, 5)).astype(np.float32)
-CUTS = (1, 4, 5, 9, 20, 21, 22, 30, 31, 40, 44)  # twelve shards: by their names alone 10 and 11 would come before 2
+CUTS = (1, 4, 5, 9, 20, 21, 22, 30, 31, 40, 44)  # twelve shards: sorted as text, 10 and 11 would precede 2
 
 
 def write(folder, array, name="train-{}.npy", cuts=CUTS):
@@ -97,7 +97,7 @@ def test_rows_are_read_from_the_file_that_has_them(tmp_path, monkeypatch, large)
     np.save(tmp_path / "test.npy", VECTORS[:3].astype(ml_dtypes.bfloat16))
     train = load_dataset(tmp_path).train
     indices = RANDOM.integers(0, 70, (20, 4))
-    assert np.array_equal(mapped.reader(train)(indices), np.asarray(train)[np.minimum(indices, 59)])
+    assert np.array_equal(train.rows(indices), np.asarray(train)[np.minimum(indices, 59)])
 
 
 def test_what_does_not_fit_in_memory_is_not_read_at_once(tmp_path, monkeypatch):
@@ -172,7 +172,7 @@ def test_folders_without_arrays_or_with_images_too(tmp_path):
     for folder in ("empty", "empty train/train", "half/train", "half/test"):
         (tmp_path / folder).mkdir(parents=True)
     for folder in ("empty", "empty train"):
-        with pytest.raises(InputError, match=r"holds no images \(.*\) and no arrays \(\.npy, \.npz\)"):
+        with pytest.raises(InputError, match=r"holds no images \(.*\) and no arrays \(\.npy, \.npz, "):
             load_dataset(tmp_path / folder)
     write(tmp_path / "half" / "train", VECTORS)
     with pytest.raises(InputError, match=r"test holds no arrays \(.*\) and .*train does"):

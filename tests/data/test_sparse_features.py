@@ -1,4 +1,4 @@
-"""Generated features fire as their law says, and what is trained on them goes on where it stopped."""
+"""Synthetic sparse features follow their distribution, and runs on them resume."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from aejax.training.devices import Driver
 from aejax.training.placement import Generated
 from gallery.sparse_features import SparseFeatures, SparseVectors, large
 
-# No hidden variables, so that rates are known exactly; features fire often, and all strengths are above 0.
+# No hidden variables, so that the rates are known exactly; features are often active, with strengths above 0.
 ALONE = SparseFeatures(
     32, 6, 2, branching=3, depth=2, least=0.1, exponent=1, correlation=0.0, deviation=0.2, deviation_spread=0.1,
     orthogonalization_steps=5, train=2_000, test=300,
@@ -164,10 +164,10 @@ def test_a_dataset_is_known_by_its_law_and_nothing_is_made_to_know_it(monkeypatc
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training.passes": 2}, "training.passes is 2; generated examples"),
-        ({"data.standardize": True}, "data.standardize is set; generated examples"),
-        ({"data.placement": "stream"}, "data.placement is stream; generated examples"),
-        ({"training.epochs": 1_073_742}, "at most 1073741 epochs"),
+        ({"training.passes": 2}, "training.passes is 2; it must be 1: computed examples"),
+        ({"data.standardize": True}, "data.standardize is True; it must be False: computed examples"),
+        ({"data.placement": "stream"}, "data.placement is 'stream'; it must be auto or device: computed examples"),
+        ({"training.epochs": 1_073_742}, "training.epochs is 1073742; it must be at most 1073741"),
         ({"training.batch_size": 2_001}, "training.batch_size is 2001"),
         ({"loss.reconstruction": "bce"}, r"lie in .* needs \[0, 1\]"),
     ],

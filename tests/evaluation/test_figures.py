@@ -9,6 +9,8 @@ from aejax import InputError, fit, load
 from aejax.evaluation import drawing, figures
 from readable import require_readable, words
 
+pytestmark = pytest.mark.figures
+
 
 @pytest.mark.parametrize(
     ("changes", "own"),

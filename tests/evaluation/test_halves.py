@@ -1,6 +1,5 @@
 """float16 and bfloat16 keep their type on the devices, and give the results of the same values in float32."""
 
-
 import jax
 import ml_dtypes
 import numpy as np
@@ -36,6 +35,7 @@ def both(dtype, vectors):
 
 
 @pytest.mark.parametrize(("dtype", "vectors"), [(np.float16, False), (ml_dtypes.bfloat16, True)])
+@pytest.mark.figures
 def test_a_run_of_halves_is_that_of_the_same_values(dtype, vectors, tmp_path):
     halves, floats = both(dtype, vectors)
     config = VECTORS if vectors else CONFIG

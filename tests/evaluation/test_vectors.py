@@ -67,6 +67,7 @@ def test_vectors_are_measured_as_vectors(run):
     assert variance_explained(run.dataset.test, run.dataset.test) == 1
 
 
+@pytest.mark.figures
 def test_no_images_are_drawn_of_vectors(run, tmp_path):
     figures.draw_run(run, run.dataset, tmp_path)
     assert {path.stem for path in tmp_path.iterdir()} == {"errors", "features", "codes", "losses"}

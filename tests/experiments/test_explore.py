@@ -167,7 +167,7 @@ def test_the_script_writes_it(script, tmp_path):
     for arguments, line in (
         ([tmp_path], "holds no run"),
         ([tmp_path / "run", "--images", "1"], "images is 1; it must be at least 2"),
-        ([tmp_path / "run", "--output", tmp_path / "nowhere" / "page.html"], "there is no folder"),
+        ([tmp_path / "run", "--output", tmp_path / "nowhere" / "page.html"], "nowhere does not exist"),
     ):
         done = script("explore.py", *arguments)
         assert done.returncode == 1 and line in done.stderr and len(done.stderr.splitlines()) == 1

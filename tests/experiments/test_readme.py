@@ -1,4 +1,4 @@
-"""The READMEs say what the results say, their links lead somewhere, and the code of the first one runs."""
+"""The READMEs: tables equal the results, links have targets, and the code of README.md runs."""
 
 import re
 import runpy
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import aejax
+from aejax.data import array_files
 
 ROOT = Path(__file__).parents[2]
 READMES = {
@@ -46,14 +47,25 @@ def test_its_code_runs(tmp_path, monkeypatch):
     names = {}
     exec(CODE[0].replace("epochs=20", "epochs=2"), names)
     assert names["codes"].shape == (359, 32) and names["decoded"].shape == (359, 8, 8, 1)
-    assert names["data"].test_labels.shape == (359,) and names["figures"]["probe_code"] > 0.5
+    assert names["data"].test_labels.shape == (359,) and names["metrics"]["probe_code"] > 0.5
     assert names["run"].summary["epochs"] == 2
+
+
+def test_its_data_and_its_format_of_files_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savetxt("vectors.csv", np.random.default_rng(0).normal(size=(50, 4)), delimiter=",")
+    Path("own_data.py").write_text(CODE[1])
+    entry = re.search(r'`("\.csv": lambda .*)`', README)[1]
+    (suffix, reader), *_ = eval(f"{{{entry}}}", {"np": np}).items()
+    monkeypatch.setitem(array_files.FORMATS, suffix, reader)
+    by_code, by_path = aejax.load_dataset("own_data.py:vectors"), aejax.load_dataset("vectors.csv")
+    assert by_code.train.shape == (40, 4) and by_code.fingerprint == by_path.fingerprint
 
 
 @pytest.mark.long
 def test_its_guide_to_models_of_your_own_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    _, models, experiment = CODE
+    *_, models, experiment = CODE
     assert len(models.splitlines()) <= 40
     (tmp_path / "own.py").write_text(models.replace("epochs=10", "epochs=3"))
     names = {}
@@ -71,8 +83,8 @@ def test_its_guide_to_models_of_your_own_runs(tmp_path, monkeypatch, capsys):
     assert moves(contractive) < 0.8 * moves(without)
     terms = contractive.autoencoder.loss(images, contractive.autoencoder(images), defaultdict(float), aejax.Context())
     assert np.isclose(np.mean(terms["contraction"]), moves(contractive), rtol=0.1)
-    figures = aejax.evaluate(mixture, names["digits"], samples=50)
-    assert figures["nll"] <= -figures["elbo"] and mixture.parameters > without.parameters
+    metrics = aejax.evaluate(mixture, names["digits"], samples=50)
+    assert metrics["nll"] <= -metrics["elbo"] and mixture.parameters > without.parameters
     assert capsys.readouterr().out.strip().endswith("(10, 8, 8, 1)")
 
 

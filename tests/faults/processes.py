@@ -1,5 +1,6 @@
 """Runs in processes that can be killed; forked from one that has imported JAX, so that each starts at once."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -51,8 +52,10 @@ def stop_at_once():
     yield Requested()
 
 
-def train(config, workdir, dataset, log, stopped=False, short=True):
+def train(config, workdir, dataset, log, stopped=False, short=True, late=None):
     """Train in this process as a script does; everything printed goes to `log`.
+
+    The process of the index `late` exits 2 s later than the others, as on a busy machine.
 
     It ends with the server that it was forked from, which ends with pytest, however that ends.
     """
@@ -65,6 +68,8 @@ def train(config, workdir, dataset, log, stopped=False, short=True):
         loop.Pace, loop.SAVE_EVERY = Short, 0.0
     if stopped:
         loop.stop_requests = stop_at_once
+    if late is not None and late == config["hosts"]["index"]:
+        command_line.flush = functools.partial(time.sleep, 2.0)
     command_line.run(lambda _: fit(Config.from_dict(config), workdir, dataset=dataset))
     if jax.distributed.is_initialized():
         # So a script waits at its end for the others, of which the first may still draw; a forked process does not.
@@ -72,14 +77,14 @@ def train(config, workdir, dataset, log, stopped=False, short=True):
 
 
 def start(config, workdir, dataset, log, count=1, **how):
-    """Start the processes of a run."""
+    """Start the processes of a run, with one configuration or with a list of one for each."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
     processes = []
     for index in range(count):
         hosts = {"hosts.coordinator": coordinator, "hosts.count": count, "hosts.index": index} if count > 1 else {}
-        sections = config.to_dict()
+        sections = (config[index] if isinstance(config, list) else config).to_dict()
         for path, value in hosts.items():
             sections["hosts"][path.partition(".")[2]] = value
         process = CONTEXT.Process(

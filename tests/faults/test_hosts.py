@@ -58,10 +58,18 @@ def test_several_processes_give_the_result_of_one(dataset, alone, tmp_path, coun
     assert "epoch 2/2" in printed[0] and not any("epoch" in other for other in printed[1:])
 
 
+def test_processes_of_different_configurations_are_refused(dataset, tmp_path):
+    log, other = tmp_path / "log", CONFIG.replace({"training.seed": 1})
+    assert finish(start([CONFIG, other], tmp_path / "run", dataset, log, 2)) == [1, 1]
+    for printed in logged(log, 2):
+        assert "process 1 has another configuration" in printed, printed
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.long
 def test_a_run_goes_on_in_another_number_of_processes(dataset, alone, tmp_path):
     workdir, log = tmp_path / "run", tmp_path / "log"
-    assert finish(start(CONFIG, workdir, dataset, log, 4, stopped=True)) == [75] * 4, logged(log, 4)
+    assert finish(start(CONFIG, workdir, dataset, log, 4, stopped=True, late=1)) == [75] * 4, logged(log, 4)
     assert load(workdir).state.step == 13  # within the first epoch
     assert finish(start(CONFIG, workdir, dataset, log, 1, stopped=True)) == [75], logged(log, 1)
     config = CONFIG.replace({"devices.parallel": "shard_map"})
@@ -82,6 +90,6 @@ def test_when_one_of_four_dies_the_others_end_and_together_they_go_on(dataset, a
     codes = finish(others, 15)
     assert all(code in (75, -6) for code in codes), (codes, logged(log, 4))
     for index, printed in enumerate(logged(log, 4)):
-        assert index == killed or "lost another one" in printed or "another task died" in printed, printed
+        assert index == killed or "lost another process" in printed or "another task died" in printed, printed
     assert finish(start(CONFIG, workdir, dataset, log, 4)) == [0] * 4, logged(log, 4)
     require_same(workdir, alone)

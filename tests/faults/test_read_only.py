@@ -25,8 +25,8 @@ def archived(tmp_path, small, digits):
 
 def test_the_figures_of_a_run_that_cannot_be_written_are_shown(script, archived, tmp_path):
     shown = script("evaluate.py", archived)
-    assert shown.returncode == 1 and "psnr" in shown.stdout and "--json names another file" in shown.stderr
+    assert shown.returncode == 1 and "psnr" in shown.stdout and "give another file with --json" in shown.stderr
     assert shown.stderr.count("\n") == 1, shown.stderr
     before = script("evaluate.py", archived, "--json", tmp_path / "nowhere" / "figures.json")
-    assert before.returncode == 1 and before.stdout == "" and "no folder that can be written" in before.stderr
+    assert before.returncode == 1 and before.stdout == "" and "must be a writable folder" in before.stderr
     assert script("evaluate.py", archived, "--json", tmp_path / "figures.json").returncode == 0

@@ -2,9 +2,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from scipy.stats import entropy
 
-from aejax import Loss
+from aejax import InputError, Loss, fit
+from aejax.config.numbers import KINDS
 from aejax.models import Output, losses
 
 RANDOM = np.random.default_rng(0)
@@ -35,15 +37,36 @@ def test_squared_error_is_a_mean_over_pixels():
     assert np.allclose(losses.mean_squared_error(LOGITS, LOGITS + 3), 9, rtol=1e-5)
 
 
-def test_terms_are_per_example_and_weighted():
+def test_terms_are_per_example_and_without_their_weights():
     codes = jnp.array([[1.0, -2.0], [0.0, 0.5]])
     output = Output(LOGITS[:2], codes)
     weights = {"l1": jnp.float32(0.1)}
     terms = losses.loss_terms(Loss("mse"), IMAGES[:2], output, weights)
-    assert np.allclose(terms["l1"], [0.3, 0.05])
+    assert np.allclose(terms["l1"], [3, 0.5])
     assert terms["reconstruction"].shape == (2,)
     summed = losses.loss_terms(Loss("mse", pixels="sum"), IMAGES[:2], output, weights)
     assert np.allclose(summed["reconstruction"], 24 * terms["reconstruction"])
+
+
+def test_a_term_for_every_model_is_a_declaration_and_a_line_of_the_loss(small, monkeypatch):
+    """The two places: `KINDS` in aejax.config.numbers, and `losses.loss_terms`."""
+    config, dataset = small
+    monkeypatch.setitem(KINDS["plain"], "l2", 0.0)
+    original = losses.loss_terms
+
+    def with_l2(loss, clean, output, coefficients, axis=None):
+        terms = original(loss, clean, output, coefficients, axis)
+        return terms | {"l2": jnp.square(output.codes).sum(axis=1)}
+
+    monkeypatch.setattr(losses, "loss_terms", with_l2)
+    norms = []
+    for weight in (0.0, 0.1):
+        run = fit(config.replace({"coefficients.l2": weight}), dataset=dataset, progress=False)
+        norms.append(np.square(run.encode(dataset.test)).sum(axis=1).mean())
+    assert norms[1] < norms[0] / 2
+    assert np.isclose(run.summary["test"]["l2"], 0.1 * norms[1], rtol=1e-4)
+    with pytest.raises(InputError, match=r"coefficients.l3 is .* declared are: learning_rate, l1, l2"):
+        config.replace({"coefficients.l3": 1})
 
 
 def test_the_rate_divergence_is_that_of_bernoulli_distributions():

@@ -17,10 +17,8 @@ class Dictionary(aejax.Autoencoder):
         self.arrays["b_dec"] = _drawn(rngs, width)
         for name in ("b_gate", "r_mag", "b_mag") if self.form == "gated" else ("b_enc",):
             self.arrays[name] = _drawn(rngs, units)
-        if self.form == "jumprelu":
-            self.arrays["threshold"] = _drawn(rngs, units)
-        if self.form in ("batchtopk", "matryoshka"):
-            self.arrays["threshold"] = _drawn(rngs)
+        if self.form in (sizes := {"jumprelu": (units,), "batchtopk": (), "matryoshka": ()}):
+            self.arrays["threshold"] = _drawn(rngs, *sizes[self.form])
 
     def encode(self, images):
         arrays = {name: array[...] for name, array in self.arrays.items()}

@@ -66,14 +66,21 @@ def test_the_next_chunk_is_on_the_device_before_one_is_looked_at():
     assert len(decided) == 2
 
 
+def test_no_chunk_has_one_step():
+    assert [steps for steps, *_ in run([3])] == [3, 3, 4] * 2
+    assert [steps for steps, *_ in run([9])] == [10] * 2
+    assert [steps for steps, *_ in run([1], state=9)] == [1, *[2] * 5]  # saved by an older version
+
+
 def test_a_long_epoch_is_cut_and_a_short_one_is_not():
     assert Pace(1000, lambda count: 2e7).steps == 1000  # a second in all
-    assert Pace(1000, lambda count: 2e9).steps == 50
-    assert Pace(1000, lambda count: 2e12).steps == 1
-    assert Pace(1000, lambda count: 0).steps == 1000  # the compiler does not tell
+    assert Pace(1000, lambda count: 2e9).steps == 10
+    assert Pace(1000, lambda count: 2e12).steps == 2
+    assert Pace(1, lambda count: 2e12).steps == 1
+    assert Pace(1000, lambda count: 0).steps == 1000  # the compiler does not report it
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(30.0, 100), (10.0, 250), (2.0, 1000), (0.2, 1000)])
+@pytest.mark.parametrize(("seconds", "steps"), [(30.0, 25), (10.0, 100), (1.4, 1000), (0.2, 1000)])
 def test_a_chunk_of_another_duration_than_estimated_is_corrected(seconds, steps):
     pace = Pace(1000, lambda count: 0)
     pace.measured(1000, seconds)
@@ -81,10 +88,28 @@ def test_a_chunk_of_another_duration_than_estimated_is_corrected(seconds, steps)
 
 
 def test_an_epoch_is_a_multiple_of_a_chunk_where_it_can_be():
-    for epoch, seconds, steps in ((8192, 8.0, 2048), (1000, 10.0, 250), (1009, 10.0, 302)):  # 1009 is a prime
+    for epoch, seconds, steps in ((8192, 8.0, 1024), (1000, 10.0, 100), (1009, 10.0, 100)):  # 1009 is a prime
         pace = Pace(epoch, lambda count: 0)
         pace.measured(epoch, seconds)
         assert pace.steps == steps
+
+
+def test_a_length_of_the_right_duration_is_kept_until_the_machine_slows_down():
+    pace = Pace(1000, lambda count: 2e9)
+    for steps, seconds, kept in ((10, 0.1, 100), (100, 1.0, 100), (100, 0.2, 100), (100, 1.9, 100), (100, 4.0, 25)):
+        pace.measured(steps, seconds)
+        assert pace.steps == kept
+    pace.measured(25, 0.2)
+    assert pace.steps == 25
+
+
+def test_a_recorded_length_is_kept_unless_the_machine_is_another():
+    for seconds, steps in ((0.2, 50), (1.0, 50), (1.4, 50), (5.0, 10), (0.01, 1000)):
+        pace = Pace(1000, None, recorded=50)
+        assert pace.steps == 50
+        pace.measured(50, seconds)
+        assert pace.steps == steps
+    assert Pace(30, None, recorded=50).steps == 30
 
 
 def test_a_chunk_ends_when_the_device_is_done_and_not_when_it_is_looked_at(monkeypatch):
@@ -106,9 +131,9 @@ def test_a_chunk_ends_when_the_device_is_done_and_not_when_it_is_looked_at(monke
     assert first.dispatched < trained <= evaluated < looked_at - 0.1
 
 
-def test_a_chunk_that_is_too_short_grows_and_a_rest_tells_nothing():
+def test_a_chunk_that_is_too_short_grows_and_a_rest_has_no_influence():
     pace = Pace(1000, lambda count: 2e9)
     pace.measured(7, 0.001)
-    assert pace.steps == 50
-    pace.measured(50, 0.1)
-    assert pace.steps == 1000
+    assert pace.steps == 10
+    pace.measured(10, 0.1)
+    assert pace.steps == 100

@@ -13,6 +13,7 @@ import pytest
 
 import aejax
 from aejax import Config, Dataset, Diverged, InputError, Interrupted, fit, load
+from aejax.config import complete
 from aejax.training import loop
 from runs import leaves, without_clock
 
@@ -74,7 +75,7 @@ def test_an_array_is_enough():
 def test_what_a_run_leaves_behind(small, tmp_path, finished):
     config, run = small[0], finished
     described = json.loads((tmp_path / "config.json").read_text())
-    assert Config.from_dict({name: described[name] for name in config.to_dict()}) == config
+    assert Config.from_dict({name: described[name] for name in config.to_dict()}) == complete(config)
     assert set(described["versions"]) >= {"python", "jax", "flax", "orbax-checkpoint"} and described["device"]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert lines == run.history and [line["epoch"] for line in lines] == [1, 2, 3]
@@ -252,13 +253,30 @@ def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_aft
     whole = fit(config, dataset=dataset, progress=False)
 
     with stop_after(2):
-        for step in (2, 4, 5):  # an epoch has five
+        for step in (2, 5, 7):  # an epoch has five, and no chunk has one
             with pytest.raises(Interrupted, match=f"after step {step} of 15"):
                 fit(config, tmp_path, dataset=dataset, progress=False)
             assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == step // 5
     resumed = fit(config, tmp_path, dataset=dataset, progress=False)
     assert all(np.array_equal(a, b) for a, b in zip(leaves(whole), leaves(resumed), strict=True))
     assert without_clock(resumed.history) == without_clock(whole.history)
+
+
+def test_a_resumed_run_keeps_the_length_of_its_chunks(small, tmp_path, stop_after, monkeypatch):
+    config, dataset = small
+    with stop_after(2), pytest.raises(Interrupted):
+        fit(config, tmp_path, dataset=dataset, progress=False)
+    lengths, real = [], loop.chunks
+
+    def noted(*arguments):
+        for chunk in real(*arguments):
+            lengths.append(len(chunk.terms["total"]))
+            yield chunk
+
+    monkeypatch.setattr(loop, "chunks", noted)
+    monkeypatch.setattr("aejax.training.chunks._OTHER_MACHINE", 0.0)
+    fit(config, tmp_path, dataset=dataset, progress=False)
+    assert lengths == [3, 2, 3, 2, 3]  # 2 of 15 were taken before
 
 
 def test_a_signal_in_the_last_chunk_is_not_lost(small, tmp_path, monkeypatch):
@@ -300,7 +318,7 @@ def test_a_second_run_in_the_same_workdir_is_refused(small, tmp_path):
     from aejax.training.records import Record
 
     config, dataset = small
-    first = Record(tmp_path, Identity.of(config, dataset))
+    first = Record(tmp_path, Identity.of(complete(config), dataset))
     with pytest.raises(InputError, match="another run is under way"):
         fit(config, tmp_path, dataset=dataset, progress=False)
     first.close()

@@ -7,6 +7,7 @@ import pytest
 
 import aejax
 from aejax import InputError, Interrupted, fit, load
+from aejax.config import complete
 from runs import same, without_clock
 
 
@@ -51,7 +52,7 @@ def test_what_the_callback_returns_is_checked(small):
     config, dataset = small
     for returned, message in (
         (3, "on_epoch returned 3"),
-        ({"a": "b"}, "returned 'b' for the figure a; it must be a number"),
+        ({"a": "b"}, "returned 'b' for the metric a; it must be a number"),
     ):
         with pytest.raises(InputError, match=message):
             fit(config, dataset=dataset, progress=False, on_epoch=lambda run, returned=returned: returned)
@@ -80,7 +81,7 @@ def test_another_patience_is_recorded(small, tmp_path):
     first = fit(config, tmp_path, dataset=dataset, progress=False)
     patient = config.replace({"training.patience": 3})
     run = fit(patient, tmp_path, dataset=dataset, progress=False)
-    assert first.summary["epochs"] < run.summary["epochs"] and load(tmp_path).config == patient
+    assert first.summary["epochs"] < run.summary["epochs"] and load(tmp_path).config == complete(patient)
     assert same(run, fit(patient, dataset=dataset, progress=False))
 
 

@@ -78,7 +78,7 @@ def free_address():
 
 def test_a_coordinator_that_does_not_answer_is_one_line(capsys):
     hosts = Hosts(coordinator=free_address(), count=2, index=1, startup_seconds=1)
-    with pytest.raises(InputError, match=r"nobody answers there within 1 s"):
+    with pytest.raises(InputError, match=r"it does not answer within 1 s"):
         start.join(hosts)
 
 
@@ -91,5 +91,5 @@ def test_the_others_who_do_not_come_are_the_last_line(tmp_path):
         [sys.executable, "-c", program, free_address()], capture_output=True, text=True, timeout=120
     )
     *_, last = finished.stderr.splitlines()
-    assert finished.returncode == 1 and "did not come within 1 s" in last, finished.stderr
+    assert finished.returncode == 1 and "did not join within 1 s" in last, finished.stderr
     assert "@" not in finished.stderr  # as the frames of C++ begin

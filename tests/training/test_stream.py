@@ -1,5 +1,6 @@
 """Streamed images give what resident ones give, bit for bit, and need no memory that grows with them."""
 
+import itertools
 import subprocess
 import sys
 import zlib
@@ -12,9 +13,9 @@ import pytest
 
 from aejax import InputError, Interrupted, fit
 from aejax.data import mapped
-from aejax.training import placement
+from aejax.training import batches, placement
 from aejax.training.devices import Driver
-from aejax.training.placement import Blocks, Resident, Streamed, place, spans
+from aejax.training.placement import Resident, Streamed, blocks, place
 
 NOISY = {"corruption.kind": "gaussian", "coefficients.noise": 0.3, "training.passes": 2, "training.epochs": 2}
 
@@ -36,7 +37,7 @@ def blocks_of_three_steps(small, monkeypatch):
     "parallel", ["jit", *(pytest.param(name, marks=pytest.mark.long) for name in ("pmap", "shard_map"))]
 )
 def test_the_result_does_not_depend_on_the_placement(small, blocks_of_three_steps, parallel):
-    config, dataset = small  # an epoch of 10 steps in 3, 3, 3 and 1
+    config, dataset = small  # an epoch of 10 steps in 3, 3 and 4
     config = config.replace({**NOISY, "devices.parallel": parallel})
     resident, streamed = (
         fit(config.replace({"data.placement": kind}), dataset=dataset, progress=False) for kind in ("device", "stream")
@@ -80,20 +81,24 @@ def test_shards_are_trained_on_as_one_file_also_within_an_epoch(small, monkeypat
 
 @pytest.mark.parametrize(("first", "count", "most"), [(0, 10, 4), (13, 10, 4), (6, 4, 3), (29, 3, 8), (0, 2, 2)])
 def test_blocks_follow_each_other_through_the_epochs(first, count, most):
-    blocks = Blocks(lambda *block: block, first, count, most, in_epoch=10)
-    expected = first
-    asked = first
-    for index in range(40):
-        begin, steps = blocks[index]
-        assert begin == expected and 1 <= steps <= most
+    chunk_end = expected = first
+    for begin, steps in itertools.islice(blocks(first, count, most, 10), 40):
+        if begin == chunk_end:  # the next chunk, within one epoch
+            chunk_end += batches.part(count, 10 - begin % 10)
+        assert begin == expected and steps == batches.part(most, chunk_end - begin)
+        assert steps > 1 or begin % 10 == 9
         expected = begin + steps
-        assert begin // 10 == (expected - 1) // 10  # within one epoch
-        if expected >= (end := min(asked + count, (asked // 10 + 1) * 10)):  # and within what is asked for at a time
-            assert expected == end
-            asked = end
-    assert {steps for _, steps in spans(0, count, count, most)} <= {
-        steps for _, steps in map(blocks.__getitem__, range(40))
-    }
+
+
+def test_a_failed_read_fails_where_the_block_is_needed(small, blocks_of_three_steps, monkeypatch):
+    config, dataset = small
+
+    def failing(images):
+        return lambda indices: 1 / 0 if len(indices) == 4 else images[indices]
+
+    monkeypatch.setattr(placement, "reader", failing)
+    with pytest.raises(ZeroDivisionError):
+        fit(config.replace({**NOISY, "data.placement": "stream"}), dataset=dataset, progress=False)
 
 
 def test_auto_takes_the_device_where_all_fits_in_half_of_its_free_memory(small, monkeypatch):
@@ -118,9 +123,9 @@ def test_rows_read_from_a_large_file_are_those_of_the_array(tmp_path, monkeypatc
     file = np.load(tmp_path / "array.npy", mmap_mode="r")
     indices = np.array([[3, 49], [50, 0]], np.int32)
     for view, plain in ((file, array), (np.asarray(file)[..., None], array[..., None]), (file[7:], array[7:])):
-        rows = mapped.reader(view)(indices)
+        rows = mapped.Shards([view]).rows(indices)
         assert rows.dtype == dtype and np.array_equal(rows, plain[np.minimum(indices, len(plain) - 1)])
-    read = mapped.reader(file)
+    read = mapped.Shards([file]).rows
     (tmp_path / "array.npy").write_bytes((tmp_path / "array.npy").read_bytes()[:-1])
     with pytest.raises(InputError, match="ends before its last image"):
         read(indices)

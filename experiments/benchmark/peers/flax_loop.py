@@ -1,4 +1,4 @@
-"""The model in Flax and Optax as their examples do it: one jitted call per step; images on the device."""
+"""The model in Flax and Optax, as in their examples: one jitted call per step, with the images on the device."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""What the article's reader would write: the model by Keras's `fit`, on JAX, with `steps_per_execution` tuned."""
+"""The model with Keras's `fit` on JAX, as in the article, with tuned `steps_per_execution`."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ _TUNED = (1, 8, 32)
 
 
 class Clock(keras.callbacks.Callback):
-    """Waits for a line before each epoch, and answers with the seconds after it; ends with its input."""
+    """Wait for a line before each epoch, and answer with the seconds after it; end with the input."""
 
     def on_epoch_begin(self, epoch, logs=None):
         if not sys.stdin.readline():

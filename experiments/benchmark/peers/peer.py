@@ -7,11 +7,12 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
-from aejax.config import Config, InputError
+from aejax.config import Config, complete
 from benchmark.processes import Process
 
 _PROGRAMS = {
@@ -41,24 +42,14 @@ class Peer:
 
     Its first line describes the program and its tuning. For each line that the program reads, it trains for one epoch
     and prints the seconds.
-
-    Raises:
-        InputError: the program fails, or breaks this protocol.
     """
 
     def __init__(self, process: Process) -> None:
-        self._process = process
-        self.description = process.read()
-        if not isinstance(self.description, dict):
-            raise InputError(f"{process.name} prints {self.description!r}; its first line must be a JSON object")
+        self._process, self.description = process, process.read(dict)
 
     def seconds(self) -> float:
         """Train for an epoch, and return the seconds."""
-        self._process.write("")
-        seconds = self._process.read()
-        if not isinstance(seconds, int | float):
-            raise InputError(f"{self._process.name} prints {seconds!r}; it must print the seconds of an epoch")
-        return float(seconds)
+        return self._process.ask("", Real)
 
 
 @contextlib.contextmanager
@@ -70,6 +61,9 @@ def started(commands: Mapping[str, list[str]], config: Config, images: np.ndarra
 
     Yields:
         name → program.
+
+    Raises:
+        InputError: a program fails, or breaks the protocol.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
@@ -78,7 +72,7 @@ def started(commands: Mapping[str, list[str]], config: Config, images: np.ndarra
             np.save(path, np.asarray(images).reshape(len(images), -1))
         model, batch = config.model, config.training.batch_size
         given = {"images": str(path), "hidden": model.hidden, "code_size": model.code_size, "batch": batch}
-        task.write_text(json.dumps(given | {"learning_rate": config.coefficients.learning_rate}))
+        task.write_text(json.dumps(given | {"learning_rate": complete(config).coefficients["learning_rate"]}))
         running = {}
         for name, command in commands.items():
             process = Process(f"the peer {' '.join(command)}", [*command, str(task)], clean)
@@ -93,15 +87,14 @@ def comparable(config: Config) -> str | None:
     Their models are dense, with ReLU and in float32. Adam minimises the cross-entropy of clean images, or the negative
     ELBO of binarized images.
     """
-    model, weights = config.model, config.coefficients
+    model, training, values = config.model, config.training, complete(config).coefficients
     dense = not (model.channels or model.spatial_code or model.tied or model.top_k) and model.decoder_hidden is None
     relu = model.activation == "relu" and model.code_activation is None and model.dtype == "float32"
-    loss = config.loss.reconstruction == "bce" and config.loss.sparsity == "l1" and weights.l1 == 0
-    training = config.training
-    optimizer = training.optimizer == "adam" and training.clip_norm is None and training.average is None
-    if not (dense and relu and loss and optimizer and config.corruption.kind == "none"):
+    loss = config.loss.reconstruction == "bce" and values.get("l1") == 0 and config.corruption.kind == "none"
+    adam = training.optimizer == "adam" and training.clip_norm is None and training.average is None
+    if not (dense and relu and loss and adam):
         return None
     if model.kind == "variational":
-        elbo = config.loss.bound == "elbo" and model.samples == 1 and (weights.beta, weights.free_bits) == (1, 0)
+        elbo = config.loss.bound == "elbo" and model.samples == 1 and (values["beta"], values["free_bits"]) == (1, 0)
         return "variational" if elbo and config.data.binarize else None
     return "plain" if model.kind == "plain" and not config.data.binarize and config.loss.pixels == "mean" else None

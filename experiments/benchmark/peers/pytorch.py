@@ -1,4 +1,4 @@
-"""The model as a PyTorch user would write it: images on the device, fused Adam, eager or by `torch.compile`.
+"""The model in PyTorch, with the images on the device and fused Adam, eager or with `torch.compile`.
 
 With the argument `compile` before the task, the loss and its gradient are compiled (with CUDA graphs on a GPU).
 """

@@ -1,4 +1,4 @@
-"""What the peers share: the task they are given, and the line per epoch that they answer with."""
+"""The task of a peer, and its answers: one line per epoch."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def read() -> dict:
-    """The task, its images as float32[N, D] from 0 to 1."""
+    """Read the task; its images become float32[N, D] from 0 to 1."""
     with open(sys.argv[-1], encoding="utf-8") as file:
         task = json.load(file)
     task["images"] = np.load(task["images"]).astype(np.float32) / 255
@@ -23,14 +23,14 @@ def answer(content: object) -> None:
 
 
 def seconds(train_epoch: Callable[[], None]) -> float:
-    """Seconds of one call, which must not return before the epoch is computed."""
+    """Return the seconds of one call, which must wait until the epoch is computed."""
     begin = time.perf_counter()
     train_epoch()
     return time.perf_counter() - begin
 
 
 def serve(description: dict, train_epoch: Callable[[], None]) -> None:
-    """Train one epoch to warm up; then, for every line read, one more, and answer with its seconds."""
+    """Train one epoch of warm-up; then train one epoch for every line, and answer with its seconds."""
     train_epoch()
     answer(description)
     for _ in sys.stdin:

@@ -47,18 +47,19 @@ def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
     for number, (name, lines) in enumerate({"TLP": program, "first.1": first, "last": first[:1]}.items()):
         (tmp_path / f"{number}-{name}-01-final_bundles.txt").write_text("\n".join(lines))
     found = bundles.read(tmp_path)
-    assert (found.step, found.outside, found.unknown) == (2 + 22, 1 + 1 + 1, 0)
+    assert (found.bundles, found.bundles_outside, found.unknown_loops) == (2 + 22, 1 + 1 + 1, 0)
     assert found.operations == [(22, "first.1")]
 
 
 def test_launches_are_those_within_the_loop(tmp_path):
     (tmp_path / "a.thunk_sequence_after_thunk_passes.txt").write_text(
-        "001: kCustomKernel before\n000: kWhile\n  condition:\n    002: kCustomKernel c\n  body:\n"
+        "001: kCustomKernel before\n000: kWhile\ncondition:\n    002: kCustomKernel c\n  body:\n"
         "    003: kConvolution x\n    000: kCommandBuffer\n        004: kCustomKernel y\n        005: kGemm z\n"
         "006: kCopy after\n"
     )
     found = launches.read(tmp_path, length_is_known=True)
-    assert (found.step, found.graphs, found.submissions, found.outside) == (3, 1, 2, 2) and found.condition == 0
+    assert (found.launches, found.graphs, found.submissions, found.launches_outside) == (3, 1, 2, 2)
+    assert found.condition == 0
     assert launches.read(tmp_path, length_is_known=False).condition == 1
 
 

@@ -1,7 +1,7 @@
 import pytest
 from jax._src import compilation_cache
 
-from aejax.training import compiled_cache
+from aejax.training import start
 
 
 @pytest.mark.parametrize("name", ["zstd", "zstandard"])
@@ -15,7 +15,7 @@ def test_a_flipped_byte_of_a_compiled_program_is_noticed_whatever_packages_there
     if not hasattr(compilation_cache, name):
         pytest.skip(f"this JAX has no {name}")
     monkeypatch.setattr(compilation_cache, name, Unchecked)
-    compiled_cache.require_checksums()
+    start.require_checksums()
     program = bytes(range(256)) * 4
     kept = bytearray(compilation_cache.compress_executable(program))
     assert compilation_cache.decompress_executable(bytes(kept)) == program

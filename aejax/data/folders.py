@@ -1,0 +1,197 @@
+"""Folders of arrays or images: which file holds which part, and which class."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.config import InputError
+from aejax.data import images
+from aejax.data.array_files import FORMATS, load, reader
+from aejax.data.mapped import Shards, require_memory
+from aejax.data.parts import PART_OF, WORDS, named, say_left_out, with_test
+
+_DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})}|labels?|targets?|y)(?![a-z])")
+"""words in the name of a file that may hold no training examples"""
+
+
+def read(folder: Path) -> Mapping[str, Any]:
+    """Read the arrays `train` and, if given, `test`, `train_labels`, `test_labels` of a folder.
+
+    The folder holds arrays in files that are named for their parts, or folders named for them, with arrays or images;
+    or only arrays or images, which are training examples. Several files of arrays for a part are shards, ordered by the
+    numbers in their names. Folders of images in a part are classes. Validation examples become the test examples if
+    there are no test examples. Links are followed; hidden files and `__MACOSX` are skipped.
+
+    Raises:
+        InputError: a file cannot be read, there are arrays and images, there are neither, examples differ in size or
+            type, or their part is not clear.
+    """
+    try:
+        arrays = _arrays_in(folder)
+        groups = _by_name(folder, arrays)
+        if "train" not in groups:
+            parts = _parts_of(folder)
+            groups = {part: _arrays_in(path) for part, path in parts.items()}
+            if not any(groups.values()):
+                if not arrays:
+                    return _images(folder, parts)
+                parts, groups = {"train": folder}, {"train": arrays}
+            _require_clear(parts, groups)
+            for file in arrays if parts["train"] == folder else ():
+                if _DOUBTFUL.search(file.stem.lower()):
+                    raise InputError(
+                        f"{folder} holds {file.name} and nothing named train-...; name the training examples train-..."
+                    )
+    except OSError as error:
+        raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+    used = {file for group in groups.values() for file in group}
+    groups, unused = with_test(groups)
+    say_left_out(folder, [file.name for file in arrays if file not in used])
+    say_left_out(folder, unused)
+    return {part: _joined(group, part.endswith("labels")) for part, group in groups.items()}
+
+
+def _by_name(folder: Path, arrays: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the files that are named for each part: one file without a number, or shards."""
+    found: dict[str, dict[Path, str]] = {}
+    for file in arrays:
+        if known := named(file.stem):
+            found.setdefault(known[0], {})[file] = known[1]
+    groups = {}
+    for part, group in found.items():
+        whole = [file for file, rest in group.items() if not rest]
+        if shards := [file for file, rest in group.items() if whole and re.match(r"[-_.]?\d", rest)]:
+            _refuse_both(folder, whole[0], f"{shards[0].name}: is that a shard? Name the first train-0.npy, or")
+        if len(whole) > 1:
+            _refuse_both(folder, whole[0], f"{whole[1].name};")
+        groups[part] = whole or list(group)
+        for entry in folder.iterdir() if part == "train" and not whole else ():
+            if entry.is_dir() and PART_OF.get(entry.name.lower()) == "train":
+                _refuse_both(folder, groups[part][0], f"a folder {entry.name};")
+    return groups
+
+
+def _refuse_both(folder: Path, first: Path, second: str) -> None:
+    raise InputError(f"{folder} holds {first.name} and {second} keep one of them")
+
+
+def _arrays_in(folder: Path) -> list[Path]:
+    """Return the files of arrays in a folder, shard 2 before shard 10."""
+
+    def natural(file: Path) -> tuple[list[tuple[int, str]], str]:
+        pieces = re.split(r"(\d+)", file.name)
+        return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces], file.name
+
+    found = [file for file in folder.iterdir() if reader(file) and not _is_hidden(file) and not file.is_dir()]
+    # torchvision leaves the compressed file next to the other.
+    return sorted((file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found), key=natural)
+
+
+def _parts_of(folder: Path) -> dict[str, Path]:
+    """Return the folder of each part; without such folders, the folder itself as the training part."""
+    inside = [entry for entry in sorted(folder.iterdir()) if not _is_hidden(entry)]
+    parts: dict[str, Path] = {}
+    for entry in inside:
+        if entry.is_dir() and (part := PART_OF.get(entry.name.lower())):
+            if part in parts:
+                _refuse_both(folder, parts[part], f"{entry.name};")
+            parts[part] = entry
+    if not parts:
+        return {"train": folder}
+    others = [each for each in inside if each not in parts.values() and next(_images_in(each), None) is not None]
+    if others or "train" not in parts:
+        first = parts.get("train") or next(iter(parts.values()))
+        found = f"{others[0].name} beside {first.name}" if others else f"{first.name} and none for training"
+        raise InputError(
+            f"{folder} has {found}: are these classes or parts? Put all images, or the folders of all classes, below "
+            f"{folder / 'train'} (and {folder / 'test'})"
+        )
+    return parts
+
+
+def _images_in(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the images of a path, sorted; follow links, but not in circles."""
+    if path.is_dir():
+        real = path.resolve()
+        for entry in sorted(path.iterdir()) if real not in above else ():
+            if not _is_hidden(entry):
+                yield from _images_in(entry, (*above, real))
+    elif path.suffix.lower() in images.ENDINGS:
+        yield path
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".") or path.name == "__MACOSX"
+
+
+def _require_clear(parts: Mapping[str, Path], arrays: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse a part without arrays, or with images too."""
+    for part, path in parts.items():
+        if not arrays[part]:
+            other = next(files[0] for files in arrays.values() if files)
+            raise InputError(f"{path} holds no arrays ({', '.join(FORMATS)}) and {other.parent} does; give both")
+        if (image := next(_images_in(path), None)) is not None:
+            raise InputError(
+                f"{path} holds arrays ({arrays[part][0].name}) and images ({image.relative_to(path)}); keep one kind, "
+                "or give the path of a file"
+            )
+
+
+def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
+    """Read the arrays of one part, in the order of their files."""
+    for file in files:
+        if reader(file) is not reader(files[0]):
+            raise InputError(f"{files[0]} and {file.name} are shards of two kinds; keep one kind")
+    size = sum(_unpacked(file) for file in files if file.suffix == ".npz")
+    require_memory(size, f"{files[0].parent}: to read its .npz files", "save them as .npy, which are mapped")
+    arrays = []
+    for file in files:
+        content = load(file)
+        if isinstance(content, Mapping):
+            if len(content) != 1:
+                held = ", ".join(content) or "nothing"
+                raise InputError(f"{file} holds {held}; a shard holds one array, or give the path of one file with all")
+            (content,) = content.values()
+        if content.ndim == 0 or len(content) == 0:
+            raise InputError(f"{file} holds no examples: its shape is {list(content.shape)}")
+        arrays.append(content)
+        shapes = [f"[{', '.join(['N', *map(str, array.shape[1:])])}]" for array in (arrays[0], content)]
+        types = shapes if labels else [arrays[0].dtype, content.dtype]
+        for what, (one, other) in {"shape": shapes, "type": types}.items():
+            if one != other:
+                raise InputError(f"{files[0]} holds {one} and {file.name} {other}; shards must be of one {what}")
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if labels else Shards(arrays, [file.name for file in files])
+
+
+def _unpacked(file: Path) -> int:
+    """Return the bytes that a `.npz` file takes in memory; 0 for a damaged file, which `load` refuses."""
+    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
+        return sum(member.file_size for member in archive.infolist())
+    return 0
+
+
+def _images(folder: Path, folders: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """Read the images of each part, and their classes if folders are classes in all parts."""
+    parts, unused = with_test(folders)
+    say_left_out(folder, [folders[part].name for part in unused])
+    files = {part: list(_images_in(path)) for part, path in parts.items()}
+    for part, path in parts.items():
+        if not files[part]:
+            kinds = ", ".join(sorted(images.ENDINGS)), ", ".join(FORMATS)
+            raise InputError(f"the folder {path} holds no images ({kinds[0]}) and no arrays ({kinds[1]})")
+    found: dict[str, Any] = images.read(folder, files)
+    for part, path in parts.items():
+        names = [file.relative_to(path).parts[0] for file in files[part] if file.parent != path]
+        if len(names) < len(files[part]) or len(set(names)) < 2:
+            return {part: found[part] for part in parts}
+        found[f"{part}_labels"] = np.array(names)
+    return found

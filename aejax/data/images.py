@@ -1,0 +1,95 @@
+"""Image files of 8 bits per channel as arrays."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aejax.config import InputError
+from aejax.config.checks import reason
+from aejax.data.mapped import require_memory
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+
+
+def read(folder: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, np.ndarray]:
+    """Read the images of each part, uint8[N, H, W, 1] if all are grey, otherwise uint8[N, H, W, 3].
+
+    Raises:
+        InputError: a file is not an image of 8 bits per channel without transparency, images differ in size, or they do
+            not fit in memory.
+    """
+    first = files["train"][0]
+    like = _pixels(first)
+
+    def pixels(file: Path) -> np.ndarray:
+        image = _pixels(file)
+        if image.shape[:2] != like.shape[:2]:
+            sizes = [f"{width}x{height}" for height, width in (image.shape[:2], like.shape[:2])]
+            raise InputError(f"{file} is {sizes[0]} and {first} is {sizes[1]}; the images must be of one size")
+        return image
+
+    # Memory holds each image twice: alone, and in the array of all.
+    needed = 2 * like.nbytes * sum(map(len, files.values()))
+    require_memory(needed, f"{folder}: to read its images", "make them smaller, or give train.npy and test.npy")
+    found = {part: [pixels(file) for file in paths] for part, paths in files.items()}
+    channels = max(1 if image.ndim == 2 else 3 for part in found.values() for image in part)
+    return {
+        part: np.stack([image if image.ndim == 3 else np.stack([image] * channels, axis=-1) for image in each])
+        for part, each in found.items()
+    }
+
+
+def _pixels(file: Path) -> np.ndarray:
+    """Read a file as upright pixels, uint8[H, W] of a grey image or [H, W, 3]."""
+    from PIL import Image, ImageOps
+
+    if not file.is_file():
+        raise InputError(f"{file} is no file that can be read: {'a broken link' if file.is_symlink() else 'remove it'}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # palettes with transparency, which we check ourselves
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                _require_plain(image, file)
+                return np.asarray(_without_palette(ImageOps.exif_transpose(image)))
+    except InputError:
+        raise
+    except Exception as error:  # damage raises many types
+        raise InputError(f"{file} cannot be read as an image: {reason(error)}") from error
+
+
+def _require_plain(image: Image.Image, file: Path) -> None:
+    """Refuse images that 8 bits per channel cannot hold, several pages, and transparency."""
+    tiles = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in image.tile]
+    deep = any(re.search(";16[BLN]", str(mode)) for mode, *_ in tiles)
+    deep |= image.format == "PPM" and any(int(most) > 255 for _, *rest in tiles for most in rest)
+    if image.mode not in _MODES or deep:  # Pillow would cut 16 bits to 8
+        raise InputError(
+            f"{file} has pixels of Pillow's mode {image.mode}, which are not grey or colour of 8 bits; "
+            "convert it to 8 bits per channel"
+        )
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":  # a photograph with a preview, in this order
+        raise InputError(f"{file} has {pages} pages or frames; save each page as a file of its own")
+    if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        raise InputError(f"{file} has transparent pixels, which have no colour; save it with a background instead")
+
+
+def _without_palette(image: Image.Image) -> Image.Image:
+    """Convert to mode L or RGB; a palette of greys becomes L."""
+    if image.mode in ("1", "L", "LA"):
+        return image.convert("L")
+    colours = image.convert("RGB")
+    red, green, blue = np.moveaxis(np.asarray(colours), -1, 0)
+    grey = image.mode in ("P", "PA") and np.array_equal(red, green) and np.array_equal(green, blue)
+    return colours.getchannel("R") if grey else colours
