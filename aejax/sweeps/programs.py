@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import figure_formats, is_own, reason
+from aejax.config.checks import figure_formats, reason
 from aejax.config.files import local, locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
@@ -103,8 +103,7 @@ def sweep(
     for names in planned.programs:
         require_fit(planned.members[names[0]], dataset)
     for member in _representative(planned):
-        if is_own(member.model.kind) or is_own(member.training.optimizer):
-            require_trainable(build_steps(member, dataset.image_shape), member, dataset)
+        require_trainable(member, dataset)
     if workdir is None:
         return _swept(config, planned, dataset, None, formats, progress)
     with contextlib.ExitStack() as stack:

@@ -18,7 +18,7 @@ import numpy as np
 
 from aejax import signals
 from aejax.config import AejaxError, Config, InputError, complete
-from aejax.config.checks import Stopped, is_own
+from aejax.config.checks import Stopped
 from aejax.config.user_files import located
 from aejax.data import Dataset, Standardization, as_dataset, require_fit
 from aejax.signals import stop_requests
@@ -86,8 +86,7 @@ def train(
         last_step = config.training.epochs * steps_in_epoch
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
-            if is_own(config.model.kind) or is_own(config.training.optimizer):
-                require_trainable(steps, config, dataset)
+            require_trainable(config, dataset, driver.batch_axis)
             _require_same_everywhere(identity)
             state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
@@ -162,7 +161,7 @@ def train(
                 name: np.concatenate([epoch_terms.get(name, values[:0]), values]) for name, values in terms.items()
             }
             epoch_seconds += chunk_seconds
-            shown.advance(chunk_steps)
+            shown.update(chunk_steps)
             if tested is not None:
                 lines, rate = [], len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
                 each = zip(models.names, models.each(epoch_terms), tested, strict=True)
