@@ -15,6 +15,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax.config import Config, InputError
 from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, TrainState, values_of
+from aejax.training.identity import Identity
 
 IN_TURN = ("cpu",)
 """platforms on which a program trains the members of a device one after another: a core gains nothing from many
@@ -50,16 +51,16 @@ class Members(Single):
     def local(self, state: TrainState) -> TrainState:
         return jax.device_get(state)
 
-    def summary(self, summaries: Sequence[dict[str, Any]], failures: Mapping[str, str]) -> dict[str, Any]:
-        first = summaries[0]
-        return {
-            **{name: first[name] for name in ("step", "epochs", "seconds")},
-            "model_images_per_second": len(summaries) * first["images_per_second"],
-            "members": {
-                name: summary | ({"diverged": failures[name]} if name in failures else {})
-                for name, summary in zip(self.names, summaries, strict=True)
-            },
-        }
+    def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        count, members = len(self.names), {}
+        for place, name in enumerate(self.names):
+            own = lines[place::count]
+            members[name] = super().summary(identity, own)
+            if diverged := next((line["diverged"] for line in reversed(own) if "diverged" in line), None):
+                members[name]["diverged"] = diverged
+        first = members[self.names[0]]
+        images = {"model_images_per_second": count * first["images_per_second"]}
+        return {name: first[name] for name in ("step", "epochs", "seconds")} | images | {"members": members}
 
 
 class MemberDriver(Driver):
