@@ -188,12 +188,18 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
 def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
     """Parse arguments on top of a configuration, with the coefficients, schedules and options that no type declares."""
     named, rest = _split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
+    changes = {}
     for path, texts in named.items():
         if not texts:
             usage_error(f"--{path} needs a value")
         values = parse_values(path, texts)
-        config = config.replace({path: values[0] if len(values) == 1 else values})
-    return parse(arguments, without_commas(arguments, rest), arguments(config=config), program=program)
+        changes[path] = values[0] if len(values) == 1 else values
+    config = config.replace(changes)  # all at once: a new shape may need another warm-up
+    # tyro refuses values that are schedules, strings or lists, where the type says numbers.
+    default = arguments(config=replace(config, schedules={}, model=replace(config.model, options={})))
+    made = parse(arguments, without_commas(arguments, rest), default, program=program)
+    model = replace(made.config.model, options=config.model.options)
+    return replace(made, config=replace(made.config, schedules=config.schedules, model=model))
 
 
 def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], list[str]]:
