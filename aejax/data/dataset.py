@@ -125,7 +125,7 @@ class Dataset:
         """
         if test is None and test_labels is not None:
             raise InputError(f"{name}: there are test labels, but no test examples; give both")
-        train = converted(train, f"{name}: training examples", channels, checksum=test is not None)
+        train = converted(train, f"{name}: training examples", channels)
         if train_labels is not None:
             train_labels = as_classes(train_labels, len(train), f"{name}: training labels")
         if test is not None:
