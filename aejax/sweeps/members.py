@@ -1,7 +1,7 @@
 """Members of a sweep, trained as one program by the loop of ordinary runs.
 
-The members differ in values (seed, coefficients) and share their batches. In their common state, every array but the
-step has a first axis of members. In the results of a program, the members are the second axis.
+In their common state, every array but the step has a first axis of members. In the results of a program, the members
+are the second axis.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax.config import Config, InputError
 from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, TrainState, values_of
+from aejax.training.identity import Identity
 
 IN_TURN = ("cpu",)
-"""platforms on which a program trains the members of a device one after another, and not all at every step"""
+"""platforms on which a program trains the members of a device one after another: a core gains nothing from many
+members at a time, since their states leave its cache"""
 
 
 class Members(Single):
-    """The members of a sweep. If a member diverges, a warning says so, and the others continue.
+    """The members of a sweep. If a member diverges, the loop logs a warning, and the others continue.
 
     Args:
-        members: name → configuration. They differ in `training.seed` and `coefficients` only, and have a common
-            `data.order_seed`.
+        members: name → configuration; they differ in `training.seed` and `coefficients` only.
     """
 
     alone = False
@@ -50,16 +51,16 @@ class Members(Single):
     def local(self, state: TrainState) -> TrainState:
         return jax.device_get(state)
 
-    def summary(self, summaries: Sequence[dict[str, Any]], failures: Mapping[str, str]) -> dict[str, Any]:
-        first = summaries[0]
-        return {
-            **{name: first[name] for name in ("step", "epochs", "seconds")},
-            "model_images_per_second": len(summaries) * first["images_per_second"],
-            "members": {
-                name: summary | ({"diverged": failures[name]} if name in failures else {})
-                for name, summary in zip(self.names, summaries, strict=True)
-            },
-        }
+    def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        count, members = len(self.names), {}
+        for place, name in enumerate(self.names):
+            own = lines[place::count]
+            members[name] = super().summary(identity, own)
+            if diverged := next((line["diverged"] for line in reversed(own) if "diverged" in line), None):
+                members[name]["diverged"] = diverged
+        first = members[self.names[0]]
+        images = {"model_images_per_second": count * first["images_per_second"]}
+        return {name: first[name] for name in ("step", "epochs", "seconds")} | images | {"members": members}
 
 
 class MemberDriver(Driver):
@@ -77,7 +78,6 @@ class MemberDriver(Driver):
         self.axis, self.batch_axis, self.by_example, self.parallel = None, None, self.replicated, "jit"
         self._members = members
         self._padding = -members % len(self.devices)
-        # A CPU core gains nothing from many members at a time: their states leave its cache.
         self._in_turn = self.platform in IN_TURN
         self.state_sharding = jax.tree.map(self._sharding, MEMBER_AXES, is_leaf=_is_axis)
 
@@ -101,7 +101,10 @@ class MemberDriver(Driver):
         )
 
         def evenly(*arguments: Any) -> Any:
-            results = mapped(*_each_axis(self._pad, inputs, (*arguments, shared(*arguments))))
+            arguments = (*arguments, shared(*arguments))
+            if not self._padding:
+                return mapped(*arguments)
+            results = mapped(*_each_axis(self._pad, inputs, arguments))
             return _each_axis(self._cut, outputs, results)
 
         compiled = jax.jit(
@@ -118,14 +121,10 @@ class MemberDriver(Driver):
         return NamedSharding(self._mesh, _spec(axis) if spread else PartitionSpec())
 
     def _pad(self, axis: int | None, array: jax.Array) -> jax.Array:
-        if axis is None or not self._padding:
-            return array
-        return jnp.pad(array, [(0, self._padding if i == axis else 0) for i in range(array.ndim)], mode="edge")
+        return array if axis is None else jnp.concatenate([array, *[array[-1:]] * self._padding])
 
     def _cut(self, axis: int | None, array: jax.Array) -> jax.Array:
-        if axis is None or not self._padding:
-            return array
-        return jax.lax.slice_in_dim(array, 0, array.shape[axis] - self._padding, axis=axis)
+        return array if axis is None else jax.lax.slice_in_dim(array, 0, self._members, axis=axis)
 
 
 def _in_turn(program: Callable, members: int, inputs: Any, outputs: Any) -> Callable:
@@ -133,8 +132,7 @@ def _in_turn(program: Callable, members: int, inputs: Any, outputs: Any) -> Call
 
     def mapped(*arguments: Any) -> Any:
         def one(member: jax.Array) -> Any:
-            own = _each_axis(lambda axis, array: array if axis is None else array[member], inputs, arguments)
-            return program(*own)
+            return program(*_each_axis(lambda axis, array: array if axis is None else array[member], inputs, arguments))
 
         results = jax.lax.map(one, jnp.arange(members))
         return _each_axis(

@@ -18,9 +18,9 @@ import numpy as np
 
 from aejax import signals
 from aejax.config import AejaxError, Config, InputError, complete
-from aejax.config.checks import Stopped, is_own
+from aejax.config.checks import Stopped
 from aejax.config.user_files import located
-from aejax.data import Dataset, Standardization, as_dataset, require_fit
+from aejax.data import Dataset, as_dataset, require_fit
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Restored, restore
@@ -28,7 +28,7 @@ from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
-from aejax.training.records import Progress, Record, require_views, summary_of
+from aejax.training.records import Progress, Record, require_views
 from aejax.training.single import Single
 from aejax.training.start import join
 from aejax.training.step import TrainState, build_steps, require_trainable
@@ -52,7 +52,7 @@ class Finish(dict):
 
 
 class Trained(NamedTuple):
-    """Result of `train`: identity, state, lines of metrics.jsonl, content of summary.json, examples as given."""
+    """Result of `train`: fields as in `aejax.Run`, with the lines of metrics.jsonl as history."""
 
     identity: Identity
     state: TrainState
@@ -72,11 +72,9 @@ def train(
 ) -> Trained:
     """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
     config = complete(located(config))
-    given = dataset = as_dataset(dataset, config)
-    require_fit(config, dataset)
-    standardization: Standardization | None = None
-    if config.data.standardize:
-        dataset, standardization = dataset.standardized()
+    given = as_dataset(dataset, config)
+    require_fit(config, given)
+    dataset, standardization = given.standardized() if config.data.standardize else (given, None)
     join(config.hosts)
     signals.renew()  # `jax.distributed` has replaced the handler of SIGTERM
     with peers(), contextlib.ExitStack() as stack:
@@ -86,8 +84,7 @@ def train(
         last_step = config.training.epochs * steps_in_epoch
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
-            if is_own(config.model.kind) or is_own(config.training.optimizer):
-                require_trainable(steps, config, dataset)
+            require_trainable(config, dataset, driver.batch_axis)
             _require_same_everywhere(identity)
             state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
@@ -100,29 +97,27 @@ def train(
             restored = restore(checkpoints.folder, newest, state, driver.state_sharding)
         else:
             restored = Restored(initializer(driver, steps, steps.own)(values[1]), {})
-        epochs_done = (newest or 0) // steps_in_epoch
+        summarize_run, summary = functools.partial(models.summary, identity), {}
         with together():
-            summarize_run, summary = functools.partial(_summary, models, identity), {}
             if record.workdir is not None:
                 summary = require_views(record.workdir, restored.identity, restored.history, summarize_run)
-        longer = newest is not None and config.training.epochs > restored.identity.config.training.epochs
-        history = restored.history
-        failures = _failures(history)
+        history, epochs = restored.history, config.training.epochs
+        failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
         evaluated = len(history) > 0 and history[-1]["step"] == newest
+        longer = newest is not None and epochs > restored.identity.config.training.epochs
         finished = newest == last_step or (evaluated and not longer and _is_finished(config, history))
+        visible = progress and is_first()
         if finished and gather([bool(summary)]).any():
-            if progress and is_first():
+            if visible:
                 print(f"{workdir} holds this run, finished: nothing to train", flush=True)
             return Trained(identity, models.local(restored.state), history, summarize_run(history), given)
-        if newest is not None and progress and is_first():
-            print(
-                f"{workdir} goes on after step {newest}, {epochs_done} of {config.training.epochs} epochs", flush=True
-            )
+        if newest is not None and visible:
+            print(f"{workdir} goes on after step {newest}, {newest // steps_in_epoch} of {epochs} epochs", flush=True)
         record.start(history)
         if restored.terms:
             _check(models, failures, restored.terms, None, newest or 0)
         last_step = newest if finished else last_step
-        shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
+        shown = Progress(epochs, last_step, newest or 0, visible)
         stack.callback(shown.close)
 
         programs = build_programs(steps, config, driver, state, dataset, values)
@@ -134,7 +129,7 @@ def train(
         epoch_terms, epoch_seconds = restored.terms, restored.seconds  # of the current epoch
         state, step = restored.state, newest or 0
         chunk_steps, chunk_seconds = 0, 0.0  # of the previous chunk
-        free = kept = time.perf_counter()  # times at which the device was last free, and a state last kept for saving
+        free = kept = time.perf_counter()  # when the device was last free, and when a state was last kept for saving
 
         def decide() -> tuple[int, bool, bool]:
             nonlocal kept
@@ -162,16 +157,16 @@ def train(
                 name: np.concatenate([epoch_terms.get(name, values[:0]), values]) for name, values in terms.items()
             }
             epoch_seconds += chunk_seconds
-            shown.advance(chunk_steps)
+            shown.update(chunk_steps)
             if tested is not None:
-                lines, rate = [], len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
-                each = zip(models.names, models.each(epoch_terms), tested, strict=True)
-                for name, trained, (test, code) in each:
+                rate = len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
+                common = {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
+                common["images_per_second"] = rate
+                lines = []
+                for name, trained, (test, code) in zip(models.names, models.each(epoch_terms), tested, strict=True):
                     means = {term: float(np.mean(values, dtype=np.float64)) for term, values in trained.items()}
-                    line = {} if name is None else {"member": name}
-                    line |= {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
-                    line |= {"images_per_second": rate, "train": _finite(means)}
-                    line |= {"test": _finite(test), "code": _finite(code)}
+                    parts = {"train": _finite(means), "test": _finite(test), "code": _finite(code)}
+                    line = ({} if name is None else {"member": name}) | common | parts
                     lines.append(line | ({"diverged": failures[name]} if name in failures else {}))
                 if on_epoch is not None:
                     trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
@@ -186,14 +181,8 @@ def train(
                     if models.alone:
                         _require_finite_state(state, step)
                     totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
-                    checkpoints.save(
-                        state,
-                        test_total=min(totals, default=None),
-                        terms=epoch_terms,
-                        seconds=epoch_seconds,
-                        chunk=pace.steps,
-                        records=record.texts,
-                    )
+                    described = {"test_total": min(totals, default=None), "seconds": epoch_seconds, "chunk": pace.steps}
+                    checkpoints.save(state, epoch_terms, record.texts, **described)
             if tested is not None and _is_finished(config, record.lines):
                 last_step = step
                 break  # the next chunk is under way; its results are not used
@@ -232,17 +221,12 @@ def _shown(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _is_finished(config: Config, lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether `on_epoch` or `training.patience` ends the run after these lines of metrics.jsonl."""
-    if lines and lines[-1].get("finish"):
-        return True
-    if config.training.patience is None or not lines:
-        return False
-    totals = [line["test"]["total"] for line in lines]
-    return len(totals) - 1 - totals.index(min(totals)) >= config.training.patience
-
-
-def _failures(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return member → why it diverged, from the lines of metrics.jsonl."""
-    return {line["member"]: line["diverged"] for line in lines if "diverged" in line}
+    patience = config.training.patience
+    if lines and patience is not None:
+        totals = [line["test"]["total"] for line in lines]
+        if len(totals) - 1 - totals.index(min(totals)) >= patience:
+            return True
+    return bool(lines and lines[-1].get("finish"))
 
 
 def _metrics(returned: Any) -> dict[str, Any]:
@@ -261,19 +245,18 @@ def _metrics(returned: Any) -> dict[str, Any]:
 
 def _newest(checkpoints: Checkpoints | None) -> int | None:
     """Return the step of the newest checkpoint, equal in all processes; None without a checkpoint."""
-    newest = None
+    newest = -1
     with together():
         if checkpoints is not None and is_first():
-            newest = checkpoints.recover()
-    newest = int(gather([-1 if newest is None else newest])[0, 0])
+            newest = checkpoints.recover() or -1
+    newest = int(gather([newest])[0, 0])
     return None if newest < 0 else newest
 
 
 def _require_same_everywhere(identity: Identity) -> None:
     """Refuse processes with different runs: a deadlock or a mixed result would follow."""
-    same = identity.to_dict()
-    for name in ("hosts", "device", "cores", "vector_bits"):
-        del same[name]
+    free = "hosts", "device", "cores", "vector_bits"
+    same = {name: value for name, value in identity.to_dict().items() if name not in free}
     same["data"] |= {"name": None, "source_dir": None, "channels": None}
     same["dataset"] |= {"name": None}
     content = np.frombuffer(json.dumps(same).encode(), np.uint8)
@@ -311,10 +294,8 @@ def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None,
     if bad.any():
         first = int(bad.argmax())
         term = next((name for name in names if not np.isfinite(terms[name][first])), "total")
-        raise Diverged(
-            f"the loss is not finite at step {step - len(bad) + first + 1}: the term {term} is "
-            f"{terms[term][first]}; {_ADVICE}"
-        )
+        at, value = step - len(bad) + first + 1, terms[term][first]
+        raise Diverged(f"the loss is not finite at step {at}: the term {term} is {value}; {_ADVICE}")
     if test is not None and not np.isfinite(test["total"]):
         term = next((name for name in names if not np.isfinite(test[name])), "total")
         raise Diverged(f"the test loss is not finite after step {step}: the term {term} is {test[term]}; {_ADVICE}")
@@ -324,11 +305,5 @@ def _require_finite_state(state: TrainState, step: int) -> None:
     """Refuse to save a state that is not finite although its last loss was."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not np.isfinite(leaf).all():
-            name = jax.tree_util.keystr(path)
-            raise Diverged(f"the state is not finite after step {step}: {name.lstrip('.')}; {_ADVICE}")
-
-
-def _summary(models: Single, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the content of summary.json."""
-    count = len(models.names)
-    return models.summary([summary_of(identity, lines[first::count]) for first in range(count)], _failures(lines))
+            name = jax.tree_util.keystr(path).lstrip(".")
+            raise Diverged(f"the state is not finite after step {step}: {name}; {_ADVICE}")

@@ -1,4 +1,4 @@
-"""The model of an ordinary run, for the loop; `aejax.sweeps` has another class for many models in one program."""
+"""The model of an ordinary run, for the loop; `aejax.sweeps.Members` is the class for many models in one program."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import jax
 
 from aejax.config import Config
 from aejax.training.devices import Driver, local
+from aejax.training.identity import Identity
+from aejax.training.records import summary_of
 from aejax.training.step import TrainState, values_of
 
 
@@ -41,10 +43,6 @@ class Single:
         """Return the state on one device of this process, for use without the other processes."""
         return local(state)
 
-    def summary(self, summaries: Sequence[dict[str, Any]], failures: Mapping[str, str]) -> dict[str, Any]:
-        """Return the content of summary.json.
-
-        Args:
-            failures: name of a member → why it diverged.
-        """
-        return summaries[0]
+    def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the content of summary.json for the lines of metrics.jsonl."""
+        return summary_of(identity, lines)
