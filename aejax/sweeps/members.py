@@ -14,8 +14,11 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax.config import Config, InputError
-from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, TrainState, values_of
+from aejax.training.devices import AXIS, Driver
 from aejax.training.identity import Identity
+from aejax.training.loop import Single
+from aejax.training.programs import Program
+from aejax.training.step import MEMBER_AXES, TrainState, values_of
 
 IN_TURN = ("cpu",)
 """platforms on which a program trains the members of a device one after another: a core gains nothing from many

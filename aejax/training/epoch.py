@@ -16,7 +16,7 @@ from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, concatenate, copier
 from aejax.training.placement import Feed, Generated, Layout, Resident, Streamed, place
-from aejax.training.programs import Like, Program, memoised
+from aejax.training.programs import Like, Program, like, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation, values_of
 
 _EVALUATION_BATCH = 1000
@@ -51,8 +51,8 @@ class _Of(NamedTuple):
 
     steps: Steps
     driver: Driver
-    state: Like
-    values: Like
+    arguments: Like
+    """of (state, values)"""
 
 
 class _Part(NamedTuple):
@@ -80,7 +80,7 @@ def build_programs(
     """
     values = values_of([config], alone=True) if values is None else values
     state = abstract(state, driver.state_sharding)
-    of = _Of(steps, driver, Like.of(state), Like.of(abstract(values, driver.replicated)))
+    of = _Of(steps, driver, like((state, abstract(values, driver.replicated))))
     in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
     # The devices share whole batches, and each has the rest. Nothing is padded: a model's metrics may be of a batch.
     batch_size = max(1, min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
@@ -115,7 +115,7 @@ def build_programs(
     def compiled_rest() -> Program:
         images = jax.ShapeDtypeStruct((rest, *dataset.image_shape), dataset.test.dtype)
         batch = Batch(images, last, None if dataset.test_labels is None else last)
-        return _evaluate_rest(of, Like.of(abstract(batch, driver.replicated)))
+        return _evaluate_rest(of, like(abstract(batch, driver.replicated)))
 
     placed_values = functools.cache(lambda: driver.replicate(values))
 
@@ -180,7 +180,8 @@ def _train(of: _Of, layout: Layout, count: int) -> Program:
     def order(state: TrainState, _: Any, values: tuple[Any, Any, Any]) -> Any:
         return layout.order(state.step, count, values[2])
 
-    arguments = of.state.tree, layout.like(count), of.values.tree
+    state, values = jax.tree.unflatten(*of.arguments)
+    arguments = state, layout.like(count), values
     return of.driver.compile(train, *arguments, shared=order, axes=(_AXES, (MEMBER_AXES, 1)), donate=True)
 
 
@@ -196,7 +197,8 @@ def _evaluate(of: _Of, layout: Layout, count: int) -> Program:
     def order(state: TrainState, _: Any, values: tuple[Any, Any, Any]) -> Any:
         return layout.order(0, count, values[2])
 
-    arguments = for_evaluation(of.state.tree), layout.like(count), of.values.tree
+    state, values = jax.tree.unflatten(*of.arguments)
+    arguments = for_evaluation(state), layout.like(count), values
     return of.driver.compile(evaluate, *arguments, shared=order, axes=(_AXES, 1))
 
 
@@ -205,7 +207,8 @@ def _evaluate_rest(of: _Of, batch: Like) -> Program:
     def evaluate(state: TrainState, batch: Batch, values: tuple[Any, Any, Any], _: None) -> dict[str, Any]:
         return jax.tree.map(lambda array: array[None], _sums(of.steps, state, batch, values, shared=False))
 
-    arguments = for_evaluation(of.state.tree), batch.tree, of.values.tree
+    state, values = jax.tree.unflatten(*of.arguments)
+    arguments = for_evaluation(state), jax.tree.unflatten(*batch), values
     return of.driver.compile(evaluate, *arguments, shared=lambda *_: None, axes=(_AXES, 1))
 
 
