@@ -13,7 +13,7 @@ from aejax import Config, Dataset, InputError, Loss, Model, Training, fit, sweep
 from aejax.config.grid import grid
 from aejax.models import Context, SparseAutoencoder, build
 from aejax.models.sparse import _bisected, largest_of_batch, nth_largest, take_in
-from runs import same
+from runs import same, traced
 
 RANDOM = np.random.default_rng(0)
 
@@ -169,7 +169,7 @@ def test_a_unit_that_is_idle_for_long_is_dead_and_learns_what_the_others_leave(v
     assert (np.asarray(model.idle[...]) == np.where(np.asarray((output.codes != 0).any(axis=0)), 0, 5)).all()
 
     def auxiliary(model):
-        return model.loss(images, output, config.traced, Context(training=True))["auxiliary"].sum()
+        return model.loss(images, output, traced(config), Context(training=True))["auxiliary"].sum()
 
     gradient = nnx.grad(auxiliary)(model)
     moved = np.abs(np.asarray(gradient["decoder"][...])).sum(axis=1) > 0
