@@ -101,10 +101,7 @@ def _compiler_options(platform: str, on_one_core: bool) -> dict[str, Any]:
     """
     if platform != "cpu":
         return {}
-    wanted = {
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
-        "xla_cpu_prefer_vector_width": 512,
-    }
+    wanted = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE", "xla_cpu_prefer_vector_width": 512}
     if on_one_core:
         wanted |= {"xla_cpu_multi_thread_eigen": False, "xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
     known = {}
