@@ -30,7 +30,7 @@ from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, require_views, summary_of
 from aejax.training.start import join
-from aejax.training.step import TrainState, build_steps, require_trainable, values_of
+from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
 
 SAVE_EVERY = 60.0
 """seconds between checkpoints within a long epoch"""
@@ -67,8 +67,8 @@ class Single:
         """Choose the devices, among those of this process or among others."""
         return Driver(config.devices, config.training.batch_size, devices)
 
-    def values(self, config: Config) -> tuple[Any, Any, Any]:
-        """Return the traced values: coefficients, seed and seed of the order (see `build_programs`)."""
+    def values(self, config: Config) -> Traced:
+        """Return the traced values."""
         return values_of([config], alone=True)
 
     def each(self, results: Any) -> list[Any]:
@@ -95,13 +95,7 @@ class Trained(NamedTuple):
 
 
 def train(
-    models: Single,
-    config: Config,
-    workdir: Path | None,
-    dataset: Any,
-    *,
-    progress: bool,
-    on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
+    models: Single, config: Config, workdir: Path | None, dataset: Any, progress: bool, on_epoch: Callable | None = None
 ) -> Trained:
     """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
     config = complete(located(config))
@@ -124,12 +118,12 @@ def train(
             record = Record(workdir if is_first() else None, identity)
         stack.callback(record.close)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
-        newest, summary = 0, {}
+        step, summary = 0, {}
         with together():
             if checkpoints is not None and is_first():
-                newest = checkpoints.recover() or 0
-        step = int(gather([newest])[0, 0])
-        like, epoch_terms, saved = state, {}, Manifest(0, {})  # the terms of the current epoch
+                step = checkpoints.recover() or 0
+        step = int(gather([step])[0, 0])
+        like, epoch_terms, saved = state, {}, Manifest(0, {})
         if step:
             signals.saved()
             state, epoch_terms, saved = restore(checkpoints.folder, step, like, driver.state_sharding)
@@ -224,20 +218,16 @@ def train(
                 last_step = step
                 break  # the next chunk is under way; its results are not used
         if step < last_step:
-            raise Interrupted(
-                f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
-                "go on"
-            )
+            done = f"after step {step} of {last_step}, saved in {workdir}"
+            raise Interrupted(f"stopped by a signal {done}: run the same command to go on")
         if checkpoints is not None:
             checkpoints.wait()  # summary.json, written last, marks a finished run
             signals.saved()
         summary = summarize_run(record.lines)
         record.finish(summary)
         if gather([stop.is_set()]).any():
-            raise Interrupted(
-                f"stopped by a signal after the last step; the run in {workdir} is finished: run the same command for "
-                "what comes after it"
-            )
+            done = f"after the last step; the run in {workdir} is finished"
+            raise Interrupted(f"stopped by a signal {done}: run the same command for the work that follows training")
         return Trained(identity, models.local(state), record.lines, summary, given)
 
 
