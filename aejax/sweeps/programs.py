@@ -31,17 +31,12 @@ from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
-from aejax.training import (
-    Diverged,
-    Trained,
-    build_programs,
-    build_steps,
-    require_memory,
-    require_trainable,
-    steps_per_epoch,
-    train,
-)
+from aejax.training.batches import steps_per_epoch
+from aejax.training.devices import require_memory
+from aejax.training.epoch import build_programs
+from aejax.training.loop import Diverged, Trained, train
 from aejax.training.records import read_identity, stored
+from aejax.training.step import build_steps, require_trainable
 
 
 @dataclass(frozen=True)

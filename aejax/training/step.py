@@ -27,6 +27,8 @@ Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
 Keys = Callable[[str], Key]
+Traced = tuple[dict[str, Any], Any, Any]
+"""coefficients (float32 by name), seed and seed of the order (uint32), of one model or of the members of a sweep"""
 
 
 class TrainState(NamedTuple):
@@ -243,8 +245,8 @@ def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tup
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
 
 
-def values_of(configs: Sequence[Config], *, alone: bool = False) -> tuple[dict[str, Any], Any, Any]:
-    """Return the traced values of the members of a sweep, or of one model: coefficients, seeds, seed of the order."""
+def values_of(configs: Sequence[Config], *, alone: bool = False) -> Traced:
+    """Return the traced values of the members of a sweep or, `alone`, of one model."""
     first, every = configs[0], [complete(config).coefficients for config in configs]
     coefficients = {name: np.float32([each[name] for each in every]) for name in every[0]}
     seeds = np.uint32([config.training.seed for config in configs])
