@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from aejax.config import Coefficients, Config, InputError, Schedule, Training, complete
+from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import own
 from aejax.data import Dataset
@@ -86,7 +86,6 @@ class Steps:
     Attributes:
         key: everything that the functions but `init` depend on, as a key of memoised programs.
         own: configuration of a class of the user, whose `init` may depend on any field; else None.
-        training: the section of the configuration, with one value for each field that no program depends on.
         init: (seed) → TrainState.
         at: (step, coefficients, seed) → At.
         train: (state, batch, at) → (state, terms). Terms are means over the batch, and metrics of the model, which are
@@ -98,7 +97,6 @@ class Steps:
 
     key: Hashable
     own: Hashable = field(compare=False)
-    training: Training = field(compare=False)
     init: Callable[..., TrainState] = field(compare=False)
     at: Callable[..., At] = field(compare=False)
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
@@ -232,7 +230,7 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, fixed.training, init, at, train, evaluate, model)
+    return Steps(key, config if owned else None, init, at, train, evaluate, model)
 
 
 def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:
