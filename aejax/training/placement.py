@@ -92,7 +92,7 @@ class Resident(Layout):
         return lambda first, count: iter([(count, data())])
 
     def arrays(self, images: np.ndarray | Shards, labels: np.ndarray | None) -> Any:
-        """Return the data on the host, with one axis of pixels: compilers would change a layout of three at each call."""
+        """Return the data on the host, with one axis of pixels: compilers would change a layout of three at calls."""
         rows = np.asarray(images).reshape(len(images), -1)
         return np.pad(rows, ((0, 0), (0, self._padding))), labels
 
