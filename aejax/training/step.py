@@ -114,17 +114,15 @@ def build_steps(
     """Build the steps, with everything static: architecture, kinds of loss and corruption, optimizer, schedules.
 
     Args:
-        steps_per_epoch: number of steps, for the schedules.
+        steps_per_epoch: for the schedules.
         axis: the name of the axis of devices that share a batch.
         examples: number of training examples, for `Context.examples`.
     """
     config = complete(config)
     require_model(config)
     configured, average = config.training.seed, config.training.average
-    schedules = {
-        name: factor(schedule, steps_per_epoch, config.training.epochs * steps_per_epoch)
-        for name, schedule in config.schedules.items()
-    }
+    last = config.training.epochs * steps_per_epoch
+    schedules = {name: factor(schedule, steps_per_epoch, last) for name, schedule in config.schedules.items()}
     optimizer = build_optimizer(config)
     owned = is_own(config.model.kind) or is_own(config.training.optimizer)
     # A class of the user may read any field that is not traced.
@@ -164,13 +162,8 @@ def build_steps(
         seen = cast(seen, config.model.dtype)
         (model.train if context.training else model.eval)()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
-        context = context._replace(
-            keys=per_example(key("code"), batch.examples),
-            step=state.step,
-            examples=examples,
-            labels=batch.labels,
-            coefficients=coefficients,
-        )
+        given = {"labels": batch.labels, "coefficients": coefficients, "step": state.step, "examples": examples}
+        context = context._replace(keys=per_example(key("code"), batch.examples), **given)
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
             require_output(config, model, output, clean)
