@@ -227,9 +227,8 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
     further member adds as much memory as the second.
     """
     steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    needs = []
+    needs, devices = [], len(Members({"": config}).driver(config).devices)
     for each in (1, 2):
-        devices = len(Members({"": config}).driver(config).devices)
         many = Members({str(member): config for member in range(each * devices)})
         driver = many.driver(config)
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))

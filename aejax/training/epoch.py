@@ -93,7 +93,7 @@ def build_programs(
         kinds = functools.partial(Generated, examples=computed), Resident
         if computed.make is None:
             kinds = (place(config, driver, state, dataset),) * 2
-        size = config.training.batch_size, in_epoch, steps.training
+        size = config.training.batch_size, in_epoch, config.compiled_in.training
         return (
             part(kinds[0], dataset.train, train_labels, _train, *size),
             part(kinds[1], dataset.test, test_labels, _evaluate, batch_size, batches),

@@ -205,7 +205,7 @@ def train(
                 for line in lines:
                     record.add(line)
                 epoch_terms, epoch_seconds, kept = {}, 0.0, free
-                shown.add(_shown(lines))
+                shown.add(lines)
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
@@ -234,16 +234,6 @@ def train(
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Replace values that JSON does not have."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _shown(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Average the lines of an epoch for the progress bar, without members that diverged."""
-    well = [line for line in lines if "diverged" not in line]
-    means = {
-        part: {"total": float(np.mean([line[part]["total"] for line in well])) if well else math.nan}
-        for part in ("train", "test")
-    }
-    return dict(lines[0]) | means | {"images_per_second": len(lines) * lines[0]["images_per_second"]}
 
 
 def _is_finished(config: Config, lines: Sequence[Mapping[str, Any]]) -> bool:

@@ -224,10 +224,13 @@ class Progress(tqdm):
         self._epochs, self._shown = epochs, shown
         super().__init__(total=steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Show the metrics of an epoch."""
-        text = f"epoch {line['epoch']}/{self._epochs}  train {line['train']['total']:.4f}  "
-        text += f"test {line['test']['total']:.4f}  {line['images_per_second']:,.0f} images/s"
+    def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Show the lines of an epoch: mean losses of the members that have not diverged, and the sum of their rates."""
+        text = f"epoch {lines[0]['epoch']}/{self._epochs}  "
+        for part in ("train", "test"):
+            totals = [line[part]["total"] for line in lines if "diverged" not in line] or [math.nan]
+            text += f"{part} {sum(totals) / len(totals):.4f}  "
+        text += f"{len(lines) * lines[0]['images_per_second']:,.0f} images/s"
         self.set_postfix_str(text)
         if self._shown and self.disable:
             print(text, flush=True)
