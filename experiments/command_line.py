@@ -22,7 +22,7 @@ from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.files import keep_compiled_programs, local
-from aejax.config.grid import field_path, parse_values
+from aejax.config.grid import parse_values
 from aejax.config.user_files import failure, load_config, located
 
 T = TypeVar("T")
@@ -39,12 +39,6 @@ class ConfigArguments:
     figures: tuple[FigureFormat, ...] = ("png",)
     """formats of the figures, separated by commas or spaces; no format draws no figure"""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
-
-    def configured(self, file: Path) -> Config:
-        """Return the configuration; relative paths of the user's files start at the folder of the config file."""
-        shortcuts = {"data.source_dir": self.source_dir, "data.name": self.dataset}
-        config = self.config.replace({path: value for path, value in shortcuts.items() if value is not None})
-        return located(config, file.parent)
 
 
 @dataclass(frozen=True)
@@ -185,37 +179,54 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
     return replace(made, **{each.name: checked(each.name, getattr(made, each.name)) for each in fields(made)})
 
 
-def parse_configured(arguments: type[T], given: Sequence[str], config: Config, *, program: str) -> T:
-    """Parse arguments on top of a configuration, with the coefficients, schedules and options that no type declares."""
-    named, rest = _split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
+def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> tuple[T, Config, Path]:
+    """Load the config file, which is the first argument, and parse the options after it.
+
+    Args:
+        arguments: a subclass of `ConfigArguments`.
+        example: a command line, for messages.
+
+    Returns:
+        the arguments; the configuration, with absolute paths of the user's files; and the default workdir, such as
+        runs/mnist/deep for configs/mnist/deep.py.
+    """
+    file = Path()
+    if given and not given[0].startswith("-"):
+        file, *given = local(given[0], "the config file"), *given[1:]
+    elif not {"-h", "--help"} & set(given):
+        usage_error(f"the config file comes first, as in {example}")
+    config = load_config(file) if file.name else Config()
+    # The user's class or function declares coefficients and options: tyro does not know their names.
+    named, rest = split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
+    changes = {}
     for path, texts in named.items():
         if not texts:
             usage_error(f"--{path} needs a value")
         values = parse_values(path, texts)
-        config = config.replace({path: values[0] if len(values) == 1 else values})
-    return parse(arguments, without_commas(arguments, rest), arguments(config=config), program=program)
+        changes[path] = values[0] if len(values) == 1 else values
+    # tyro knows no names of coefficients, schedules and options; they are set last, all at once, so that
+    # `--model.kind variational --coefficients.beta 2` is checked as a whole.
+    kept = config.to_dict()
+    named = {name: kept[name] for name in ("coefficients", "schedules")} | {"model.options": kept["model"]["options"]}
+    plain = replace(config, coefficients={}, schedules={}, model=replace(config.model, options={}))
+    program = f"{example.partition(' ')[0]} CONFIG"
+    made = parse(arguments, without_commas(arguments, rest), arguments(config=plain), program=program)
+    shortcuts = {"data.source_dir": made.source_dir, "data.name": made.dataset}
+    changes |= {path: value for path, value in shortcuts.items() if value is not None}
+    config = made.config.replace(named | changes)
+    parts = file.with_suffix("").parts if file.name else ()
+    inner = parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
+    return made, located(config, file.parent), Path("runs", *inner)
 
 
-def swept(given: Sequence[str], config: Config) -> tuple[dict[str, list[Any]], list[str]]:
-    """Split the axes of a grid, `--sweep.FIELD VALUE ...`, from the other arguments."""
-    named, rest = _split(given, r"sweep\..*?")
-    axes: dict[str, list[Any]] = {}
-    for name, texts in named.items():
-        path = field_path(name.removeprefix("sweep."), config)
-        if path in axes:
-            usage_error(f"--{name} is given twice")
-        axes[path] = parse_values(path, texts)
-    return axes, rest
-
-
-def _split(given: Sequence[str], pattern: str) -> tuple[dict[str, list[str]], list[str]]:
-    """Split the options whose names match a pattern, with their values, from the other arguments."""
+def split(given: Sequence[str], names: str, prefix: str = "") -> tuple[dict[str, list[str]], list[str]]:
+    """Split the options `--PREFIXNAME VALUE ...`, whose names match a pattern, from the other arguments."""
     named: dict[str, list[str]] = {}
     into = rest = []
     for token in given:
-        if found := re.fullmatch(rf"--({pattern})(?:=(.*))?", token):
+        if found := re.fullmatch(rf"--{prefix}({names})(?:=(.*))?", token):
             if found[1] in named:
-                usage_error(f"--{found[1]} is given twice")
+                usage_error(f"{token.partition('=')[0]} is given twice")
             into = named[found[1]] = [found[2]] if found[2] else []
         else:
             into = rest if token.startswith("--") or token == "-h" else into
@@ -285,21 +296,6 @@ def usage_error(message: str) -> None:
 def _in_one_line(message: object) -> str:
     """Escape characters that end a line or move the cursor, such as in names of files."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
-
-
-def config_file(given: Sequence[str], example: str) -> Path | None:
-    """Return the config file, the first argument; None if the user asks for help."""
-    if given and not given[0].startswith("-"):
-        return local(given[0], "the config file")
-    if not {"-h", "--help"} & set(given):
-        usage_error(f"the config file comes first, as in {example}")
-    return None
-
-
-def default_workdir(config_file: Path) -> Path:
-    """Return runs/mnist/deep for configs/mnist/deep.py."""
-    parts = config_file.with_suffix("").parts
-    return Path("runs", *(parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]))
 
 
 def require_workdir(workdir: Path) -> None:

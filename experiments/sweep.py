@@ -18,7 +18,7 @@ from pathlib import Path
 
 import aejax
 import command_line
-from aejax.config.grid import grid, require_size
+from aejax.config.grid import field_path, grid, parse_values, require_size
 from aejax.data import as_dataset
 
 _MANY = 1000
@@ -39,12 +39,11 @@ class Arguments(command_line.ConfigArguments):
 
 
 def main(given: list[str]) -> None:
-    file = command_line.config_file(given, "sweep.py configs/digits.py --sweep.seed 0:8")
-    config = aejax.Config() if file is None else aejax.load_config(file)
-    axes, rest = command_line.swept(given[file is not None :], config)
-    arguments = command_line.parse_configured(Arguments, rest, config, program="sweep.py CONFIG")
-    config = arguments.configured(file)
-    workdir = arguments.workdir or Path("runs", "sweeps", *command_line.default_workdir(file).parts[1:])
+    named, rest = command_line.split(given, ".*?", r"sweep\.")
+    example = "sweep.py configs/digits.py --sweep.seed 0:8"
+    arguments, config, default = command_line.parse_configured(Arguments, rest, example)
+    axes = {name: parse_values(field_path(name, config), texts) for name, texts in named.items()}
+    workdir = arguments.workdir or Path("runs", "sweeps", *default.parts[1:])
 
     # All checks of the arguments come before the import of JAX, which takes seconds.
     if not arguments.yes:

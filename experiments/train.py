@@ -28,11 +28,9 @@ class Arguments(command_line.ConfigArguments):
 
 
 def main(given: list[str]) -> None:
-    file = command_line.config_file(given, "train.py configs/digits.py --training.epochs 5")
-    config = aejax.Config() if file is None else aejax.load_config(file)
-    arguments = command_line.parse_configured(Arguments, given[file is not None :], config, program="train.py CONFIG")
-    config = arguments.configured(file)
-    workdir = arguments.workdir or command_line.default_workdir(file)
+    example = "train.py configs/digits.py --training.epochs 5"
+    arguments, config, default = command_line.parse_configured(Arguments, given, example)
+    workdir = arguments.workdir or default
 
     # All checks of the arguments come before the import of JAX, which takes seconds.
     dataset = as_dataset(None, config)

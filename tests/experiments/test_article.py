@@ -7,6 +7,8 @@ import pytest
 from aejax import Dataset, fit, load_config, load_dataset
 from article import article
 
+pytestmark = pytest.mark.figures
+
 CONFIGS = Path(__file__).parents[2] / "configs" / "mnist"
 MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
 KEYS = {"train_total", "test_total", "test_reconstruction", "code_mean", "code_variance", "seconds"}
