@@ -25,7 +25,7 @@ from aejax.config.checks import (
     require_names,
     require_types,
 )
-from aejax.config.numbers import KINDS, OPTIMIZERS, Coefficients, Schedule, known_to, require_known
+from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, UNUSED, Coefficients, Schedule, require_known
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
@@ -316,12 +316,12 @@ class Config:
             self.require_kind(variational=self.model.kind == "variational")
 
     def require_declared(self, kind: Mapping[str, float], optimizer: Mapping[str, float]) -> dict[str, float]:
-        """Return the declared coefficients with their defaults; refuse given ones, and schedules, of other names.
-
-        Raises:
-            InputError: a name is not declared; the message lists the declared names.
-        """
-        known = known_to(kind, optimizer, self.corruption.kind, self.loss)
+        """Return the declared coefficients with their defaults; refuse coefficients and schedules of other names."""
+        unused = {
+            name for (field, value), names in UNUSED.items() if getattr(self.loss, field) == value for name in names
+        }
+        kind = {name: default for name, default in kind.items() if name not in unused}
+        known = {**optimizer, **CORRUPTIONS[self.corruption.kind], **kind}
         parts = f"model.kind {self.model.kind}, corruption.kind {self.corruption.kind}, training.optimizer "
         owner = f"{parts}{self.training.optimizer}, loss.sparsity {self.loss.sparsity}"
         require_known(self.coefficients, known, "coefficients", owner)

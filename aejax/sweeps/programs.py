@@ -31,17 +31,12 @@ from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
-from aejax.training import (
-    Diverged,
-    Trained,
-    build_programs,
-    build_steps,
-    require_memory,
-    require_trainable,
-    steps_per_epoch,
-    train,
-)
+from aejax.training.batches import steps_per_epoch
+from aejax.training.devices import require_memory
+from aejax.training.epoch import build_programs
+from aejax.training.loop import Diverged, Trained, train
 from aejax.training.records import read_identity, stored
+from aejax.training.step import build_steps, require_trainable
 
 
 @dataclass(frozen=True)
@@ -232,9 +227,8 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
     further member adds as much memory as the second.
     """
     steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    needs = []
+    needs, devices = [], len(Members({"": config}).driver(config).devices)
     for each in (1, 2):
-        devices = len(Members({"": config}).driver(config).devices)
         many = Members({str(member): config for member in range(each * devices)})
         driver = many.driver(config)
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))

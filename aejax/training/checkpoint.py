@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -65,8 +65,8 @@ class Manifest:
     records: Sequence[str] = ()
 
     @functools.cached_property
-    def identity(self) -> Identity:
-        return Identity.from_dict(json.loads(self.records[0]))
+    def identity(self) -> Identity | None:
+        return Identity.from_dict(json.loads(self.records[0])) if self.records else None
 
     @functools.cached_property
     def history(self) -> list[dict[str, Any]]:
@@ -77,17 +77,6 @@ class Manifest:
         text = "\n".join([json.dumps(asdict(replace(self, records=()))), *self.records])
         digest = hashlib.sha256(text.encode()).hexdigest()
         (path / _MANIFEST).write_text(f"{text}\n{digest}\n", encoding="utf-8")
-
-
-class Restored(NamedTuple):
-    """A state; of an unfinished epoch the loss terms and seconds so far; and as in `Manifest`."""
-
-    state: Any
-    terms: dict[str, np.ndarray]
-    seconds: float = 0.0
-    chunk: int | None = None
-    identity: Identity | None = None
-    history: Sequence[dict[str, Any]] = ()
 
 
 def whole(folder: Path, run: Identity | None = None) -> list[Manifest]:
@@ -101,8 +90,8 @@ def best(manifests: list[Manifest]) -> int | None:
     return min(evaluated, key=lambda manifest: manifest.test_total).step if evaluated else None
 
 
-def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
-    """Restore the whole checkpoint of a step.
+def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dict[str, np.ndarray], Manifest]:
+    """Restore an undamaged checkpoint: its state, the loss terms of an unfinished epoch, and its manifest.
 
     Args:
         like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values).
@@ -128,9 +117,7 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
         state = like._replace(**found)
         if int(state.step) != step:
             raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
-        terms = dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
-        identity = manifest.identity if manifest.records else None
-        return Restored(state, terms, manifest.seconds, manifest.chunk, identity, manifest.history)
+        return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}, manifest
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -272,7 +259,7 @@ def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[
     for path in sorted(numbered, key=lambda path: int(path.name)):
         try:
             manifest = _verified(path)
-            if run is not None and not (manifest.records and run.same_run(manifest.identity)):
+            if run is not None and not (manifest.identity and run.same_run(manifest.identity)):
                 raise ValueError("it is of another run")
             found.append(manifest)
         except _DAMAGE as error:

@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from aejax.config import Coefficients, Config, InputError, Schedule, Training, complete
+from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import own
 from aejax.data import Dataset
@@ -27,6 +27,8 @@ Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
 Keys = Callable[[str], Key]
+Traced = tuple[dict[str, Any], Any, Any]
+"""coefficients (float32 by name), seed and seed of the order (uint32), of one model or of the members of a sweep"""
 
 
 class TrainState(NamedTuple):
@@ -84,7 +86,6 @@ class Steps:
     Attributes:
         key: everything that the functions but `init` depend on, as a key of memoised programs.
         own: configuration of a class of the user, whose `init` may depend on any field; else None.
-        training: the section of the configuration, with one value for each field that no program depends on.
         init: (seed) → TrainState.
         at: (step, coefficients, seed) → At.
         train: (state, batch, at) → (state, terms). Terms are means over the batch, and metrics of the model, which are
@@ -96,7 +97,6 @@ class Steps:
 
     key: Hashable
     own: Hashable = field(compare=False)
-    training: Training = field(compare=False)
     init: Callable[..., TrainState] = field(compare=False)
     at: Callable[..., At] = field(compare=False)
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
@@ -114,17 +114,15 @@ def build_steps(
     """Build the steps, with everything static: architecture, kinds of loss and corruption, optimizer, schedules.
 
     Args:
-        steps_per_epoch: number of steps, for the schedules.
+        steps_per_epoch: for the schedules.
         axis: the name of the axis of devices that share a batch.
         examples: number of training examples, for `Context.examples`.
     """
     config = complete(config)
     require_model(config)
     configured, average = config.training.seed, config.training.average
-    schedules = {
-        name: factor(schedule, steps_per_epoch, config.training.epochs * steps_per_epoch)
-        for name, schedule in config.schedules.items()
-    }
+    last = config.training.epochs * steps_per_epoch
+    schedules = {name: factor(schedule, steps_per_epoch, last) for name, schedule in config.schedules.items()}
     optimizer = build_optimizer(config)
     owned = is_own(config.model.kind) or is_own(config.training.optimizer)
     # A class of the user may read any field that is not traced.
@@ -164,13 +162,8 @@ def build_steps(
         seen = cast(seen, config.model.dtype)
         (model.train if context.training else model.eval)()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
-        context = context._replace(
-            keys=per_example(key("code"), batch.examples),
-            step=state.step,
-            examples=examples,
-            labels=batch.labels,
-            coefficients=coefficients,
-        )
+        given = {"labels": batch.labels, "coefficients": coefficients, "step": state.step, "examples": examples}
+        context = context._replace(keys=per_example(key("code"), batch.examples), **given)
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
             require_output(config, model, output, clean)
@@ -230,7 +223,7 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, fixed.training, init, at, train, evaluate, model)
+    return Steps(key, config if owned else None, init, at, train, evaluate, model)
 
 
 def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:
@@ -243,8 +236,8 @@ def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tup
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
 
 
-def values_of(configs: Sequence[Config], *, alone: bool = False) -> tuple[dict[str, Any], Any, Any]:
-    """Return the traced values of the members of a sweep, or of one model: coefficients, seeds, seed of the order."""
+def values_of(configs: Sequence[Config], *, alone: bool = False) -> Traced:
+    """Return the traced values of the members of a sweep or, `alone`, of one model."""
     first, every = configs[0], [complete(config).coefficients for config in configs]
     coefficients = {name: np.float32([each[name] for each in every]) for name in every[0]}
     seeds = np.uint32([config.training.seed for config in configs])
