@@ -92,12 +92,12 @@ def test_a_variational_model_gets_its_bounds(pictures, tmp_path):
 def linear_variational(code_size, spread):
     """Make a variational model of 12 pixels with a linear decoder and an inexact posterior."""
     config = aejax.Config().replace(VARIATIONAL | {"model.hidden": (), "model.code_size": code_size})
-    model = build(config, (3, 4, 1), nnx.Rngs(3))
+    model = nnx.jit(lambda: build(config, (3, 4, 1), nnx.Rngs(3)))()
     model.encoder.layers.layers[0].bias[...] = jnp.full(2 * code_size, spread)
     return model
 
 
-@pytest.mark.parametrize("samples", [1, 7, 4000])
+@pytest.mark.parametrize("samples", [7, *(pytest.param(count, marks=pytest.mark.long) for count in (1, 4000))])
 def test_the_likelihood_is_that_of_a_decoder_that_ignores_its_code(samples):
     model = linear_variational(2, 0.0)
     linear = model.decoder.layers.layers[0]

@@ -31,7 +31,13 @@ def examples(kind):
     return {"vectors": vectors, "standardized": 20 + 50 * vectors}.get(kind, IMAGES)
 
 
-@pytest.fixture(scope="module", params=KINDS)
+DEFAULT = ("dense", "convolutional", "variational")
+"""one kind of each family, of vectors by the test of the format jax"""
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(kind, marks=[pytest.mark.long] * (kind not in DEFAULT)) for kind in KINDS]
+)
 def run(request):
     config = Config().replace({"model.code_size": 12, **KINDS[request.param]})
     return untrained(config, Dataset.from_arrays(examples(request.param)))
@@ -89,7 +95,11 @@ np.savez('made', encode=call('encode', images), decode=call('decode', codes), re
 """
 
 
-@pytest.mark.parametrize("run", ["convolutional", "variational", "standardized"], indirect=True)
+@pytest.mark.parametrize(
+    "run",
+    ["standardized", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("convolutional", "variational"))],
+    indirect=True,
+)
 def test_jax(run, tmp_path):
     wanted = given(run, tmp_path)
     run.export(tmp_path / "out", "jax")

@@ -11,14 +11,12 @@ from readable import require_readable, words
 
 pytestmark = pytest.mark.figures
 
-pytestmark = pytest.mark.figures
-
 
 @pytest.mark.parametrize(
     ("changes", "own"),
     [
         pytest.param({}, {"reconstructions"}, marks=pytest.mark.long),
-        ({"corruption.kind": "gaussian", "coefficients.noise": 0.2}, {"denoised"}),
+        pytest.param({"corruption.kind": "gaussian", "coefficients.noise": 0.2}, {"denoised"}, marks=pytest.mark.long),
         pytest.param({"model.channels": [3]}, {"reconstructions"}, marks=pytest.mark.long),
         (
             {"model.kind": "variational", "loss.pixels": "sum"},

@@ -10,8 +10,6 @@ from aejax.data.mapped import Shards
 from aejax.training.devices import Driver
 from aejax.training.placement import Resident, Streamed
 
-pytestmark = pytest.mark.figures
-
 RANDOM = np.random.default_rng(0)
 HALVES = [np.float16, ml_dtypes.bfloat16]
 IMAGES = RANDOM.random((60, 4, 4))
@@ -36,7 +34,9 @@ def both(dtype, vectors):
     return Dataset.from_arrays(*shards, **labels), Dataset.from_arrays(floats[:48], floats[48:], **labels)
 
 
-@pytest.mark.parametrize(("dtype", "vectors"), [(np.float16, False), (ml_dtypes.bfloat16, True)])
+@pytest.mark.parametrize(
+    ("dtype", "vectors"), [pytest.param(np.float16, False, marks=pytest.mark.long), (ml_dtypes.bfloat16, True)]
+)
 @pytest.mark.figures
 def test_a_run_of_halves_is_that_of_the_same_values(dtype, vectors, tmp_path):
     halves, floats = both(dtype, vectors)
