@@ -198,15 +198,22 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
     config = load_config(file) if file.name else Config()
     # The user's class or function declares coefficients and options: tyro does not know their names.
     named, rest = split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
+    changes = {}
     for path, texts in named.items():
         if not texts:
             usage_error(f"--{path} needs a value")
         values = parse_values(path, texts)
-        config = config.replace({path: values[0] if len(values) == 1 else values})
+        changes[path] = values[0] if len(values) == 1 else values
+    # tyro knows no names of coefficients, schedules and options; they are set last, all at once, so that
+    # `--model.kind variational --coefficients.beta 2` is checked as a whole.
+    kept = config.to_dict()
+    named = {name: kept[name] for name in ("coefficients", "schedules")} | {"model.options": kept["model"]["options"]}
+    plain = replace(config, coefficients={}, schedules={}, model=replace(config.model, options={}))
     program = f"{example.partition(' ')[0]} CONFIG"
-    made = parse(arguments, without_commas(arguments, rest), arguments(config=config), program=program)
+    made = parse(arguments, without_commas(arguments, rest), arguments(config=plain), program=program)
     shortcuts = {"data.source_dir": made.source_dir, "data.name": made.dataset}
-    config = made.config.replace({path: value for path, value in shortcuts.items() if value is not None})
+    changes |= {path: value for path, value in shortcuts.items() if value is not None}
+    config = made.config.replace(named | changes)
     parts = file.with_suffix("").parts if file.name else ()
     inner = parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
     return made, located(config, file.parent), Path("runs", *inner)

@@ -13,6 +13,7 @@ import pytest
 
 from aejax import Coefficients, Config, Dataset, Model, Training, load_dataset
 from aejax.config.files import keep_compiled_programs
+from forks import Forks
 
 ROOT = Path(__file__).parents[1]
 
@@ -142,15 +143,30 @@ def stop_after(monkeypatch):
     return stopping
 
 
-@pytest.fixture
-def script(tmp_path):
-    """Run an experiment script in a process of its own, as a user does, and return the finished process."""
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory, data_dir):
+    """Run scripts in forks of one process."""
+    started = Forks(tmp_path_factory.mktemp("printed"))
+    yield started
+    started.close()
 
-    def run(name, *arguments, cwd=tmp_path, timeout=120, **environment):
+
+@pytest.fixture
+def script(tmp_path, forks):
+    """Run an experiment script as a user does, and return the finished process.
+
+    The script runs in a fork of a process that has imported its modules. With `own`, or if a variable of
+    its environment is read at the start of Python or JAX, it runs in a new process.
+    """
+
+    def run(name, *arguments, cwd=tmp_path, timeout=120, own=False, **environment):
+        environment = {**os.environ, **environment}
+        if not own and (done := forks(name, arguments, cwd, environment, timeout)) is not None:
+            return done
         return subprocess.run(
             [sys.executable, str(ROOT / "experiments" / name), *map(str, arguments)],
             cwd=cwd,
-            env={**os.environ, **environment},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -56,8 +56,6 @@ MOST = 2**31 - 1
 WIDEST = 2**20
 """most units in one layer; XLA hangs on allocations that no memory can hold, so larger layers are refused early"""
 
-_LARGEST = (2 - 2**-23) * 2.0**127
-
 
 def is_whole(value: object, least: int, most: int = MOST) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
@@ -65,19 +63,11 @@ def is_whole(value: object, least: int, most: int = MOST) -> bool:
 
 def is_finite(value: object) -> bool:
     """Return whether a float32 can hold the value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LARGEST <= value <= _LARGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= (2 - 2**-23) * 2.0**127
 
 
 def is_non_negative(value: object) -> bool:
     return is_finite(value) and value >= 0
-
-
-def is_count(value: object) -> bool:
-    return is_whole(value, 1)
-
-
-def is_seed(value: object) -> bool:
-    return is_whole(value, 0, 2**32 - 1)
 
 
 def is_own(value: object) -> bool:
@@ -87,19 +77,14 @@ def is_own(value: object) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Allowed:
-    """Metadata of a field's type: the values that the field takes.
-
-    Attributes:
-        holds: value → whether it is allowed.
-        text: the allowed values, for messages.
-    """
+    """Metadata of a field's type: the values that the field takes, as a condition and as text for messages."""
 
     holds: Callable[[Any], bool]
     text: str
 
 
-COUNT = Allowed(is_count, f"a whole number from 1 to {MOST:,}")
-SEED = Allowed(is_seed, "a whole number from 0 to 2**32 - 1")
+COUNT = Allowed(lambda value: is_whole(value, 1), f"a whole number from 1 to {MOST:,}")
+SEED = Allowed(lambda value: is_whole(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
 EPOCHS = Allowed(lambda value: is_whole(value, 0), f"a whole number from 0 to {MOST:,}")
 WIDTH = Allowed(lambda value: is_whole(value, 1, WIDEST), f"a whole number from 1 to {WIDEST:,}")
 WIDTHS = Allowed(
@@ -127,20 +112,17 @@ class Named(dict):
 
 
 def require_names(values: object, name: str) -> None:
-    """Refuse a section that is not a mapping with identifiers as keys, which a command line can name."""
+    """Refuse a section that is no mapping, or has keys that a command line cannot name."""
     holds = isinstance(values, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in values)
     require(holds, name, values, "a mapping of names (letters, digits and _) to values")
 
 
 def require_types(section: Any, prefix: str) -> None:
     """Make the fields of a section plain values and check each against its type: choices, switches, `Allowed`."""
-    hints = typing.get_type_hints(type(section), include_extras=True)
-    for field in dataclasses.fields(section):
-        given = getattr(section, field.name)
-        value = given if isinstance(given, Mapping) else plain(given)
-        if value is not given:
-            object.__setattr__(section, field.name, value)
-        name, parts = f"{prefix}.{field.name}", list(_parts(hints[field.name]))
+    for field, hint in typing.get_type_hints(type(section), include_extras=True).items():
+        value = plain(getattr(section, field))
+        object.__setattr__(section, field, value)
+        name, parts = f"{prefix}.{field}", list(_parts(hint))
         optional = type(None) in parts
         if value is None and optional:
             continue
@@ -174,10 +156,7 @@ def plain(value: Any) -> Any:
         value = value.tolist()
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
-    if isinstance(value, list | tuple):
-        parts = tuple(map(plain, value))
-        return value if isinstance(value, tuple) and all(a is b for a, b in zip(parts, value, strict=True)) else parts
-    return value
+    return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 FigureFormat = Literal["png", "pdf", "svg"]
@@ -185,7 +164,7 @@ FigureFormat = Literal["png", "pdf", "svg"]
 
 
 def figure_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
-    """Check the formats of figures: one format, or several."""
+    """Return the formats of figures, given as one or several; refuse unknown formats."""
     given = (formats,) if isinstance(formats, str) else tuple(formats)
     known = typing.get_args(FigureFormat)
     require(all(each in known for each in given), "figures", formats, f"some of {', '.join(known)}, or empty")

@@ -1,12 +1,10 @@
-"""The typed configuration of a run: checked when it is built, read and written as JSON.
-
-Nothing here imports JAX, so that `--help` and a refused value answer at once.
-"""
+"""The typed configuration of a run: checked when it is built, read and written as JSON."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +25,7 @@ from aejax.config.checks import (
     require_names,
     require_types,
 )
-from aejax.config.numbers import KINDS, OPTIMIZERS, Coefficients, Schedule, known_to, require_known
+from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, UNUSED, Coefficients, Schedule, require_known
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
@@ -107,16 +105,12 @@ class Model:
         require_names(self.options, "model.options")
         object.__setattr__(self, "options", Named(self.options))
         for name, value in self.options.items():
-            parts = value if isinstance(value, tuple) else (value,)
-            holds = all(
-                isinstance(each, str | None) or (isinstance(each, int | float) and abs(each) < 2**63) for each in parts
-            )
-            require(holds, f"model.options.{name}", value, "a finite number, a string, or a list of them")
-        known = self.kind in KINDS
-        require(
-            known or is_own(self.kind), "model.kind", self.kind, f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS"
-        )
-        if known:
+            for each in value if isinstance(value, tuple) else (value,):
+                holds = isinstance(each, str | None) or (isinstance(each, int | float) and abs(each) < 2**63)
+                require(holds, f"model.options.{name}", value, "a finite number, a string, or a list of them")
+        allowed = f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS"
+        require(self.kind in KINDS or is_own(self.kind), "model.kind", self.kind, allowed)
+        if self.kind in KINDS:
             require_known(self.options, {}, "model.options", f"model.kind {self.kind}")
         holds = self.top_k is None or is_whole(self.top_k, 1, self.code_size)
         require(holds, "model.top_k", self.top_k, f"from 1 to {self.code_size}, the code size, or None")
@@ -129,11 +123,7 @@ class Model:
             self.require_variational()
 
     def require_variational(self) -> None:
-        """Refuse fields that a variational model would ignore.
-
-        Raises:
-            InputError: a field has no meaning for a variational model.
-        """
+        """Raise `InputError` for fields that a variational model would ignore."""
         ours = f"while model.kind is {self.kind}"
         require(not self.tied, "model.tied", True, f"False {ours}")
         require(self.top_k is None, "model.top_k", self.top_k, f"None {ours}")
@@ -150,14 +140,10 @@ class Model:
             return (self.code_size,)
         halvings = len(self.channels) + 1
         height, width = (-(-side // 2**halvings) for side in image_shape[:2])
-        require(
-            self.code_size % (height * width) == 0,
-            "model.code_size",
-            self.code_size,
-            f"a multiple of {height * width}, since {halvings} convolutions of stride 2 make {height}x{width} of "
-            f"{image_shape[0]}x{image_shape[1]} images",
-        )
-        return height, width, self.code_size // (height * width)
+        channels, rest = divmod(self.code_size, height * width)
+        made = f"{halvings} convolutions of stride 2 make {height}x{width} of {image_shape[0]}x{image_shape[1]} images"
+        require(rest == 0, "model.code_size", self.code_size, f"a multiple of {height * width}, since {made}")
+        return height, width, channels
 
 
 @dataclass(frozen=True)
@@ -330,12 +316,12 @@ class Config:
             self.require_kind(variational=self.model.kind == "variational")
 
     def require_declared(self, kind: Mapping[str, float], optimizer: Mapping[str, float]) -> dict[str, float]:
-        """Return the declared coefficients with their defaults; refuse given ones, and schedules, of other names.
-
-        Raises:
-            InputError: a name is not declared; the message lists the declared names.
-        """
-        known = known_to(kind, optimizer, self.corruption.kind, self.loss)
+        """Return the declared coefficients with their defaults; refuse coefficients and schedules of other names."""
+        unused = {
+            name for (field, value), names in UNUSED.items() if getattr(self.loss, field) == value for name in names
+        }
+        kind = {name: default for name, default in kind.items() if name not in unused}
+        known = {**optimizer, **CORRUPTIONS[self.corruption.kind], **kind}
         parts = f"model.kind {self.model.kind}, corruption.kind {self.corruption.kind}, training.optimizer "
         owner = f"{parts}{self.training.optimizer}, loss.sparsity {self.loss.sparsity}"
         require_known(self.coefficients, known, "coefficients", owner)
@@ -343,11 +329,7 @@ class Config:
         return known
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
-        """Refuse fields that a kind of model would ignore, or compute in other units.
-
-        Raises:
-            InputError: a field has no meaning for this kind.
-        """
+        """Raise `InputError` for fields that a kind of model would ignore, or compute in other units."""
         ours = f"while model.kind is {self.model.kind}"
         if not variational:
             require(self.model.samples == 1, "model.samples", self.model.samples, f"1 {ours}")
@@ -364,27 +346,22 @@ class Config:
     def with_values(self, values: Mapping[str, Any]) -> Config:
         """Return a copy with these values of the coefficients, such as the traced ones within a program, unchecked."""
         made = copy.copy(self)
-        object.__setattr__(made, "coefficients", Coefficients.traced(values))
+        vars(made).update(coefficients=Coefficients.traced(values))
         return made
 
     @property
     def differing_in_values(self) -> Config:
         """The configuration without the values that the members of one program of a sweep may differ in."""
-        made = copy.copy(self)
-        object.__setattr__(made, "coefficients", Coefficients.traced(dict.fromkeys(self.coefficients, 0.0)))
-        object.__setattr__(made, "training", dataclasses.replace(self.training, seed=0))
+        made = self.with_values(dict.fromkeys(self.coefficients, 0.0))
+        vars(made).update(training=dataclasses.replace(self.training, seed=0))
         return made
 
     @property
     def compiled_in(self) -> Config:
         """The configuration with one value for each part that no program depends on: a key of compiled programs."""
-        made = self.differing_in_values
-        training = dataclasses.replace(made.training, patience=None)
-        if self.epochs_may_grow:
-            training = dataclasses.replace(training, epochs=1)
-        data = dataclasses.replace(Data(), binarize=self.data.binarize)
-        for name, value in {"training": training, "data": data, "devices": Devices(), "hosts": Hosts()}.items():
-            object.__setattr__(made, name, value)
+        made, epochs = self.differing_in_values, 1 if self.epochs_may_grow else self.training.epochs
+        training = dataclasses.replace(made.training, patience=None, epochs=epochs)
+        vars(made).update(training=training, data=Data(binarize=self.data.binarize), devices=Devices(), hosts=Hosts())
         return made
 
     def replace(self, changes: Mapping[str, Any]) -> Config:
@@ -397,23 +374,17 @@ class Config:
         """
         values = self.to_dict()
         for path, value in changes.items():
-            section, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
-            outer, _, inner = section.partition(".")
-            named = {**values, "model.options": values["model"]["options"]}  # whose names the user's classes declare
-            if path in _OPEN:
+            *outer, name = str(path).split(".")
+            named, of_schedule = ".".join(outer) in _NAMED, len(outer) == 2 and outer[0] == "schedules"
+            if path in _NAMED:
                 require_names(value, path)
-                named[path].clear()
-                named[path].update(value)
-            elif section in _OPEN:
-                named[section] |= {name: value}
-                if value is None:
-                    del named[section][name]
-            elif outer == "schedules" and inner:
-                values["schedules"].setdefault(inner, {})[name] = value
-            elif isinstance(values.get(section), dict) and name in values[section]:
-                values[section][name] = value
-            else:
+                value = dict(value)
+            elif not (named or of_schedule or (len(outer) == 1 and name in values.get(outer[0], {}))):
                 raise InputError(f"there is no field {path!r} in the configuration")
+            section = functools.reduce(lambda inside, each: inside.setdefault(each, {}), outer, values)
+            section[name] = value
+            if named and value is None:
+                del section[name]
         return Config.from_dict(values)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -432,7 +403,10 @@ class Config:
 
     @property
     def computed(self) -> dict[str, Any]:
-        """Path → value of every field that changes the result."""
+        """Path → value of every field that changes the result.
+
+        Without `devices`, `hosts`, `data.placement`, folders, and the name of the dataset, which has a fingerprint.
+        """
         sections = self.to_dict()
         sections |= {f"schedules.{name}": fields for name, fields in sections.pop("schedules").items()}
         paths = {f"{section}.{name}": value for section, fields in sections.items() for name, value in fields.items()}
@@ -443,20 +417,14 @@ class Config:
         return {path: value for path, value in paths.items() if not path.startswith(same)}
 
     def differences(self, other: Config) -> list[str]:
-        """List the fields in which two configurations differ, as `name: here, there`.
-
-        Fields that do not change the result are left out: `devices`, `hosts`, folders of the user's files,
-        `data.placement`, and the names of the images, whose fingerprints are compared instead.
-        """
+        """List the fields of `computed` in which two configurations differ, as `name: 1 here, 2 there`."""
         here, there = self.computed, other.computed
-        return [
-            f"{path}: {here.get(path)} here, {there.get(path)} there"
-            for path in {**here, **there}
-            if here.get(path) != there.get(path)
-        ]
+        differing = [path for path in {**here, **there} if here.get(path) != there.get(path)]
+        return [f"{path}: {here.get(path)} here, {there.get(path)} there" for path in differing]
 
 
-_OPEN = ("coefficients", "schedules", "model.options")
+_NAMED = ("coefficients", "schedules", "model.options")
+"""mappings whose names the user's classes declare"""
 
 
 def _section(made: Any, section: str, fields: Any) -> Any:
@@ -464,8 +432,9 @@ def _section(made: Any, section: str, fields: Any) -> Any:
     if isinstance(fields, made):
         return fields
     require(isinstance(fields, Mapping), section, fields, "a mapping of its fields")
-    if dataclasses.is_dataclass(made):
-        known = {each.name for each in dataclasses.fields(made)}
-        if unknown := [name for name in fields if name not in known]:
-            raise InputError(f"there is no field '{section}.{unknown[0]}' in the configuration")
+    if not dataclasses.is_dataclass(made):
+        return made(fields)
+    known = {each.name for each in dataclasses.fields(made)}
+    if unknown := [name for name in fields if name not in known]:
+        raise InputError(f"there is no field '{section}.{unknown[0]}' in the configuration")
     return made(**fields)

@@ -90,11 +90,7 @@ def _write(path: Path, mode: str, text: str, named: Path) -> None:
 
 
 def require_file(path: Path) -> None:
-    """Refuse to write to a path that exists and is no regular file.
-
-    Raises:
-        InputError: the path is a link, a folder, a device or a pipe.
-    """
+    """Raise `InputError` for a path that a file must not replace: a link, a folder, a device or a pipe."""
     with contextlib.suppress(FileNotFoundError):
         mode = path.lstat().st_mode
         if not stat.S_ISREG(mode):
@@ -104,10 +100,7 @@ def require_file(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a folder; the lock ends with the process, however the process ends.
-
-    Args:
-        what: the activity that the lock is for, in messages: "run" or "sweep".
+    """Hold the lock of a folder for a "run" or "sweep"; the lock ends with the process, however the process ends.
 
     Raises:
         InputError: another process holds the lock.
@@ -125,11 +118,7 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
 
 def take_lock(file: IO[str]) -> None:
-    """Lock a file for as long as it is open.
-
-    Raises:
-        BlockingIOError: another process has locked the file.
-    """
+    """Lock a file for as long as it is open; raise `BlockingIOError` if another process has locked it."""
     if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
@@ -143,24 +132,20 @@ def take_lock(file: IO[str]) -> None:
 
 
 def data_dir() -> Path:
-    """Return the folder of prepared data: AEJAX_DATA_DIR, or else ~/.cache/aejax.
-
-    Raises:
-        InputError: AEJAX_DATA_DIR is no folder of a disk, or the user has no home folder.
-    """
+    """Return the folder of prepared data, AEJAX_DATA_DIR or ~/.cache/aejax; raise `InputError` without one."""
     if given := os.environ.get("AEJAX_DATA_DIR"):
         return local(given, "AEJAX_DATA_DIR")
-    if (home := _home()) is None:
-        raise InputError("there is no home folder for prepared data; set AEJAX_DATA_DIR to a folder of yours")
-    return home / ".cache" / "aejax"
+    try:
+        return Path.home() / ".cache" / "aejax"
+    except RuntimeError as error:  # HOME is not set and the system does not know the user, as in a container
+        raise InputError(
+            "there is no home folder for prepared data; set AEJAX_DATA_DIR to a folder of yours"
+        ) from error
 
 
 def keep_compiled_programs() -> None:
-    """Set JAX's compile cache to a folder beside the prepared data, so that a second start compiles nothing.
-
-    Environment variables do this without importing JAX. A variable that the user has set is kept.
-    """
-    if os.environ.get("AEJAX_DATA_DIR") or _home() is not None:
+    """Set JAX's compile cache to a folder of prepared data, by environment variables that the user has not set."""
+    with contextlib.suppress(InputError):  # no folder of prepared data, which not every command needs
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
@@ -168,14 +153,5 @@ def keep_compiled_programs() -> None:
 
 def scripts_dir() -> Path:
     """Return the folder that holds `experiments/` and `configs/`: a checkout, or `aejax_scripts` of an installation."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package.with_name("aejax_scripts")
-    return installed if installed.is_dir() else package.parent
-
-
-def _home() -> Path | None:
-    """Return the home folder; None where HOME is not set and the system does not know the user, as in a container."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
+    above = Path(__file__).resolve().parents[2]
+    return above / "aejax_scripts" if (above / "aejax_scripts").is_dir() else above

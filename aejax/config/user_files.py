@@ -1,8 +1,7 @@
 """Python files of the user: a configuration, a model's class, an optimizer, a dataset.
 
-A configuration names a class or function of the user as FILE.py:NAME or MODULE:NAME. The run records the digest of the
-file and keeps a copy of it in the workdir. A workdir is data: nothing that it names is executed, unless the caller
-names the file too (`replaced`).
+A configuration names a class or function of the user as FILE.py:NAME or MODULE:NAME. A run records the digest of the
+file and keeps a copy of it. A workdir is data: no code that it names is executed, unless the caller names the file too.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aejax.config.checks import InputError, is_own, plain, require, shown
-from aejax.config.config import Config, Option
+from aejax.config.config import Config
 from aejax.config.files import local
 from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
 
@@ -51,57 +49,31 @@ def load_config(path: str | Path) -> Config:
     return located(config, path.parent)
 
 
-@dataclass(frozen=True)
-class Own:
-    """A name of the user in a configuration: FILE.py:NAME or MODULE:NAME.
+def own(spec: str, field: str) -> Any:
+    """Load the object that FILE.py:NAME or MODULE:NAME names; None if the file or module has no such name.
 
-    Attributes:
-        field: the field of the configuration.
-        place: the file or module.
-        name: the name in it.
+    Args:
+        field: field of the configuration that has this value, for messages.
+
+    Raises:
+        InputError: there is no such file or module, or it fails.
     """
-
-    field: str
-    place: str
-    name: str
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the place is a file, not a module."""
-        return self.place.endswith(".py")
-
-    @property
-    def short(self) -> str:
-        """The place without its folder."""
-        return self.place.rpartition("/")[2]
-
-    def load(self) -> Any:
-        """Load the named object; None if the file or module has no such name.
-
-        Raises:
-            InputError: there is no such file or module, or it fails.
-        """
-        where = Path(self.place).absolute() if self.is_file else self.place
-        with _failing(where, f"{self.field} is '{self.place}:{self.name}', and {where} cannot be loaded"):
-            module = _module(local(self.place, self.field)) if self.is_file else importlib.import_module(self.place)
-        if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
-            _EXECUTED.add(module.__file__)
-        return getattr(module, self.name, None)
-
-    def path(self) -> Path | None:
-        """Return the file, or the file of the module; None for a module without a file."""
-        self.load()
-        path = self.place if self.is_file else getattr(sys.modules[self.place], "__file__", None)
-        return None if path is None else Path(path)
+    place, _, name = spec.rpartition(":")
+    where = Path(place).absolute() if place.endswith(".py") else place
+    with _failing(where, f"{field} is '{spec}', and {where} cannot be loaded"):
+        module = _module(local(place, field)) if place.endswith(".py") else importlib.import_module(place)
+    if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
+        _EXECUTED.add(module.__file__)
+    return getattr(module, name, None)
 
 
-def named_by(config: Config) -> list[Own]:
-    """List the names of the user in a configuration."""
+def _named_by(config: Config) -> list[tuple[str, str, str]]:
+    """List the names of the user in a configuration: (field, file or module, name in it)."""
     specs = {"model.kind": config.model.kind, "training.optimizer": config.training.optimizer}
     specs = {field: spec for field, spec in specs.items() if is_own(spec)}
     if names_data(config.data.name):
         specs["data.name"] = config.data.name
-    return [Own(field, spec.rpartition(":")[0], spec.rpartition(":")[2]) for field, spec in specs.items()]
+    return [(field, spec.rpartition(":")[0], spec.rpartition(":")[2]) for field, spec in specs.items()]
 
 
 def names_data(name: str) -> bool:
@@ -113,18 +85,18 @@ def names_data(name: str) -> bool:
     return top in sys.modules or importlib.util.find_spec(top) is not None  # without importing it
 
 
-def located(config: Config, folder: Path | None = None) -> Config:
+def located(config: Config, folder: Path = Path()) -> Config:
     """Return the configuration with absolute paths of the user's files that lie in a folder (the current folder)."""
     changes = {}
-    for each in named_by(config):
-        if each.is_file and (found := (folder or Path()) / local(each.place, each.field)).is_file():
-            changes[each.field] = f"{found.resolve()}:{each.name}"
-    return config.replace(changes) if changes else config
+    for field, place, name in _named_by(config):
+        if place.endswith(".py") and (found := folder / local(place, field)).is_file():
+            changes[field] = f"{found.resolve()}:{name}"
+    return config.replace(changes)
 
 
 def named(config: Config) -> Config:
     """Return the configuration without the folders of the user's files, as config.json has it."""
-    return config.replace({each.field: f"{each.short}:{each.name}" for each in named_by(config)})
+    return config.replace({field: f"{Path(place).name}:{name}" for field, place, name in _named_by(config)})
 
 
 def replaced(config: Config, files: str | Path | Iterable[str | Path], where: str) -> Config:
@@ -143,17 +115,17 @@ def replaced(config: Config, files: str | Path | Iterable[str | Path], where: st
         if name.endswith(".py") and not Path(file).is_file():
             raise InputError(f"there is no file {file}, which was named for {where}")
     changes = {}
-    for each in named_by(config):
-        if each.short not in given and each.field == "data.name":
-            continue  # a trained model needs no examples
-        if each.short not in given:
-            copy = f" ({Path(where, 'files', each.short)} is a copy: read it first)" if each.is_file else ""
+    for field, place, name in _named_by(config):
+        file = Path(place).name
+        if file in given:
+            changes[field] = f"{given[file]}:{name}"
+        elif field != "data.name":  # a trained model needs no examples
+            copy = f" ({Path(where, 'files', file)} is a copy: read it first)" if file.endswith(".py") else ""
             raise InputError(
-                f"{where} needs {each.field} {each.short}:{each.name}, code of its author, and reading a workdir "
-                f"executes no code: name it, models={each.short!r}, or --models {each.short}{copy}"
+                f"{where} needs {field} {file}:{name}, code of its author, and reading a workdir executes no code: "
+                f"name it, models={file!r}, or --models {file}{copy}"
                 + (f"; named were {', '.join(given)}" if given else "")
             )
-        changes[each.field] = f"{given[each.short]}:{each.name}"
     return located(config.replace(changes)) if changes else config
 
 
@@ -164,20 +136,17 @@ def sources(config: Config) -> dict[str, Path]:
         InputError: a file cannot be found or fails, or two different files have one name.
     """
     found: dict[str, Path] = {}
-    for each in named_by(config):
-        if (path := each.path()) is not None and _sha256(found.setdefault(each.short, path)) != _sha256(path):
-            raise InputError(f"two files of this configuration are named {each.short}; rename one of them")
+    for field, place, name in _named_by(config):
+        own(f"{place}:{name}", field)  # imports the module
+        file = place if place.endswith(".py") else getattr(sys.modules[place], "__file__", None)
+        if file is not None and _sha256(found.setdefault(Path(place).name, Path(file))) != _sha256(Path(file)):
+            raise InputError(f"two files of this configuration are named {Path(place).name}; rename one of them")
     return found
 
 
 def digests(config: Config) -> dict[str, str]:
     """Return name → SHA-256 of each file of `sources`."""
     return {name: _sha256(path) for name, path in sources(config).items()}
-
-
-def own(spec: str, field: str) -> Any:
-    """Load the object that FILE.py:NAME or MODULE:NAME names; see `Own.load`."""
-    return Own(field, spec.rpartition(":")[0], spec.rpartition(":")[2]).load()
 
 
 def complete(config: Config) -> Config:
@@ -196,19 +165,16 @@ def complete(config: Config) -> Config:
     takes = own_optimizer(optimizer)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
     known = config.require_declared(coefficients, takes)
     require_known(config.model.options, options, "model.options", kind)
-    given = {name: _option(name, value, options[name]) for name, value in config.model.options.items()}
-    model = dataclasses.replace(config.model, options={**options, **given})
+    for name, value in config.model.options.items():
+        default = options[name]
+        value = (value,) if isinstance(default, tuple) and not isinstance(value, tuple) else value
+        kinds = (int, float) if isinstance(default, float) else type(default)
+        holds = default is None or value is None or isinstance(value, kinds)
+        allowed = f"of the type {type(default).__name__}, as the default {default}"
+        require(holds, f"model.options.{name}", value, allowed)
+        options[name] = value
+    model = dataclasses.replace(config.model, options=options)
     return dataclasses.replace(config, model=model, coefficients={**known, **config.coefficients})
-
-
-def _option(name: str, value: Option, default: Option) -> Option:
-    """Check the type of an option against that of its default."""
-    if isinstance(default, tuple) and not isinstance(value, tuple):
-        value = (value,)
-    kinds = (int, float) if isinstance(default, float) else type(default)
-    holds = default is None or value is None or isinstance(value, kinds)
-    require(holds, f"model.options.{name}", value, f"of the type {type(default).__name__}, as the default {default}")
-    return value
 
 
 def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:

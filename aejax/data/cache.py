@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -54,11 +55,8 @@ def cached(
             np.save(partial / f"{key}.npy", np.ascontiguousarray(array))
         (partial / _CHECKSUMS).write_text(json.dumps({"files": {key: _checksum(partial, key) for key in arrays}}))
         shutil.rmtree(folder, ignore_errors=True)
-        try:
+        with contextlib.suppress(OSError):  # another process may have just prepared this dataset
             partial.rename(folder)
-        except OSError:
-            if not folder.exists():  # otherwise another process has just prepared this dataset
-                raise
         return _open(folder, parts)
     except OSError as error:
         raise InputError(f"{name} could not be prepared in {folder.parent}: {reason(error)}") from error
@@ -78,8 +76,4 @@ def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:
 
 def _checksum(folder: Path, key: str) -> int:
     """Return the CRC-32 of an array's file, whose header holds type and shape."""
-    value = 0
-    with open(folder / f"{key}.npy", "rb") as file:
-        while piece := file.read(2**24):
-            value = zlib.crc32(piece, value)
-    return value
+    return zlib.crc32(np.memmap(folder / f"{key}.npy", np.uint8, "r"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.data.examples import Computed, Examples, examples_of
-from aejax.data.labels import as_classes, class_indices
+from aejax.data.labels import as_classes
 from aejax.data.mapped import Shards, require_memory
 from aejax.data.pixels import Channels, converted, scale, size
 
@@ -72,10 +72,7 @@ class Dataset:
         return getattr(self.examples["test"], "truth", None)
 
     def passes(self, images: int) -> int:
-        """Return the passes over the training examples per epoch that add up to about `images`, at least 1.
-
-        So a small dataset has about as many steps per epoch as a large one. Computed examples come once.
-        """
+        """Return the passes per epoch that add up to about `images` training examples; 1 for computed examples."""
         return max(1, images // len(self.train)) if self.examples["train"].make is None else 1
 
     @functools.cached_property
@@ -90,17 +87,24 @@ class Dataset:
         return " ".join(f"{checksum:08x}" for checksum in given) if self.train_labels is not None else None
 
     def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return training and test labels as models meet them, int32[N], or None; see `labels.class_indices`."""
-        return class_indices((self.train_labels, self.test_labels))
+        """Return training and test labels as models meet them, int32[N]; None without labels.
+
+        Integers keep their values. Names become their indices among the sorted names of both parts.
+        """
+        given = [None if labels is None else np.asarray(labels) for labels in (self.train_labels, self.test_labels)]
+        known = [labels for labels in given if labels is not None]
+        if any(labels.dtype.kind not in "iu" for labels in known):
+            classes = np.unique(np.concatenate(known))
+            given = [None if labels is None else np.searchsorted(classes, labels) for labels in given]
+        train, test = (None if labels is None else labels.astype(np.int32) for labels in given)
+        return train, test
 
     def standardized(self) -> tuple[Dataset, Standardization]:
         """Return the vectors with mean 0 and standard deviation 1 in each training feature, float32.
 
         Raises:
-            InputError: the examples are images, or a copy does not fit in memory.
+            InputError: a copy does not fit in memory.
         """
-        if not self.vectors:
-            raise InputError(f"data.standardize is for vectors [N, D]; {self.name} holds images")
         require_memory(4 * (self.train.size + self.test.size), f"{self.name}: to standardize them", "leave it out")
         change = Standardization.of(self.train)
         return replace(self, train=change.apply(self.train), test=change.apply(self.test)), change
@@ -115,17 +119,17 @@ class Dataset:
         name: str = "array",
         channels: Channels = "auto",
     ) -> Dataset:
-        """Convert arrays to a dataset; `as_examples` and `as_classes` say which arrays are accepted.
+        """Convert arrays to a dataset; `as_examples` and `labels.as_classes` say which arrays are accepted.
 
         Without test examples, a fixed random fifth of the training examples is set aside as test examples.
 
         Raises:
-            InputError: the arrays hold no images or vectors, have two sizes, or hold values that are not finite; or
-                the labels are not one class per example.
+            InputError: the arrays are no images or vectors of one size and finite values, or the labels are not one
+                class per example.
         """
         if test is None and test_labels is not None:
             raise InputError(f"{name}: there are test labels, but no test examples; give both")
-        train = converted(train, f"{name}: training examples", channels, checksum=test is not None)
+        train = converted(train, f"{name}: training examples", channels)
         if train_labels is not None:
             train_labels = as_classes(train_labels, len(train), f"{name}: training labels")
         if test is not None:

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from aejax.config import Config, InputError, complete
-from aejax.config.checks import reason
+from aejax.config.checks import MOST, reason, require
 from aejax.config.files import local, scripts_dir
 from aejax.config.user_files import digests, failure, names_data, own
 from aejax.data import array_files, cache, folders
 from aejax.data.dataset import Dataset
-from aejax.data.examples import require_computed
 from aejax.data.parts import PARTS
 from aejax.data.pixels import Channels, require_range
 
@@ -61,7 +60,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
 
 
 def is_path(name: str) -> bool:
-    """Tell whether a dataset's name means a file or folder rather than a known dataset."""
+    """Tell a file or folder from the name of a known dataset."""
     return (
         array_files.reader(Path(name)) is not None
         or os.path.exists(name)
@@ -72,11 +71,11 @@ def is_path(name: str) -> bool:
 
 
 def as_dataset(given: Any, config: Config) -> Dataset:
-    """Convert the `dataset` argument of `aejax.fit` and similar functions; None stands for `config.data`.
+    """Convert the `dataset` argument of `aejax.fit` and similar functions.
 
     Args:
-        given: a `Dataset`; a name or path; an array; a pair (examples, labels); two such pairs, for training and for
-            test; or a mapping with the names of `Dataset.from_arrays`.
+        given: None for `config.data`; a `Dataset`; a name or path; an array; a pair (examples, labels); two such pairs,
+            for training and for test; or a mapping with the names of `Dataset.from_arrays`.
 
     Raises:
         InputError: `given` is none of these, or cannot be used.
@@ -91,38 +90,41 @@ def require_fit(config: Config, dataset: Dataset) -> None:
     """Refuse a configuration and a dataset that do not fit together.
 
     Raises:
-        InputError: a batch is larger than the training set, the loss or the corruption cannot use the pixels, or the
-            model is for images and the examples are vectors.
+        InputError: a batch is larger than the training set; the loss or the corruption cannot use the pixels; the model
+            is for images and the examples are vectors; or computed examples do not support an option.
     """
-    if config.training.batch_size > len(dataset.train):
+    training, data, train = config.training, config.data, dataset.examples["train"]
+    if training.batch_size > len(train):
         aside = f", after {len(dataset.test)} of those given were set aside as test examples"
         raise InputError(
-            f"training.batch_size is {config.training.batch_size}; it must be at most {len(dataset.train)}, "
+            f"training.batch_size is {training.batch_size}; it must be at most {len(train)}, "
             f"the number of training examples{aside if dataset.set_aside else ''}"
         )
     if dataset.vectors and (config.model.channels or config.model.spatial_code):
         raise InputError(
-            f"{dataset.name} holds vectors [N, {dataset.train.shape[1]}], and model.channels is for images; give "
+            f"{dataset.name} holds vectors [N, {train.shape[1]}], and model.channels is for images; give "
             "images [N, H, W, C], or --model.channels without values"
         )
-    if config.data.standardize and not dataset.vectors:
+    if data.standardize and not dataset.vectors:
         raise InputError(f"data.standardize is for vectors [N, D]; {dataset.name} holds images")
-    if dataset.examples["train"].make is not None:
-        require_computed(dataset.examples["train"], config)
-    for part, called in (("train", "training"), ("test", "test")):
-        what = f"the {called} {'values' if dataset.vectors else 'pixels'} of {dataset.name}"
-        require_range(config, dataset.examples[part], what)
+    if train.make is not None:
+        require(training.passes == 1, "training.passes", training.passes, "1: computed examples come once")
+        require(not data.standardize, "data.standardize", True, "False: computed examples have a known scale")
+        allowed = "auto or device: computed examples are made on the device"
+        require(data.placement != "stream", "data.placement", data.placement, allowed)
+        most = MOST // len(train)
+        allowed = f"at most {most}: int32 numbers the computed examples, {len(train):,} per epoch"
+        require(training.epochs <= most, "training.epochs", training.epochs, allowed)
+    for part, examples in dataset.examples.items():
+        called = f"the {'training' if part == 'train' else part} {'values' if dataset.vectors else 'pixels'}"
+        require_range(config, examples, f"{called} of {dataset.name}")
     config.model.code_shape(dataset.image_shape)
     complete(config)  # refuses numbers that nothing declares
     digests(config)  # refuses a file of the user's own that fails
 
 
 def require_images(dataset: Dataset, purpose: str) -> None:
-    """Refuse vectors for a purpose that needs images.
-
-    Raises:
-        InputError: the dataset holds vectors.
-    """
+    """Raise `InputError` if a dataset holds vectors, for a purpose that needs images."""
     if dataset.vectors:
         raise InputError(f"{dataset.name} holds vectors [N, {dataset.train.shape[1]}]; {purpose} needs images")
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aejax.config.checks import MOST, require
 from aejax.data.mapped import Shards, numbers_of, require_memory
 
 if TYPE_CHECKING:
@@ -140,19 +139,3 @@ def _compiled(examples: Computed, method: str) -> Any:
     import jax
 
     return jax.jit(getattr(examples, method))
-
-
-def require_computed(examples: Computed, config: Any) -> None:
-    """Refuse options that computed examples do not support.
-
-    Raises:
-        InputError: several passes over an epoch, standardization, streaming, or more examples than int32 can number.
-    """
-    training, data = config.training, config.data
-    require(training.passes == 1, "training.passes", training.passes, "1: computed examples come once")
-    require(not data.standardize, "data.standardize", True, "False: computed examples have a known scale")
-    holds = data.placement != "stream"
-    require(holds, "data.placement", data.placement, "auto or device: computed examples are made on the device")
-    most = MOST // len(examples)
-    allowed = f"at most {most}: int32 numbers the computed examples, {len(examples):,} per epoch"
-    require(training.epochs <= most, "training.epochs", training.epochs, allowed)

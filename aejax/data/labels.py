@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,10 @@ from aejax.config import InputError
 
 
 def as_classes(given: Any, count: int, where: str) -> np.ndarray:
-    """Convert labels to one class per example: int[N], or strings [N].
+    """Convert labels to one class for each of `count` examples: int[N], or strings [N].
 
     Args:
         given: integers, bools, strings or whole floats, [N] or [N, 1]; or one-hot rows [N, classes].
-        count: number of examples.
         where: name of the labels in messages.
 
     Raises:
@@ -54,15 +52,3 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
     if labels.dtype.kind in "iu" and labels.size and max(-int(labels.min()), int(labels.max())) >= 2**31:
         raise InputError(f"{where} go from {labels.min()} to {labels.max()}; {wanted} below 2**31")
     return labels.astype(np.int32) if labels.dtype.kind == "b" else labels
-
-
-def class_indices(given: Sequence[np.ndarray | None]) -> tuple[np.ndarray | None, ...]:
-    """Convert the labels of several parts to int32[N]; None stays None.
-
-    Integers keep their values. Names become their indices among the sorted names of all parts.
-    """
-    known = [np.asarray(labels) for labels in given if labels is not None]
-    if all(labels.dtype.kind in "iu" for labels in known):
-        return tuple(None if labels is None else np.asarray(labels).astype(np.int32) for labels in given)
-    classes = np.unique(np.concatenate(known))
-    return tuple(None if labels is None else np.searchsorted(classes, labels).astype(np.int32) for labels in given)

@@ -22,14 +22,7 @@ _PIECE = 2**26
 
 
 def require_memory(needed: int, purpose: str, advice: str) -> None:
-    """Refuse an operation that needs more memory than this machine has free.
-
-    Args:
-        needed: bytes.
-
-    Raises:
-        InputError: fewer bytes are free.
-    """
+    """Raise `InputError` for an operation that needs more bytes of memory than this machine has free."""
     if needed > (free := psutil.virtual_memory().available):
         raise InputError(f"{purpose}, {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free; {advice}")
 
@@ -78,7 +71,7 @@ class Shards:
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, slice) and index.indices(len(self))[2] == 1:
             return self._between(*index.indices(len(self))[:2])
-        return self._take(numbers_of(index, len(self)), [part.__getitem__ for part in self.parts])
+        return self.rows(numbers_of(index, len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -94,27 +87,24 @@ class Shards:
         Raises:
             InputError: a file cannot be opened again, or was truncated.
         """
-        return self._take(np.minimum(indices, len(self) - 1), self._readers)
-
-    @functools.cached_property
-    def _readers(self) -> list[Callable[[np.ndarray], np.ndarray]]:
-        return [_reader(part, self.nbytes) for part in self.parts]
-
-    def _take(self, indices: np.ndarray, readers: Sequence[Callable[[np.ndarray], np.ndarray]]) -> np.ndarray:
+        indices = np.minimum(indices, len(self) - 1)
         if len(self.parts) == 1:
-            return readers[0](indices)
+            return self._readers[0](indices)
         self._require_memory(indices.size)
         rows = np.empty((indices.size, *self.shape[1:]), self.dtype)
         part_of = np.searchsorted(self._ends, indices.ravel(), side="right")
         for number in np.unique(part_of).tolist():
             places = np.flatnonzero(part_of == number)
             begin = self._ends[number] - len(self.parts[number])
-            rows[places] = readers[number](indices.ravel()[places] - begin)
+            rows[places] = self._readers[number](indices.ravel()[places] - begin)
         return rows.reshape(*indices.shape, *self.shape[1:])
 
+    @functools.cached_property
+    def _readers(self) -> list[Callable[[np.ndarray], np.ndarray]]:
+        return [_reader(part, self.nbytes) for part in self.parts]
+
     def _between(self, first: int, end: int) -> np.ndarray:
-        begins = (self._ends - [len(part) for part in self.parts]).tolist()
-        spans = zip(self.parts, begins, strict=True)
+        spans = [(part, last - len(part)) for part, last in zip(self.parts, self._ends.tolist(), strict=True)]
         within = [part[max(0, first - begin) : max(0, end - begin)] for part, begin in spans]
         within = [np.asarray(part) for part in within if len(part)] or [np.asarray(self.parts[0][:0])]
         if len(within) == 1:
@@ -136,28 +126,24 @@ class Shards:
                 if (root := _root(part)) is not None and hasattr(root.base, "madvise"):  # not on Windows
                     root.base.madvise(mmap.MADV_DONTNEED)
 
-    def survey(self, checksum: bool = True) -> None:
-        """Compute `extremes` and, if asked, `crc32` in one pass."""
-        value, low, high = 0, math.inf, -math.inf
+    @functools.cached_property
+    def _survey(self) -> tuple[tuple[float, float], int]:
+        checksum, low, high = 0, math.inf, -math.inf
         with np.errstate(invalid="ignore"):  # NaN, which the extremes show
             for piece in self.pieces():
-                value = zlib.crc32(np.ascontiguousarray(piece), value) if checksum else 0
+                checksum = zlib.crc32(np.ascontiguousarray(piece), checksum)
                 low, high = np.minimum(low, float(piece.min())), np.maximum(high, float(piece.max()))
-        self.__dict__["extremes"] = float(low), float(high)
-        if checksum:
-            self.__dict__["crc32"] = value
+        return (float(low), float(high)), checksum
 
-    @functools.cached_property
+    @property
     def extremes(self) -> tuple[float, float]:
         """Smallest and largest value; NaN if one value is NaN."""
-        self.survey()
-        return self.extremes
+        return self._survey[0]
 
-    @functools.cached_property
+    @property
     def crc32(self) -> int:
         """CRC-32 of the bytes, which does not depend on the number of parts."""
-        self.survey()
-        return self.crc32
+        return self._survey[1]
 
     @property
     def fingerprint(self) -> str:

@@ -13,9 +13,6 @@ from aejax.data.mapped import Shards, require_memory
 
 Channels = Literal["auto", "first", "last"]
 
-_HALVES = ("float16", "bfloat16")
-"""types of two bytes that are kept; a step computes with them in float32"""
-
 _WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D]"
 
 
@@ -33,29 +30,29 @@ def as_examples(given: Any, where: str = "images", channels: Channels = "auto") 
     Raises:
         InputError: the array has another number of axes, is empty, has another type, or has values that are not finite.
     """
-    return converted(given, where, channels, checksum=False).plain
+    return converted(given, where, channels).plain
 
 
-def converted(given: Any, where: str, channels: Channels, checksum: bool = True) -> Shards:
-    """Return the result of `as_examples` as `Shards`, of floats with `extremes` and, if asked, `crc32` computed."""
+def converted(given: Any, where: str, channels: Channels) -> Shards:
+    """Return the result of `as_examples` as `Shards`."""
     parts, names = (given.parts, given.names) if isinstance(given, Shards) else ((given,), ("",))
     called = [f"{where} in {name}" if name else where for name in names]
-    each = zip(parts, called, strict=True)
-    examples = Shards([_shaped(_typed(_array(part, name), name), name, channels) for part, name in each], names)
-    if examples.dtype != np.uint8:
-        examples.survey(checksum)
-        if not np.isfinite(examples.extremes).all():
-            _refuse_infinite(examples, called)
+    arrays = [_typed(_array(part, name), name) for part, name in zip(parts, called, strict=True)]
+    examples = Shards([_shaped(array, name, channels) for array, name in zip(arrays, called, strict=True)], names)
+    if examples.dtype != np.uint8 and not np.isfinite(examples.extremes).all():
+        for array, name in zip(arrays, called, strict=True):
+            for number, row in enumerate(array):
+                for place in np.argwhere(~np.isfinite(row)):
+                    at = [number, *place.tolist()]  # as the user indexes the array, whose axes may be in another order
+                    found = f"the {'value' if array.ndim == 2 else 'pixel'} at {at} is {row[tuple(place)]}"
+                    raise InputError(f"{name}: {found}; remove or repair such examples")
     return examples
-
-
-_ARRAYS = ("__array__", "__array_interface__", "to_numpy")
-"""attributes that identify arrays, tensors, tables and images of other libraries"""
 
 
 def _array(given: Any, where: str) -> np.ndarray:
     kind = type(given).__name__
-    if not isinstance(given, list | tuple) and not any(hasattr(given, name) for name in _ARRAYS):
+    known = ("__array__", "__array_interface__", "to_numpy")  # of arrays, tensors, tables and images
+    if not isinstance(given, list | tuple) and not any(hasattr(given, name) for name in known):
         raise InputError(f"{where} are of the type {kind}; give {_WANTED}")
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError(f"{where} are an array with masked values; fill them in, or leave out these examples")
@@ -82,13 +79,10 @@ def _typed(array: np.ndarray, where: str) -> np.ndarray:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint8:
         return array
-    if (
-        array.dtype.kind != "f"
-        and array.dtype.name != "bfloat16"
-        and not (array.dtype.kind in "iu" and array.ndim == 2)
-    ):
+    floats = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+    if not floats and not (array.dtype.kind in "iu" and array.ndim == 2):
         raise InputError(f"{where} are {array.dtype}; give uint8 from 0 to 255, or floats")
-    dtype = np.dtype(array.dtype.name if array.dtype.name in _HALVES else np.float32)
+    dtype = np.dtype(array.dtype.name if array.dtype.name in ("float16", "bfloat16") else np.float32)
     if array.dtype != dtype:
         needed = dtype.itemsize * array.size
         require_memory(needed, f"{where}: to make {dtype} of {array.dtype}", "save them as float32 or float16")
@@ -97,8 +91,7 @@ def _typed(array: np.ndarray, where: str) -> np.ndarray:
 
 
 def _shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
-    if array.ndim == 3:
-        array = array[..., None]
+    array = array[..., None] if array.ndim == 3 else array
     if array.ndim not in (2, 4) or 0 in array.shape:
         raise InputError(f"{where} have shape {list(array.shape)}; give {_WANTED}")
     if array.ndim == 4 and channels == "first":
@@ -111,24 +104,8 @@ def _shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
     return array
 
 
-def _refuse_infinite(examples: Shards, called: list[str]) -> None:
-    for part, where in zip(examples.parts, called, strict=True):
-        first = 0
-        for piece in Shards([part]).pieces():
-            if (bad := ~np.isfinite(piece)).any():
-                place = np.argwhere(bad)[0]
-                what, number = "value" if part.ndim == 2 else "pixel", [first + int(place[0]), *place[1:].tolist()]
-                raise InputError(
-                    f"{where}: the {what} at {number} is {piece[tuple(place)]}; remove or repair such examples"
-                )
-            first += len(piece)
-
-
 _ROUNDING = 1e-5
 """distance by which floats may lie outside [0, 1], as filters and conversions leave them"""
-
-_BEYOND = 0.5
-"""part of the training range's width by which other images may lie outside this range"""
 
 
 def scale(images: Examples) -> tuple[float, float]:
@@ -143,14 +120,7 @@ def scale(images: Examples) -> tuple[float, float]:
 
 
 def require_range(config: Config, images: Examples, where: str) -> None:
-    """Refuse floats outside [0, 1] if the loss or the corruption needs that range.
-
-    Args:
-        where: name of the pixels in the message.
-
-    Raises:
-        InputError: a pixel lies outside.
-    """
+    """Raise `InputError` for floats outside [0, 1] if the loss or the corruption needs that range."""
     fields = {
         "loss.reconstruction": config.loss.reconstruction,
         "corruption.kind": config.corruption.kind,
@@ -168,20 +138,16 @@ def require_range(config: Config, images: Examples, where: str) -> None:
 
 
 def require_scale(images: Examples, trained: tuple[float, float], where: str) -> None:
-    """Refuse images on another scale than the training images.
+    """Raise `InputError` for images on another scale than the training images.
 
     Refused are uint8 images if `trained` is not [0, 1], and images far outside `trained`. If `trained` reaches 20 or
     more, images in [-1, 1] or with values around 0 are refused too.
 
     Args:
         trained: range of the training images, from `scale`.
-        where: name of the pixels in the message.
-
-    Raises:
-        InputError: the scale differs.
     """
     low, high = (0.0, 1.0) if images.dtype == np.uint8 else examples_of(images).extremes
-    margin = _BEYOND * (trained[1] - trained[0])
+    margin = 0.5 * (trained[1] - trained[0])
     beyond = low < trained[0] - margin or high > trained[1] + margin
     largest = max(-low, high)
     small = trained[1] >= 20 and (0 < largest <= 1 + _ROUNDING or (low < 0 <= trained[0] and largest < 10))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from aejax.config import Config, InputError
-from aejax.config.checks import is_count, require
+from aejax.config.checks import COUNT, require
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.dense import ImageShape
 from aejax.models.output import Context, Output
@@ -54,7 +54,7 @@ class SparseAutoencoder(Autoencoder):
         require(config.loss.reconstruction == "mse", "loss.reconstruction", config.loss.reconstruction, f"mse {ours}")
         self.config, self.image_shape = config, image_shape
         self.dead_after = config.model.options["dead_after"]
-        holds = is_count(self.dead_after)
+        holds = COUNT.holds(self.dead_after)
         require(holds, "model.options.dead_after", self.dead_after, "a whole number of steps of at least 1")
         values, units = math.prod(image_shape), config.model.code_size
         rows = jax.random.normal(rngs.params(), (units, values))

@@ -1,8 +1,8 @@
 """Many models as one program.
 
 programs.py      sweep: the programs of a grid, one after another
-members.py       the members of one program: their values, states and figures, and the devices they share
-comparison.py    the members side by side: the best, a table, a figure
+members.py       the members of one program: values, states, summary, and their share of the devices
+comparison.py    comparison of the members: the best, a table, a figure
 """
 
 from aejax.sweeps.members import Members

@@ -26,7 +26,7 @@ _METRICS = {
     "code variance": ("code", "variance"),
     "code zeros": ("code", "fraction_zero"),
 }
-"""label → place in a member's summary"""
+"""label → part of a member's summary, and name in it"""
 _SPARSE_METRICS = {"active units": ("test", "l0"), "dead units": ("test", "dead")}
 """metrics that only a `SparseAutoencoder` has"""
 _CHANGE_THE_LOSS = {"l1", "beta", "free_bits", "rate_penalty", "rate"}
@@ -41,10 +41,9 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
             a member that diverged.
 
     Returns:
-        axes; members, the rows; groups; and best. A group has all members that differ only in the seed. It holds the
-        setting, the number of members and of diverged members, and mean and std of each metric over the other members.
-        The best member has the lowest test loss. If the axes change the loss itself, such as the weight of a term, the
-        best member has the lowest test reconstruction.
+        axes; members, the rows; groups of members that differ only in the seed, with mean and std of each metric over
+        those that did not diverge; and best, the member with the lowest test loss, or with the lowest test
+        reconstruction if the axes change the loss itself.
     """
     trained = [row for row in rows if "diverged" not in row]
     names = {path.rpartition(".")[2] for path in axes}  # the weight of a term has the term's name
@@ -56,6 +55,12 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
     metrics, groups = _METRICS | (_SPARSE_METRICS if sparse else {}), {}
     for row in rows:
         groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)
+
+    def statistics(members: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, float | None]:
+        values = [row[part][name] for row in members if "diverged" not in row and name in row[part]]
+        mean = float(np.mean(values)) if values else None
+        return {"mean": mean, "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+
     return {
         "axes": dict(axes),
         "best": None if best is None else {"member": best["member"], "by": f"{part} {name}", "value": best[part][name]},
@@ -64,18 +69,12 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
                 "setting": json.loads(setting),
                 "members": len(members),
                 "diverged": sum("diverged" in row for row in members),
-                "figures": {label: _statistics(members, *place) for label, place in metrics.items()},
+                "figures": {label: statistics(members, *place) for label, place in metrics.items()},
             }
             for setting, members in groups.items()
         ],
         "members": list(rows),
     }
-
-
-def _statistics(members: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, float | None]:
-    values = [row[part][name] for row in members if "diverged" not in row and name in row[part]]
-    mean = float(np.mean(values)) if values else None
-    return {"mean": mean, "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
 
 def table(found: Mapping[str, Any]) -> str:
@@ -121,9 +120,8 @@ def write(found: Mapping[str, Any], config: Config, workdir: Path, formats: Sequ
 def figure(found: Mapping[str, Any], config: Config) -> Figure:
     """Draw test loss, test reconstruction and the code's zeros against one swept field.
 
-    This field is the first field with several values, except the seed. A fourth panel has reconstruction against
-    zeros, with a point for each member. A colour is a value of the field, and a marker a setting of the other fields. A
-    line joins values only if they are numbers, and no seeds.
+    This is the first field with several values, except the seed. A fourth panel has reconstruction against zeros. A
+    colour is a value of the field, a marker is a setting of the other fields, and lines join numbers that are no seeds.
     """
     paths = [path for path in found["axes"] if path != SEED]
     along = next((path for path in paths if len(found["axes"][path]) > 1), next(iter(found["axes"])))
@@ -149,7 +147,8 @@ def figure(found: Mapping[str, Any], config: Config) -> Figure:
             members = [row for row in rows if json.dumps(row[along]) == key]
             if not members:
                 continue
-            metrics = np.array([[_value(row, label) for label in labels] for row in members])
+            places = [_METRICS[label] for label in labels]
+            metrics = np.array([[row[part].get(name, np.nan) for part, name in places] for row in members])
             means.append([place[key], *metrics.mean(axis=0)])
             for panel, mean, each in zip(panels, means[-1][1:], metrics.T, strict=True):
                 spread = each.std(ddof=1) if len(members) > 1 else None
@@ -184,7 +183,7 @@ _UNITS = {
     "training.batch_size": "images",
     "coefficients.free_bits": "nats per unit",
 }
-"""unit of each field that has a unit of its own"""
+"""units of fields"""
 
 
 def _axis_label(path: str, config: Config) -> str:
@@ -219,11 +218,6 @@ def _legends(drawn: Figure, title: str, colours: Mapping[str, Any], pairs: Axes)
     markers, labels = pairs.get_legend_handles_labels()
     if len(labels) > 1:
         drawn.legend(markers, labels, title="other fields", loc="outside right center")
-
-
-def _value(row: Mapping[str, Any], label: str) -> float:
-    part, name = _METRICS[label]
-    return row[part].get(name, float("nan"))
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,8 @@
-"""Members models in one program: `sweep(config, axes, workdir)`.
+"""The programs of a sweep. A workdir holds results.json, report.md, figures/, and
 
-workdir/
-  sweep.json      the configuration, the axes, and which members are trained together
-  programs/0/     of each program: config.json, metrics.jsonl (a line per epoch and member), checkpoints, summary
-  members/NAME/   of each member: a run like any other, for `aejax.load`
-  results.json  report.md  figures/
+sweep.json      the configuration, the axes, and the names of the members of each program
+programs/0/     of each program: config.json, metrics.jsonl (a line per epoch and member), checkpoints, summary
+members/NAME/   of each member: an ordinary run, for `aejax.load`
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import figure_formats, is_own, reason
+from aejax.config.checks import figure_formats, reason
 from aejax.config.files import local, locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
@@ -33,26 +31,21 @@ from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
-from aejax.training import (
-    Diverged,
-    Trained,
-    build_programs,
-    build_steps,
-    require_memory,
-    require_trainable,
-    steps_per_epoch,
-    train,
-)
+from aejax.training.batches import steps_per_epoch
+from aejax.training.devices import require_memory
+from aejax.training.epoch import build_programs
+from aejax.training.loop import Diverged, Trained, train
 from aejax.training.records import read_identity, stored
+from aejax.training.step import build_steps, require_trainable
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What `sweep` returns.
+    """Result of `sweep`.
 
     Attributes:
         runs: the members that did not diverge, by name.
-        results: the content of results.json; its `best` names the best member and says by which figure.
+        results: the content of results.json (see `aejax.sweeps.comparison.results`).
     """
 
     runs: dict[str, Run]
@@ -73,21 +66,21 @@ def sweep(
     progress: bool = True,
     figures: str | Iterable[str] = ("png",),
 ) -> Sweep:
-    """Train every combination of some fields' values, or go on with the sweep in `workdir`.
+    """Train every combination of the values of some fields, or resume the sweep in `workdir`.
 
-    Members that differ in seed and coefficients only are one program and share its devices and its batches; other
+    Members that differ in seed and coefficients only are one program and share its devices and its batches. Other
     fields, and members that do not fit in memory together, make several programs, run one after another.
 
     Args:
-        config: what the members have in common.
+        config: the common configuration of the members.
         axes: field → its values, as in `{"training.seed": range(8), "coefficients.l1": [0, 1e-4]}`.
-        workdir: folder for everything; None keeps it in memory.
+        workdir: folder for records and checkpoints; None keeps everything in memory.
         dataset, progress: as in `aejax.fit`.
         figures: formats of the figure that is drawn with a workdir: png, pdf, svg; empty draws none.
 
     Raises:
         InputError: an axis, the images or the workdir cannot be used.
-        Diverged: every member diverged (one that does not is enough).
+        Diverged: every member diverged.
         Interrupted: a signal stopped the sweep after it was saved (only with a workdir).
     """
     formats = figure_formats(figures)
@@ -95,22 +88,22 @@ def sweep(
     planned = grid(located(config), axes)
     for name, member in planned.members.items():
         require_model(member)
-        if member.training.patience is not None:
-            raise InputError(
-                f"training.patience is {member.training.patience} in {name}; the members of a sweep end together"
-            )
+        if (patience := member.training.patience) is not None:
+            raise InputError(f"training.patience is {patience} in {name}; the members of a sweep end together")
     dataset = as_dataset(dataset, config)
-    for names in planned.programs:
-        require_fit(planned.members[names[0]], dataset)
-    for member in _representative(planned):
-        if is_own(member.model.kind) or is_own(member.training.optimizer):
-            require_trainable(build_steps(member, dataset.image_shape), member, dataset)
-    if workdir is None:
-        return _swept(config, planned, dataset, None, formats, progress)
+    # The first member of each program, and a member for each value of each swept coefficient.
+    representative = [planned.members[names[0]] for names in planned.programs]
+    for name in (path.partition(".")[2] for path in planned.axes if path.startswith("coefficients.")):
+        representative += {member.coefficients.get(name): member for member in planned.members.values()}.values()
+    for member in representative[: len(planned.programs)]:
+        require_fit(member, dataset)
+    for member in representative:
+        require_trainable(member, dataset)
     with contextlib.ExitStack() as stack:
         try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(workdir, "sweep"))
+            if workdir is not None:
+                workdir.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(workdir, "sweep"))
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
         return _swept(config, planned, dataset, workdir, formats, progress)
@@ -121,7 +114,7 @@ def _swept(
 ) -> Sweep:
     programs = _programs(planned, config, dataset, workdir, progress)
     runs: dict[str, Run] = {}
-    rows: list[dict[str, Any]] = []
+    rows: dict[str, dict[str, Any]] = {}
     for number, names in enumerate(programs):
         if progress and len(programs) > 1:
             print(f"program {number + 1} of {len(programs)}: {len(names)} members, {names[0]} first", flush=True)
@@ -129,43 +122,31 @@ def _swept(
         folder = None if workdir is None else workdir / "programs" / str(number)
         trained = train(Members(members), members[names[0]], folder, dataset, progress=progress)
         for index, (name, member) in enumerate(members.items()):
-            row = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
+            row = rows[name] = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
             run = _member(trained, index, name, member)
             if "diverged" not in row and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state)):
                 row["diverged"] = f"the state is not finite after step {int(run.state.step)}"
-            rows.append(row)
             if "diverged" not in row:
                 runs[name] = run
                 if workdir is not None:
                     _write_member(run, workdir / "members" / name)
-    order = {name: place for place, name in enumerate(planned.members)}
-    results = comparison.results(planned.axes, sorted(rows, key=lambda row: order[row["member"]]))
+    results = comparison.results(planned.axes, [rows[name] for name in planned.members])
     if workdir is not None:
         comparison.write(results, config, workdir, formats)
     if not runs:
-        raise Diverged(f"every member diverged; {rows[0]['member']}: {rows[0]['diverged']}")
+        name, row = next(iter(rows.items()))
+        raise Diverged(f"every member diverged; {name}: {row['diverged']}")
     return Sweep(runs, results)
-
-
-def _representative(planned: Grid) -> list[Config]:
-    """Return the first member of each program, and for each value of each swept coefficient a member that has it."""
-    found = [planned.members[names[0]] for names in planned.programs]
-    for name in (path.partition(".")[2] for path in planned.axes if path.startswith("coefficients.")):
-        found += {member.coefficients.get(name): member for member in planned.members.values()}.values()
-    return found
 
 
 def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
     """Return one member of a program as an ordinary run."""
-    state = trained.state
-    own = state._replace(step=None)
-    own = jax.tree.map(lambda array: np.asarray(array[index]), own)._replace(step=state.step)
+    step = trained.state.step
+    own = jax.tree.map(lambda array: np.asarray(array[index]), trained.state._replace(step=None))._replace(step=step)
     identity = dataclasses.replace(trained.identity, config=config, members=None)
-    lines = [
-        {key: value for key, value in line.items() if key != "member"}
-        for line in trained.lines
-        if line["member"] == name
-    ]
+    lines = [dict(line) for line in trained.lines if line["member"] == name]
+    for line in lines:
+        del line["member"]
     return Run(identity, own, lines, trained.summary["members"][name], trained.dataset)
 
 
@@ -174,9 +155,12 @@ _WRITTEN = ("summary.json", "config.json", "metrics.jsonl", "checkpoints", "file
 
 
 def _write_member(run: Run, folder: Path) -> None:
-    """Write a member as an ordinary run, unless the folder already holds it whole."""
-    if _is_whole(run, folder):
-        return
+    """Write a member as an ordinary run, unless the folder already holds it undamaged."""
+    with contextlib.suppress(InputError):
+        found, summary = stored(folder, read_identity(folder))
+        written = found[-1].identity.to_dict(), found[-1].history, summary, found[-1].step
+        if written == (run.description, run.history, run.summary, run.summary["step"]):
+            return
     for path in [folder / name for name in _WRITTEN] + list(folder.glob("events.out.tfevents*")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -185,30 +169,18 @@ def _write_member(run: Run, folder: Path) -> None:
     run.save(folder)
 
 
-def _is_whole(run: Run, folder: Path) -> bool:
-    """Whether a folder holds this run, and every file is as it was written."""
-    try:
-        found, summary = stored(folder, read_identity(folder))
-    except InputError:
-        return False
-    newest = found[-1]
-    same = newest.identity.to_dict() == run.description and newest.history == run.history
-    return same and summary == run.summary and newest.step == run.summary["step"]
-
-
 def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
     """Return the names of the members of each program; a resumed sweep keeps its programs."""
     own = {"config": config.to_dict(), "axes": planned.axes}
     path = None if workdir is None else workdir / "sweep.json"
+    advice = "put the file back, or give another workdir"
     if path is not None and path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-            raise InputError(
-                f"{path} is damaged ({reason(error)}); put the file back, or give another workdir"
-            ) from error
-        # Each program checks the number of epochs itself, as an ordinary run does.
+            raise InputError(f"{path} is damaged ({reason(error)}); {advice}") from error
+        # Each program checks the number of epochs, as an ordinary run does.
         differences = [each for each in config.differences(saved[0]) if not each.startswith("training.epochs:")]
         differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
         if differences:
@@ -216,10 +188,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
                 f"{workdir} holds another sweep ({'; '.join(differences)}); give another workdir, or remove this one"
             )
         if sorted(name for names in saved[2] for name in names) != sorted(planned.members):
-            raise InputError(
-                f"{path} is damaged (its programs do not hold each member once); put the file back, or give another "
-                "workdir"
-            )
+            raise InputError(f"{path} is damaged (its programs do not hold each member once); {advice}")
         return saved[2]
     if path is not None and (workdir / "config.json").exists():
         raise InputError(f"{workdir} holds a run, not a sweep; give another workdir")
@@ -227,8 +196,11 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         print(f"the axes change what is compiled: {len(planned.programs)} programs, one after another", flush=True)
     programs = []
     for names in planned.programs:
-        _require_one(planned.members[names[0]], dataset)
-        most = fitting(planned.members[names[0]], dataset, len(names))
+        first = planned.members[names[0]]
+        driver, in_epoch = Members({"": first}).driver(first), steps_per_epoch(first.training, len(dataset.train))
+        state = jax.eval_shape(build_steps(first, dataset.image_shape, in_epoch).init)
+        require_memory(first, state, driver, dataset.image_shape, in_epoch)
+        most = fitting(first, dataset, len(names))
         if most < len(names) and progress:
             print(f"{len(names)} members do not fit in memory together: at most {most} at a time", flush=True)
         parts = -(-len(names) // most)
@@ -241,31 +213,22 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
     return programs
 
 
-def _require_one(config: Config, dataset: Dataset) -> None:
-    """Refuse members one of which does not fit in memory by itself."""
-    driver = Members({"": config}).driver(config)
-    steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    steps = build_steps(config, dataset.image_shape, steps_in_epoch, None, len(dataset.train))
-    require_memory(config, jax.eval_shape(steps.init), driver, dataset.image_shape, steps_in_epoch)
-
-
 _SHARE = 0.8
-"""of the free memory, that a sweep may take"""
+"""share of the free memory that a sweep may take"""
 
 _PLENTY = 30, 120_000
-"""times a member's state, and bytes for each pixel of an image: no dense model needs as much"""
+"""multiple of the state of a member, and bytes for each pixel of an image: more than any dense model needs"""
 
 
 def fitting(config: Config, dataset: Dataset, members: int) -> int:
-    """How many members fit in memory together, at most so many as there are.
+    """Return how many of the members fit in memory together.
 
-    Where that is in doubt, it is estimated from what the compiler says of the programs for one and for two members on
-    each device: what the second adds, the others add too.
+    Unless all certainly fit, we compile the programs for one and for two members per device. We assume that each
+    further member adds as much memory as the second.
     """
     steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    needs = []
+    needs, devices = [], len(Members({"": config}).driver(config).devices)
     for each in (1, 2):
-        devices = len(Members({"": config}).driver(config).devices)
         many = Members({str(member): config for member in range(each * devices)})
         driver = many.driver(config)
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
@@ -278,6 +241,6 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
             return members
         programs = build_programs(steps, config, driver, state, dataset, values)
         largest = max(sum(each.memory.values()) for _, each in programs.compiled(steps_in_epoch))
-        needs.append(largest + 2 * own)  # a state to be saved, and one that is being saved
+        needs.append(largest + 2 * own)  # the state, and a copy that is being saved
     one, two = needs
     return max(1, min(members, devices * int((room - (2 * one - two)) / max(1.0, two - one))))

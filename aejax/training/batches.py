@@ -10,7 +10,7 @@ from aejax.config import Training
 from aejax.models.randomness import Key, stream
 
 _ROUNDS_PER_BIT = 4
-"""rounds per bit of the number of items; with 2, neighbours stay together too often; with 3, we saw no defect"""
+"""rounds per bit of the number of items; with 2, neighbours stay together too often; 3 showed no defect"""
 
 
 def steps_per_epoch(training: Training, examples: int) -> int:
@@ -19,9 +19,9 @@ def steps_per_epoch(training: Training, examples: int) -> int:
 
 
 def part(most: int, left: int) -> int:
-    """Cut the next part of at most `most` steps, or one more, from the steps that are left.
+    """Return the steps of the next part: `most`, or one more rather than leave a single step.
 
-    No part has a single step unless a single step is left: XLA inlines a loop of one turn, and rounds differently.
+    XLA inlines a loop of one turn, and then rounds differently.
     """
     return left if left <= most + 1 else max(2, most)
 
@@ -30,15 +30,14 @@ def epoch_order(training: Training, examples: int, epoch: jax.Array, seed: int |
     """Draw the examples of every step of an epoch: int32[steps, batch_size], a fresh permutation per pass."""
     key = jax.random.fold_in(stream(seed, "order"), epoch)
     kept = examples // training.batch_size * training.batch_size
-    # A loop: with a second axis, for the passes, a TPU fills an eighth of its vectors.
+    # A loop: with a second axis for the passes, a TPU would fill an eighth of its vectors.
     passes = jax.lax.map(lambda key: permutation(key, examples)[:kept], jax.random.split(key, training.passes))
     return passes.reshape(-1, training.batch_size)
 
 
 def permutation(key: Key, count: int) -> jax.Array:
-    """Draw a random permutation of `count` items, int32[count], without sorting.
+    """Draw a random permutation, int32[count], by the swap-or-not shuffle (Hoang, Morris and Rogaway 2012).
 
-    The swap-or-not shuffle (Hoang, Morris and Rogaway 2012) is a bijection that computes each position independently.
     Each round pairs all positions, x with offset - x, and a pseudorandom bit decides whether a pair swaps.
     """
     rounds = _ROUNDS_PER_BIT * max(8, count.bit_length())

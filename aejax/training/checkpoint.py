@@ -1,15 +1,8 @@
-"""Checkpoints: state by Orbax, identity and history of the run, and a digest of every file.
+"""Checkpoints: folders STEP/ with arrays/ (the state, by Orbax), terms.npz (loss terms of an unfinished epoch), and
+manifest.json: lines of JSON (`Manifest`, config.json, each line of metrics.jsonl), then the SHA-256 of these lines.
 
-    checkpoints/STEP/arrays/         state, by Orbax
-    checkpoints/STEP/terms.npz       within an epoch: loss terms of its steps so far
-    checkpoints/STEP/manifest.json   lines of JSON: manifest; content of config.json; lines of metrics.jsonl so far;
-                                     then the SHA-256 of these lines
-
-We write a checkpoint to `.STEP.partial` and rename it when it is complete, so a kill leaves all of it or nothing. A
-checkpoint is whole if every file has its digest, the folder is named for its step, and it belongs to this run.
-Other files in the folder are ignored and never removed.
-
-Orbax's own retention does not replace ours: it deletes a step in place, so a kill leaves a damaged step under its name.
+A kill leaves all of a checkpoint or nothing: we write to `.STEP.partial` and rename it. Orbax's own retention deletes
+in place, so a kill would leave a damaged step. Files that are not ours are ignored and never removed.
 """
 
 from __future__ import annotations
@@ -26,9 +19,9 @@ import stat
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -55,55 +48,39 @@ class Manifest:
 
     Attributes:
         step: number of steps taken; the name of the folder.
+        leaves: type and shape of every array, by its path in the state.
         test_total: test loss; None within an epoch.
         seconds: spent on the steps of the unfinished epoch.
         chunk: number of steps per compiled call; None where none was given.
-        leaves: type and shape of every array, by its path in the state.
         files: SHA-256 of every other file, by its path in the folder.
         records: `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl so far.
     """
 
     step: int
-    test_total: float | None
-    seconds: float
-    chunk: int | None
     leaves: dict[str, str]
-    files: dict[str, str]
-    records: tuple[str, ...] = ()
+    test_total: float | None = None
+    seconds: float = 0.0
+    chunk: int | None = None
+    files: dict[str, str] = field(default_factory=dict)
+    records: Sequence[str] = ()
 
     @functools.cached_property
-    def identity(self) -> Identity:
-        """The identity of the run."""
-        return Identity.from_dict(json.loads(self.records[0]))
+    def identity(self) -> Identity | None:
+        return Identity.from_dict(json.loads(self.records[0])) if self.records else None
 
     @functools.cached_property
     def history(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl so far."""
         return list(map(json.loads, self.records[1:]))
 
     def write(self, path: Path) -> None:
         """Write the manifest into the folder of a checkpoint."""
         text = "\n".join([json.dumps(asdict(replace(self, records=()))), *self.records])
-        (path / _MANIFEST).write_text(f"{text}\n{_sha256(text)}\n", encoding="utf-8")
-
-
-class Restored(NamedTuple):
-    """A state; of an unfinished epoch the loss terms and seconds so far; and as in `Manifest`."""
-
-    state: Any
-    terms: dict[str, np.ndarray]
-    seconds: float = 0.0
-    chunk: int | None = None
-    identity: Identity | None = None
-    history: Sequence[dict[str, Any]] = ()
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (path / _MANIFEST).write_text(f"{text}\n{digest}\n", encoding="utf-8")
 
 
 def whole(folder: Path, run: Identity | None = None) -> list[Manifest]:
-    """Return the whole checkpoints of a run, oldest first; a warning names each damaged one.
-
-    Raises:
-        InputError: the folder or a file exists and cannot be read, which is no damage.
-    """
+    """Return the undamaged checkpoints of a run, oldest first; a file that cannot be read raises `InputError`."""
     return _examined(folder, run)[0]
 
 
@@ -113,12 +90,12 @@ def best(manifests: list[Manifest]) -> int | None:
     return min(evaluated, key=lambda manifest: manifest.test_total).step if evaluated else None
 
 
-def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
-    """Restore the whole checkpoint of a step.
+def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dict[str, np.ndarray], Manifest]:
+    """Restore an undamaged checkpoint: its state, the loss terms of an unfinished epoch, and its manifest.
 
     Args:
         like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values).
-        sharding: of every array of the state; or a tree of shardings, each for a branch.
+        sharding: of every array, or a tree of shardings for the branches.
 
     Raises:
         InputError: structure, shapes or types differ: nothing is cast.
@@ -140,9 +117,7 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
         state = like._replace(**found)
         if int(state.step) != step:
             raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
-        terms = dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
-        identity = manifest.identity if manifest.records else None
-        return Restored(state, terms, manifest.seconds, manifest.chunk, identity, manifest.history)
+        return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}, manifest
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -150,11 +125,8 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
 class Checkpoints:
     """The checkpoints that one run saves: the newest two, and the best by test loss.
 
-    Use as a context manager: leaving it waits for the save in progress. With several processes, all save together,
-    and the first process alone maintains the folder.
-
-    Args:
-        run: the identity of the run; checkpoints of other runs count as damaged.
+    As a context manager, it waits for the save in progress. With several processes, all save together, and the first
+    process alone maintains the folder. Checkpoints of other runs than `run` count as damaged.
     """
 
     def __init__(self, folder: Path, run: Identity | None = None) -> None:
@@ -171,7 +143,7 @@ class Checkpoints:
             the step of the newest checkpoint; None without any.
 
         Raises:
-            InputError: no checkpoint is whole, or a checkpoint cannot be read.
+            InputError: no checkpoint is undamaged, or a checkpoint cannot be read.
         """
         self._kept, damaged = _examined(self.folder, self._run)
         if damaged and not self._kept:
@@ -191,16 +163,12 @@ class Checkpoints:
         return self._kept[-1].step if self._kept else None
 
     def save(
-        self,
-        state: Any,
-        *,
-        test_total: float | None = None,
-        terms: Mapping[str, np.ndarray] | None = None,
-        seconds: float = 0.0,
-        chunk: int | None = None,
-        records: Sequence[str] = (),
+        self, state: Any, terms: Mapping[str, np.ndarray] | None = None, records: Sequence[str] = (), **described: Any
     ) -> None:
-        """Save in the background, after waiting for the previous save; see `Manifest` for the arguments.
+        """Save in the background, after waiting for the previous save.
+
+        Args:
+            records, described: as in `Manifest`; described has test_total, seconds and chunk.
 
         Raises:
             AejaxError: the previous save failed, or this save cannot begin.
@@ -218,20 +186,15 @@ class Checkpoints:
             if is_first():
                 _clear(partial)
             raise self._failed(error) from error
-        manifest = Manifest(int(state.step), test_total, seconds, chunk, _leaves(state), {}, tuple(records))
+        manifest = Manifest(int(state.step), _leaves(state), records=tuple(records), **described)
         self._saving = self._thread.submit(self._complete, saving, partial, manifest)
 
     def wait(self) -> None:
-        """Wait for the save in progress.
-
-        Raises:
-            AejaxError: the save failed; earlier checkpoints are whole.
-        """
+        """Wait for the save in progress; `AejaxError` says that it failed."""
         saving, self._saving = self._saving, None
-        if saving is None:
-            return
         try:
-            saving.result()
+            if saving is not None:
+                saving.result()
             return
         except Exception as error:  # of many types
             failure = self._failed(error)
@@ -296,7 +259,7 @@ def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[
     for path in sorted(numbered, key=lambda path: int(path.name)):
         try:
             manifest = _verified(path)
-            if run is not None and not (manifest.records and run.same_run(manifest.identity)):
+            if run is not None and not (manifest.identity and run.same_run(manifest.identity)):
                 raise ValueError("it is of another run")
             found.append(manifest)
         except _DAMAGE as error:
@@ -311,10 +274,10 @@ def _verified(path: Path) -> Manifest:
     """Return the manifest of a checkpoint after comparing every file that it names with its digest."""
     with _opened(path / _MANIFEST) as content:
         text, _, digest = content.read().decode(errors="replace").removesuffix("\n").rpartition("\n")
-    if digest != _sha256(text):
+    if digest != hashlib.sha256(text.encode()).hexdigest():
         raise ValueError(f"{_MANIFEST} does not match its digest")
     first, *records = text.split("\n")
-    manifest = Manifest(**(json.loads(first) | {"records": tuple(records)}))
+    manifest = Manifest(**json.loads(first) | {"records": records})
     if path.name != str(manifest.step):
         raise ValueError(f"it is the checkpoint of step {manifest.step}")
     for name, digest in sorted(manifest.files.items()):
@@ -334,10 +297,6 @@ def _opened(file: Path) -> BinaryIO:
 def _digest(file: Path) -> str:
     with _opened(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _branches(state: Any) -> dict[str, Any]:
@@ -360,10 +319,8 @@ def _leaves(tree: Any) -> dict[str, str]:
 
 
 def _collect_coroutines() -> None:
-    """Collect the coroutines that a failure within Orbax left.
-
-    Collecting a coroutine that was never awaited emits a warning. Within an import, the import of `warnings` would
-    break that import (CPython 3.11, gh-106176).
+    """Collect the coroutines that a failure within Orbax left, without their warnings: these would import `warnings`,
+    which breaks an import that is under way (CPython 3.11, gh-106176).
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)

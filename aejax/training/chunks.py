@@ -15,16 +15,12 @@ from aejax.training.step import Terms, TrainState
 
 SHORTEST, LONGEST = 0.5, 1.5
 """seconds of a chunk whose length is kept (epochs may be shorter); a stop waits for at most two chunks"""
-
 _SLOWED = 2.0
-"""seconds from which on a chunk is shortened although an earlier one was of the right length"""
-
+"""seconds of a chunk from which a kept length is reduced"""
 _OTHER_MACHINE = 0.1
-"""seconds below which a chunk of a recorded length is lengthened"""
-
+"""seconds of a chunk below which a recorded length is increased"""
 _SLOWEST = 2e10
 """floating-point operations per second assumed before the first measurement; two slow CPU cores do more"""
-
 _EXCHANGE = 0.02
 """seconds per step assumed for the communication of several processes, before the first measurement"""
 
@@ -48,16 +44,13 @@ class Chunk(NamedTuple):
 
 
 class Pace:
-    """The length of a chunk: a whole epoch, or as many of its steps as take about a second.
+    """The length of a chunk, `steps`: a whole epoch, or as many of its steps as take about a second.
 
-    Each length is a program to compile. So a run keeps the length that it has recorded, or the first length that takes
-    between `SHORTEST` and `LONGEST`; afterwards the length only decreases, when the machine slows down.
+    Each length is a program to compile. So a run keeps its recorded length, or the first length that takes between
+    `SHORTEST` and `LONGEST`; afterwards the length only decreases, when the machine slows down.
 
     Args:
         recorded: length from a checkpoint; None estimates it.
-
-    Attributes:
-        steps: the length, at most that of an epoch.
     """
 
     def __init__(
@@ -73,7 +66,7 @@ class Pace:
             self.steps = self._dividing(LONGEST / estimate)
 
     def measured(self, steps: int, seconds: float) -> None:
-        """Take note that a chunk of so many steps took so long."""
+        """Adapt the length to the time of a chunk."""
         if steps != self.steps:
             return
         if seconds > self._longest or (seconds < self._shortest and steps < self._most):
@@ -82,7 +75,7 @@ class Pace:
             self._shortest, self._longest = 0.0, _SLOWED
 
     def _dividing(self, most: float) -> int:
-        """Choose at most so many steps, of which an epoch is a multiple: its rest would be another program."""
+        """Choose at most so many steps, if possible a divisor of an epoch: a rest would be another program."""
         steps = max(min(2, self._most), min(self._most, int(most)))
         return next((length for length in range(steps, max(1, steps // 2), -1) if self._most % length == 0), steps)
 
@@ -97,14 +90,12 @@ def chunks(
     """Train up to a step; yield each chunk once the next chunk is on the device.
 
     Args:
-        decide: () → the length of the next chunk, whether to keep its state, and whether to stop before it. The state
-            of the last chunk, and that at the end of every epoch, is always kept.
+        decide: () → the length of the next chunk, whether to keep its state, and whether to stop before it. The states
+            of the last chunk and of the end of every epoch are always kept.
     """
-    # A second thread reads the clock: a compiler, or a device that accepts a chunk only when it is nearly done with the
-    # chunk before, may block this thread.
+    # A second thread reads the clock: the compiler or a busy device may block this thread.
     clock = ThreadPoolExecutor(1)
-    under_way = None
-    step = int(state.step)
+    under_way, step = None, int(state.step)
     try:
         while True:
             launched = None
@@ -117,12 +108,12 @@ def chunks(
                 step += count
                 ends = step % steps_in_epoch == 0
                 kept = programs.snapshot(state) if ends or keep else None
-                # The evaluation reads the copy that is saved: on jax 0.7.2 and one CPU device, we saw the evaluation of
-                # parameters from donated memory return the sums of others.
+                # The evaluation reads the copy that is saved: on jax 0.7.2 and one CPU device, the evaluation of
+                # parameters in donated memory returned wrong sums.
                 sums = programs.evaluate(kept) if ends else None
                 launched = Chunk(dispatched, terms, kept, sums, clock.submit(_ended, terms, sums))
             elif under_way is not None and under_way.state is None:
-                under_way = under_way._replace(state=state)  # no later chunk has reused the memory of this state
+                under_way = under_way._replace(state=state)  # the last state is not donated
             if under_way is not None:
                 yield under_way
             if launched is None:

@@ -1,8 +1,7 @@
 """Devices and processes of a run: a program that is written for one device runs on all of them.
 
-Each device holds the state and the images (of streamed images its share), and takes its share of every batch. Inside a
-program, `Driver.share` selects the examples of a device, and means and sums over examples go over `Driver.axis`. With
-several processes, each process makes the same calls on its own devices. Decisions that must agree use `gather`.
+Each device holds the state and the images (of streamed images its share), and takes its share of every batch. With
+several processes, each process makes the same calls on its own devices; decisions that must agree use `gather`.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def local(tree: Any) -> Any:
 
 
 def gather(values: Sequence[float]) -> np.ndarray:
-    """Collect a few numbers from every process: int32 or float32[processes, values], equal in all processes."""
+    """Collect numbers from every process: int32 or float32[processes, values], equal in all processes."""
     own = np.asarray(values)
     own = own.astype(np.float32 if own.dtype.kind == "f" else np.int32)
     return own[None] if jax.process_count() == 1 else np.asarray(multihost_utils.process_allgather(own))
@@ -52,14 +51,12 @@ def gather(values: Sequence[float]) -> np.ndarray:
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """Raise an error in all processes if the body raises an `AejaxError` in one process."""
-    refusal = None
     try:
         yield
-    except AejaxError as error:
-        refusal = error
-    refused = gather([refusal is not None])[:, 0]
-    if refusal is not None:
-        raise refusal
+    except AejaxError:
+        gather([True])
+        raise
+    refused = gather([False])[:, 0]
     if refused.any():
         raise InputError(f"process {int(refused.argmax())} of this run was refused; its line says why")
 
@@ -78,18 +75,17 @@ def peers() -> Iterator[None]:
 def lost(error: Exception) -> PeerLost:
     """Describe the loss of another process."""
     reason = str(error).strip().split("\n")[0]
-    return PeerLost(
-        f"process {jax.process_index()} of {jax.process_count()} lost another process ({reason}); start all of them "
-        "again: they resume from the last checkpoint"
-    )
+    this = f"process {jax.process_index()} of {jax.process_count()}"
+    advice = "start all of them again: they resume from the last checkpoint"
+    return PeerLost(f"{this} lost another process ({reason}); {advice}")
 
 
 class Driver:
     """The devices of a run, and how a program runs on them. Drivers with the same devices and programs are equal.
 
     Args:
-        devices: devices to use in place of those of this process; devices of a topology
-            (`jax.experimental.topologies`) serve for ahead-of-time compilation.
+        devices: devices in place of those of this process; those of a topology (`jax.experimental.topologies`) serve
+            for ahead-of-time compilation.
 
     Attributes:
         devices: the devices in use, of all processes.
@@ -111,10 +107,8 @@ class Driver:
         if count > len(available):
             raise InputError(f"devices.count is {count}; there are {len(available)} devices")
         if count < len(available) and jax.process_count() > 1:
-            raise InputError(
-                f"devices.count is {count}; {jax.process_count()} processes use all their {len(available)} devices: "
-                "leave it out"
-            )
+            used = f"{jax.process_count()} processes use all their {len(available)} devices"
+            raise InputError(f"devices.count is {count}; {used}: leave it out")
         if batch_size % count:
             below = batch_size // count * count
             sizes = " or ".join(str(size) for size in (below, below + count) if size)
@@ -143,17 +137,11 @@ class Driver:
 
     def replicate(self, tree: Any) -> Any:
         """Copy arrays, which are equal in all processes, to every device."""
-        return jax.tree.map(
-            lambda array: jax.make_array_from_process_local_data(self.replicated, np.asarray(array), np.shape(array)),
-            tree,
-        )
+        make = functools.partial(jax.make_array_from_process_local_data, self.replicated)
+        return jax.tree.map(lambda array: make(np.asarray(array), np.shape(array)), tree)
 
     def spread(self, shape: tuple[int, ...], read: Callable[[tuple[slice, ...]], np.ndarray]) -> Any:
-        """Make an array [steps, B, ...] of which each device holds its share of every batch.
-
-        Args:
-            read: part of the array → its values; called for the shares of this process only.
-        """
+        """Make an array [steps, B, ...], of which each device holds its share; `read` gives the values of a part."""
         if not WAYS[self.parallel].stacked:
             return jax.make_array_from_callback(shape, self.by_example, read)
         shares = self.by_example.addressable_devices_indices_map(shape)
@@ -168,7 +156,7 @@ class Driver:
         return [each["bytes_limit"] - each["bytes_in_use"] for each in stats]
 
     def init(self, init: Callable, seed: Any) -> Any:
-        """Make a fresh state; to be traced."""
+        """Make a fresh state, while tracing."""
         return init(seed)
 
     def compile(
@@ -179,8 +167,7 @@ class Driver:
         Args:
             shared: arguments → the last argument of the program, which is common to all members of a sweep.
             donate: let the program reuse the memory of its first argument (ignored under `pmap`).
-            axes: (of the arguments, of the results) the axes of a sweep's members, as `jax.vmap` takes them; read by
-                `MemberDriver` only.
+            axes: axes of a sweep's members (in the arguments, in the results) for `jax.vmap`, in `MemberDriver`.
         """
 
         def whole(*arguments: Any) -> Any:
@@ -198,18 +185,15 @@ def _by_jit(driver: Driver, program: Callable, arguments: Any, spread: Any, dona
 def _by_shard_map(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
     specs = jax.tree.map(lambda is_spread: (driver.by_example if is_spread else driver.replicated).spec, spread)
     # With check_vma, gradients of replicated parameters are sums over the devices.
-    mapped = jax.shard_map(
-        program, mesh=driver.by_example.mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False
-    )
+    mesh = driver.by_example.mesh
+    mapped = jax.shard_map(program, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(), check_vma=False)
     return _by_jit(driver, mapped, arguments, spread, donated)
 
 
 def _by_pmap(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
     # pmap needs at least one argument that differs by device; the program does not use it.
     axes = (0, *jax.tree.map(lambda is_spread: 0 if is_spread else None, spread))
-    mapped = jax.pmap(
-        lambda _, *arguments: program(*arguments), AXIS, in_axes=axes, out_axes=None, devices=driver.devices
-    )
+    mapped = jax.pmap(lambda _, *given: program(*given), AXIS, in_axes=axes, out_axes=None, devices=driver.devices)
     count = len(driver.by_example.mesh.local_devices)
     ranks = np.arange(count)
 
@@ -223,9 +207,7 @@ def _by_pmap(driver: Driver, program: Callable, arguments: Any, spread: Any, don
 
     if jax.process_count() > 1:
         # Compiled ahead of time, pmap refuses the ranks of one process; its results describe this process alone.
-        return Program(
-            lambda *arguments: jax.tree.map(of_all_processes, mapped(ranks, *arguments)), 0.0, {}, lambda: ""
-        )
+        return Program(lambda *given: jax.tree.map(of_all_processes, mapped(ranks, *given)), 0.0, {}, lambda: "")
     compiled = Program.of(mapped.lower(ranks, *jax.tree.map(stacked, arguments, spread)), driver.platform)
     return compiled._replace(call=lambda *arguments: compiled.call(ranks, *arguments))
 
@@ -236,7 +218,7 @@ class Way(NamedTuple):
     Attributes:
         compile: (driver, program, arguments, whether each is spread, donated arguments) → Program.
         by_device: whether the program sees the share of one device, and names `AXIS` for means over all devices.
-        stacked: whether the shares of spread arguments are given as [devices, ...].
+        stacked: whether the shares of spread arguments are stacked, [devices, ...].
     """
 
     compile: Callable[[Driver, Callable, Any, Any, tuple[int, ...]], Program]
@@ -245,7 +227,7 @@ class Way(NamedTuple):
 
 
 WAYS = {"jit": Way(_by_jit, by_device=False), "shard_map": Way(_by_shard_map), "pmap": Way(_by_pmap, stacked=True)}
-"""`devices.parallel` → how a program runs; a new entry needs its name in `aejax.config.Devices` and nothing else"""
+"""`devices.parallel` → how a program runs; add the name of a new entry to `aejax.config.Devices`"""
 
 
 @memoised
@@ -281,7 +263,7 @@ def abstract(tree: Any, sharding: Any) -> Any:
 def require_memory(
     config: Config, state: Any, driver: Driver, image_shape: tuple[int, ...], steps_in_epoch: int, *, alone: bool = True
 ) -> None:
-    """Refuse a run whose smallest possible need exceeds the free memory of a device: compiling it takes minutes.
+    """Refuse a run that certainly exceeds the free memory of a device, since compiling it takes minutes.
 
     Args:
         state: the state of the run, or its abstract values.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -22,6 +23,8 @@ from aejax.config.user_files import digests, named
 from aejax.data import Dataset, Standardization
 from aejax.models.randomness import DRAWS
 from aejax.training.start import devices
+
+_VECTOR_BITS = {"avx512f": 512, "avx2": 256, "sse2": 128}
 
 _LENGTH = "training.epochs", "training.patience"
 """fields that say how long to train: a resumed run may change them"""
@@ -52,10 +55,9 @@ class DatasetIdentity:
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
         object.__setattr__(self, "range", None if self.range is None else tuple(self.range))
-        if [type(size) for size in self.image_shape] != [int] * 3:
-            raise ValueError(f"dataset.image_shape is {list(self.image_shape)}; it must be three whole numbers")
-        if not isinstance(self.name, str) or not isinstance(self.fingerprint, str):
-            raise ValueError("dataset.name and dataset.fingerprint must be strings")
+        sizes, texts = list(map(type, self.image_shape)), (self.name, self.fingerprint)
+        if sizes != [int] * 3 or not all(isinstance(text, str) for text in texts):
+            raise ValueError("dataset.image_shape must be three whole numbers, dataset.name and .fingerprint strings")
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,9 @@ class Identity:
         dataset: the examples.
         files: SHA-256 of each file of the user's, by its name.
         draws: version of the random draws (`aejax.models.randomness`).
-        settings: JAX's settings that change the numbers, by their names in JAX.
-        versions: of Python and of the packages that a result depends on.
-        device, cores, vector_bits: from `describe_machine`.
-        members: of a sweep's program: the swept values of each member, by its name; else None.
+        settings: JAX's settings that change random draws or the rounding of products, by their names in JAX.
+        versions, device, cores, vector_bits: from `describe_machine`.
+        members: the swept values of each member of a sweep's program, by its name; else None.
     """
 
     config: Config
@@ -91,12 +92,7 @@ class Identity:
         standardization: Standardization | None = None,
         members: dict[str, dict[str, float]] | None = None,
     ) -> Identity:
-        """Describe a run that this process begins or resumes.
-
-        Args:
-            dataset: the examples as the user gave them.
-            standardization: the change that is made to them before training.
-        """
+        """Describe a run that this process begins or resumes, on the examples as the user gave them."""
         examples = DatasetIdentity(
             dataset.name,
             dataset.image_shape,
@@ -106,15 +102,13 @@ class Identity:
             None if standardization is None else standardization.to_dict(),
             dataset.labels_fingerprint,
         )
-        return Identity(config, examples, digests(config), DRAWS, settings(), **describe_machine(), members=members)
+        names = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_matmul_precision")
+        settings = {name: getattr(jax.config, name) for name in names}
+        return Identity(config, examples, digests(config), DRAWS, settings, **describe_machine(), members=members)
 
     @staticmethod
     def from_dict(content: Mapping[str, Any]) -> Identity:
-        """Read the content of config.json.
-
-        Raises:
-            InputError, KeyError, TypeError, ValueError: a part is missing, unknown or has a wrong value.
-        """
+        """Read the content of config.json; a missing, unknown or wrong part raises one of many errors."""
         rest = dict(content)
         config = Config.from_dict({section.name: rest.pop(section.name) for section in dataclasses.fields(Config)})
         return Identity(config, DatasetIdentity(**rest.pop("dataset")), **rest)
@@ -133,13 +127,14 @@ class Identity:
         return dataclasses.replace(self, config=self.config.replace(length))
 
     def same_run(self, other: Identity) -> bool:
-        """Whether the states of one run are states of the other one too."""
-        return self._determining() == other._determining()
+        """Return whether the states of one run are states of the other run too."""
 
-    def _determining(self) -> list[Any]:
-        free = _LENGTH if self.config.epochs_may_grow else _LENGTH[1:]
-        computed = {path: value for path, value in self.config.computed.items() if path not in free}
-        return [computed, dataclasses.replace(self.dataset, name=""), self.files, self.draws, self.members]
+        def determining(run: Identity) -> list[Any]:
+            free = _LENGTH if run.config.epochs_may_grow else _LENGTH[1:]
+            computed = {path: value for path, value in run.config.computed.items() if path not in free}
+            return [computed, dataclasses.replace(run.dataset, name=""), run.files, run.draws, run.members]
+
+        return determining(self) == determining(other)
 
     def require_resumes(self, saved: Identity, workdir: Path) -> None:
         """Refuse to resume the run in a workdir as another run.
@@ -147,38 +142,32 @@ class Identity:
         Raises:
             InputError: the configuration, the examples or JAX's settings differ, or the run would become shorter.
         """
-        config, here, there = self.config, self.dataset, saved.dataset
+        config, here, there, held = self.config, self.dataset, saved.dataset, None
         differences = config.differences(saved.config)
         listed, length = "; ".join(differences), tuple(f"{path}:" for path in _LENGTH)
         more = config.training.epochs - saved.config.training.epochs
-        for refused, held in (
-            (
-                any(not difference.startswith(length) for difference in differences),
-                f"a run with another configuration, by its config.json ({listed})",
-            ),
-            (more < 0, f"a run of more epochs ({listed}), and their number can only be raised"),
-            (
-                more > 0 and not config.epochs_may_grow,
-                f"a run of fewer epochs ({listed}), and a schedule depends on their "
-                "number: it cannot be trained longer",
-            ),
-            (
-                (here.image_shape, here.fingerprint) != (there.image_shape, there.fingerprint),
-                f"a run on other images, by its config.json ({there.fingerprint} there, {here.fingerprint} here)",
-            ),
-            (is_own(config.model.kind) and here.labels != there.labels, "a run on the same images with other labels"),
-            (self.members != saved.members, "a sweep of other members"),
-            (self.draws != saved.draws, "a run of a version of aejax that draws other numbers from a seed"),
-            *(
-                (
-                    now != (before := saved.settings.get(name)),
-                    f"a run that was begun with {name} = {before}, and {now} gives other numbers",
-                )
-                for name, now in self.settings.items()
-            ),
-        ):
-            if refused:
-                raise InputError(f"{workdir} holds {held}; use the same, or give another workdir")
+        changed = [name for name, value in self.settings.items() if value != saved.settings.get(name)]
+        if any(not difference.startswith(length) for difference in differences):
+            held = f"a run with another configuration, by its config.json ({listed})"
+        elif more < 0:
+            held = f"a run of more epochs ({listed}), and their number can only be raised"
+        elif more > 0 and not config.epochs_may_grow:
+            held = (
+                f"a run of fewer epochs ({listed}), and a schedule depends on their number: it cannot be trained longer"
+            )
+        elif (here.image_shape, here.fingerprint) != (there.image_shape, there.fingerprint):
+            held = f"a run on other images, by its config.json ({there.fingerprint} there, {here.fingerprint} here)"
+        elif is_own(config.model.kind) and here.labels != there.labels:
+            held = "a run on the same images with other labels"
+        elif self.members != saved.members:
+            held = "a sweep of other members"
+        elif self.draws != saved.draws:
+            held = "a run of a version of aejax that draws other numbers from a seed"
+        elif changed:
+            now, before = (settings.get(changed[0]) for settings in (self.settings, saved.settings))
+            held = f"a run that was begun with {changed[0]} = {before}, and {now} gives other numbers"
+        if held is not None:
+            raise InputError(f"{workdir} holds {held}; use the same, or give another workdir")
         saved.require_files(config, workdir)
         before, now = saved.versions["jax"], self.versions["jax"]
         if before != now:
@@ -188,11 +177,7 @@ class Identity:
             )  # fmt: skip
 
     def require_files(self, config: Config, workdir: Path) -> None:
-        """Refuse a configuration whose user's files have changed since this run, in a workdir, began.
-
-        Raises:
-            InputError: the content of a file differs.
-        """
+        """Refuse a configuration whose user's files have changed since this run, in a workdir, began."""
         for name, digest in digests(config).items():
             if self.files.get(name) != digest:
                 raise InputError(
@@ -202,27 +187,18 @@ class Identity:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return the versions, the kind of device, and the processor's number of cores and width of vectors in bits."""
-    device = devices()[0].device_kind
-    return {"versions": versions(), "device": device, "cores": os.cpu_count(), "vector_bits": _vector_bits()}
+    """Return the versions of Python and of packages, the kind of device, and the processor's cores and vector width.
 
-
-def settings() -> dict[str, Any]:
-    """Return JAX's settings that change random draws or the rounding of products, by their names in JAX."""
-    names = ("enable_x64", "threefry_partitionable", "default_matmul_precision")
-    return {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in names}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
-    packages = ("jax", "flax", "optax", "orbax-checkpoint")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
-
-
-def _vector_bits() -> int | None:
-    """Return the width of the widest vectors of an x86 processor; None where the system does not tell."""
-    try:
+    vector_bits is None where the system does not tell, or the processor is not x86.
+    """
+    flags = set()
+    with contextlib.suppress(OSError):
         flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")))
-    except OSError:
-        return None
-    return next((bits for name, bits in {"avx512f": 512, "avx2": 256, "sse2": 128}.items() if name in flags), None)
+    packages = ("jax", "flax", "optax", "orbax-checkpoint")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "versions": {"python": platform.python_version(), **versions},
+        "device": devices()[0].device_kind,
+        "cores": os.cpu_count(),
+        "vector_bits": next((bits for name, bits in _VECTOR_BITS.items() if name in flags), None),
+    }

@@ -18,20 +18,19 @@ import numpy as np
 
 from aejax import signals
 from aejax.config import AejaxError, Config, InputError, complete
-from aejax.config.checks import Stopped, is_own
+from aejax.config.checks import Stopped
 from aejax.config.user_files import located
-from aejax.data import Dataset, Standardization, as_dataset, require_fit
+from aejax.data import Dataset, as_dataset, require_fit
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
-from aejax.training.checkpoint import Checkpoints, Restored, restore
+from aejax.training.checkpoint import Checkpoints, Manifest, restore
 from aejax.training.chunks import Pace, chunks
-from aejax.training.devices import gather, initializer, is_first, peers, require_memory, together
+from aejax.training.devices import Driver, gather, initializer, is_first, local, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, require_views, summary_of
-from aejax.training.single import Single
 from aejax.training.start import join
-from aejax.training.step import TrainState, build_steps, require_trainable
+from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
 
 SAVE_EVERY = 60.0
 """seconds between checkpoints within a long epoch"""
@@ -51,8 +50,42 @@ class Finish(dict):
     """Return value of `on_epoch` that finishes the run and records metrics: `Finish(accuracy=0.9)`."""
 
 
+class Single:
+    """The model of an ordinary run; `aejax.sweeps.Members` is the class for many models in one program.
+
+    Attributes:
+        names: names of the members; None for a single model.
+        alone: whether a failure ends the run; otherwise the run notes it and the other members continue.
+        description: entries of config.json about the members.
+    """
+
+    names: Sequence[str | None] = (None,)
+    alone = True
+    description: Mapping[str, Any] = {}
+
+    def driver(self, config: Config, devices: Sequence[jax.Device] | None = None) -> Driver:
+        """Choose the devices, among those of this process or among others."""
+        return Driver(config.devices, config.training.batch_size, devices)
+
+    def values(self, config: Config) -> Traced:
+        """Return the traced values."""
+        return values_of([config], alone=True)
+
+    def each(self, results: Any) -> list[Any]:
+        """Split the results of a program into those of each member."""
+        return [results]
+
+    def local(self, state: TrainState) -> TrainState:
+        """Return the state on one device of this process, for use without the other processes."""
+        return local(state)
+
+    def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the content of summary.json for the lines of metrics.jsonl."""
+        return summary_of(identity, lines)
+
+
 class Trained(NamedTuple):
-    """Result of `train`: identity, state, lines of metrics.jsonl, content of summary.json, examples as given."""
+    """Result of `train`: fields as in `aejax.Run`, with the lines of metrics.jsonl as history."""
 
     identity: Identity
     state: TrainState
@@ -62,21 +95,13 @@ class Trained(NamedTuple):
 
 
 def train(
-    models: Single,
-    config: Config,
-    workdir: Path | None,
-    dataset: Any,
-    *,
-    progress: bool,
-    on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
+    models: Single, config: Config, workdir: Path | None, dataset: Any, progress: bool, on_epoch: Callable | None = None
 ) -> Trained:
     """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
     config = complete(located(config))
-    given = dataset = as_dataset(dataset, config)
-    require_fit(config, dataset)
-    standardization: Standardization | None = None
-    if config.data.standardize:
-        dataset, standardization = dataset.standardized()
+    given = as_dataset(dataset, config)
+    require_fit(config, given)
+    dataset, standardization = given.standardized() if config.data.standardize else (given, None)
     join(config.hosts)
     signals.renew()  # `jax.distributed` has replaced the handler of SIGTERM
     with peers(), contextlib.ExitStack() as stack:
@@ -86,55 +111,56 @@ def train(
         last_step = config.training.epochs * steps_in_epoch
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
-            if is_own(config.model.kind) or is_own(config.training.optimizer):
-                require_trainable(steps, config, dataset)
+            require_trainable(config, dataset, driver.batch_axis)
             _require_same_everywhere(identity)
             state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
             record = Record(workdir if is_first() else None, identity)
         stack.callback(record.close)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
-        newest = _newest(checkpoints)
-        if newest is not None:
-            signals.saved()
-            restored = restore(checkpoints.folder, newest, state, driver.state_sharding)
-        else:
-            restored = Restored(initializer(driver, steps, steps.own)(values[1]), {})
-        epochs_done = (newest or 0) // steps_in_epoch
+        step, summary = 0, {}
         with together():
-            summarize_run, summary = functools.partial(_summary, models, identity), {}
+            if checkpoints is not None and is_first():
+                step = checkpoints.recover() or 0
+        step = int(gather([step])[0, 0])
+        like, epoch_terms, saved = state, {}, Manifest(0, {})
+        if step:
+            signals.saved()
+            state, epoch_terms, saved = restore(checkpoints.folder, step, like, driver.state_sharding)
+        else:
+            state = initializer(driver, steps, steps.own)(values[1])
+        summarize_run = functools.partial(models.summary, identity)
+        with together():
             if record.workdir is not None:
-                summary = require_views(record.workdir, restored.identity, restored.history, summarize_run)
-        longer = newest is not None and config.training.epochs > restored.identity.config.training.epochs
-        history = restored.history
-        failures = _failures(history)
-        evaluated = len(history) > 0 and history[-1]["step"] == newest
-        finished = newest == last_step or (evaluated and not longer and _is_finished(config, history))
+                summary = require_views(record.workdir, saved, summarize_run)
+        history, epochs = saved.history, config.training.epochs
+        failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
+        evaluated = len(history) > 0 and history[-1]["step"] == step
+        longer = step > 0 and epochs > saved.identity.config.training.epochs
+        finished = step == last_step or (evaluated and not longer and _is_finished(config, history))
+        visible = progress and is_first()
         if finished and gather([bool(summary)]).any():
-            if progress and is_first():
+            if visible:
                 print(f"{workdir} holds this run, finished: nothing to train", flush=True)
-            return Trained(identity, models.local(restored.state), history, summarize_run(history), given)
-        if newest is not None and progress and is_first():
-            print(
-                f"{workdir} goes on after step {newest}, {epochs_done} of {config.training.epochs} epochs", flush=True
-            )
+            return Trained(identity, models.local(state), history, summarize_run(history), given)
+        if step and visible:
+            print(f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs", flush=True)
         record.start(history)
-        if restored.terms:
-            _check(models, failures, restored.terms, None, newest or 0)
-        last_step = newest if finished else last_step
-        shown = Progress(config.training.epochs, last_step, newest or 0, progress and is_first())
+        if epoch_terms:
+            _check(models, failures, epoch_terms, None, step)
+        last_step = step if finished else last_step
+        shown = Progress(epochs, last_step, step, visible)
         stack.callback(shown.close)
 
-        programs = build_programs(steps, config, driver, state, dataset, values)
-        pace = Pace(steps_in_epoch, programs.flops, jax.process_count(), restored.chunk)
+        programs = build_programs(steps, config, driver, like, dataset, values)
+        pace = Pace(steps_in_epoch, programs.flops, jax.process_count(), saved.chunk)
         stop = threading.Event()
         if checkpoints is not None:  # before this line there is nothing to save, and a signal ends the process
             stop = stack.enter_context(stop_requests())
             stack.enter_context(checkpoints)
-        epoch_terms, epoch_seconds = restored.terms, restored.seconds  # of the current epoch
-        state, step = restored.state, newest or 0
+        epoch_seconds = saved.seconds
         chunk_steps, chunk_seconds = 0, 0.0  # of the previous chunk
-        free = kept = time.perf_counter()  # times at which the device was last free, and a state last kept for saving
+        free = kept = time.perf_counter()  # when the device was last free, and when a state was last kept for saving
 
         def decide() -> tuple[int, bool, bool]:
             nonlocal kept
@@ -162,16 +188,16 @@ def train(
                 name: np.concatenate([epoch_terms.get(name, values[:0]), values]) for name, values in terms.items()
             }
             epoch_seconds += chunk_seconds
-            shown.advance(chunk_steps)
+            shown.update(chunk_steps)
             if tested is not None:
-                lines, rate = [], len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
-                each = zip(models.names, models.each(epoch_terms), tested, strict=True)
-                for name, trained, (test, code) in each:
+                rate = len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
+                common = {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
+                common["images_per_second"] = rate
+                lines = []
+                for name, trained, (test, code) in zip(models.names, models.each(epoch_terms), tested, strict=True):
                     means = {term: float(np.mean(values, dtype=np.float64)) for term, values in trained.items()}
-                    line = {} if name is None else {"member": name}
-                    line |= {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
-                    line |= {"images_per_second": rate, "train": _finite(means)}
-                    line |= {"test": _finite(test), "code": _finite(code)}
+                    parts = {"train": _finite(means), "test": _finite(test), "code": _finite(code)}
+                    line = ({} if name is None else {"member": name}) | common | parts
                     lines.append(line | ({"diverged": failures[name]} if name in failures else {}))
                 if on_epoch is not None:
                     trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
@@ -179,39 +205,29 @@ def train(
                 for line in lines:
                     record.add(line)
                 epoch_terms, epoch_seconds, kept = {}, 0.0, free
-                shown.add(_shown(lines))
+                shown.add(lines)
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
                     if models.alone:
                         _require_finite_state(state, step)
                     totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
-                    checkpoints.save(
-                        state,
-                        test_total=min(totals, default=None),
-                        terms=epoch_terms,
-                        seconds=epoch_seconds,
-                        chunk=pace.steps,
-                        records=record.texts,
-                    )
+                    described = {"test_total": min(totals, default=None), "seconds": epoch_seconds, "chunk": pace.steps}
+                    checkpoints.save(state, epoch_terms, record.texts, **described)
             if tested is not None and _is_finished(config, record.lines):
                 last_step = step
                 break  # the next chunk is under way; its results are not used
         if step < last_step:
-            raise Interrupted(
-                f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
-                "go on"
-            )
+            done = f"after step {step} of {last_step}, saved in {workdir}"
+            raise Interrupted(f"stopped by a signal {done}: run the same command to go on")
         if checkpoints is not None:
             checkpoints.wait()  # summary.json, written last, marks a finished run
             signals.saved()
         summary = summarize_run(record.lines)
         record.finish(summary)
         if gather([stop.is_set()]).any():
-            raise Interrupted(
-                f"stopped by a signal after the last step; the run in {workdir} is finished: run the same command for "
-                "what comes after it"
-            )
+            done = f"after the last step; the run in {workdir} is finished"
+            raise Interrupted(f"stopped by a signal {done}: run the same command for the work that follows training")
         return Trained(identity, models.local(state), record.lines, summary, given)
 
 
@@ -220,29 +236,14 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def _shown(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Average the lines of an epoch for the progress bar, without members that diverged."""
-    well = [line for line in lines if "diverged" not in line]
-    means = {
-        part: {"total": float(np.mean([line[part]["total"] for line in well])) if well else math.nan}
-        for part in ("train", "test")
-    }
-    return dict(lines[0]) | means | {"images_per_second": len(lines) * lines[0]["images_per_second"]}
-
-
 def _is_finished(config: Config, lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether `on_epoch` or `training.patience` ends the run after these lines of metrics.jsonl."""
-    if lines and lines[-1].get("finish"):
-        return True
-    if config.training.patience is None or not lines:
-        return False
-    totals = [line["test"]["total"] for line in lines]
-    return len(totals) - 1 - totals.index(min(totals)) >= config.training.patience
-
-
-def _failures(lines: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return member → why it diverged, from the lines of metrics.jsonl."""
-    return {line["member"]: line["diverged"] for line in lines if "diverged" in line}
+    patience = config.training.patience
+    if lines and patience is not None:
+        totals = [line["test"]["total"] for line in lines]
+        if len(totals) - 1 - totals.index(min(totals)) >= patience:
+            return True
+    return bool(lines and lines[-1].get("finish"))
 
 
 def _metrics(returned: Any) -> dict[str, Any]:
@@ -259,21 +260,10 @@ def _metrics(returned: Any) -> dict[str, Any]:
     return ({"metrics": _finite(metrics)} if metrics else {}) | ({"finish": True} if finish else {})
 
 
-def _newest(checkpoints: Checkpoints | None) -> int | None:
-    """Return the step of the newest checkpoint, equal in all processes; None without a checkpoint."""
-    newest = None
-    with together():
-        if checkpoints is not None and is_first():
-            newest = checkpoints.recover()
-    newest = int(gather([-1 if newest is None else newest])[0, 0])
-    return None if newest < 0 else newest
-
-
 def _require_same_everywhere(identity: Identity) -> None:
     """Refuse processes with different runs: a deadlock or a mixed result would follow."""
-    same = identity.to_dict()
-    for name in ("hosts", "device", "cores", "vector_bits"):
-        del same[name]
+    free = "hosts", "device", "cores", "vector_bits"
+    same = {name: value for name, value in identity.to_dict().items() if name not in free}
     same["data"] |= {"name": None, "source_dir": None, "channels": None}
     same["dataset"] |= {"name": None}
     content = np.frombuffer(json.dumps(same).encode(), np.uint8)
@@ -311,10 +301,8 @@ def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None,
     if bad.any():
         first = int(bad.argmax())
         term = next((name for name in names if not np.isfinite(terms[name][first])), "total")
-        raise Diverged(
-            f"the loss is not finite at step {step - len(bad) + first + 1}: the term {term} is "
-            f"{terms[term][first]}; {_ADVICE}"
-        )
+        at, value = step - len(bad) + first + 1, terms[term][first]
+        raise Diverged(f"the loss is not finite at step {at}: the term {term} is {value}; {_ADVICE}")
     if test is not None and not np.isfinite(test["total"]):
         term = next((name for name in names if not np.isfinite(test[name])), "total")
         raise Diverged(f"the test loss is not finite after step {step}: the term {term} is {test[term]}; {_ADVICE}")
@@ -324,11 +312,5 @@ def _require_finite_state(state: TrainState, step: int) -> None:
     """Refuse to save a state that is not finite although its last loss was."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if not np.isfinite(leaf).all():
-            name = jax.tree_util.keystr(path)
-            raise Diverged(f"the state is not finite after step {step}: {name.lstrip('.')}; {_ADVICE}")
-
-
-def _summary(models: Single, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the content of summary.json."""
-    count = len(models.names)
-    return models.summary([summary_of(identity, lines[first::count]) for first in range(count)], _failures(lines))
+            name = jax.tree_util.keystr(path).lstrip(".")
+            raise Diverged(f"the state is not finite after step {step}: {name}; {_ADVICE}")

@@ -1,4 +1,4 @@
-"""What a model of the user's own must return and keep, and the one line that says where it does not."""
+"""Requirements on the models of users, checked while a step is traced."""
 
 from __future__ import annotations
 
@@ -14,27 +14,25 @@ from aejax.models import Autoencoder, Output, Variational
 
 
 def require_output(config: Config, model: Autoencoder, output: Any, images: jax.Array) -> None:
-    """Refuse what is no `Output` for these images [B, H, W, C].
-
-    Raises:
-        InputError: a part of it is missing, or has another shape; of logits a loss of the model's own may want others.
-    """
+    """Refuse a result that is no `Output` for images [B, H, W, C]; its own loss may take other logits [B, ...]."""
     kind, size = config.model.kind, len(images)
     if not isinstance(output, Output):
-        found = "an array" if isinstance(output, jax.Array) else f"a {type(output).__name__}"
-        raise InputError(f"the call of {kind} returns {found}; it must return an aejax.Output")
-    codes, logits = _shape(output.codes), _shape(output.logits)
-    if codes != (size, config.model.code_size):
+        raise InputError(f"the call of {kind} returns {_a(output)}; it must return an aejax.Output")
+    if _shape(output.codes) != (size, config.model.code_size):
         raise InputError(f"the codes of {kind} {_has(output.codes)}; it must be {[size, config.model.code_size]}")
-    own = type(model).loss not in (Autoencoder.loss, Variational.loss)
+    logits, own = _shape(output.logits), type(model).loss not in (Autoencoder.loss, Variational.loss)
     if logits is None or logits[:1] != (size,) or (not own and logits[-3:] != images.shape[1:]):
         raise InputError(f"the logits of {kind} {_has(output.logits)}; it must be {list(images.shape)}, as the images'")
     if not isinstance(output.metrics, Mapping):
-        raise InputError(f"the metrics of {kind} are a {type(output.metrics).__name__}; they must be a dict")
+        raise InputError(f"the metrics of {kind} are {_a(output.metrics)}; they must be a dict")
+
+
+def _a(value: Any) -> str:
+    return "an array" if isinstance(value, jax.Array) else f"a {type(value).__name__}"
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    """Of a number or an array of real numbers; None of anything else."""
+    """Return the shape of a real number or of an array of real numbers; None of anything else."""
     is_array = isinstance(value, jax.Array | np.ndarray | np.generic | float | int)
     return jnp.shape(value) if is_array and jnp.isrealobj(value) else None
 
@@ -42,32 +40,31 @@ def _shape(value: Any) -> tuple[int, ...] | None:
 def _has(value: Any) -> str:
     if (shape := _shape(value)) is not None:
         return f"has shape {list(shape)}"
-    return f"has type {value.dtype}" if hasattr(value, "dtype") else f"is a {type(value).__name__}"
+    return f"has type {value.dtype}" if hasattr(value, "dtype") else f"is {_a(value)}"
 
 
 def weighted_terms(
     config: Config, terms: Any, output: Output, coefficients: Mapping[str, jax.Array]
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """The terms of a loss, each times its weight, with their sum "total"; and the metrics: all float32[B].
+    """Return the weighted terms of a loss with their sum "total", and the metrics: all float32[B].
 
     Raises:
-        InputError: a term or metric has another shape or a name that is taken, or a weight has no term.
+        InputError: a term or metric has another shape, or a name that is in use.
     """
-    model, size = config.model.kind, len(output.codes)
+    model, size, metrics = config.model.kind, len(output.codes), output.metrics
     if not isinstance(terms, Mapping) or not terms:
-        found = "an array" if isinstance(terms, jax.Array) else f"a {type(terms).__name__}"
-        raise InputError(f"the loss of {model} returns {found}; it must return its terms by name, in a dict")
+        raise InputError(f"the loss of {model} returns {_a(terms)}; it must return its terms by name, in a dict")
     for name, value in terms.items():
         if _shape(value) != (size,):
             raise InputError(f"the term {name} of {model} {_has(value)}; it must be [{size}], one per example")
-    for name, value in output.metrics.items():
+    for name, value in metrics.items():
         if _shape(value) not in ((), (size,)):
             raise InputError(f"the metric {name} of {model} {_has(value)}; it must be one number, or [{size}]")
-    if taken := ({"total"} | set(terms)) & set(output.metrics) | {"total"} & set(terms):
-        raise InputError(f"{model} has a term or metric named {min(taken)}, which is there already; rename it")
+    if taken := ({"total"} | set(terms)) & set(metrics) | {"total"} & set(terms):
+        raise InputError(f"{model} has a term or metric named {min(taken)}, a name that is in use; rename it")
     terms = {name: coefficients[name] * value if name in coefficients else value for name, value in terms.items()}
     terms = {name: jnp.asarray(value).astype(jnp.float32) for name, value in terms.items()}
-    metrics = {name: jnp.broadcast_to(value, (size,)).astype(jnp.float32) for name, value in output.metrics.items()}
+    metrics = {name: jnp.broadcast_to(value, (size,)).astype(jnp.float32) for name, value in metrics.items()}
     return {**terms, "total": sum(terms.values())}, metrics
 
 
@@ -81,19 +78,15 @@ def require_used(config: Config, program: Any) -> None:
     used = {id(variable) for equation in program.jaxpr.eqns for variable in equation.invars}
     defaults = complete(config.replace({"coefficients": {}})).coefficients
     for name, variable in zip(sorted(config.coefficients), program.jaxpr.invars, strict=False):
-        if id(variable) not in used and config.coefficients[name] != defaults[name]:
+        if id(variable) not in used and (value := config.coefficients[name]) != defaults[name]:
             raise InputError(
-                f"coefficients.{name} is {config.coefficients[name]}, and {config.model.kind} does not use it; leave "
-                f"it at its default, {defaults[name]}"
+                f"coefficients.{name} is {value}, and {config.model.kind} does not use it; leave it at its default, "
+                f"{defaults[name]}"
             )
 
 
 def kept(variables: Any, before: Any) -> Any:
-    """The variables of a model after a step, in the types that they had before it.
-
-    Raises:
-        InputError: there are others than before, or one has another shape.
-    """
+    """Return the variables of a model after a step, in the types that they had before it; refuse others."""
     after, structure = jax.tree.flatten(variables)
     if structure != jax.tree.structure(before):
         raise InputError("the model has other variables after a step than before it; make them when it is built")

@@ -1,7 +1,7 @@
 """Placement of the examples: resident on the devices, streamed to them in blocks, or generated inside the program.
 
-Resident and streamed examples give the same result: the same examples come at the same steps. Of each placement, a
-program depends on a layout alone (`Resident`, `Generated`, `Streamed`), which holds no arrays; `feed` gives the arrays.
+A program depends on a layout alone, which holds no arrays; `feed` gives the arrays. With every layout, the same
+examples come at the same steps.
 """
 
 from __future__ import annotations
@@ -31,20 +31,18 @@ from aejax.training.step import Batch, TrainState
 
 BLOCK_BYTES = 2**24
 """bytes of images in a block of at least two batches; memory holds about five blocks: read ahead, sent, in use"""
-
 _LANES = 128
-"""numbers in a vector register row of a TPU"""
+"""numbers in a row of a TPU's vector register"""
 
 Step = Callable[[Any, Batch, Any], tuple[Any, Any]]
 """(carry, batch, at) → (carry, result); `at` is this step's part of the last argument of `scan`"""
-
 Feed = Callable[[int | None, int], Iterator[tuple[int, Any]]]
 """(first step, number of steps of one epoch) → (steps, data) of each part; resident data need no first step"""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the examples of a program lie on the devices and in which order they come.
+    """Placement and order of the examples of a program.
 
     Attributes:
         images: shape and type of all examples: [N, H, W, C], or of vectors [N, D].
@@ -63,7 +61,7 @@ class Layout:
     training: Training | None = None
 
     def order_of(self, epoch: Any, seed: Any) -> jax.Array:
-        """Inside a program: the examples of an epoch, int32[steps, batch_size]."""
+        """Inside a program, return the examples of an epoch, int32[steps, batch_size]."""
         if self.training is None:
             return in_turn(self.steps, self.batch_size)
         return epoch_order(self.training, self.images.shape[0], epoch, seed)
@@ -73,7 +71,7 @@ class Resident(Layout):
     """All images on every device."""
 
     def lengths(self, count: int) -> list[int]:
-        """Return the numbers of steps of the parts into which `count` steps are split, each number once."""
+        """Return the different numbers of steps of the parts into which `count` steps are split."""
         return [count]
 
     def like(self, count: int) -> Any:
@@ -85,26 +83,25 @@ class Resident(Layout):
 
     @property
     def _padding(self) -> int:
-        """Columns that make rows of whole vectors for a TPU, which would otherwise transpose the images at each call"""
+        """Columns that fill the vector registers of a TPU, which would otherwise transpose the images at each call."""
         return -math.prod(self.images.shape[1:]) % _LANES if self.driver.platform == "tpu" else 0
 
     def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
-        """Put the images on the devices at the first call; return the function that gives the data."""
-
-        @functools.cache
-        def data() -> Any:
-            # One axis of pixels: compilers change the layout of images with three axes at every call.
-            rows = np.asarray(images).reshape(len(images), -1)
-            return self.driver.replicate((np.pad(rows, ((0, 0), (0, self._padding))), labels))
-
+        """Return the function that gives the data; its first call puts the arrays on the devices."""
+        data = functools.cache(lambda: self.driver.replicate(self.arrays(images, labels)))
         return lambda first, count: iter([(count, data())])
 
+    def arrays(self, images: np.ndarray | Shards, labels: np.ndarray | None) -> Any:
+        """Return the data on the host, with one axis of pixels: compilers would change a layout of three at calls."""
+        rows = np.asarray(images).reshape(len(images), -1)
+        return np.pad(rows, ((0, 0), (0, self._padding))), labels
+
     def order(self, first: Any, count: int, seed: Any) -> Any:
-        """Inside a program: the part of the order of the examples that `scan` needs for `count` steps from `first`."""
+        """Inside a program, return the order that `scan` needs for `count` steps from `first`."""
         return jax.lax.dynamic_slice_in_dim(self.order_of(first // self.steps, seed), first % self.steps, count)
 
     def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
-        """Inside a program: `lax.scan` of a step over the batches of a part, with `at` split among the steps."""
+        """Inside a program, scan a step over the batches of a part, with `at` split among the steps."""
         images, labels = data
         if self.driver.platform == "tpu" and images.dtype == jnp.uint8:
             # Arrays made by the program stay in the memory of the chip if they fit; arguments do not.
@@ -123,10 +120,7 @@ class Resident(Layout):
 class Generated(Resident):
     """No images on the devices: the program computes each batch from arrays that every device holds.
 
-    No example comes twice: an epoch continues with the numbers after those of the epoch before.
-
-    Attributes:
-        examples: the examples, equal to others with the same fingerprint.
+    No example comes twice: each epoch continues the numbering of the epoch before.
     """
 
     examples: Computed | None = None
@@ -134,9 +128,8 @@ class Generated(Resident):
     def like(self, count: int) -> Any:
         return abstract(self.examples.shapes, self.driver.replicated)
 
-    def feed(self, images: Computed, labels: None, seed: Any) -> Feed:
-        data = functools.cache(lambda: self.driver.replicate(images.arrays))
-        return lambda first, count: iter([(count, data())])
+    def arrays(self, images: Computed, labels: None) -> Any:
+        return images.arrays
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
         return (first + jnp.arange(count, dtype=jnp.int32)) * self.batch_size
@@ -146,7 +139,7 @@ class Generated(Resident):
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
             first, carry = carry
             examples = self.driver.share(first + jnp.arange(self.batch_size, dtype=jnp.int32))
-            # Without the barrier, the compiler repeats the last operation on them in each consumer.
+            # Without the barrier, the compiler repeats the last operation in each consumer.
             rows = jax.lax.optimization_barrier(self.examples.make(data, examples)).reshape(-1, *self.shape)
             carry, result = step(carry, Batch(rows, examples), turn[1])
             return (first + self.batch_size, carry), result
@@ -156,14 +149,11 @@ class Generated(Resident):
 
 
 class Block(NamedTuple):
-    """A few steps of a stream."""
+    """Steps of a stream: of images each device holds its share, of indices and labels int32[steps, B] everything."""
 
-    images: jax.Array
-    """[steps, B, H, W, C]; each device holds its share of every batch"""
+    images: jax.Array  # [steps, B, H, W, C]
     examples: jax.Array
-    """int32[steps, B], on every device"""
     labels: jax.Array | None
-    """int32[steps, B], on every device; None without labels"""
 
 
 class Streamed(Layout):
@@ -186,9 +176,9 @@ class Streamed(Layout):
         return Block(images, examples, examples if self.labelled else None)
 
     def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
-        """Return the function that gives the blocks; it reads ahead while calls follow each other in a run."""
+        """Return the function that gives the blocks; it reads ahead while its calls follow each other."""
         rows, compiled = examples_of(images).rows, _compiled_order(self)
-        # Two orders are in use at a time: that of the epoch, and that of the next epoch, which is read ahead.
+        # Two orders are in use: that of the epoch, and that of the next epoch, which is read ahead.
         order = functools.lru_cache(2)(lambda epoch: np.asarray(compiled(np.int32(epoch), seed)))
         asked, following, ahead = 0, None, iter(())
 
@@ -217,7 +207,7 @@ class Streamed(Layout):
         return parts
 
     def order(self, first: Any, count: int, seed: Any) -> None:
-        return None  # blocks contain the numbers of their examples
+        return None  # blocks contain it
 
     def scan(self, step: Step, carry: Any, data: Block, order: None, at: Any = None) -> tuple[Any, Any]:
         steps, *shape = data.images.shape
@@ -225,7 +215,7 @@ class Streamed(Layout):
 
         def with_batch(carry: Any, turn: tuple[jax.Array, jax.Array, jax.Array | None, Any]) -> tuple[Any, Any]:
             index, examples, labels, at = turn
-            # A gather, as for resident images: each operation on the images would read a slice again, byte by byte.
+            # A gather, as for resident images: each operation would read a slice again, byte by byte.
             images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
             return step(carry, Batch(images, *jax.tree.map(self.driver.share, (examples, labels))), at)
 
@@ -251,7 +241,7 @@ def _ahead(read: Callable[[int, int], Block], ranges: Iterator[tuple[int, int]])
 
 
 def blocks(first: int, count: int, most: int, in_epoch: int) -> Iterator[tuple[int, int]]:
-    """Cut the steps from `first` on, without end, into chunks of `count` and blocks of `most`: (first, steps)."""
+    """Cut the steps from `first` on, without end, into chunks of `count`, and these into blocks: (first, steps)."""
     while True:
         chunk_end = first + part(count, in_epoch - first % in_epoch)
         while first < chunk_end:

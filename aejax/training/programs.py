@@ -1,7 +1,8 @@
-"""Compiled programs, and their memory: a run compiles only what no run of the same shape has compiled before."""
+"""Compiled programs, memoised: a run compiles no program that a run of the same shape has compiled before."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -33,11 +34,10 @@ def kept(make: Callable[..., Made], settings: tuple[Any, ...], *key: Hashable) -
 
 
 def memoised(make: Callable[..., Made]) -> Callable[..., Made]:
-    """Keep the programs that a function makes, the least recently used ones excepted.
+    """Keep the most recently used programs that a function makes.
 
-    The arguments of the function are the key. They must be hashable, contain everything that the program depends on
-    (see `Steps`, `Driver`, `Like`), and hold no arrays: examples would stay in memory for as long as the program.
-    A key without a hash, such as a model with a list as an attribute, is not kept.
+    The arguments are the key: they contain everything that the program depends on (see `Steps`, `Driver`, `like`), and
+    hold no arrays, which would stay in memory. A key without a hash (a model with a list as an attribute) is not kept.
     """
 
     @functools.wraps(make)
@@ -51,21 +51,14 @@ def memoised(make: Callable[..., Made]) -> Callable[..., Made]:
     return memoised_make
 
 
-class Like(NamedTuple):
-    """The structure, shapes, types and shardings of a tree of arrays, as part of a key."""
+Like = tuple[jax.tree_util.PyTreeDef, tuple[jax.ShapeDtypeStruct, ...]]
+"""the structure, shapes, types and shardings of a tree of arrays, as part of a key, for `jax.tree.unflatten`"""
 
-    structure: jax.tree_util.PyTreeDef
-    leaves: tuple[jax.ShapeDtypeStruct, ...]
 
-    @staticmethod
-    def of(tree: Any) -> Like:
-        """Describe a tree of `jax.ShapeDtypeStruct`."""
-        leaves, structure = jax.tree.flatten(tree)
-        return Like(structure, tuple(leaves))
-
-    @property
-    def tree(self) -> Any:
-        return jax.tree.unflatten(self.structure, self.leaves)
+def like(tree: Any) -> Like:
+    """Make a part of a key from a tree of `jax.ShapeDtypeStruct`."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(leaves)
 
 
 class Program(NamedTuple):
@@ -74,8 +67,8 @@ class Program(NamedTuple):
     Attributes:
         call: arguments → results.
         flops: floating-point operations, the body of a loop counted once; 0 if the compiler does not report them.
-        memory: bytes on each device by use, to be added up: arguments, results that reuse no argument's memory,
-            temporaries; empty if the compiler does not report them.
+        memory: bytes on each device: arguments, results that reuse no memory of arguments, temporaries; empty if the
+            compiler does not report them.
         text: () → the optimized HLO; an empty string if there is none.
     """
 
@@ -88,47 +81,32 @@ class Program(NamedTuple):
     def of(lowered: jax.stages.Lowered, platform: str, *, on_one_core: bool = False) -> Program:
         """Compile a lowered function; `on_one_core` keeps its operations on one core of a CPU."""
         compiled = lowered.compile(compiler_options=_compiler_options(platform, on_one_core))
-        return Program(compiled, _flops(compiled), _memory(compiled), compiled.as_text)
-
-
-def _memory(compiled: Any) -> dict[str, int]:
-    found = compiled.memory_analysis()
-    if found is None:
-        return {}
-    return {
-        "arguments": int(found.argument_size_in_bytes),
-        "results": int(found.output_size_in_bytes - found.alias_size_in_bytes),
-        "temporaries": int(found.temp_size_in_bytes),
-    }
-
-
-def _flops(compiled: Any) -> float:
-    costs = compiled.cost_analysis() or {}
-    costs = costs[0] if isinstance(costs, list) else costs
-    return float(costs.get("flops", 0))
+        costs, found, memory = compiled.cost_analysis() or {}, compiled.memory_analysis(), {}
+        costs = costs[0] if isinstance(costs, list) else costs
+        if found is not None:
+            memory = {
+                "arguments": int(found.argument_size_in_bytes),
+                "results": int(found.output_size_in_bytes - found.alias_size_in_bytes),
+                "temporaries": int(found.temp_size_in_bytes),
+            }
+        return Program(compiled, float(costs.get("flops", 0)), memory, compiled.as_text)
 
 
 @functools.cache
 def _compiler_options(platform: str, on_one_core: bool) -> dict[str, Any]:
     """Choose the options for a CPU that this version of XLA knows.
 
-    Eigen computes matrix products: XLA's other library is slower at these sizes. Vectors have the full width of the
-    processor: XLA prefers half of 512 bits. On one core, no operation is split among threads.
+    Eigen computes matrix products: XLA's other library is slower at these sizes. Vectors have the processor's full
+    width: XLA prefers half of 512 bits.
     """
     if platform != "cpu":
         return {}
-    wanted = {
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
-        "xla_cpu_prefer_vector_width": 512,
-    }
+    wanted = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE", "xla_cpu_prefer_vector_width": 512}
     if on_one_core:
         wanted |= {"xla_cpu_multi_thread_eigen": False, "xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
-    return {name: value for name, value in wanted.items() if _is_known({name: value})}
-
-
-def _is_known(options: dict[str, Any]) -> bool:
-    try:
-        jax.jit(lambda: 0).lower().compile(compiler_options=options)
-    except jax.errors.JaxRuntimeError:
-        return False
-    return True
+    known = {}
+    for name, value in wanted.items():
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            jax.jit(lambda: 0).lower().compile(compiler_options={name: value})
+            known[name] = value
+    return known

@@ -1,7 +1,6 @@
 """Records of a run: config.json, metrics.jsonl, summary.json, TensorBoard events and the progress bar.
 
-The newest checkpoint holds the identity of the run and the lines of metrics.jsonl so far. The three files repeat its
-content for readers. A file that differs from the checkpoint is refused.
+The three files repeat, for readers, what the newest checkpoint holds. A file that differs is refused.
 """
 
 from __future__ import annotations
@@ -28,12 +27,11 @@ _DAMAGE = OSError, ValueError, TypeError, LookupError, AttributeError, Recursion
 
 
 class Record:
-    """The records of one run in `workdir`; without a workdir, the lines in memory only.
-
-    Of several processes, the first one alone has a workdir.
+    """The records of one run.
 
     Args:
-        workdir: a new folder, or the folder of the same run.
+        workdir: a new folder, or the folder of the same run; None, as in all processes but the first, keeps the lines
+            in memory only.
 
     Attributes:
         identity: as recorded in config.json and in each checkpoint.
@@ -64,10 +62,10 @@ class Record:
                 elif (workdir / "checkpoints").exists():
                     raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
                 else:
-                    files = {name: path for name, path in sources(identity.config).items() if name.endswith(".py")}
-                    for name, path in files.items():
-                        (workdir / "files").mkdir(exist_ok=True)
-                        write(workdir / "files" / name, path.read_text(encoding="utf-8"))
+                    for name, path in sources(identity.config).items():
+                        if name.endswith(".py"):
+                            (workdir / "files").mkdir(exist_ok=True)
+                            write(workdir / "files" / name, path.read_text(encoding="utf-8"))
                     write_json(workdir / "config.json", identity.to_dict())
             except OSError as error:
                 raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
@@ -121,11 +119,7 @@ class Record:
 
 
 def read_identity(workdir: Path) -> Identity:
-    """Read config.json.
-
-    Raises:
-        InputError: `workdir` holds no run, or its config.json is damaged.
-    """
+    """Read config.json; `InputError` says that it is missing or damaged."""
     try:
         return Identity.from_dict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
     except _DAMAGE as error:
@@ -133,43 +127,31 @@ def read_identity(workdir: Path) -> Identity:
         raise InputError(f"{workdir} holds no run that can be read: config.json: {why}") from error
 
 
-def read_lines(workdir: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl up to the first line that is damaged, as a kill leaves the last one.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    path = workdir / "metrics.jsonl"
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read metrics.jsonl up to the first damaged line: a kill may cut the last line."""
     try:
         texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     except OSError as error:
         raise InputError(f"{path} cannot be read: {reason(error)}; nothing was changed") from error
     lines = []
-    for text in texts:
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            break
-        if not isinstance(line, dict):
-            break
-        lines.append(line)
+    with contextlib.suppress(ValueError, RecursionError):
+        for text in texts:
+            if not isinstance(line := json.loads(text), dict):
+                break
+            lines.append(line)
     return lines
 
 
 def require_views(
-    workdir: Path,
-    saved: Identity | None,
-    history: Sequence[Mapping[str, Any]],
-    summarize: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]],
+    workdir: Path, saved: Manifest, summarize: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
 ) -> dict[str, Any]:
     """Refuse a config.json, metrics.jsonl or summary.json that differs from what a checkpoint holds.
 
     metrics.jsonl may have more lines, and config.json another number of epochs: a run may be trained longer.
 
     Args:
-        saved: the identity in the checkpoint; None without a checkpoint.
-        history: the lines in the checkpoint.
-        summarize: from lines to the content of summary.json.
+        saved: describes the newest checkpoint; step 0 without a checkpoint.
+        summarize: lines → content of summary.json.
 
     Returns:
         the content of summary.json; empty while the run is not finished.
@@ -178,22 +160,20 @@ def require_views(
         InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
     """
     advice = "the file was changed; put it back, or give another workdir"
-    path, lines = workdir / "metrics.jsonl", read_lines(workdir)
-    if saved is None:
+    path = workdir / "metrics.jsonl"
+    lines = _read_lines(path)
+    if saved.step == 0:
         epochs = lines[-1].get("epoch", 0) if lines else 0
         if epochs <= 2 and not (workdir / "summary.json").exists():  # we save the first epoch before the third ends
             return {}
-        raise InputError(
-            f"{workdir} holds a run of {epochs} epochs whose checkpoints are gone; put them back, or give another "
-            "workdir"
-        )
-    if read_identity(workdir).of_length(saved.config) != saved:
+        missing = f"{workdir} holds a run of {epochs} epochs whose checkpoints are gone"
+        raise InputError(f"{missing}; put them back, or give another workdir")
+    if read_identity(workdir).of_length(saved.identity.config) != saved.identity:
         raise InputError(f"{workdir / 'config.json'} differs from the newest checkpoint: {advice}")
-    if len(lines) < len(history):
-        raise InputError(
-            f"{path} has {len(lines)} whole lines, but the newest checkpoint holds {len(history)}: {advice}"
-        )
-    if lines[: len(history)] != list(history):
+    count, held = len(lines), len(saved.history)
+    if count < held:
+        raise InputError(f"{path} has {count} whole lines, but the newest checkpoint holds {held}: {advice}")
+    if lines[:held] != saved.history:
         raise InputError(f"{path} differs from the newest checkpoint: {advice}")
     if not (path := workdir / "summary.json").exists():
         return {}
@@ -207,22 +187,16 @@ def require_views(
 
 
 def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str, Any]]:
-    """Read a workdir, and refuse a file that differs from the newest whole checkpoint.
-
-    Args:
-        described: from `read_identity`.
-
-    Returns:
-        the whole checkpoints, oldest first, and the content of summary.json.
+    """Read the undamaged checkpoints of a run, oldest first, and the content of summary.json.
 
     Raises:
-        InputError: there is no whole checkpoint of this run, or a file differs.
+        InputError: there is no undamaged checkpoint of this run, or a file differs from the newest one.
     """
     found = whole(workdir / "checkpoints", described)
     if not found:
         raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the run that config.json describes")
-    identity = found[-1].identity
-    return found, require_views(workdir, identity, found[-1].history, functools.partial(summary_of, identity))
+    newest = found[-1]
+    return found, require_views(workdir, newest, functools.partial(summary_of, newest.identity))
 
 
 def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -243,29 +217,20 @@ def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[s
     return summary
 
 
-class Progress:
+class Progress(tqdm):
     """A bar over the steps at a terminal; otherwise one plain line per epoch."""
 
     def __init__(self, epochs: int, steps: int, done: int, shown: bool) -> None:
-        self._epochs = epochs
-        self._shown = shown
-        self._bar = tqdm(total=steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
+        self._epochs, self._shown = epochs, shown
+        super().__init__(total=steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
 
-    def advance(self, steps: int) -> None:
-        """Move the bar by a number of steps."""
-        self._bar.update(steps)
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Show the metrics of an epoch."""
-        epoch = f"epoch {line['epoch']}/{self._epochs}"
-        metrics = (
-            f"train {line['train']['total']:.4f}  test {line['test']['total']:.4f}  "
-            f"{line['images_per_second']:,.0f} images/s"
-        )
-        self._bar.set_postfix_str(f"{epoch}  {metrics}")
-        if self._shown and self._bar.disable:
-            print(f"{epoch}  {metrics}", flush=True)
-
-    def close(self) -> None:
-        """Remove the bar."""
-        self._bar.close()
+    def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Show the lines of an epoch: mean losses of the members that have not diverged, and the sum of their rates."""
+        text = f"epoch {lines[0]['epoch']}/{self._epochs}  "
+        for part in ("train", "test"):
+            totals = [line[part]["total"] for line in lines if "diverged" not in line] or [math.nan]
+            text += f"{part} {sum(totals) / len(totals):.4f}  "
+        text += f"{len(lines) * lines[0]['images_per_second']:,.0f} images/s"
+        self.set_postfix_str(text)
+        if self._shown and self.disable:
+            print(text, flush=True)

@@ -23,8 +23,7 @@ def devices() -> list[jax.Device]:
     """Return the devices of all processes of this run.
 
     Raises:
-        InputError: JAX finds no device of the requested platform, compilation is disabled, or this process was forked
-            from a process that had used JAX.
+        InputError: JAX finds no device, compilation is disabled, or a process that had used JAX forked this one.
     """
     global _used_in
     require_own()
@@ -42,11 +41,7 @@ def devices() -> list[jax.Device]:
 
 
 def require_own() -> None:
-    """Refuse a process that was forked from a process that had used JAX: its first computation is a deadlock.
-
-    Raises:
-        InputError: the process was forked so.
-    """
+    """Refuse a process that was forked from a process that had used JAX: its first computation is a deadlock."""
     if _used_in not in (None, os.getpid()):
         raise InputError(
             "this process was forked from one that had used JAX, and the threads of JAX are missing: start processes "
@@ -75,8 +70,7 @@ def join(hosts: Hosts) -> None:
     require_own()
     if hosts.coordinator is None or jax.distributed.is_initialized():
         return
-    named = {}
-    end = time.monotonic() + hosts.startup_seconds
+    named, end = {}, time.monotonic() + hosts.startup_seconds
     if hosts.coordinator != "auto":
         named = {
             "coordinator_address": hosts.coordinator,
@@ -84,12 +78,8 @@ def join(hosts: Hosts) -> None:
             "process_id": hosts.index,
             "coordinator_bind_address": hosts.coordinator if hosts.index == 0 else None,  # not all interfaces
         }
-        print(
-            f"process {hosts.index} of {hosts.count}: waiting for the others at {hosts.coordinator}, at most "
-            f"{hosts.startup_seconds} s",
-            file=sys.stderr,
-            flush=True,
-        )
+        wait = f"waiting for the others at {hosts.coordinator}, at most {hosts.startup_seconds} s"
+        print(f"process {hosts.index} of {hosts.count}: {wait}", file=sys.stderr, flush=True)
         if hosts.index:
             _require_answer(hosts, end)
     try:
@@ -126,12 +116,9 @@ def _exit_at(moment: float, hosts: Hosts) -> Iterator[None]:
     """End the process with a one-line message if the body is not done in time; JAX would abort it with a stack dump."""
 
     def end() -> None:
-        print(
-            f"{os.path.basename(sys.argv[0])}: hosts.coordinator is {hosts.coordinator}; the other processes of the "
-            f"run did not join within {hosts.startup_seconds} s: start all of them",
-            file=sys.stderr,
-            flush=True,
-        )
+        late = f"the other processes of the run did not join within {hosts.startup_seconds} s: start all of them"
+        line = f"{os.path.basename(sys.argv[0])}: hosts.coordinator is {hosts.coordinator}; {late}"
+        print(line, file=sys.stderr, flush=True)
         os._exit(1)
 
     timer = threading.Timer(max(0.1, moment - time.monotonic()), end)
@@ -144,10 +131,9 @@ def _exit_at(moment: float, hosts: Hosts) -> Iterator[None]:
 
 
 def require_checksums() -> None:
-    """Let JAX compress its compilation cache with zlib, whose checksum detects damage.
+    """Let JAX compress its compilation cache with zlib, whose checksum detects damage; JAX then compiles again.
 
-    JAX then warns and compiles again. With the package zstandard, JAX compresses without a checksum and runs damaged
-    programs, which kills this process and every later process. JAX has no option for the compression.
+    With the package zstandard, JAX compresses without a checksum. A damaged program kills every process that runs it.
     """
     cache = importlib.import_module("jax._src.compilation_cache")
     for name in ("zstd", "zstandard"):

@@ -1,4 +1,4 @@
-"""The one train step and the one evaluation step: pure functions of a state, a batch and coefficients."""
+"""The train step and the evaluation step: pure functions of a state, a batch and coefficients."""
 
 from __future__ import annotations
 
@@ -13,42 +13,44 @@ import numpy as np
 import optax
 from flax import nnx
 
-from aejax.config import Coefficients, Config, InputError, Schedule, Training, complete
+from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import own
 from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
-from aejax.training.devices import AXIS
 from aejax.training.optimizer import build_optimizer
 from aejax.training.own_models import kept, require_output, require_used, weighted_terms
 
 Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
+Keys = Callable[[str], Key]
+Traced = tuple[dict[str, Any], Any, Any]
+"""coefficients (float32 by name), seed and seed of the order (uint32), of one model or of the members of a sweep"""
 
 
 class TrainState(NamedTuple):
-    """All that is needed to go on."""
+    """The state of training, complete for a resumed run."""
 
     step: jax.Array
     """int32, number of steps taken"""
     params: Any
-    """what is trained: every `nnx.Param`"""
+    """every `nnx.Param` of the model"""
     opt_state: Any
     extra: Any = {}
     """every other `nnx.Variable` of the model: running means, codebooks, counters, generators"""
     average: Any = None
-    """the moving average of the parameters, where there is one (`training.average`)"""
+    """the moving average of the parameters; None without `training.average`"""
 
 
 MEMBER_AXES: Any = TrainState(None, 0, 0, 0, 0)
-"""where the members of a sweep stand in their common state, as `jax.vmap` takes it: the step is one for all"""
+"""axes of a sweep's members in their common state, as `jax.vmap` takes them: all members are at the same step"""
 
 
 def for_evaluation(state: TrainState) -> TrainState:
-    """The part of a state that an evaluation reads: its parameters are the moving average, where there is one."""
+    """Return the part of a state that an evaluation reads, with the moving average as parameters."""
     params = state.params if state.average is None else state.average
     return TrainState(state.step, params, (), state.extra)
 
@@ -59,47 +61,42 @@ class Batch(NamedTuple):
     examples: jax.Array
     """int32[B], the index of each image in its dataset"""
     labels: jax.Array | None = None
-    """int32[B], the classes, where they are known"""
+    """int32[B], the classes; None without labels"""
 
 
 class At(NamedTuple):
-    """What depends on the number of a train step alone, so that all of an epoch's can be computed at once."""
+    """Values that depend on the number of a train step alone; a program computes them for a whole epoch at once."""
 
     coefficients: dict[str, jax.Array]
     """schedules included"""
     keys: dict[str, jax.Array]
-    """the key's data, uint32[2], of each stream of `_STREAMS`"""
-    scalars: dict[str, jax.Array]
-    """the optimizer's"""
+    """data of the key, uint32[2], of each stream of `_STREAMS`"""
+    scalars: Values
+    """from `Optimizer.scalars`"""
 
 
 _STREAMS = ("binarization", "corruption", "code")
-"""of what is drawn in a step"""
+"""streams of random numbers in a step"""
 
 
 @dataclass(frozen=True)
 class Steps:
     """The pure functions that a configuration compiles to. Steps that compile to the same programs are equal.
 
-    The default of each seed and of the coefficients is the configuration's; programs take them as traced values.
-
     Attributes:
         key: everything that the functions but `init` depend on, as a key of memoised programs.
-        own: the rest of what `init` depends on: a class of the user may read any field when it is built.
-        training: the section of the configuration, with one value for each field that no program depends on.
+        own: configuration of a class of the user, whose `init` may depend on any field; else None.
         init: (seed) → TrainState.
         at: (step, coefficients, seed) → At.
-        train: (state, batch, at) → (state, terms). Terms are means over the batch. The metrics of the model are among
-            the terms, and not part of "total".
+        train: (state, batch, at) → (state, terms). Terms are means over the batch, and metrics of the model, which are
+            not part of "total".
         evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]).
-            An image always gets the same random numbers (binarization, corruption, code), and no state changes.
-            `shared=False` if each device has the whole batch.
+            An image always gets the same random numbers. `shared=False` if each device has the whole batch.
         model: (state, coefficients) → Autoencoder for evaluation.
     """
 
     key: Hashable
     own: Hashable = field(compare=False)
-    training: Training = field(compare=False)
     init: Callable[..., TrainState] = field(compare=False)
     at: Callable[..., At] = field(compare=False)
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
@@ -114,34 +111,32 @@ class Steps:
 def build_steps(
     config: Config, image_shape: ImageShape, steps_per_epoch: int = 1, axis: str | None = None, examples: int = 0
 ) -> Steps:
-    """Everything static is fixed here: architecture, kinds of loss and corruption, optimizer, schedule.
+    """Build the steps, with everything static: architecture, kinds of loss and corruption, optimizer, schedules.
 
     Args:
-        steps_per_epoch: only the schedules depend on it.
-        axis: the name of the axis of devices that share a batch, for the mean over all of it.
-        examples: number of training examples, for models that want to know.
+        steps_per_epoch: for the schedules.
+        axis: the name of the axis of devices that share a batch.
+        examples: number of training examples, for `Context.examples`.
     """
     config = complete(config)
     require_model(config)
     configured, average = config.training.seed, config.training.average
-    schedules = {
-        name: factor(schedule, steps_per_epoch, config.training.epochs * steps_per_epoch)
-        for name, schedule in config.schedules.items()
-    }
+    last = config.training.epochs * steps_per_epoch
+    schedules = {name: factor(schedule, steps_per_epoch, last) for name, schedule in config.schedules.items()}
     optimizer = build_optimizer(config)
     owned = is_own(config.model.kind) or is_own(config.training.optimizer)
     # A class of the user may read any field that is not traced.
     fixed = config.differing_in_values if owned else config.compiled_in
     abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(stream(0, "parameters"))))
-    # By default as JAX is told by the user, jax_default_matmul_precision.
+    # The default is the user's setting of JAX, jax_default_matmul_precision.
     chosen = None if config.model.precision == "default" else config.model.precision
     abstract.config = fixed  # a number that the class has copied to another attribute stays in the graphdef
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
     generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
     if axis is not None and any(jax.tree.leaves(generators)):
         raise InputError(
-            f"{config.model.kind} has a generator of its own, which would draw the same on each of several devices: "
-            "choose devices.parallel jit, or draw from the keys of its context"
+            f"{config.model.kind} has a generator of its own, which would draw the same on each device: choose "
+            "devices.parallel jit, or draw from the keys of its context"
         )
 
     def merge(params: Any, extra: Any, coefficients: Values) -> Autoencoder:
@@ -159,12 +154,7 @@ def build_steps(
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), variables_of(model), averaged)
 
     def example_terms(
-        params: Any,
-        state: TrainState,
-        batch: Batch,
-        coefficients: Values,
-        key: Callable[[str], Key],
-        context: Context,
+        params: Any, state: TrainState, batch: Batch, coefficients: Values, key: Keys, context: Context
     ) -> tuple[Terms, Terms, jax.Array, Any]:
         clean, seen = inputs(config, batch, coefficients, key)
         coefficients = Coefficients.traced(coefficients)
@@ -172,13 +162,8 @@ def build_steps(
         seen = cast(seen, config.model.dtype)
         (model.train if context.training else model.eval)()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
-        context = context._replace(
-            keys=per_example(key("code"), batch.examples),
-            step=state.step,
-            examples=examples,
-            labels=batch.labels,
-            coefficients=coefficients,
-        )
+        given = {"labels": batch.labels, "coefficients": coefficients, "step": state.step, "examples": examples}
+        context = context._replace(keys=per_example(key("code"), batch.examples), **given)
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
             require_output(config, model, output, clean)
@@ -197,7 +182,7 @@ def build_steps(
 
     def train(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, Terms]:
         def key(name: str) -> Key:
-            return _key(at.keys[name])
+            return jax.random.wrap_key_data(at.keys[name], impl=GENERATOR)
 
         def loss(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
             context = Context(training=True, axis=axis)
@@ -205,13 +190,15 @@ def build_steps(
             return terms["total"].mean(), ({**terms, **metrics}, extra)
 
         gradients, (terms, extra) = jax.grad(loss, has_aux=True)(state.params)
-        # The means by one reduction of all terms; else each is one, and some of them pass over all pixels once more.
+        # One reduction of all terms: with several, some would pass over all pixels once more.
         names, each = list(terms), jax.lax.optimization_barrier(list(terms.values()))
         each = jnp.stack([jnp.broadcast_to(term, terms["total"].shape) for term in each])
         terms = dict(zip(names, each.mean(axis=1), strict=True))
         if axis is not None:
-            gradients, terms, means = jax.lax.pmean((gradients, terms, _floats(extra)), axis)
-            extra = jax.tree.map(lambda leaf, mean: leaf if mean is None else mean, extra, means, is_leaf=_is_none)
+            gradients, terms = jax.lax.pmean((gradients, terms), axis)
+            extra = jax.tree.map(
+                lambda leaf: jax.lax.pmean(leaf, axis) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, extra
+            )
         params, opt_state = optimizer.update(gradients, state.opt_state, state.params, at.coefficients, at.scalars)
         averaged = state.average
         if averaged is not None:
@@ -236,16 +223,11 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, fixed.training, init, at, train, evaluate, model)
+    return Steps(key, config if owned else None, init, at, train, evaluate, model)
 
 
-def inputs(
-    config: Config, batch: Batch, coefficients: Values, key: Callable[[str], Key]
-) -> tuple[jax.Array, jax.Array]:
-    """A batch as the loss and as the model meet it: (clean, corrupted), both float32[B, H, W, C].
-
-    Binarization comes first and changes both; the corruption changes what the model sees.
-    """
+def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:
+    """Return (target of the loss, corrupted input of the model), both float32[B, H, W, C], both binarized first."""
     clean = unit_interval(batch.images)
     if config.data.binarize:
         clean = binarize(key("binarization"), batch.examples, clean)
@@ -254,8 +236,8 @@ def inputs(
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
 
 
-def values_of(configs: Sequence[Config], *, alone: bool = False) -> tuple[dict[str, Any], Any, Any]:
-    """Return the traced values of the members of a sweep, or of one model: coefficients, seeds, seed of the order."""
+def values_of(configs: Sequence[Config], *, alone: bool = False) -> Traced:
+    """Return the traced values of the members of a sweep or, `alone`, of one model."""
     first, every = configs[0], [complete(config).coefficients for config in configs]
     coefficients = {name: np.float32([each[name] for each in every]) for name in every[0]}
     seeds = np.uint32([config.training.seed for config in configs])
@@ -266,22 +248,18 @@ def values_of(configs: Sequence[Config], *, alone: bool = False) -> tuple[dict[s
 
 
 def variables_of(model: Autoencoder) -> Any:
-    """Every `nnx.Variable` of a model but its parameters, as plain arrays: a generator's key as its data."""
+    """Return every `nnx.Variable` of a model but its parameters, as plain arrays: of a key its data."""
     state = nnx.to_pure_dict(nnx.split(model, nnx.Param, ...)[2])
     return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_generator(leaf) else leaf, state)
 
 
-def test_keys(seed: Seed) -> Callable[[str], Key]:
-    """Stream → key of the one draw that the test images are evaluated with, be it of noise or of codes."""
+def test_keys(seed: Seed) -> Keys:
+    """Return stream → key of the one draw (of noise, of codes) with which the test images are evaluated."""
     return lambda name: stream(seed, f"test {name}")
 
 
 def factor(schedule: Schedule, steps_per_epoch: int, steps: int) -> optax.Schedule:
-    """Return the factor of a schedule: step → float32 from 0 to 1.
-
-    Args:
-        steps: number of steps of the run.
-    """
+    """Return the factor of a schedule, step → float32 from 0 to 1, in a run of so many steps."""
     warmup = schedule.warmup_epochs * steps_per_epoch
     if schedule.shape == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, steps)
@@ -291,23 +269,26 @@ def factor(schedule: Schedule, steps_per_epoch: int, steps: int) -> optax.Schedu
 
 
 def cast(tree: Any, dtype: Any) -> Any:
-    """The same arrays in another floating-point type; gradients come back in the first one."""
+    """Convert arrays to another floating-point type; their gradients keep the first type."""
     return jax.tree.map(lambda array: array.astype(dtype), tree)
 
 
 def unit_interval(images: jax.Array) -> jax.Array:
-    """uint8 from 0 to 255 → float32 from 0 to 1; floats stay as they are, in float32."""
+    """Convert uint8 from 0 to 255 to float32 from 0 to 1, and floats to float32."""
     pixels = images.astype(jnp.float32)
     return pixels / 255 if images.dtype == jnp.uint8 else pixels
 
 
-def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
-    """Refuse a model of the user's own that cannot be trained, before anything is written: a step is traced.
+def require_trainable(config: Config, dataset: Dataset, axis: str | None = None) -> None:
+    """Trace a step of a user's model or optimizer; an `InputError` says why it cannot be trained.
 
-    Raises:
-        InputError: what it returns is not what the step needs.
+    Args:
+        axis: as in `build_steps`.
     """
     config = complete(config)
+    if not is_own(config.model.kind) and not is_own(config.training.optimizer):
+        return
+    steps = build_steps(config, dataset.image_shape, axis=axis, examples=len(dataset.train))
     state, size = jax.eval_shape(steps.init), config.training.batch_size
     images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
     examples = jax.ShapeDtypeStruct((size,), jnp.int32)
@@ -316,25 +297,11 @@ def require_trainable(steps: Steps, config: Config, dataset: Dataset) -> None:
     at = jax.eval_shape(steps.at, state.step, coefficients)
 
     def alone(function: Callable) -> Callable:
-        return jax.vmap(function, in_axes=None, axis_size=1, axis_name=AXIS)  # for means over the devices
+        return jax.vmap(function, in_axes=None, axis_size=1, axis_name=axis)  # for means over the devices
 
     require_used(config, jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch))
     jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
 
 
-def _key(data: jax.Array) -> Key:
-    """The inverse of `jax.random.key_data`."""
-    return jax.random.wrap_key_data(data, impl=GENERATOR)
-
-
 def _is_generator(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _is_none(leaf: Any) -> bool:
-    return leaf is None
-
-
-def _floats(tree: Any) -> Any:
-    """The same tree with None for what is no floating-point array."""
-    return jax.tree.map(lambda leaf: leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else None, tree)

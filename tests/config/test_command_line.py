@@ -84,8 +84,8 @@ def test_source_files_that_are_missing(refused, tmp_path):
 
 
 def test_the_article_refuses_like_train(refused):
-    assert "seeds is 0" in refused("--seeds", "0", name="article.py")
-    assert "--sedes" in refused("--sedes", "1", name="article.py", code=2)
+    assert "seeds is 0" in refused("--seeds", "0", name="article.py", own=True)
+    assert "--sedes" in refused("--sedes", "1", name="article.py", code=2, own=True)
 
 
 def test_help_lists_every_field(script):
@@ -95,6 +95,38 @@ def test_help_lists_every_field(script):
     for section, fields in Config().to_dict().items():
         for name in fields:
             assert re.search(rf"--{section}\.{name}[ ,]", shown), name  # a switch is followed by its opposite
+
+
+def test_schedules_and_options_come_from_the_config_and_from_the_arguments(tmp_path, monkeypatch):
+    from train import Arguments
+
+    import command_line
+    from aejax import Schedule
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(
+        "import aejax\n"
+        "class Own(aejax.Autoencoder):\n"
+        "    options = {'form': 'a', 'sizes': (1, 2)}\n"
+        "def get_config():\n"
+        "    model = aejax.Model(kind='own.py:Own', options={'form': 'b', 'sizes': (3, 4)})\n"
+        "    schedules = {'learning_rate': aejax.Schedule('cosine', warmup_epochs=2)}\n"
+        "    return aejax.Config(model=model, schedules=schedules)\n"
+    )
+
+    def configured(*given):
+        return command_line.parse_configured(Arguments, ("own.py", *given), "train.py own.py")[1]
+
+    config = configured()
+    assert config.schedules == {"learning_rate": Schedule("cosine", warmup_epochs=2)}
+    assert config.model.options == {"form": "b", "sizes": (3, 4)}
+    # A cyclical schedule has no warm-up, so that both fields must change together.
+    shape, warmup = "--schedules.learning_rate.shape", "--schedules.learning_rate.warmup_epochs"
+    config = configured(
+        shape, "cyclical", warmup, "0", "--model.options.sizes", "5,6", "--schedules.l1.shape", "cosine"
+    )
+    assert config.schedules == {"learning_rate": Schedule("cyclical"), "l1": Schedule("cosine")}
+    assert config.model.options == {"form": "b", "sizes": (5, 6)}
 
 
 def test_train_and_go_on(script, tmp_path):

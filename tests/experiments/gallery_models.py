@@ -35,4 +35,4 @@ def tiny(name, **changes):
 
 
 def made(name, image_shape=(6, 5, 1), **changes):
-    return build(tiny(name, **changes), image_shape, nnx.Rngs(0))
+    return nnx.jit(lambda: build(tiny(name, **changes), image_shape, nnx.Rngs(0)))()

@@ -1,41 +1,27 @@
 """Whatever a user types ends with one line and one of four exit codes, and writes nothing where it should not."""
 
 import itertools
-import json
 import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from command_lines import ROOT, lines, workspace
-
-EXPERIMENTS = ROOT / "experiments"
+from command_lines import lines, workspace
 
 
 @pytest.fixture(scope="module")
-def typed(tmp_path_factory):
+def typed(tmp_path_factory, forks):
     """Run a command line in the workspace: its exit code, and what it printed on both streams."""
     folder = tmp_path_factory.mktemp("typed") / "here"
     folder.mkdir()
     workspace(folder)
-    environment = {"HOME": str(folder / "home")}
-    process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).parent / "zygote.py")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(EXPERIMENTS)},
-    )  # fmt: skip
+    environment = {**os.environ, "HOME": str(folder / "home")}
 
-    def run(script, *arguments, seconds=100):
-        job = {"folder": str(folder), "script": str(EXPERIMENTS / script), "arguments": arguments}
-        process.stdin.write(json.dumps(job | {"environment": environment, "seconds": seconds}) + "\n")
-        process.stdin.flush()
-        code = int(process.stdout.readline())
-        return code, *((folder.parent / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
+    def run(script, *arguments):
+        done = forks(script, arguments, folder, environment, 100)
+        return done.returncode, done.stdout, done.stderr
 
-    yield folder, run
-    process.stdin.close()
-    process.wait(10)
+    return folder, run
 
 
 def contents(folder):
@@ -50,10 +36,11 @@ def allowed(folder, given):
     return [folder / "runs", folder / "run" / "evaluation.json", *(folder / place for place in places)]
 
 
-def test_whatever_is_typed_ends_with_one_line(typed, longest):
+@pytest.mark.parametrize("count", [16, pytest.param(40, marks=pytest.mark.long)])
+def test_whatever_is_typed_ends_with_one_line(typed, longest, count):
     folder, run = typed
     wrong, codes = [], {}
-    count = 600 if longest else 40
+    count = 600 if longest and count == 40 else count
     for given in lines(count, count):
         before = contents(folder)
         code, shown, said = run(*given)

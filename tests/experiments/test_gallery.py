@@ -1,6 +1,7 @@
 """Models of the gallery: training, resume, sweeps, evaluation, and the values of their bounds."""
 
 import ast
+import functools
 import math
 import re
 
@@ -115,7 +116,7 @@ def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, lon
 
 def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labelled):
     steps = build_steps(tiny("vq_vae"), labelled.image_shape)
-    state = steps.init()
+    state = jax.jit(steps.init)()
     book = np.asarray(state.extra["book"]).copy()
     book[3] = 100.0  # far from all groups
     shares = np.asarray(state.extra["shares"]).copy()
@@ -125,9 +126,9 @@ def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labell
     )
     batch = Batch(jnp.asarray(labelled.train[:16]), jnp.arange(16))
     coefficients = traced(tiny("vq_vae"))
-    after, terms = steps.alone(state, batch, coefficients)
-    model = steps.model(state)
-    groups = np.asarray(model.encoder(jnp.asarray(labelled.train[:16] / np.float32(255)))).reshape(-1, 2)
+    after, terms = jax.jit(steps.alone)(state, batch, coefficients)
+    pixels = jnp.asarray(labelled.train[:16] / np.float32(255))
+    groups = np.asarray(jax.jit(lambda: steps.model(state).encoder(pixels))()).reshape(-1, 2)
     distance = np.abs(np.asarray(after.extra["book"])[:, None] - groups).max(axis=2).min(axis=1)
     assert distance[3] < 1e-5 and np.isclose(after.extra["shares"][3], 1 / 8)
     alive = np.delete(np.arange(8), 3)
@@ -141,10 +142,10 @@ def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labell
 def test_units_are_rounded_to_as_many_levels_as_they_have():
     model = made("fsq")
     pixels = jnp.asarray(RANDOM.normal(size=(4000, 6, 5, 1)) * 8, jnp.float32)
-    codes = np.asarray(model.encode(pixels))
+    codes = np.asarray(jax.jit(model.encode)(pixels))
     for unit, levels in enumerate((4, 3, 4, 3)):
         assert np.allclose(np.unique(codes[:, unit].round(4)), np.linspace(-1, 1, levels), atol=1e-3)
-    gradient = jax.grad(lambda pixels: model.encode(pixels).sum())(pixels[:2] / 100)
+    gradient = jax.jit(jax.grad(lambda pixels: model.encode(pixels).sum()))(pixels[:2] / 100)
     assert (np.abs(gradient) > 0).any()
     with pytest.raises(InputError, match="code_size is 5; it must be a multiple of 2"):
         made("fsq", **{"model.code_size": 5})
@@ -153,8 +154,9 @@ def test_units_are_rounded_to_as_many_levels_as_they_have():
 def test_the_parts_of_the_divergence_add_up_to_it_and_are_those_of_the_mean_of_all_posteriors(labelled):
     model, images = made("tc_vae"), jnp.asarray(labelled.train[:20] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(20)), examples=20)
-    output = model(images, context)
-    terms = model.loss(images, output, {"beta": 1.0}, context)
+    output = jax.jit(lambda: model(images, context))()
+    loss = jax.jit(lambda beta: model.loss(images, output, {"beta": beta}, context))
+    terms = loss(1.0)
     parts = terms["information"] + terms["total_correlation"] + terms["unit_kl"]
     assert np.allclose(parts, output.posterior.log_ratio.mean(axis=1), atol=1e-4)
     mean, variance = np.float64(output.posterior.mean), np.exp(np.float64(output.posterior.log_variance))
@@ -162,15 +164,16 @@ def test_the_parts_of_the_divergence_add_up_to_it_and_are_those_of_the_mean_of_a
     densities = np.exp(-np.square(codes[:, None] - mean) / variance / 2) / np.sqrt(2 * np.pi * variance)
     whole, by_unit = np.log(densities.prod(axis=2).mean(axis=1)), np.log(densities.mean(axis=1)).sum(axis=1)
     assert np.allclose(terms["total_correlation"], whole - by_unit, atol=1e-4)
-    doubled = model.loss(images, output, {"beta": 2.0}, context)
+    doubled = loss(2.0)
     assert np.allclose(doubled["unit_kl"], 2 * terms["unit_kl"])
 
 
 def test_the_class_is_a_part_of_the_code_and_images_without_one_are_refused(labelled, small):
     model, images = made("conditional"), jnp.asarray(labelled.train[:8] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(8)), labels=jnp.asarray(labelled.train_labels[:8]))
-    assert np.array_equal(model(images, context).codes[:, 4:].argmax(axis=1), labelled.train_labels[:8])
-    codes, _ = model.draw(images, context.keys, 50)
+    encoded, drawn = jax.jit(lambda: (model(images, context).codes, model.draw(images, context.keys, 50)[0]))()
+    assert np.array_equal(np.asarray(encoded)[:, 4:].argmax(axis=1), labelled.train_labels[:8])
+    codes = np.asarray(drawn)
     assert set(np.unique(codes[..., 4:])) == {0, 1} and (codes[..., 4:].sum(axis=2) == 1).all()
     with pytest.raises(InputError, match="needs images with classes, and these images have none"):
         fit(tiny("conditional"), dataset=small[1], progress=False)
@@ -184,15 +187,17 @@ def bounds(labelled):
     images = jnp.asarray(labelled.train[:8] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(8)), training=True)
 
-    def of(name, **changes):
+    @functools.cache
+    def of(name, groups=None):
+        changes = {} if groups is None else {"model.options.groups": groups}
         graphdef, params, rest = nnx.split(made(name, **changes), nnx.Param, ...)
 
         def total(params):
             model = nnx.merge(graphdef, params, rest)
-            terms = model.loss(images, model(images, context), {"beta": 1.0}, context)
-            return sum(term for name, term in terms.items() if name != "l1").mean()  # the weight of l1 is 0
+            terms = model.loss(images, model(images, context), {"beta": 1.0, "l1": 0.0}, context)
+            return sum(term for name, term in terms.items() if name != "l1").mean()
 
-        value, gradients = jax.value_and_grad(total)(params)
+        value, gradients = jax.jit(jax.value_and_grad(total))(params)
         gradients = nnx.to_pure_dict(gradients)
         return value, *(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradients[half])])
                         for half in ("encoder", "decoder"))  # fmt: skip
@@ -201,12 +206,12 @@ def bounds(labelled):
 
 
 def test_one_group_is_the_iwae_and_groups_of_one_the_elbo(bounds):
-    importance, elbo = bounds("iwae"), bounds("miwae", **{"model.options.groups": 4})
-    assert np.isclose(bounds("miwae", **{"model.options.groups": 1})[0], importance[0], rtol=1e-6)
+    importance, elbo = bounds("iwae"), bounds("miwae", 4)
+    assert np.isclose(bounds("miwae", 1)[0], importance[0], rtol=1e-6)
     between = bounds("miwae")
     assert importance[0] < between[0] < elbo[0]
     with pytest.raises(InputError, match=r"MIWAE needs a multiple of 3 \(groups\)"):
-        bounds("miwae", **{"model.options.groups": 3})
+        bounds("miwae", 3)
 
 
 def test_the_decoder_has_the_gradient_of_iwae_and_the_encoder_that_of_miwae(bounds):
@@ -220,9 +225,9 @@ def test_the_grey_levels_of_a_pixel_have_a_probability_of_1_together():
     model = made("discretised_logistic", (1, 1, 1))
     codes = jnp.asarray(RANDOM.normal(size=(1, 3, 4)) * 3, jnp.float32).repeat(256, axis=0)
     levels = (jnp.arange(256) / 255).reshape(256, 1, 1, 1)
-    nats = np.float64(model.log_likelihood(levels, codes))
+    nats = np.float64(jax.jit(model.log_likelihood)(levels, codes))
     assert np.allclose(np.exp(nats).sum(axis=0), 1, atol=1e-3)
-    narrow = model.of_pixels(levels, jnp.full((256, 1, 1, 1, 1), -30.0), codes[:, :1])
+    narrow = jax.jit(model.of_pixels)(levels, jnp.full((256, 1, 1, 1, 1), -30.0), codes[:, :1])
     assert np.isfinite(narrow).all()
 
 

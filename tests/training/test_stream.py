@@ -13,6 +13,7 @@ import pytest
 
 from aejax import InputError, Interrupted, fit
 from aejax.data import mapped
+from aejax.data.mapped import Shards
 from aejax.training import batches, placement
 from aejax.training.devices import Driver
 from aejax.training.placement import Resident, Streamed, blocks, place
@@ -93,10 +94,10 @@ def test_blocks_follow_each_other_through_the_epochs(first, count, most):
 def test_a_failed_read_fails_where_the_block_is_needed(small, blocks_of_three_steps, monkeypatch):
     config, dataset = small
 
-    def failing(images):
-        return lambda indices: 1 / 0 if len(indices) == 4 else images[indices]
+    def failing(images, indices, rows=Shards.rows):
+        return 1 / 0 if len(indices) == 4 else rows(images, indices)
 
-    monkeypatch.setattr(placement, "reader", failing)
+    monkeypatch.setattr(Shards, "rows", failing)
     with pytest.raises(ZeroDivisionError):
         fit(config.replace({**NOISY, "data.placement": "stream"}), dataset=dataset, progress=False)
 

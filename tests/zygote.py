@@ -1,7 +1,7 @@
-"""A process that has imported what the scripts import; it starts each in a fork, which takes no time.
+"""A process that has imported what the scripts import, and runs each script in a fork of itself.
 
-It reads a JSON object a line, {folder, script, arguments, environment, seconds}, and writes the fork's exit code, which
-is below 0 for a signal; what it prints is in the files stdout and stderr of the folder's parent.
+It reads one JSON object a line, {script, arguments, folder, environment, output, seconds}, and writes the exit code of
+the fork, which is negative for a signal. What the fork prints is in the files `output`/stdout and `output`/stderr.
 """
 
 import json
@@ -21,13 +21,15 @@ for asked in sys.stdin:
     job = json.loads(asked)
     if (child := os.fork()) == 0:
         signal.alarm(job["seconds"])
-        os.chdir(job["folder"])
-        os.environ.update(job["environment"])
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number, name in ((1, "stdout"), (2, "stderr")):
-            os.dup2(os.open(f"../{name}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), number)
+            os.dup2(os.open(f"{job['output']}/{name}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY), number)
         answers.close()
+        os.chdir(job["folder"])
+        os.environ.clear()
+        os.environ.update(job["environment"])
         sys.argv = [job["script"], *job["arguments"]]
+        sys.path[0] = os.path.dirname(job["script"])
         runpy.run_path(job["script"], run_name="__main__")
         sys.exit(0)
     _, status = os.waitpid(child, 0)
