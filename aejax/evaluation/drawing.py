@@ -54,16 +54,12 @@ def draw(
             with rc_context(STYLE):
                 figure = make()
                 for path in wanted:
-                    _write(figure, path)
-
-
-def _write(figure: Figure, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        figure.savefig(partial, format=path.suffix[1:])
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+                    partial = path.with_name(f".{path.name}.partial")
+                    try:
+                        figure.savefig(partial, format=path.suffix[1:])
+                        partial.replace(path)
+                    finally:
+                        partial.unlink(missing_ok=True)
 
 
 def loss_unit(loss: Loss) -> str:
@@ -86,8 +82,8 @@ def spread_over(seeds: int, shown: str = "Points") -> str:
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Format a Markdown table from the cells of its head and of its rows."""
-    lines = [_line(head), "|" + "---|" * len(head), *map(_line, rows)]
-    return "\n".join(lines)
+    lines = ["|" + "".join(f" {cell} |" if cell != "" else " |" for cell in cells) for cells in (head, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
 def with_spread(mean: float | None, std: float | None, form: str) -> str:
@@ -95,7 +91,3 @@ def with_spread(mean: float | None, std: float | None, form: str) -> str:
     if mean is None:
         return "-"
     return format(mean, form) + ("" if std is None else f" ± {format(std, form)}")
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "|" + "".join(f" {cell} |" if cell != "" else " |" for cell in cells)

@@ -91,7 +91,10 @@ def evaluate(
     run = run if isinstance(run, Run) else load(run, models=models)
     if samples < 0:
         raise InputError(f"samples is {samples}; it must be at least 0")
-    dataset = images_of(run) if dataset is None else _given(run, dataset)
+    dataset = images_of(run) if dataset is None else as_dataset(dataset, run.config)
+    if dataset.set_aside and dataset.fingerprint != run.identity.dataset.fingerprint:
+        every = np.concatenate([dataset.train, dataset.test])
+        dataset = Dataset(dataset.name, every, every)  # without labels, since a probe would train on its test examples
     images, seen = run.evaluation_inputs(dataset.test)
     target = run.standardized_inputs(dataset.test)[0]
     codes = run.encode(seen)
@@ -101,10 +104,9 @@ def evaluate(
         "step": int(run.state.step),
         "parameters": run.parameters,
         "code_size": codes.shape[1],
-        **_reconstruction(run, codes, images, target),
+        **_reconstruction(run, dataset, codes, images, target),
         **measures.code_measures(codes),
         **_classes(run, dataset),
-        **_quantised(run, dataset, codes, images),
         **_variational(run, target, samples),
     }
     return {name: metrics.get(name) for name in FIELDS}
@@ -113,7 +115,7 @@ def evaluate(
 def images_of(run: Run, name: str | None = None, source_dir: str | Path | None = None) -> Dataset:
     """Load the dataset that the user names for a run, or else the dataset that the run was trained on.
 
-    A workdir is data: this function reads no file that only the workdir names.
+    This function reads no file that only the workdir names, since a workdir is untrusted data.
 
     Raises:
         InputError: the user must name or give the dataset, or the dataset of the recorded name has other examples.
@@ -123,8 +125,7 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
     if run.dataset is not None:
         return run.dataset
     recorded = run.identity.dataset
-    name = recorded.name
-    own = names_data(run.config.data.name)  # the caller named its file, see `replaced`
+    name, own = recorded.name, names_data(run.config.data.name)  # the caller named the file of an own dataset
     advice = "give the dataset: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
     if not own and (is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name)):
         raise InputError(f"the run was trained on {name!r}, and a workdir may not name a file to be read; {advice}")
@@ -147,26 +148,31 @@ def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
     return np.square(run.logits(codes).astype(np.float64) - images).mean(axis=(1, 2, 3))
 
 
-def _given(run: Run, given: Any) -> Dataset:
-    """Make a dataset of the user's examples; an array that the run was not trained on holds test examples only."""
-    dataset = as_dataset(given, run.config)
-    if dataset.set_aside and dataset.fingerprint != run.identity.dataset.fingerprint:
-        every = np.concatenate([dataset.train, dataset.test])
-        return Dataset(dataset.name, every, every)  # without labels: a probe would be tested on its training examples
-    return dataset
-
-
-def _reconstruction(run: Run, codes: np.ndarray, images: np.ndarray, target: np.ndarray) -> dict[str, Any]:
+def _reconstruction(
+    run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray, target: np.ndarray
+) -> dict[str, Any]:
     reconstructed = run.decode(codes)
+    known = run.encode(run.evaluation_inputs(dataset.train[classes.chosen(len(dataset.train))])[1])
+    low, high = known.min(axis=0), known.max(axis=0)
+    levels = measures.quantise(codes, low, high)
     metrics = {
         "mse": float(np.square(images.astype(np.float64) - reconstructed).mean()),
         "variance_explained": measures.variance_explained(images, reconstructed, run.standardization),
+        "bits_8": 8 * codes.shape[1],
+        "bits_entropy": measures.entropy_bits(levels),
     }
     if not run.vectors and run.range is not None:
-        pair = _unit_scaled(run, images), _unit_scaled(run, reconstructed)
+        least, most = run.range
+
+        def unit_scaled(pixels: np.ndarray) -> np.ndarray:
+            return (np.clip(pixels, least, most) - least) / max(most - least, 1e-12)
+
+        pair = unit_scaled(images), unit_scaled(reconstructed)
         similarity = measures.ssim(*pair)
         metrics["psnr"] = float(measures.psnr(*pair).mean())
         metrics["ssim"] = None if similarity is None else float(similarity.mean())
+        decoded = run.decode(measures.dequantise(levels, low, high))
+        metrics["psnr_8"] = float(measures.psnr(pair[0], unit_scaled(decoded)).mean())
     if run.config.loss.reconstruction == "bce":
         metrics["bce"] = float(errors(run, codes, target).mean())
         metrics["nats"] = metrics["bce"] * math.prod(images.shape[1:])
@@ -182,32 +188,11 @@ def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
         return {}
     pixels = [unit_interval(np.asarray(part)).reshape(len(part), -1) for part in parts]
     codes = [run.encode(part) for part in parts]
-    metrics = {}
-    for name, (train, test) in {
-        "code": codes,
-        "pixels": pixels,
-        "pca": classes.pca(*pixels, codes[0].shape[1]),
-    }.items():
+    metrics, pca = {}, classes.pca(*pixels, codes[0].shape[1])
+    for name, (train, test) in {"code": codes, "pixels": pixels, "pca": pca}.items():
         metrics[f"probe_{name}"] = classes.linear_probe(train, labels, test, dataset.test_labels)
         metrics[f"knn_{name}"] = classes.knn(train, labels, test, dataset.test_labels)
     return metrics
-
-
-def _quantised(run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray) -> dict[str, Any]:
-    known = run.encode(run.evaluation_inputs(dataset.train[classes.chosen(len(dataset.train))])[1])
-    low, high = known.min(axis=0), known.max(axis=0)
-    levels = measures.quantise(codes, low, high)
-    metrics = {"bits_8": 8 * codes.shape[1], "bits_entropy": measures.entropy_bits(levels)}
-    if not run.vectors and run.range is not None:
-        decoded = run.decode(measures.dequantise(levels, low, high))
-        metrics["psnr_8"] = float(measures.psnr(_unit_scaled(run, images), _unit_scaled(run, decoded)).mean())
-    return metrics
-
-
-def _unit_scaled(run: Run, images: np.ndarray) -> np.ndarray:
-    """Map the range of the training images to [0, 1], and clip."""
-    low, high = run.range
-    return (np.clip(images, low, high) - low) / max(high - low, 1e-12)
 
 
 def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:

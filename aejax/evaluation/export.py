@@ -1,7 +1,4 @@
-"""Export of a trained model for other programs: JAX programs, arrays, ONNX graphs, and files of SAELens.
-
-The module of `Run` imports this one, so a run has the type `Any` here.
-"""
+"""Export of a trained model, a `Run`, for other programs: JAX programs, arrays, ONNX graphs, and files of SAELens."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ def _jax(run: Any, folder: Path) -> None:
         images = edge(model.decode(codes)).reshape(-1, *given)
         return images if change is None else change.invert(images)
 
-    functions: dict[str, tuple[Callable, tuple[int, ...]]] = {
+    functions = {
         "encode": (encode, given),
         "decode": (decode, (run.config.model.code_size,)),
         "reconstruct": (lambda images: decode(encode(images)), given),
@@ -95,7 +92,6 @@ def _safetensors(run: Any, folder: Path) -> None:
 
 
 def _onnx(run: Any, folder: Path) -> None:
-    """Write one graph for each function."""
     from aejax.evaluation import onnx_graph
 
     encoder, decoder = operations(run.autoencoder, run.image_shape)
@@ -117,10 +113,7 @@ def _onnx(run: Any, folder: Path) -> None:
 
 
 def _sae_lens(run: Any, folder: Path) -> None:
-    """Write the two files of `sae_lens_files` for a model with a method `sae_lens() -> (architecture, arrays)`.
-
-    The arrays are those with which the model itself encodes. A standardization of the run is folded into them.
-    """
+    """Write the files of `sae_lens_files`, with the run's standardization folded into the arrays."""
     from safetensors.numpy import save_file
 
     model = run.autoencoder
@@ -157,14 +150,13 @@ KINDS: Mapping[str, Callable[[Any, Path], None]] = {
 
 _LAYOUT = "6.0.0"
 """the first version of SAELens that reads this layout; an older version, or none, selects another layout"""
-_THRESHOLD = {"b_enc": "F", "threshold": "F"}
-_ARCHITECTURES: Mapping[str, tuple[str, Mapping[str, str]]] = {
-    "standard": ("standard", {"b_enc": "F"}),
-    "topk": ("topk", {"b_enc": "F"}),
-    "jumprelu": ("jumprelu", _THRESHOLD),
-    "batchtopk": ("jumprelu", _THRESHOLD),
-    "matryoshka": ("jumprelu", _THRESHOLD),
-    "gated": ("gated", {"b_gate": "F", "r_mag": "F", "b_mag": "F"}),
+_ARCHITECTURES: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "standard": ("standard", ("b_enc",)),
+    "topk": ("topk", ("b_enc", "k")),
+    "jumprelu": ("jumprelu", ("b_enc", "threshold")),
+    "batchtopk": ("jumprelu", ("b_enc", "threshold")),
+    "matryoshka": ("jumprelu", ("b_enc", "threshold")),
+    "gated": ("gated", ("b_gate", "r_mag", "b_mag")),
 }
 """architecture in training → architecture in SAELens after training, and its arrays besides W_enc, W_dec and b_dec"""
 
@@ -194,28 +186,27 @@ def sae_lens_files(
     if architecture not in _ARCHITECTURES:
         raise InputError(f"the architecture is {architecture!r}; SAELens must know it: {', '.join(_ARCHITECTURES)}")
     known, own = _ARCHITECTURES[architecture]
-    shapes = {"W_enc": "DF", "W_dec": "FD", "b_dec": "D", **own}
-    given = {name: np.asarray(value) for name, value in arrays.items()}
-    wanted = {*shapes, *(["k"] if known == "topk" else [])}
-    if given.keys() != wanted:
+    tensors, wanted = {name: np.asarray(value) for name, value in arrays.items()}, {"W_enc", "W_dec", "b_dec", *own}
+    if tensors.keys() != wanted:
         raise InputError(
-            f"the arrays of {architecture} are {', '.join(sorted(given))}; they must be {', '.join(sorted(wanted))}"
+            f"the arrays of {architecture} are {', '.join(sorted(tensors))}; they must be {', '.join(sorted(wanted))}"
         )
-    if given["W_enc"].ndim != 2:
-        raise InputError(f"W_enc has the shape {given['W_enc'].shape}; it must be [D, F]")
-    sizes = dict(zip("DF", given["W_enc"].shape, strict=True))
-    if "threshold" in own and given["threshold"].ndim == 0:
-        given["threshold"] = np.broadcast_to(given["threshold"], sizes["F"])
-    tensors = {}
-    for name, axes in shapes.items():
-        shape = tuple(sizes[axis] for axis in axes)
-        if given[name].shape != shape or not np.isfinite(given[name]).all():
-            raise InputError(f"{name} has the shape {given[name].shape}; it must be {shape}, of finite numbers")
-        tensors[name] = np.ascontiguousarray(given[name], np.float32)
+    if tensors["W_enc"].ndim != 2:
+        raise InputError(f"W_enc has the shape {tensors['W_enc'].shape}; it must be [D, F]")
+    values, units = tensors["W_enc"].shape
+    count = tensors.pop("k", None)
+    if "threshold" in own and tensors["threshold"].ndim == 0:
+        tensors["threshold"] = np.broadcast_to(tensors["threshold"], units)
+    shapes = {"W_enc": (values, units), "W_dec": (units, values), "b_dec": (values,)}
+    for name, array in tensors.items():
+        shape = shapes.get(name, (units,))
+        if array.shape != shape or not np.isfinite(array).all():
+            raise InputError(f"{name} has the shape {array.shape}; it must be {shape}, of finite numbers")
+        tensors[name] = np.ascontiguousarray(array, np.float32)
     config: dict[str, Any] = {
         "architecture": known,
-        "d_in": sizes["D"],
-        "d_sae": sizes["F"],
+        "d_in": values,
+        "d_sae": units,
         "dtype": "float32",
         "device": "cpu",
         "apply_b_dec_to_input": True,
@@ -223,9 +214,9 @@ def sae_lens_files(
         "reshape_activations": "none",
         "metadata": {"sae_lens_version": _LAYOUT, "sae_lens_training_version": None, **metadata},
     }
-    if known == "topk":
-        k = float(given["k"])
-        if not (k.is_integer() and 1 <= k <= sizes["F"]):
-            raise InputError(f"k is {k:g}; it must be a whole number from 1 to {sizes['F']}")
+    if count is not None:
+        k = float(count)
+        if not (k.is_integer() and 1 <= k <= units):
+            raise InputError(f"k is {k:g}; it must be a whole number from 1 to {units}")
         config |= {"k": int(k), "rescale_acts_by_decoder_norm": False}
     return config, tensors

@@ -23,14 +23,9 @@ from aejax.evaluation.run import Run
 from aejax.training import unit_interval
 
 _COLUMNS = 10
-_CELL = 0.6
-"""inches of an image in a row: ten images and their label fill the width of a page"""
-
-_CODES = 10_000
-"""most test images in a histogram of codes; of a larger test set we take every n-th image"""
-
-_NAMED = 40
-"""most features that get a bar each; more features are sorted along a curve"""
+_CELL = 0.6  # inches of an image in a row: ten images and their label fill the width of a page
+_CODES = 10_000  # most test images in a histogram of codes; of a larger test set we take every n-th image
+_NAMED = 40  # most features that get a bar each; more features are sorted along a curve
 
 
 def draw_run(
@@ -40,7 +35,7 @@ def draw_run(
     for name, make in of_run(run, dataset).items():
         try:
             draw({name: make}, folder, formats, replace=replace)
-        except Exception as error:  # a user's model may raise any type, and its training must not fail after the fact
+        except Exception as error:  # a user's model may raise any type; the training has succeeded
             logging.getLogger("aejax").warning("skipped the figure %s: %s", folder / name, reason(error))
 
 
@@ -85,9 +80,8 @@ def reconstructions(run: Run, images: np.ndarray) -> Figure:
 
 def samples(run: Run) -> Figure:
     """Draw thirty new images from the prior of a variational model."""
-    drawn = run.sample(3 * _COLUMNS)
-    rows = range(0, len(drawn), _COLUMNS)
-    return image_rows({f"{row + 1} to {row + _COLUMNS}": drawn[row : row + _COLUMNS] for row in rows})
+    rows = np.split(run.sample(3 * _COLUMNS), 3)
+    return image_rows({f"{_COLUMNS * at + 1} to {_COLUMNS * (at + 1)}": row for at, row in enumerate(rows)})
 
 
 def interpolations(run: Run, images: np.ndarray) -> Figure:
@@ -120,13 +114,17 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     rows = {label: unit_interval(images) for label, images in rows.items()}
     first = next(iter(rows.values()))
     low, high = min(0.0, float(first.min())), max(1.0, float(first.max()))
-    shown = [_coloured(np.clip((images - low) / (high - low), 0, 1)) for images in rows.values()]
-    sheet, across_at, down_at = _tiled(shown, np.ones)
+    shown = [np.clip((images - low) / (high - low), 0, 1) for images in rows.values()]
+    if first.shape[-1] != 3:  # no RGB: draw the mean of the channels in grey
+        shown = [np.repeat(images.mean(axis=-1, keepdims=True), 3, axis=-1) for images in shown]
+    sheet, across_at, down_at = _tiled(shown, 1.0)
     across_inches = _CELL / (across_at[1] - across_at[0]) if len(across_at) > 1 else _CELL / first.shape[2]
     ratio = first.shape[1] / first.shape[2]
     down_inches = across_inches * np.clip(ratio, 0.4, 2.5) / ratio  # strips stay visible
     size = sheet.shape[1] * across_inches, sheet.shape[0] * down_inches
-    left, below, above = 0.2 + max(map(_inches, rows)), 0.05 + 0.3 * bool(across), 0.05 + 0.2 * bool(columns)
+    lines = [TextPath((0, 0), line, size=STYLE["font.size"]) for label in rows for line in label.splitlines()]
+    left = 0.2 + max(line.get_extents().width for line in lines) / 72
+    below, above = 0.05 + 0.3 * bool(across), 0.05 + 0.2 * bool(columns)
     figure = Figure(figsize=(left + size[0] + 0.05, below + size[1] + above))
     width, height = figure.get_size_inches()
     axis = figure.add_axes((left / width, below / height, size[0] / width, size[1] / height))
@@ -145,22 +143,12 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     return figure
 
 
-def _inches(text: str) -> float:
-    """Return the width of a text."""
-    return max(TextPath((0, 0), line, size=STYLE["font.size"]).get_extents().width for line in text.splitlines()) / 72
-
-
-def _coloured(images: np.ndarray) -> np.ndarray:
-    """Return RGB images [N, H, W, 3] from [N, H, W, C]; unless C is 3, each channel is the mean of all."""
-    return images if images.shape[-1] == 3 else np.repeat(images.mean(axis=-1, keepdims=True), 3, axis=-1)
-
-
-def _tiled(rows: Sequence[np.ndarray], background: Callable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _tiled(rows: Sequence[np.ndarray], background: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tile rows of images on a background; return the sheet, and the centres of its columns and of its rows."""
     height, width, *channels = rows[0].shape[1:]
     beside, below = (max(1, round(0.09 * side)) for side in (width, height))
     count = max(map(len, rows))
-    sheet = background((len(rows) * (height + below) - below, count * (width + beside) - beside, *channels))
+    sheet = np.full((len(rows) * (height + below) - below, count * (width + beside) - beside, *channels), background)
     for down, images in enumerate(rows):
         for across, image in enumerate(images):
             top, left = down * (height + below), across * (width + beside)
@@ -170,7 +158,6 @@ def _tiled(rows: Sequence[np.ndarray], background: Callable) -> tuple[np.ndarray
 
 
 def _bare(axis: Axes) -> None:
-    """Remove the ticks and the frame."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)
@@ -218,7 +205,7 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
     limit = float(np.quantile(np.abs(images), 0.97))  # pixels that are always black may have large weights
     columns = 8
     rows = [images[at : at + columns] for at in range(0, len(images), columns)]
-    sheet, _, _ = _tiled(rows, lambda shape: np.full(shape, np.nan))  # the page shows through
+    sheet, _, _ = _tiled(rows, np.nan)  # the page shows between the images
     height, width = sheet.shape
     figure = Figure(figsize=(6.4, 5.4 * height / width + 0.4), layout="constrained")
     axis = figure.subplots()
@@ -250,13 +237,10 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, sharey=common, squeeze=False).ravel()
     for axis, (label, run), unit in zip(axes, runs.items(), units, strict=False):
-        epochs = [line["epoch"] for line in run.history]
-        marker = "o" if len(epochs) < 4 else None
-        for part, style in (
-            ("train", {"color": "C0", "linewidth": 3, "alpha": 0.45}),
-            ("test", {"color": "0.15", "linewidth": 1.2}),
-        ):
-            axis.plot(epochs, [line[part]["total"] for line in run.history], label=part, marker=marker, **style)
+        epochs, marker = [line["epoch"] for line in run.history], "o" if len(run.history) < 4 else None
+        train, test = ([line[part]["total"] for line in run.history] for part in ("train", "test"))
+        axis.plot(epochs, train, label="train", marker=marker, color="C0", linewidth=3, alpha=0.45)
+        axis.plot(epochs, test, label="test", marker=marker, color="0.15", linewidth=1.2)
         axis.set_title(label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_xlim(left=0)
@@ -282,7 +266,7 @@ def error_histogram(run: Run, dataset: Dataset) -> Figure:
         vectors, others = change.apply(vectors), change.apply(others)
     errors = np.square(np.float64(vectors) - others).mean(axis=1)
     variance = np.float64(vectors).var(axis=0).mean()
-    lowest = max(float(errors.min()), 1e-12 * max(variance, 1e-30), 1e-30)
+    lowest = max(float(errors.min()), 1e-12 * variance, 1e-30)
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
     edges = np.geomspace(lowest, max(float(errors.max()), 1.001 * lowest), 41)

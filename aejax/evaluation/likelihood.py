@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,30 +58,24 @@ def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int =
     examples = np.arange(len(images), dtype=np.int32)
     starts = range(0, len(images), batch)
     parts = [compiled(*given, images[start : start + batch], examples[start : start + batch]) for start in starts]
-    parts = jax.device_get(parts)
-    *metrics, means, spread = (np.concatenate(column) for column in zip(*parts, strict=True))
+    *metrics, means, spread = (np.concatenate(column) for column in zip(*jax.device_get(parts), strict=True))
     return Likelihood(*(metric.astype(np.float64) for metric in metrics), means, spread)
 
 
 def estimator(
     model: Variational, count: int, pixels: int, samples: int, seed: int = 0
 ) -> tuple[Any, int, tuple[Any, Any, Any]]:
-    """Return a jitted function of several arguments; the number B of images that it takes; its first arguments.
+    """Return a jitted function; the number B of images that it takes; its first arguments.
 
     The first arguments are the state, the coefficients and the seed. Images [B, H, W, C] and examples [B] follow.
     """
     batch = min(_IMAGES, count)
     chunk = int(np.clip(_FLOATS // (batch * pixels), 1, samples))
+    coefficients = {name: np.float32(value) for name, value in model.config.coefficients.items()}
     graphdef, state = nnx.split(model)
-    model = nnx.merge(graphdef, state)  # a copy, whose configuration has no values
+    model = nnx.merge(graphdef, state)  # a copy
     model.config = model.config.differing_in_values
-    coefficients = {name: np.float32(value) for name, value in nnx.merge(graphdef, state).config.coefficients.items()}
     return _estimator(nnx.split(model)[0], samples, chunk), batch, (state, coefficients, np.uint32(seed))
-
-
-@memoised
-def _estimator(graphdef: nnx.GraphDef, samples: int, chunk: int) -> Any:
-    return exact(functools.partial(_batch, graphdef, samples, chunk))
 
 
 def exact(function: Callable) -> Callable:
@@ -90,52 +83,43 @@ def exact(function: Callable) -> Callable:
     return jax.jit(jax.default_matmul_precision("highest")(function))
 
 
-def _batch(
-    graphdef: nnx.GraphDef,
-    samples: int,
-    chunk: int,
-    state: nnx.State,
-    coefficients: dict[str, jax.Array],
-    seed: jax.Array,
-    images: jax.Array,
-    examples: jax.Array,
-) -> Likelihood:
-    model: Variational = nnx.merge(graphdef, state)
-    model.config = model.config.with_values(coefficients)
-    keys = per_example(stream(seed, "importance"), examples)
+@memoised
+def _estimator(graphdef: nnx.GraphDef, samples: int, chunk: int) -> Any:
+    @exact
+    def estimate(state: Any, coefficients: Any, seed: jax.Array, images: jax.Array, examples: jax.Array) -> Likelihood:
+        model: Variational = nnx.merge(graphdef, state)
+        model.config = model.config.with_values(coefficients)
+        keys = per_example(stream(seed, "importance"), examples)
 
-    def step(sums: Any, index: jax.Array) -> tuple[Any, None]:
-        codes, log_ratio = model.draw(images, jax.vmap(jax.random.fold_in, (0, None))(keys, index), chunk)
-        log_likelihood = model.log_likelihood(images, codes)
-        counts = index * chunk + jnp.arange(chunk) < samples  # the last chunk may have fewer samples
-        log_weights = jnp.where(counts, log_likelihood - log_ratio, -jnp.inf)
-        drawn = jnp.where(counts[:, None], codes, 0)
-        first, second, others = sums
-        return (
-            jnp.logaddexp(first, jax.nn.logsumexp(log_weights, axis=1)),
-            jnp.logaddexp(second, jax.nn.logsumexp(2 * log_weights, axis=1)),
-            jax.tree.map(
-                jnp.add,
-                others,
-                (
-                    -jnp.where(counts, log_likelihood, 0).sum(axis=1),
-                    jnp.where(counts, log_ratio, 0).sum(axis=1),
-                    drawn.sum(axis=1),
-                    jnp.square(drawn).sum(axis=1),
-                ),
-            ),
-        ), None
+        def step(sums: Any, index: jax.Array) -> tuple[Any, None]:
+            codes, log_ratio = model.draw(images, jax.vmap(jax.random.fold_in, (0, None))(keys, index), chunk)
+            log_likelihood = model.log_likelihood(images, codes)
+            counts = index * chunk + jnp.arange(chunk) < samples  # the last chunk may have fewer samples
+            log_weights = jnp.where(counts, log_likelihood - log_ratio, -jnp.inf)
+            drawn = jnp.where(counts[:, None], codes, 0)
+            first, second, others = sums
+            first = jnp.logaddexp(first, jax.nn.logsumexp(log_weights, axis=1))
+            second = jnp.logaddexp(second, jax.nn.logsumexp(2 * log_weights, axis=1))
+            terms = (
+                -jnp.where(counts, log_likelihood, 0).sum(axis=1),
+                jnp.where(counts, log_ratio, 0).sum(axis=1),
+                drawn.sum(axis=1),
+                jnp.square(drawn).sum(axis=1),
+            )
+            return (first, second, jax.tree.map(jnp.add, others, terms)), None
 
-    count, size = len(images), model.config.model.code_size
-    nothing, none_of_each = jnp.full(count, -jnp.inf), jnp.zeros((count, size))
-    begin = nothing, nothing, (jnp.zeros(count), jnp.zeros(count), none_of_each, none_of_each)
-    (first, second, others), _ = jax.lax.scan(step, begin, jnp.arange(-(-samples // chunk)))
-    reconstruction, log_ratio, mean, square = jax.tree.map(lambda total: total / samples, others)
-    # For weights w, the variance of log(mean w) is var(w) / (samples · (mean w)²) = Σw² / (Σw)² - 1 / samples.
-    variance = jnp.maximum(jnp.exp(second - 2 * first) - 1 / samples, 0)
-    closed = model.kl(images)
-    kl = log_ratio if closed is None else closed.sum(axis=1)
-    spread = jnp.maximum(square - jnp.square(mean), 0) / max(1, samples - 1)
-    if type(model).draw is Variational.draw:
-        mean, spread = model.encode(images), jnp.zeros_like(spread)
-    return Likelihood(np.log(samples) - first, variance, reconstruction, kl, mean, spread)
+        count, size = len(images), model.config.model.code_size
+        nothing, none_of_each = jnp.full(count, -jnp.inf), jnp.zeros((count, size))
+        begin = nothing, nothing, (jnp.zeros(count), jnp.zeros(count), none_of_each, none_of_each)
+        (first, second, others), _ = jax.lax.scan(step, begin, jnp.arange(-(-samples // chunk)))
+        reconstruction, log_ratio, mean, square = jax.tree.map(lambda total: total / samples, others)
+        # For weights w, the variance of log(mean w) is var(w) / (samples · (mean w)²) = Σw² / (Σw)² - 1 / samples.
+        variance = jnp.maximum(jnp.exp(second - 2 * first) - 1 / samples, 0)
+        closed = model.kl(images)
+        kl = log_ratio if closed is None else closed.sum(axis=1)
+        spread = jnp.maximum(square - jnp.square(mean), 0) / max(1, samples - 1)
+        if type(model).draw is Variational.draw:
+            mean, spread = model.encode(images), jnp.zeros_like(spread)
+        return Likelihood(np.log(samples) - first, variance, reconstruction, kl, mean, spread)
+
+    return estimate

@@ -82,7 +82,17 @@ class _Graph:
             case plain.EverySecond():
                 self.node("Slice", np.array([0]), np.array([2**62]), np.array([1]), np.array([2]))
             case plain.Largest(count):
-                self._largest(count)
+                given = self.last
+                magnitudes = self.node("Abs")
+                values, places = f"values_{next(self._numbers)}", f"places_{next(self._numbers)}"
+                sizes = self.constant(np.array([count]))
+                self.nodes.append(helper.make_node("TopK", [magnitudes, sizes], [values, places], axis=1))
+                self.last = given
+                kept = self.node("GatherElements", places, axis=1)
+                self.last = given
+                self.node("Shape")
+                self.node("ConstantOfShape")
+                self.node("ScatterElements", places, kept, axis=1)
             case plain.Activation("gelu"):
                 self.node("Gelu", approximate="tanh")
             case plain.Activation("silu"):
@@ -91,16 +101,3 @@ class _Graph:
                 self.node("Mul", given)
             case plain.Activation(name):
                 self.node(_ACTIVATIONS[name])
-
-    def _largest(self, count: int) -> None:
-        given = self.last
-        magnitudes = self.node("Abs")
-        values, places = f"values_{next(self._numbers)}", f"places_{next(self._numbers)}"
-        sizes = self.constant(np.array([count]))
-        self.nodes.append(helper.make_node("TopK", [magnitudes, sizes], [values, places], axis=1))
-        self.last = given
-        kept = self.node("GatherElements", places, axis=1)
-        self.last = given
-        self.node("Shape")
-        self.node("ConstantOfShape")
-        self.node("ScatterElements", places, kept, axis=1)
