@@ -65,8 +65,6 @@ class Identity:
     """Identity of a run; the content of config.json.
 
     Attributes:
-        config: the configuration.
-        dataset: the examples.
         files: SHA-256 of each file of the user's, by its name.
         draws: version of the random draws (`aejax.models.randomness`).
         settings: JAX's settings that change random draws or the rounding of products, by their names in JAX.

@@ -68,7 +68,6 @@ class Single:
         return Driver(config.devices, config.training.batch_size, devices)
 
     def values(self, config: Config) -> Traced:
-        """Return the traced values."""
         return values_of([config], alone=True)
 
     def each(self, results: Any) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,10 +20,9 @@ from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
-from aejax.training.optimizer import build_optimizer
+from aejax.training.optimizer import Values, build_optimizer
 from aejax.training.own_models import kept, require_output, require_used, weighted_terms
 
-Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
 Keys = Callable[[str], Key]
