@@ -397,10 +397,7 @@ class Config:
 
     @property
     def computed(self) -> dict[str, Any]:
-        """Path → value of every field that changes the result.
-
-        Without `devices`, `hosts`, `data.placement`, folders, and the name of the dataset, which has a fingerprint.
-        """
+        """Path → value of every field that changes the result; the dataset is left out, since it has a fingerprint."""
         sections = self.to_dict()
         sections |= {f"schedules.{name}": fields for name, fields in sections.pop("schedules").items()}
         paths = {f"{section}.{name}": value for section, fields in sections.items() for name, value in fields.items()}
