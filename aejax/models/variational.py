@@ -32,10 +32,12 @@ class Variational(Autoencoder):
         """Draw `model.samples` codes for each image and decode them; without keys, one code that is always the same."""
         if type(self).draw is Variational.draw:
             posterior = self._normal(*self.moments(images), context.keys, self.config.model.samples)
+            if type(self).kl is not Variational.kl:
+                posterior = posterior._replace(kl=self.kl(images))
             codes = posterior.mean
         else:
-            keys, count = context.keys, self.config.model.samples
-            keys, count = (_same_keys(images), 1) if keys is None else (keys, count)
+            samples = self.config.model.samples
+            keys, count = (_same_keys(images), 1) if context.keys is None else (context.keys, samples)
             posterior = Posterior(*self.draw(images, keys, count), self.kl(images))
             # In training only a penalty on the code reads the codes: we save a second pass through the encoder.
             codes = posterior.samples.mean(axis=1) if context.training else self.encode(images)
@@ -90,13 +92,11 @@ class Variational(Autoencoder):
 
         Without a closed form we use the mean of the log ratios of `draw`.
         """
-        return losses.normal_kl(*self.moments(images)) if self.has_closed_form() else None
+        return self._normal_kl(*self.moments(images))
 
-    @classmethod
-    def has_closed_form(cls) -> bool:
-        """Return whether the class overrides `kl`, or neither `draw` nor `log_prior`."""
-        own = cls.draw is not Variational.draw or cls.log_prior is not Variational.log_prior
-        return cls.kl is not Variational.kl or not own
+    def _normal_kl(self, mean: jax.Array, log_variance: jax.Array) -> jax.Array | None:
+        ours = type(self).draw is Variational.draw and type(self).log_prior is Variational.log_prior
+        return losses.normal_kl(mean, log_variance) if ours else None
 
     def _normal(self, mean: jax.Array, log_variance: jax.Array, keys: Key | None, count: int) -> Posterior:
         """Draw codes in float32 from a normal posterior; without keys return its mean."""
@@ -109,8 +109,7 @@ class Variational(Autoencoder):
             ratio = losses.log_density_ratio(samples, mean, log_variance)
         else:
             ratio = losses.normal_log_density(samples, mean[:, None], log_variance[:, None]) - self.log_prior(samples)
-        closed = losses.normal_kl(mean, log_variance) if self.has_closed_form() else None
-        return Posterior(samples, ratio, closed, mean, log_variance)
+        return Posterior(samples, ratio, self._normal_kl(mean, log_variance), mean, log_variance)
 
     def _decode_each(self, codes: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
         """Decode codes float32[B, K, code_size] → logits [B, K, H, W, C], with layers of type `dtype`."""
