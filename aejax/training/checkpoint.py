@@ -44,25 +44,15 @@ _DAMAGE = *_MISSING, ValueError, TypeError, LookupError, AttributeError, Recursi
 
 @dataclass(frozen=True)
 class Manifest:
-    """Description of a checkpoint.
+    """Description of a checkpoint."""
 
-    Attributes:
-        step: number of steps taken; the name of the folder.
-        leaves: type and shape of every array, by its path in the state.
-        test_total: test loss; None within an epoch.
-        seconds: spent on the steps of the unfinished epoch.
-        chunk: number of steps per compiled call; None where none was given.
-        files: SHA-256 of every other file, by its path in the folder.
-        records: `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl so far.
-    """
-
-    step: int
-    leaves: dict[str, str]
-    test_total: float | None = None
-    seconds: float = 0.0
-    chunk: int | None = None
-    files: dict[str, str] = field(default_factory=dict)
-    records: Sequence[str] = ()
+    step: int  # number of steps taken; the name of the folder
+    leaves: dict[str, str]  # type and shape of every array, by its path in the state
+    test_total: float | None = None  # test loss; None within an epoch
+    seconds: float = 0.0  # spent on the steps of the unfinished epoch
+    chunk: int | None = None  # number of steps per compiled call
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256 of every other file, by its path in the folder
+    records: Sequence[str] = ()  # `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl
 
     @functools.cached_property
     def identity(self) -> Identity | None:

@@ -178,6 +178,7 @@ class Driver:
 
 
 def _by_jit(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
+    """Compile under `jit`; `spread` says of each argument whether it is spread over the devices."""
     compiled = jax.jit(program, donate_argnums=donated, out_shardings=driver.replicated)
     return Program.of(compiled.lower(*arguments), driver.platform)
 
@@ -213,17 +214,11 @@ def _by_pmap(driver: Driver, program: Callable, arguments: Any, spread: Any, don
 
 
 class Way(NamedTuple):
-    """A way to run a program on several devices.
-
-    Attributes:
-        compile: (driver, program, arguments, whether each is spread, donated arguments) → Program.
-        by_device: whether the program sees the share of one device, and names `AXIS` for means over all devices.
-        stacked: whether the shares of spread arguments are stacked, [devices, ...].
-    """
+    """A way to run a program on several devices; `compile` takes the arguments of `_by_jit`."""
 
     compile: Callable[[Driver, Callable, Any, Any, tuple[int, ...]], Program]
-    by_device: bool = True
-    stacked: bool = False
+    by_device: bool = True  # whether the program sees the share of one device, and takes means over `AXIS`
+    stacked: bool = False  # whether the shares of spread arguments are stacked, [devices, ...]
 
 
 WAYS = {"jit": Way(_by_jit, by_device=False), "shard_map": Way(_by_shard_map), "pmap": Way(_by_pmap, stacked=True)}

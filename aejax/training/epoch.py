@@ -51,16 +51,15 @@ class _Of(NamedTuple):
 
     steps: Steps
     driver: Driver
-    arguments: Like
-    """of (state, values)"""
+    arguments: Like  # of (state, values)
 
 
 class _Part(NamedTuple):
-    """Training or evaluation: its layout, its data, and number of steps → compiled program."""
+    """Training or evaluation."""
 
     layout: Any
     feed: Feed
-    compiled: Callable[[int], Program]
+    compiled: Callable[[int], Program]  # number of steps → program
 
 
 def build_programs(

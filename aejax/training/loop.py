@@ -51,24 +51,17 @@ class Finish(dict):
 
 
 class Single:
-    """The model of an ordinary run; `aejax.sweeps.Members` is the class for many models in one program.
+    """The model of an ordinary run; `aejax.sweeps.Members` is the class for many models in one program."""
 
-    Attributes:
-        names: names of the members; None for a single model.
-        alone: whether a failure ends the run; otherwise the run notes it and the other members continue.
-        description: entries of config.json about the members.
-    """
-
-    names: Sequence[str | None] = (None,)
-    alone = True
-    description: Mapping[str, Any] = {}
+    names: Sequence[str | None] = (None,)  # of the members; None for a single model
+    alone = True  # whether a failure ends the run; otherwise the other members continue
+    description: Mapping[str, Any] = {}  # entries of config.json about the members
 
     def driver(self, config: Config, devices: Sequence[jax.Device] | None = None) -> Driver:
         """Choose the devices, among those of this process or among others."""
         return Driver(config.devices, config.training.batch_size, devices)
 
     def values(self, config: Config) -> Traced:
-        """Return the traced values."""
         return values_of([config], alone=True)
 
     def each(self, results: Any) -> list[Any]:

@@ -42,23 +42,15 @@ Feed = Callable[[int | None, int], Iterator[tuple[int, Any]]]
 
 @dataclass(frozen=True)
 class Layout:
-    """Placement and order of the examples of a program.
-
-    Attributes:
-        images: shape and type of all examples: [N, H, W, C], or of vectors [N, D].
-        shape: (height, width, channels) of an image inside the model.
-        labelled: whether examples have labels, int32[N].
-        steps: number of steps in an epoch.
-        training: gives the order of an epoch; None takes the examples in turn.
-    """
+    """Placement and order of the examples of a program."""
 
     driver: Driver
-    images: jax.ShapeDtypeStruct
-    shape: ImageShape
-    labelled: bool
+    images: jax.ShapeDtypeStruct  # of all examples: [N, H, W, C], or of vectors [N, D]
+    shape: ImageShape  # (height, width, channels) of an image inside the model
+    labelled: bool  # whether examples have labels, int32[N]
     batch_size: int
-    steps: int
-    training: Training | None = None
+    steps: int  # number of steps in an epoch
+    training: Training | None = None  # gives the order of an epoch; None takes the examples in turn
 
     def order_of(self, epoch: Any, seed: Any) -> jax.Array:
         """Inside a program, return the examples of an epoch, int32[steps, batch_size]."""

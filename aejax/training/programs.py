@@ -62,20 +62,12 @@ def like(tree: Any) -> Like:
 
 
 class Program(NamedTuple):
-    """A compiled program.
+    """A compiled program; flops are 0, memory and text empty if the compiler does not report them."""
 
-    Attributes:
-        call: arguments → results.
-        flops: floating-point operations, the body of a loop counted once; 0 if the compiler does not report them.
-        memory: bytes on each device: arguments, results that reuse no memory of arguments, temporaries; empty if the
-            compiler does not report them.
-        text: () → the optimized HLO; an empty string if there is none.
-    """
-
-    call: Callable
-    flops: float
-    memory: Mapping[str, int]
-    text: Callable[[], str]
+    call: Callable  # arguments → results
+    flops: float  # floating-point operations, the body of a loop counted once
+    memory: Mapping[str, int]  # bytes on each device: arguments, results that reuse none of it, temporaries
+    text: Callable[[], str]  # () → the optimized HLO
 
     @staticmethod
     def of(lowered: jax.stages.Lowered, platform: str, *, on_one_core: bool = False) -> Program:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,10 +20,9 @@ from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
-from aejax.training.optimizer import build_optimizer
+from aejax.training.optimizer import Values, build_optimizer
 from aejax.training.own_models import kept, require_output, require_used, weighted_terms
 
-Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
 Keys = Callable[[str], Key]
@@ -34,15 +33,11 @@ Traced = tuple[dict[str, Any], Any, Any]
 class TrainState(NamedTuple):
     """The state of training, complete for a resumed run."""
 
-    step: jax.Array
-    """int32, number of steps taken"""
-    params: Any
-    """every `nnx.Param` of the model"""
+    step: jax.Array  # int32, number of steps taken
+    params: Any  # every `nnx.Param` of the model
     opt_state: Any
-    extra: Any = {}
-    """every other `nnx.Variable` of the model: running means, codebooks, counters, generators"""
-    average: Any = None
-    """the moving average of the parameters; None without `training.average`"""
+    extra: Any = {}  # every other `nnx.Variable` of the model: running means, codebooks, counters, generators
+    average: Any = None  # the moving average of the parameters; None without `training.average`
 
 
 MEMBER_AXES: Any = TrainState(None, 0, 0, 0, 0)
@@ -56,23 +51,17 @@ def for_evaluation(state: TrainState) -> TrainState:
 
 
 class Batch(NamedTuple):
-    images: jax.Array
-    """[B, H, W, C], uint8, or float32, float16 or bfloat16 as given by the user"""
-    examples: jax.Array
-    """int32[B], the index of each image in its dataset"""
-    labels: jax.Array | None = None
-    """int32[B], the classes; None without labels"""
+    images: jax.Array  # [B, H, W, C], uint8, or float32, float16 or bfloat16 as given by the user
+    examples: jax.Array  # int32[B], the index of each image in its dataset
+    labels: jax.Array | None = None  # int32[B], the classes; None without labels
 
 
 class At(NamedTuple):
     """Values that depend on the number of a train step alone; a program computes them for a whole epoch at once."""
 
-    coefficients: dict[str, jax.Array]
-    """schedules included"""
-    keys: dict[str, jax.Array]
-    """data of the key, uint32[2], of each stream of `_STREAMS`"""
-    scalars: Values
-    """from `Optimizer.scalars`"""
+    coefficients: dict[str, jax.Array]  # with their schedules
+    keys: dict[str, jax.Array]  # data of the key, uint32[2], of each stream of `_STREAMS`
+    scalars: Values  # from `Optimizer.scalars`
 
 
 _STREAMS = ("binarization", "corruption", "code")
