@@ -27,6 +27,18 @@ MOST_BYTES = 2**30
 
 HEAVIEST = [
     "training/test_devices.py",
+    "experiments/test_gallery.py",
+    "faults/test_kill.py",
+    "sweeps/test_sweep.py",
+    "faults/test_signals.py",
+    "faults/test_hosts.py",
+    "training/test_own_models.py",
+    "training/test_loop.py",
+    "training/test_stream.py",
+    "training/test_on_epoch.py",
+    "experiments/test_command_lines.py",
+    "sklearn/test_transformer.py",
+    "models/test_varieties.py",
 ]
 """The files that take longest, the longest first: begun last, one would keep a core busy and leave the others idle."""
 

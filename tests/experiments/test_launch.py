@@ -45,7 +45,7 @@ def test_every_line_has_its_process_and_every_process_its_place(launched):
         assert line.endswith(f"--hosts.count 2 --hosts.index {index}")
 
 
-@pytest.mark.parametrize("code", [75, "killed", 134])
+@pytest.mark.parametrize("code", ["killed", *(pytest.param(code, marks=pytest.mark.long) for code in (75, 134))])
 def test_all_are_started_again_after_a_stop_or_a_death(launched, code):
     run = launched([[75, code], [0, 0]], restarts=3)
     assert run.returncode == 0 and run.stdout.count("attempt 1") == 2
@@ -57,7 +57,7 @@ def test_the_restarts_are_counted(launched):
     assert run.returncode == 75 and run.stdout.count("[1] attempt") == 3
 
 
-@pytest.mark.parametrize("code", [1, 2])
+@pytest.mark.parametrize("code", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_refusal_is_not_repeated(launched, code):
     run = launched([[75, code]], restarts=3)
     assert run.returncode == code and run.stdout.count("[1] attempt") == 1

@@ -70,7 +70,7 @@ SPATIAL = {"model.hidden": (), "model.channels": (32,), "model.spatial_code": Tr
     ("changes", "placement"),
     [
         pytest.param({}, "device", id="dense-device"),
-        pytest.param({}, "stream", id="dense-stream"),
+        pytest.param({}, "stream", id="dense-stream", marks=pytest.mark.long),
         pytest.param(SPATIAL, "device", id="convolutional-device", marks=pytest.mark.long),
         pytest.param(SPATIAL, "stream", id="convolutional-stream", marks=pytest.mark.long),
     ],

@@ -50,8 +50,8 @@ def test_it_learns_digits(digits):
     ("loss", "kind"),
     [
         ("mse", "gaussian"),
-        ("bce", "masking"),
-        ("bce", "salt_and_pepper"),
+        pytest.param("bce", "masking", marks=pytest.mark.long),
+        pytest.param("bce", "salt_and_pepper", marks=pytest.mark.long),
         pytest.param("mse", "none", marks=pytest.mark.long),
         pytest.param("bce", "gaussian", marks=pytest.mark.long),
     ],

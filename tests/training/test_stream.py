@@ -34,9 +34,8 @@ def blocks_of_three_steps(small, monkeypatch):
     monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", 7)
 
 
-@pytest.mark.parametrize(
-    "parallel", ["jit", *(pytest.param(name, marks=pytest.mark.long) for name in ("pmap", "shard_map"))]
-)
+@pytest.mark.long  # by default the test after this one compares the placements
+@pytest.mark.parametrize("parallel", ["jit", "pmap", "shard_map"])
 def test_the_result_does_not_depend_on_the_placement(small, blocks_of_three_steps, parallel):
     config, dataset = small  # an epoch of 10 steps in 3, 3 and 4
     config = config.replace({**NOISY, "devices.parallel": parallel})
