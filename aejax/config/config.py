@@ -119,16 +119,6 @@ class Model:
         if self.tied:
             mirrored = self.channels == () and not self.spatial_code and self.decoder_hidden is None
             require(mirrored, "model.tied", True, "False except for mirrored dense layers")
-        if self.kind == "variational":
-            self.require_variational()
-
-    def require_variational(self) -> None:
-        """Raise `InputError` for fields that a variational model would ignore."""
-        ours = f"while model.kind is {self.kind}"
-        require(not self.tied, "model.tied", True, f"False {ours}")
-        require(self.top_k is None, "model.top_k", self.top_k, f"None {ours}")
-        holds = self.code_activation in (None, "identity")
-        require(holds, "model.code_activation", self.code_activation, f"None {ours}")
 
     def code_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
         """Return [code_size], or [h, w, channels] of a spatial code.
@@ -330,13 +320,17 @@ class Config:
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
         """Raise `InputError` for fields that a kind of model would ignore, or compute in other units."""
-        ours = f"while model.kind is {self.model.kind}"
+        model, loss, ours = self.model, self.loss, f"while model.kind is {self.model.kind}"
         if not variational:
-            require(self.model.samples == 1, "model.samples", self.model.samples, f"1 {ours}")
-            require(self.loss.bound == "elbo", "loss.bound", self.loss.bound, f"elbo {ours}")
-        elif not own_loss:
-            pixels = self.loss.pixels
-            require(pixels == "sum", "loss.pixels", pixels, f"sum {ours}: the ELBO is in nats per image")
+            require(model.samples == 1, "model.samples", model.samples, f"1 {ours}")
+            require(loss.bound == "elbo", "loss.bound", loss.bound, f"elbo {ours}")
+            return
+        require(not model.tied, "model.tied", True, f"False {ours}")
+        require(model.top_k is None, "model.top_k", model.top_k, f"None {ours}")
+        holds = model.code_activation in (None, "identity")
+        require(holds, "model.code_activation", model.code_activation, f"None {ours}")
+        holds = loss.pixels == "sum" or own_loss
+        require(holds, "loss.pixels", loss.pixels, f"sum {ours}: the ELBO is in nats per image")
 
     @property
     def epochs_may_grow(self) -> bool:
@@ -403,10 +397,7 @@ class Config:
 
     @property
     def computed(self) -> dict[str, Any]:
-        """Path → value of every field that changes the result.
-
-        Without `devices`, `hosts`, `data.placement`, folders, and the name of the dataset, which has a fingerprint.
-        """
+        """Path → value of every field that changes the result; the dataset is left out, since it has a fingerprint."""
         sections = self.to_dict()
         sections |= {f"schedules.{name}": fields for name, fields in sections.pop("schedules").items()}
         paths = {f"{section}.{name}": value for section, fields in sections.items() for name, value in fields.items()}

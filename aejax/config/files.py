@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -28,10 +27,9 @@ def local(path: object, what: str) -> Path:
     Raises:
         InputError: the value is no path, is empty, is not UTF-8, or is an address of an object store.
     """
-    try:
-        text = os.fsdecode(path)
-    except TypeError as error:
-        raise InputError(f"{what} is of the type {type(path).__name__}; it must be a path") from error
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise InputError(f"{what} is of the type {type(path).__name__}; it must be a path")
+    text = os.fsdecode(path)
     if not text or "\0" in text:
         raise InputError(f"{what} is {text!r}; it must be a path")
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):  # `Path` drops one of the two slashes
@@ -91,11 +89,9 @@ def _write(path: Path, mode: str, text: str, named: Path) -> None:
 
 def require_file(path: Path) -> None:
     """Raise `InputError` for a path that a file must not replace: a link, a folder, a device or a pipe."""
-    with contextlib.suppress(FileNotFoundError):
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise InputError(f"{path} is {kind}, and a file would replace it; give another name, or remove it")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"{path} is {kind}, and a file would replace it; give another name, or remove it")
 
 
 @contextlib.contextmanager

@@ -86,11 +86,7 @@ def require_size(lengths: Mapping[str, int], most: int, advice: str) -> None:
 
 
 def field_path(field: str, config: Config) -> str:
-    """Return the path of a field, which may be named by its last part.
-
-    Raises:
-        InputError: there is no such field, several sections have it, or it cannot be swept.
-    """
+    """Return the path of a field, given as its path or last part; raise `InputError` if it cannot be swept."""
     section, _, name = field.rpartition(".") if isinstance(field, str) else ("", "", "")
     if section.startswith(("coefficients", "schedules.", "model.options")) and name.isidentifier():
         return field

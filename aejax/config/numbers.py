@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from aejax.config.checks import COUNT, EPOCHS, InputError, Named, is_finite, require, require_names, require_types
+from aejax.config.checks import COUNT, EPOCHS, InputError, Named, is_finite, require, require_types
 
 OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
     "adam": {"learning_rate": 1e-3},
@@ -45,7 +45,6 @@ class Coefficients(Named):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        require_names(self, "coefficients")
         for name, value in self.items():
             ours = name in NON_NEGATIVE
             holds = is_finite(value) and (value >= 0 or not ours)

@@ -60,11 +60,7 @@ FIELDS = {
 
 
 def evaluate(
-    run: Run | str | Path,
-    dataset: Any = None,
-    *,
-    samples: int = 500,
-    models: str | Path | Iterable[str | Path] = (),
+    run: Run | str | Path, dataset: Any = None, *, samples: int = 500, models: str | Path | Iterable[str | Path] = ()
 ) -> dict[str, Any]:
     """Measure a trained model on its test examples.
 

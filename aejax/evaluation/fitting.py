@@ -80,10 +80,7 @@ def _finished_at(workdir: Path) -> int | None:
 
 
 def load(
-    workdir: str | Path,
-    which: Literal["newest", "best"] = "newest",
-    *,
-    models: str | Path | Iterable[str | Path] = (),
+    workdir: str | Path, which: Literal["newest", "best"] = "newest", *, models: str | Path | Iterable[str | Path] = ()
 ) -> Run:
     """Load the run in a workdir at its newest checkpoint, or at the checkpoint with the lowest test loss.
 

@@ -1,15 +1,15 @@
-"""Autoencoders, the terms of their loss, and what is drawn for an image.
+"""Autoencoders, the terms of their loss, and random numbers.
 
-autoencoder.py   Autoencoder: what every kind extends, with its loss
-variational.py   Variational: a code that is drawn, and a prior
-sparse.py        SparseAutoencoder: many units of which few are active, each with a direction
+autoencoder.py   Autoencoder: base class of every kind, with its loss
+variational.py   Variational: a posterior of the code, and a prior
+sparse.py        SparseAutoencoder: many units, few of which are active, each with one direction
 kinds.py         from the name of a kind to a model
-output.py        Context, Output, Posterior: what a model is given beside the images, and what it returns
+output.py        Context, Output, Posterior: further input of a model, and its result
 dense.py  convolutional.py   encoders and decoders
 operations.py    an encoder or a decoder as a list of plain operations, for other runtimes
-losses.py        the named terms of the loss
+losses.py        named terms of the loss
 corruption.py    noise on the input, binarization
-randomness.py    where randomness comes from: seed, stream, epoch or step, example
+randomness.py    random numbers from seed, stream, epoch or step, and example
 """
 
 from aejax.models.autoencoder import Autoencoder

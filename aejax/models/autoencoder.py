@@ -1,4 +1,4 @@
-"""The autoencoder that every kind extends: an encoder, a decoder and a loss, built from a configuration."""
+"""Base class of every kind of autoencoder: an encoder, a decoder and a loss, built from a configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from aejax.config import Config, Model
+from aejax.config import Config
 from aejax.config.numbers import KINDS
 from aejax.models import losses
 from aejax.models.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
@@ -30,25 +30,38 @@ ACTIVATIONS: dict[str, Callable] = {
 class Autoencoder(nnx.Module):
     """An encoder and a decoder, built from a configuration.
 
-    A kind of your own extends this class, or `Variational`, in a file of yours that `model.kind` names: FILE.py:CLASS.
-    It may bring layers, a loss, and any `nnx.Variable` as state (running means, codebooks, counters), which is kept,
-    saved and resumed with the parameters. It declares its own numbers, `coefficients` and `options`.
+    Your own kind extends this class, or `Variational`, in a file that `model.kind` names: FILE.py:CLASS. It declares
+    its own `coefficients` and `options`. It may add layers, a loss, and any `nnx.Variable` as state (running means,
+    codebooks, counters), which we keep, save and resume with the parameters.
 
     Attributes:
-        config: the configuration it was built from.
-        encoder, decoder: usable apart; `encode` and `decode` are the same with what comes after the encoder.
+        config: the configuration of the model.
+        encoder, decoder: the networks within `encode` and `decode`.
     """
 
     coefficients: Mapping[str, float] = KINDS["plain"]
     """traced numbers with their defaults; a coefficient with the name of a loss term is the weight of that term"""
     options: Mapping[str, Any] = {}
-    """static numbers, strings or lists with their defaults; read them from `config.model.options`"""
+    """static numbers, strings or lists with their defaults, for `config.model.options`"""
     outputs_per_unit = 1
-    """numbers that the encoder gives for each unit of the code"""
+    """outputs of the encoder for each unit of the code; with several, the code has no activation"""
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
-        self.config = config
-        self.encoder, self.decoder = _halves(config.model, image_shape, self.outputs_per_unit, rngs)
+        self.config, model, outputs = config, config.model, self.outputs_per_unit
+        activation = ACTIVATIONS[model.activation]
+        last = ACTIVATIONS[model.code_activation or model.activation if outputs == 1 else "identity"]
+        mirrored = model.hidden[::-1] if model.decoder_hidden is None else model.decoder_hidden
+        if model.channels or model.spatial_code:
+            outputs *= model.code_shape(image_shape)[-1]
+            self.encoder = ConvolutionalEncoder(model, image_shape, outputs, activation, last, rngs)
+            self.decoder = ConvolutionalDecoder(model, image_shape, mirrored, activation, rngs)
+        else:
+            outputs *= model.code_size
+            self.encoder = Encoder(image_shape, model.hidden, outputs, activation, last, rngs=rngs)
+            if model.tied:
+                self.decoder = TiedDecoder(image_shape, self.encoder, activation)
+            else:
+                self.decoder = Decoder(image_shape, mirrored, model.code_size, activation, rngs=rngs)
 
     def __call__(self, images: jax.Array, context: Context = Context()) -> Output:
         """Encode and decode a batch, float32[B, H, W, C]."""
@@ -71,47 +84,23 @@ class Autoencoder(nnx.Module):
         return losses.loss_terms(self.config.loss, clean, output, coefficients, context.axis)
 
     def encode(self, images: jax.Array) -> jax.Array:
-        """Images float32[B, H, W, C] → codes float32[B, code_size]."""
+        """Encode images float32[B, H, W, C] → codes float32[B, code_size]."""
         codes = self.encoder(images)
         top_k = self.config.model.top_k
         return codes if top_k is None else largest(codes, top_k)
 
     def decode(self, codes: jax.Array) -> jax.Array:
-        """Codes float32[B, code_size] → logits float32[B, H, W, C]."""
+        """Decode codes float32[B, code_size] → logits float32[B, H, W, C]."""
         return self.decoder(codes)
 
 
 def largest(codes: jax.Array, count: int) -> jax.Array:
     """Keep the `count` largest units of each code, by magnitude, and set the others to 0 (Makhzani and Frey 2013).
 
-    Of units that are equally large the first ones are kept, so that there are never more than `count`.
+    Among equal units the first are kept, so that at most `count` units are not 0.
     """
     magnitudes = jnp.abs(codes)
     threshold = jax.lax.top_k(magnitudes, count)[0][:, -1:]
     above, level = magnitudes > threshold, magnitudes == threshold
-    # Of those that equal the threshold, which are several where values are coarse, the first ones.
     first = jnp.cumsum(level, axis=1) <= count - above.sum(axis=1, keepdims=True)
     return jnp.where(above | (level & first), codes, 0)
-
-
-def _halves(
-    model: Model, image_shape: ImageShape, outputs_per_unit: int, rngs: nnx.Rngs
-) -> tuple[nnx.Module, nnx.Module]:
-    """The encoder, which gives several numbers per unit where asked to (no activation then), and the decoder."""
-    activation = ACTIVATIONS[model.activation]
-    last = ACTIVATIONS[model.code_activation or model.activation if outputs_per_unit == 1 else "identity"]
-    outputs = outputs_per_unit * model.code_size
-    mirrored = model.hidden[::-1] if model.decoder_hidden is None else model.decoder_hidden
-    if model.channels or model.spatial_code:
-        shape = model.code_shape(image_shape)
-        return (
-            ConvolutionalEncoder(
-                image_shape, model.channels, model.hidden, outputs_per_unit * shape[-1], len(shape) == 3,
-                activation, last, rngs=rngs,
-            ),
-            ConvolutionalDecoder(image_shape, model.channels, mirrored, shape, activation, rngs=rngs),
-        )  # fmt: skip
-    encoder = Encoder(image_shape, model.hidden, outputs, activation, last, rngs=rngs)
-    if model.tied:
-        return encoder, TiedDecoder(image_shape, encoder, activation)
-    return encoder, Decoder(image_shape, mirrored, model.code_size, activation, rngs=rngs)

@@ -8,6 +8,7 @@ result is cut to the encoder's size at that layer, so odd sizes are restored exa
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from aejax.models.dense import linear
+from aejax.config import Model
+from aejax.models.dense import ImageShape, linear
 
 _SIDE = 3
 
@@ -88,36 +90,23 @@ def halved(size: tuple[int, int], times: int) -> tuple[int, int]:
 
 
 class ConvolutionalEncoder(nnx.Module):
-    """Convolutional encoder: images float32[B, H, W, C] → float32[B, outputs], or [B, h · w · outputs] if `spatial`.
+    """Convolutional encoder: images float32[B, H, W, C] → float32[B, outputs], or [B, h · w · outputs] if spatial.
 
-    Dense layers follow the convolutions; if `spatial`, one more convolution with stride 2 follows instead.
+    Dense layers follow the convolutions. With `model.spatial_code`, one more convolution with stride 2 follows instead.
     """
 
     def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        channels: Sequence[int],
-        hidden: Sequence[int],
-        outputs: int,
-        spatial: bool,
-        activation: Callable,
-        last: Callable,
-        *,
-        rngs: nnx.Rngs,
+        self, model: Model, image_shape: ImageShape, outputs: int, activation: Callable, last: Callable, rngs: nnx.Rngs
     ) -> None:
         layers, inputs = [], image_shape[2]
-        for width in channels:
+        for width in model.channels:
             layers += [Convolution(inputs, width, 2, rngs=rngs), activation]
             inputs = width
-        if spatial:
+        if model.spatial_code:
             layers += [Convolution(inputs, outputs, 2, rngs=rngs), last, flatten]
         else:
-            layers.append(flatten)
-            inputs *= math.prod(halved(image_shape[:2], len(channels)))
-            for width in (*hidden, outputs):
-                layers += [linear(inputs, width, rngs), activation]
-                inputs = width
-            layers[-1] = last
+            inputs *= math.prod(halved(image_shape[:2], len(model.channels)))
+            layers += [flatten, *linear((inputs, *model.hidden, outputs), activation, last, rngs)]
         self.layers = nnx.Sequential(*layers)
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -128,29 +117,17 @@ class ConvolutionalDecoder(nnx.Module):
     """Convolutional decoder, the mirror of the encoder: codes float32[B, code_size] → logits float32[B, H, W, C]."""
 
     def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        channels: Sequence[int],
-        hidden: Sequence[int],
-        code_shape: tuple[int, ...],
-        activation: Callable,
-        *,
-        rngs: nnx.Rngs,
+        self, model: Model, image_shape: ImageShape, hidden: Sequence[int], activation: Callable, rngs: nnx.Rngs
     ) -> None:
-        spatial = len(code_shape) == 3
-        steps = len(channels) + spatial
-        smallest = halved(image_shape[:2], steps)
-        layers, inputs = [], code_shape[-1]
-        if not spatial:
-            for width in (*hidden, math.prod(smallest) * channels[-1]):
-                layers += [linear(inputs, width, rngs), activation]
-                inputs = width
-            inputs = channels[-1]
-        layers.append(Reshape((*smallest, inputs)))
-        outputs = (*channels[::-1], image_shape[2])[not spatial :]
-        for step, width in zip(reversed(range(steps)), outputs, strict=True):
-            layers += [Doubling(inputs, width, halved(image_shape[:2], step), rngs=rngs), activation]
-            inputs = width
+        steps = len(model.channels) + model.spatial_code
+        smallest, layers = halved(image_shape[:2], steps), []
+        widths = [model.code_shape(image_shape)[-1], *model.channels[::-1], image_shape[2]]
+        if not model.spatial_code:
+            code, *widths = widths
+            layers = linear((code, *hidden, math.prod(smallest) * widths[0]), activation, activation, rngs)
+        layers.append(Reshape((*smallest, widths[0])))
+        for step, (inputs, outputs) in zip(reversed(range(steps)), itertools.pairwise(widths), strict=True):
+            layers += [Doubling(inputs, outputs, halved(image_shape[:2], step), rngs=rngs), activation]
         self.layers = nnx.Sequential(*layers[:-1])  # logits have no activation
 
     def __call__(self, codes: jax.Array) -> jax.Array:

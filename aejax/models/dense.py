@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +20,12 @@ def identity(rows: jax.Array) -> jax.Array:
     return rows
 
 
-def linear(inputs: int, outputs: int, rngs: nnx.Rngs) -> nnx.Linear:
-    """Make a linear layer with Glorot-uniform weights and zero biases."""
-    return nnx.Linear(inputs, outputs, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs)
-
-
-def _dense(widths: Sequence[int], activations: Sequence[Callable], rngs: nnx.Rngs) -> nnx.Sequential:
-    layers = []
-    for inputs, outputs, activation in zip(widths[:-1], widths[1:], activations, strict=True):
-        layers += [linear(inputs, outputs, rngs), activation]
-    return nnx.Sequential(*layers)
+def linear(widths: Sequence[int], activation: Callable, last: Callable, rngs: nnx.Rngs) -> list[Any]:
+    """Make linear layers with Glorot-uniform weights and zero biases, each followed by its activation."""
+    layers, glorot = [], nnx.initializers.glorot_uniform()
+    for inputs, outputs in itertools.pairwise(widths):
+        layers += [nnx.Linear(inputs, outputs, kernel_init=glorot, rngs=rngs), activation]
+    return [*layers[:-1], last]
 
 
 class Encoder(nnx.Module):
@@ -43,8 +41,7 @@ class Encoder(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        widths = (math.prod(image_shape), *hidden, outputs)
-        self.layers = _dense(widths, [activation] * len(hidden) + [last], rngs)
+        self.layers = nnx.Sequential(*linear((math.prod(image_shape), *hidden, outputs), activation, last, rngs))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         return self.layers(images.reshape(images.shape[0], -1))
@@ -56,15 +53,14 @@ class Decoder(nnx.Module):
     def __init__(
         self, image_shape: ImageShape, hidden: Sequence[int], code_size: int, activation: Callable, *, rngs: nnx.Rngs
     ) -> None:
-        widths = (code_size, *hidden, math.prod(image_shape))
         self.image_shape = image_shape
-        self.layers = _dense(widths, [activation] * len(hidden) + [identity], rngs)
+        self.layers = nnx.Sequential(*linear((code_size, *hidden, math.prod(image_shape)), activation, identity, rngs))
 
     def __call__(self, codes: jax.Array) -> jax.Array:
         return self.layers(codes).reshape(codes.shape[0], *self.image_shape)
 
 
-class TiedDecoder(nnx.Module):
+class TiedDecoder(Decoder):
     """Dense decoder with the encoder's transposed weights and its own biases: codes → logits."""
 
     def __init__(self, image_shape: ImageShape, encoder: Encoder, activation: Callable) -> None:
@@ -73,9 +69,6 @@ class TiedDecoder(nnx.Module):
             layers += [Transposed(layer), activation]
         self.image_shape = image_shape
         self.layers = nnx.Sequential(*layers[:-1])
-
-    def __call__(self, codes: jax.Array) -> jax.Array:
-        return self.layers(codes).reshape(codes.shape[0], *self.image_shape)
 
 
 class Transposed(nnx.Module):

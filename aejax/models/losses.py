@@ -47,12 +47,11 @@ def loss_terms(
 def variational_terms(
     bound: str, reconstruction: jax.Array, posterior: Posterior, coefficients: Mapping[str, jax.Array]
 ) -> dict[str, jax.Array]:
-    """The negative ELBO, or the negative importance-weighted bound, as terms of nats per image.
+    """Compute the negative ELBO, or the negative importance-weighted bound, as terms in nats per image.
 
     Args:
-        bound: "elbo", with the KL divergence in closed form where there is one; or "importance" (Burda et al. 2016),
-            whose terms are the reconstruction, the KL divergence as estimated from the samples, and what the bound
-            gains on both.
+        bound: "elbo", with the KL divergence in closed form if the posterior has it; or "importance" (Burda et al.
+            2016): the reconstruction, the KL divergence estimated from the samples, and the gain of the bound on both.
         reconstruction: float32[B, K], the negative log-likelihood of each image under each sample of its code.
     """
     beta = coefficients["beta"]
@@ -69,12 +68,12 @@ def variational_terms(
 
 
 def normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """KL divergence from N(mean, variance) to N(0, 1) in nats, elementwise (Kingma and Welling 2014, appendix B)."""
+    """Return KL(N(mean, variance) || N(0, 1)) in nats, elementwise (Kingma and Welling 2014, appendix B)."""
     return (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance) / 2
 
 
 def normal_log_density(codes: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """Log-density of codes under independent normal distributions, a sum over the last axis: nats."""
+    """Return the log-density of codes under independent normal distributions, a sum over the last axis: nats."""
     deviation = jnp.square(codes - mean) * jnp.exp(-log_variance)
     return -((deviation + log_variance + math.log(2 * math.pi)) / 2).sum(axis=-1)
 
@@ -82,15 +81,15 @@ def normal_log_density(codes: jax.Array, mean: jax.Array, log_variance: jax.Arra
 def mixture_log_density(
     codes: jax.Array, means: jax.Array, log_variances: jax.Array, log_shares: jax.Array | float
 ) -> jax.Array:
-    """Log-density of codes under a mixture of C normal distributions with independent units: nats.
+    """Return the log-density of codes under a mixture of C normal distributions with independent units: nats.
 
     Args:
         codes: float32[..., D].
         means, log_variances: float32[C, D].
-        log_shares: float32[C], or one number where all parts have the same share.
+        log_shares: float32[C], or one number if all parts have the same share.
     """
     precisions = jnp.exp(-log_variances)
-    # By products of matrices, or there would be C * D numbers for each code; in full, or rounded squares cost nats.
+    # Matrix products avoid C * D numbers for each code. Rounded squares would cost nats, so they are in full float32.
     product = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     constant = (jnp.square(means) * precisions + log_variances + math.log(2 * math.pi)).sum(axis=1)
     squares = product(jnp.square(codes), precisions.T) - 2 * product(codes, (means * precisions).T) + constant
@@ -98,28 +97,28 @@ def mixture_log_density(
 
 
 def log_density_ratio(samples: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """Log q(z | image) - log p(z) of each sample [B, K, D], p being N(0, 1), a sum over units: nats float32[B, K]."""
+    """Return log q(z | image) - log p(z) of samples z [B, K, D], with p = N(0, 1), summed over units: nats [B, K]."""
     deviation = jnp.square(samples - mean[:, None]) * jnp.exp(-log_variance)[:, None]
     return ((jnp.square(samples) - deviation - log_variance[:, None]) / 2).sum(axis=2)
 
 
 def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
+    """Return nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
     return _cross_entropy(_flat(logits), _flat(images))
 
 
 def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Mean over pixels of the squared difference, no sigmoid: float32[..., H, W, C] twice → float32[...]."""
+    """Return the mean over pixels of the squared difference, no sigmoid: float32[..., H, W, C] twice → float32[...]."""
     return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
 
 
 def l1(codes: jax.Array) -> jax.Array:
-    """L1 norm of the code, a sum over units: float32[B, code_size] → float32[B]."""
+    """Return the L1 norm of the code, a sum over units: float32[B, code_size] → float32[B]."""
     return jnp.abs(codes).sum(axis=1)
 
 
 def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) -> jax.Array:
-    """KL divergence of a target rate from the mean activation of each unit, a sum over units: a scalar (Ng 2011).
+    """Return the KL divergence of a target rate from the units' mean activations, summed: a scalar (Ng 2011).
 
     Args:
         codes: float32[B, code_size] in (0, 1). The mean is over the batch, on all the devices of `axis`.
@@ -133,7 +132,7 @@ def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) 
 
 
 _PIXELS_PER_LOGARITHM = 7
-"""at most; of the 784 pixels of MNIST it leaves 112 logarithms, whole vectors on a processor"""
+"""at most; 112 logarithms remain for the 784 pixels of MNIST, whole vectors of a CPU"""
 
 RECONSTRUCTIONS = {"bce": binary_cross_entropy, "mse": mean_squared_error}
 
@@ -144,7 +143,7 @@ def _flat(images: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """softplus(logits) - images · logits, its mean over the last axis; no gradient with respect to the images."""
+    """Return the mean of softplus(logits) - images · logits over the last axis; no gradient for the images."""
     return _cross_entropy_forward(logits, images)[0]
 
 
@@ -157,26 +156,23 @@ def _cross_entropy_forward(logits: jax.Array, images: jax.Array) -> tuple[jax.Ar
 
 
 def _mean(e: jax.Array, others: jax.Array) -> jax.Array:
-    """Of log(1 + e) + others, over the last axis."""
+    """Return the mean of log(1 + e) + others over the last axis."""
     return (jnp.log(1 + e) + others).mean(axis=-1)
 
 
 def _mean_on_cpu(e: jax.Array, others: jax.Array) -> jax.Array:
-    """The same with fewer logarithms, which take most of the time there.
-
-    The sum of log(1 + e) over a few pixels is one logarithm of their product, at most 2 to the power of their number.
-    """
+    """Compute `_mean` with fewer logarithms: the sum over a few pixels is the logarithm of a product, below 2**7."""
     pixels = e.shape[-1]
     few = max(number for number in range(1, _PIXELS_PER_LOGARITHM + 1) if pixels % number == 0)
     factors, rest = jnp.split(1 + e, few, axis=-1), jnp.split(others, few, axis=-1)
     nats = jnp.log(functools.reduce(jnp.multiply, factors)) + functools.reduce(jnp.add, rest)
-    # A matrix product, since XLA takes the logarithms within a sum one by one.
+    # A matrix product, since XLA does not vectorise logarithms within a sum.
     return nats @ jnp.full(nats.shape[-1], 1 / pixels, nats.dtype)
 
 
 def _cross_entropy_backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None]:
     gradient = cotangent[..., None] / gradient.shape[-1] * gradient
-    # Computed once: else the compiler for a TPU does so within both of the products that read it. On CPU it pays twice.
+    # The TPU compiler would compute the gradient in both products that read it. On a CPU that is faster.
     once = jax.lax.optimization_barrier
     return jax.lax.platform_dependent(gradient, cpu=lambda gradient: gradient, default=once), None
 

@@ -11,7 +11,8 @@ from flax import nnx
 from aejax.config import InputError
 from aejax.models import autoencoder, convolutional, dense
 from aejax.models.autoencoder import Autoencoder
-from aejax.models.dense import ImageShape
+from aejax.models.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
+from aejax.models.dense import Decoder, Encoder, ImageShape, TiedDecoder
 from aejax.models.variational import Variational
 
 
@@ -97,24 +98,15 @@ def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operat
 
 
 def _listed(half: nnx.Module, shape: Shape) -> tuple[list[Operation], Shape]:
-    """List the operations of an encoder or decoder on inputs [B, *shape]; return also the shape of its output."""
-    if type(half) not in _HALVES:
+    """Return the operations of an encoder or decoder on inputs [B, *shape], and the shape of its output."""
+    if type(half) not in (Encoder, Decoder, TiedDecoder, ConvolutionalEncoder, ConvolutionalDecoder):
         raise InputError(f"{type(half).__name__} is no encoder or decoder of this library, and only JAX can run it")
-    first = [convolutional.flatten] if isinstance(half, dense.Encoder) else []
+    first = [convolutional.flatten] if isinstance(half, Encoder) else []
     listed = []
     for layer in (*first, *half.layers.layers):
         operations, shape = _of(layer, shape)
         listed += operations
     return listed, shape
-
-
-_HALVES = (
-    dense.Encoder,
-    dense.Decoder,
-    dense.TiedDecoder,
-    convolutional.ConvolutionalEncoder,
-    convolutional.ConvolutionalDecoder,
-)
 
 
 def _of(layer: Any, shape: Shape) -> tuple[list[Operation], Shape]:

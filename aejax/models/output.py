@@ -1,4 +1,4 @@
-"""What a model is given beside the images, and what it makes of them."""
+"""Input of a model besides the images, and its result."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from aejax.models.randomness import Key
 
 
 class Context(NamedTuple):
-    """What a model may want to know of a batch beside its images."""
+    """Input of a model for a batch, besides the images."""
 
     keys: Key | None = None
-    """one for each image, [B], which determine what is drawn for it; None where nothing is to be drawn"""
+    """[B], a key for each image, for random numbers; None if nothing is to be drawn"""
     step: jax.Array | int = 0
     """int32, number of steps taken"""
     examples: int = 0
-    """number of training examples; 0 where it is not known"""
+    """number of training examples; 0 if unknown"""
     labels: jax.Array | None = None
-    """int32[B], the classes, where the dataset has them"""
+    """int32[B], the classes; None without classes"""
     training: bool = False
     """whether the model is trained on this batch"""
     axis: str | None = None
-    """name of the axis of devices that share the batch, for `jax.lax.pmean` and its like; None where they share none"""
+    """name of the axis of devices that share the batch, for `jax.lax.pmean`; None if no devices share it"""
     coefficients: Mapping[str, jax.Array | float] = {}
     """traced numbers by name, as `config.coefficients` of the model: arrays within a program, else floats"""
 
 
 class Posterior(NamedTuple):
-    """What a variational model drew for each image, in float32."""
+    """Codes that a variational model drew for each image, in float32."""
 
     samples: jax.Array
-    """[B, K, code_size], K codes drawn for each image"""
+    """[B, K, code_size], K codes for each image"""
     log_ratio: jax.Array
-    """[B, K], log q(code | image) - log p(code) of each in nats"""
+    """[B, K], log q(code | image) - log p(code) in nats"""
     kl: jax.Array | None = None
-    """[B, code_size], divergence from the prior in nats, of each unit, where there is a closed form"""
+    """[B, code_size], divergence of each unit from the prior in nats; None without a closed form"""
     mean: jax.Array | None = None
     """[B, code_size], of a normal posterior"""
     log_variance: jax.Array | None = None
@@ -45,13 +45,13 @@ class Posterior(NamedTuple):
 
 
 class Output(NamedTuple):
-    """What a model makes of a batch; the loss is computed from it."""
+    """Result of a model for a batch; the loss is computed from it."""
 
     logits: jax.Array
-    """float32[B, H, W, C]; of a variational model [B, K, H, W, C], one for each of K samples of the code"""
+    """float32[B, H, W, C]; of a variational model [B, K, H, W, C] for K samples of the code"""
     codes: jax.Array
     """float32[B, code_size]"""
     posterior: Posterior | None = None
     """only of variational models"""
     metrics: Mapping[str, jax.Array] = {}
-    """figures by name, float32[B] or scalars, that are recorded beside the terms of the loss and are no part of it"""
+    """metrics by name, float32[B] or scalars, which are recorded with the terms of the loss but not part of it"""

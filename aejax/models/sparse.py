@@ -1,7 +1,6 @@
-"""The sparse autoencoder of vectors: many units, few of which are active, each with one direction in the data.
+"""Sparse autoencoder of vectors: many units, few of which are active, each with one direction in the data.
 
-As it is used on activations of neural networks (Bricken et al. 2023, Gao et al. 2024, arXiv 2406.04093). A kind of it
-extends `SparseAutoencoder` and says which units are active, `activate`.
+It is used on activations of neural networks (Bricken et al. 2023, Gao et al. 2024, arXiv 2406.04093).
 """
 
 from __future__ import annotations
@@ -23,25 +22,24 @@ from aejax.models.output import Context, Output
 
 
 class SparseAutoencoder(Autoencoder):
-    """Vectors x of D values → codes of F units → bias + codes · directions.
+    """Autoencoder of vectors x of D values with F units: x ≈ bias + codes · directions.
 
-    The units before the activation are (encoder · (x - bias) + encoder_bias) · lengths, and x is rebuilt as
-    bias + codes · (decoder / lengths), the lengths being those of the decoder's rows. So a direction has length 1, and
-    a unit's size in the code is its size in the data, while the rows are free to grow: they begin short, since Adam
-    moves each number by the same amount whatever its size, and turn the faster for it.
+    The units before the activation are (encoder · (x - bias) + encoder_bias) · lengths. The directions are the rows of
+    the decoder divided by their lengths. So the size of a unit in the code is its size in the data, while rows may
+    grow. Rows start short and turn faster, since Adam's step does not depend on their length.
+
+    A class may override `activate`. A unit is dead after `options.dead_after` steps in which it was not active.
 
     Attributes:
         encoder, decoder: float32[F, D], a row for each unit.
         encoder_bias: float32[F].
-        bias: float32[D], subtracted from what is encoded and added to what is decoded.
-        norms: float32[F], the lengths of the decoder's rows, as of the last step.
+        bias: float32[D], subtracted before encoding and added after decoding.
+        norms: float32[F], lengths of the decoder's rows at the last step.
         idle: int32[F], steps since each unit was active.
-
-    `coefficients.auxiliary` is the weight of the dead units' loss; a unit counts as dead after `dead_after` steps in
-    which it was not active.
     """
 
     coefficients: Mapping[str, float] = {"auxiliary": 1.0}
+    """weight of the dead units' loss"""
     options: Mapping[str, Any] = {"dead_after": 1000}
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
@@ -64,17 +62,16 @@ class SparseAutoencoder(Autoencoder):
         self.norms, self.idle = nnx.Variable(jnp.full(units, _LENGTH)), nnx.Variable(jnp.zeros(units, jnp.int32))
 
     def activate(self, units: jax.Array, context: Context) -> jax.Array:
-        """Units float32[B, F] → codes float32[B, F], of which few are not 0. Here: the positive ones.
+        """Keep the positive units: float32[B, F] → codes float32[B, F], few of which are not 0.
 
         Args:
-            context: as in `__call__`; in `encode` a context that holds `coefficients` alone.
+            context: as in `__call__`; in `encode` a context with `coefficients` only.
         """
         return jax.nn.relu(units)
 
     def __call__(self, images: jax.Array, context: Context = Context()) -> Output:
-        """Encode and decode a batch; in training, count for how long each unit has not been active."""
-        units = self.units(images)
-        codes = self.activate(units, context)
+        """Encode and decode a batch; in training, count the steps since each unit was active."""
+        codes = self.activate(self.units(images), context)
         if context.training:
             active = (codes != 0).any(axis=0).astype(jnp.int32)
             if context.axis is not None:
@@ -88,10 +85,10 @@ class SparseAutoencoder(Autoencoder):
     def loss(
         self, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], context: Context
     ) -> dict[str, jax.Array]:
-        """The squared error, and "auxiliary", that of the dead units' attempt at what the others leave.
+        """Compute the squared error, and "auxiliary": the dead units' squared error on the residual of the others.
 
-        It is rebuilt by those of half as many units as values that have been idle for the longest, as far as they are
-        dead (Gao et al. 2024, appendix A.2, where they are chosen for each example). No term makes the code sparse.
+        Of the dead units we take those that were idle for the longest, at most half as many as values; Gao et al.
+        (2024, appendix A.2) choose them for each example. No term makes the code sparse.
         """
         errors = (clean - output.logits).reshape(len(clean), -1)
         scale = errors.shape[1] if self.config.loss.pixels == "mean" else 1
@@ -112,34 +109,34 @@ class SparseAutoencoder(Autoencoder):
         return self.as_images(codes @ self.directions() + self.bias[...])
 
     def as_images(self, vectors: jax.Array) -> jax.Array:
-        """float32[B, D] → float32[B, H, W, C]."""
+        """Reshape vectors float32[B, D] → float32[B, H, W, C]."""
         return vectors.reshape(len(vectors), *self.image_shape)
 
     def units(self, images: jax.Array, chosen: jax.Array | None = None) -> jax.Array:
-        """The units before the activation: float32[B, H, W, C] → float32[B, F].
+        """Compute the units before the activation: float32[B, H, W, C] → float32[B, F].
 
         Args:
-            chosen: float32[M, F], a row for each of some units, 1 at its number: of these alone, float32[B, M].
+            chosen: one-hot float32[M, F] of M units; the result has only these units, float32[B, M].
         """
-        # The rows are multiplied, not their products with a batch, which are more numbers.
+        # We multiply the rows by the lengths, because their products with a batch are more numbers.
         lengths, bias = self.lengths(chosen), jax.lax.stop_gradient(self.bias[...])
         encoder = _rows(self.encoder[...], chosen) * lengths[:, None]
         centred = images.reshape(len(images), -1) - bias
-        # The gradient of the bias, by a product of a vector: that of `images - bias` would take one of the batch.
+        # The gradient of the bias through `shift` takes a product of a vector; through `images - bias`, of the batch.
         shift = encoder @ (bias - self.bias[...])
         return centred @ encoder.T + (_numbers(self.encoder_bias[...], chosen) * lengths + shift)
 
     def directions(self, chosen: jax.Array | None = None) -> jax.Array:
-        """float32[F, D], each of length 1; or those of some units, as in `units`."""
+        """Return the directions float32[F, D], each of length 1; or those of some units, as in `units`."""
         return _rows(self.decoder[...], chosen) / self.lengths(chosen)[:, None]
 
     def lengths(self, chosen: jax.Array | None = None) -> jax.Array:
-        """float32[F], of the decoder's rows; or those of some units, as in `units`."""
+        """Return the lengths float32[F] of the decoder's rows; or those of some units, as in `units`."""
         squares = jnp.square(self.decoder[...]).sum(axis=1)
         return _numbers(jnp.sqrt(jnp.maximum(squares, _SHORTEST**2)), chosen)
 
     def arrays(self) -> dict[str, jax.Array]:
-        """W_enc [D, F], b_enc [F], W_dec [F, D] and b_dec [D], in which no lengths are left: the names of SAELens."""
+        """Return W_enc [D, F], b_enc [F], W_dec [F, D] and b_dec [D] of SAELens, with the lengths folded in."""
         lengths = self.lengths()
         return {
             "W_enc": (self.encoder[...] * lengths[:, None]).T,
@@ -149,76 +146,71 @@ class SparseAutoencoder(Autoencoder):
         }
 
     def sae_lens(self) -> tuple[str, dict[str, jax.Array]]:
-        """The architecture and arrays of which `Run.export` makes what SAELens reads.
+        """Return the architecture and the arrays for `Run.export` to SAELens.
 
         Raises:
-            InputError: the class has an activation of its own, and does not say what that is there.
+            InputError: the class overrides `activate` but not this method.
         """
         if type(self).activate is not SparseAutoencoder.activate:
             raise InputError(f"{type(self).__name__} has an activation of its own; it needs a method sae_lens() too")
         return "standard", self.arrays()
 
     def require_count(self, name: str) -> None:
-        """Refuse a coefficient that is not a number of units.
-
-        Raises:
-            InputError: it is below 1 or above F.
-        """
+        """Raise `InputError` if a coefficient is below 1 or above F."""
         units, value = self.config.model.code_size, self.config.coefficients[name]
         require(1 <= value <= units, f"coefficients.{name}", value, f"from 1 to {units}, the code size")
 
 
 _LENGTH, _SHORTEST = 0.1, 1e-8
-"""of the rows at the start (Conerly et al. 2024, transformer-circuits.pub/2024/april-update); and at any time"""
+"""length of the rows at the start (Conerly et al. 2024, transformer-circuits.pub/2024/april-update); at any time"""
 
 
 def _rows(matrix: jax.Array, chosen: jax.Array | None) -> jax.Array:
-    """Some rows of a matrix, by a product: the gradient of `matrix[numbers]` is scattered, on a TPU row by row."""
+    """Choose rows by a product: a TPU would scatter the gradient of `matrix[numbers]` row by row."""
     return matrix if chosen is None else chosen @ matrix
 
 
 def _numbers(vector: jax.Array, chosen: jax.Array | None) -> jax.Array:
-    """Some numbers of a vector, exactly: an accelerator would round a product's factors."""
+    """Choose numbers exactly: an accelerator would round the factors of a matrix product."""
     return vector if chosen is None else (chosen * vector).sum(axis=1)
 
 
 def largest_of_batch(units: jax.Array, count: jax.Array | float, context: Context) -> tuple[jax.Array, jax.Array]:
-    """The largest units of a batch as they are, all others 0; and the smallest of those that are kept.
+    """Keep the largest units of a batch and set all others to 0; return also the smallest unit that is kept.
 
     Args:
-        units: float32[B, F], none of them negative.
-        count: how many are kept for each example, on average.
+        units: float32[B, F], at least 0.
+        count: number of units to keep per example, on average.
     """
     least = nth_largest(jax.lax.stop_gradient(units), count * len(units), None, context.axis)
     return jnp.where(units >= least, units, 0), least
 
 
 def take_in(average: nnx.Variable, count: nnx.Variable, value: jax.Array, decay: float) -> None:
-    """Take a value into a moving average, which forgets what it began with at once.
+    """Update a moving average in place.
 
-    While the values are few, about the last tenth of them counts (polynomial decay, Shamir and Zhang 2013), so that it
-    follows a model that has just begun; then each value as much as `decay` leaves it.
+    At first about the last tenth of the values counts (polynomial decay, Shamir and Zhang 2013), so that the average
+    follows a model in its first steps. Later the decay is `decay`.
 
     Args:
-        average, count: float32 scalars; `count` is of the values so far, 0 at first.
+        average, count: float32 scalars; `count` is the number of values so far, 0 at first.
     """
     count[...] += 1
     average[...] += jnp.maximum(1 - decay, 9 / (count[...] + 8)) * (value - average[...])
 
 
 def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, devices: str | None = None) -> jax.Array:
-    """The `count`-th largest of values, none of which is negative: of each row, float32[B, 1], or of all, a scalar.
+    """Return the `count`-th largest value of each row, float32[B, 1], or of all rows, a scalar.
 
-    By bisection of their bits, which are ordered as the values are: `count` may be a traced number, nothing is sorted,
-    and of up to 2**24 values it is exact. Where fewer than `count` are above 0, it is 0; where `count` is not above 0,
-    it is NaN, which no value reaches.
+    We bisect the bits, whose order is that of the values: `count` may be a traced number, and nothing is sorted. The
+    result is exact for up to 2**24 values; 0 if fewer than `count` values are above 0; NaN if `count` is not above 0.
 
     Args:
-        values: float32[B, F].
-        axis: 1 of each row, None of all.
-        devices: name of the axis of devices that share the values; `count` is of those of one device.
+        values: float32[B, F], at least 0.
+        axis: 1 for each row, None for all rows.
+        devices: name of the axis of devices that share the values; `count` is per device.
     """
-    # Computed once: else the compiler for a TPU does so in every pass, with the product that they come from.
+    # Without the barrier, the TPU compiler computes the values again in every pass.
     bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32))
     bisected = functools.partial(_bisected, axis=axis, devices=devices)
     return jax.lax.platform_dependent(
@@ -226,24 +218,24 @@ def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, d
         jnp.float32(count),
         cpu=functools.partial(bisected, at_once=1, few=_FEW, unroll=False),
         tpu=functools.partial(bisected, at_once=2, few=1, unroll=True),
-        default=functools.partial(bisected, at_once=3, few=1, unroll=True),  # a GPU: fewer passes are fewer launches
+        default=functools.partial(bisected, at_once=3, few=1, unroll=True),  # GPU: fewer passes, fewer launches
     )
 
 
 _FEW = 32
-"""values of which a processor's compiler adds up several rows side by side; of more it adds one after another"""
+"""values: of so few, the compiler for a CPU adds several rows at once"""
 
 
 def _bisected(
     bits: jax.Array, count: jax.Array, *, axis: int | None, devices: str | None, at_once: int, few: int, unroll: bool
 ) -> jax.Array:
-    """`nth_largest` of the values with these bits.
+    """Compute `nth_largest` from the bits of the values.
 
     Args:
-        at_once: bits of the threshold that are found in one pass over the values; divides 30.
-        few: of how many values partial sums are made first, where that divides the axis.
-        unroll: the passes: a GPU's host would begin each turn of a loop; on a processor all that led to a threshold
-            would be computed again for every value.
+        at_once: bits of the threshold per pass over the values; divides 30.
+        few: number of values per partial sum, if it divides the axis.
+        unroll: whether to unroll the passes. A GPU's host would launch each iteration of a loop. On a CPU, unrolled
+            passes would compute the thresholds again for every value.
     """
     few = math.gcd(few, bits.shape[axis or 0])
     shape = (len(bits), few, -1) if axis == 1 else (-1, few, bits.shape[1])
@@ -255,14 +247,16 @@ def _bisected(
         return sums.sum(axis=1, keepdims=axis == 1)
 
     def narrowed(found: jax.Array, shift: jax.Array | int, steps: int) -> jax.Array:
-        # How many of the next thresholds still have enough values at or above them: they come one below the other.
+        # The thresholds rise, so the number of those with enough values at or above them is the step to take.
         above = jnp.stack([at_least(found + (jnp.int32(step) << shift)) for step in range(1, steps)])
-        above = above if axis == 1 else above.sum(axis=1)  # of all thresholds at once: a GPU launches it by itself
+        above = (
+            above if axis == 1 else above.sum(axis=1)
+        )  # all thresholds at once, since a GPU launches this sum separately
         if devices is not None:
             above = jax.lax.pmean(above, devices)
         return found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
 
-    # The 31 bits but for the sign, the first by itself.
+    # 31 bits without the sign, the first in its own pass.
     found = narrowed(jnp.zeros((len(bits), 1) if axis == 1 else (), jnp.int32), 30, 2)
     passes = 30 // at_once
     found = jax.lax.fori_loop(

@@ -1,4 +1,4 @@
-"""The gallery: each model is trained, resumed, swept and evaluated, and its bound is what it says."""
+"""Models of the gallery: training, resume, sweeps, evaluation, and the values of their bounds."""
 
 import ast
 import functools
@@ -28,7 +28,7 @@ def labelled(small):
     return Dataset("small", dataset.train, dataset.test, *classes)
 
 
-def test_each_is_one_short_file_that_says_what_it_is():
+def test_each_model_is_one_short_file_with_its_paper_command_and_result():
     files = {path.stem for path in FOLDER.glob("*.py") if "def get_config" in path.read_text()}
     assert files == {*MODELS, *LARGE}
     for name in files:
@@ -41,7 +41,7 @@ def test_each_is_one_short_file_that_says_what_it_is():
         aejax.load_config(FOLDER / f"{name}.py")
 
 
-def test_nothing_in_the_library_knows_one():
+def test_the_library_names_no_model_of_the_gallery():
     files = [(FOLDER / f"{name}.py").read_text() for name in MODELS]
     classes = [name for text in files for name in re.findall(r"^class (\w+)", text, re.MULTILINE)]
     assert {"VampPrior", "VQVAE", "Ladder"} <= set(classes)
@@ -50,7 +50,7 @@ def test_nothing_in_the_library_knows_one():
         assert not re.search(rf"experiments/gallery|(?<!\")\b({'|'.join(classes)})\b", text), path
 
 
-QUICK = ("vamp_prior",)  # whose siblings in tests/training/test_own_models.py are no variational ones
+QUICK = ("vamp_prior",)  # tests/training/test_own_models.py has no variational model
 SLOW = [name for name in MODELS if name not in QUICK]
 
 
@@ -67,7 +67,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     own = measures.MEASURES[name](whole, dataset) if name in measures.MEASURES else {}
     assert np.isfinite(list(own.values())).all()
     if name not in QUICK and not longest:
-        return  # what follows is the library's, alike for all
+        return  # the rest tests the library, in the same way for all models
     with stop_after(3), pytest.raises(Interrupted):
         fit(config, tmp_path / "run", dataset=dataset, progress=False)
     resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
@@ -86,7 +86,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["vamp_prior", "mixture_prior", "flow_posterior", "ladder", "conditional"])
 def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, longest):
-    """A code of 2 units, and the class where it is a part of it: p(x) = the integral of p(x | z) p(z), by a grid."""
+    """For a code of 2 units, and the class if the code has it, p(x) is the integral of p(x | z) p(z) over a grid."""
     if name not in ("flow_posterior", "mixture_prior", "ladder") and not longest:
         pytest.skip("only with --longest")
     classes = 2 if name == "conditional" else 0
@@ -118,9 +118,9 @@ def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labell
     steps = build_steps(tiny("vq_vae"), labelled.image_shape)
     state = jax.jit(steps.init)()
     book = np.asarray(state.extra["book"]).copy()
-    book[3] = 100.0  # far from everything
+    book[3] = 100.0  # far from all groups
     shares = np.asarray(state.extra["shares"]).copy()
-    shares[3] = 0.1 / 8  # just alive; nothing is assigned to it any more
+    shares[3] = 0.1 / 8  # just alive; no group is assigned to it any more
     state = state._replace(
         extra={"book": jnp.asarray(book), "shares": jnp.asarray(shares), "sums": state.extra["sums"]}
     )
@@ -183,7 +183,7 @@ def test_the_class_is_a_part_of_the_code_and_images_without_one_are_refused(labe
 
 @pytest.fixture(scope="module")
 def bounds(labelled):
-    """Name → (value, gradients) of the same weights and draws."""
+    """Name → (value, gradients), with the same weights and samples for all models."""
     images = jnp.asarray(labelled.train[:8] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(8)), training=True)
 
@@ -231,14 +231,14 @@ def test_the_grey_levels_of_a_pixel_have_a_probability_of_1_together():
     assert np.isfinite(narrow).all()
 
 
-def test_codebook_use_is_of_the_entries_that_occur():
+def test_codebook_use_counts_the_entries_that_occur():
     codes = np.array([[0, 0, 1, 1], [0, 0, 2, 2]], np.float32)
     found = measures.codebook_use(codes, entries=4, width=2)
     assert found["codebook_use"] == 0.75 and found["bits"] == 4 and np.isclose(found["bits_entropy"], 1)
     assert np.isclose(found["perplexity"], 2 * math.sqrt(2))
 
 
-def test_the_table_has_what_was_measured_and_what_was_not():
+def test_the_table_has_a_row_for_each_model_also_without_results():
     seeds = [{"epochs": 2, "seconds": 60.0, "figures": {}, "evaluation": dict.fromkeys(aejax.evaluation.FIELDS)}]
     figures = {"nll": 90.0, "elbo": -93.0, "active_units": 20, "nll_standard_error": 0.25}
     plain = {
@@ -250,7 +250,7 @@ def test_the_table_has_what_was_measured_and_what_was_not():
     found = study.table({"vae": plain, "vamp_prior": other}).splitlines()
     assert "| vae | 90.00 (error 0.25) | - | 93.00 | 20 | - | 89.78 (pythae) | 1.0 |" in found
     assert any(line.startswith("| vamp_prior | 88.50 (error 0.25) | 1.50 |") for line in found)
-    assert "89.78" not in study.table({"vae": plain | {"dataset": "digits"}})  # others' figures are of MNIST
+    assert "89.78" not in study.table({"vae": plain | {"dataset": "digits"}})  # published results are for MNIST
     assert any(line.startswith("| fsq | not reached |") for line in found) and len(found) == 2 + len(IMAGES)
 
 
@@ -260,18 +260,18 @@ def test_total_correlation_is_compared_where_the_whole_divergence_is_equal():
             "coefficients.total_correlation": weight,
             "coefficients.beta": beta,
             "training.seed": seed,
-            # As the loss has them, times beta and the weight: in nats 4, 3 and 1, and where beta is 2 half of each.
+            # Terms of the loss, times beta and the weight: 4, 3 and 1 nats for a beta of 1, half of each for 2.
             "test": {"information": 4.0, "total_correlation": (3.0 + seed) * weight, "unit_kl": 1.0},
         }
         for weight in (1.0, 4.0)
         for beta in (1.0, 2.0)
         for seed in (0, 1)
     ]
-    beyond = study.at_equal_divergence(members, [8.5]).splitlines()  # of seed 0 none has as much
+    beyond = study.at_equal_divergence(members, [8.5]).splitlines()  # more than any model of seed 0 has
     assert [line.split("|")[2] for line in beyond[2:]] == [" - ", " - "]
     found = study.at_equal_divergence(members, [6.0]).splitlines()
     assert found[0] == "| weight | total correlation at 6 nats |"
-    # Of seed 0 divergences of 4 and 8 have 1.5 and 3; of seed 1 4.5 and 9 have 2 and 4.
+    # Seed 0 has a total correlation of 1.5 and 3 at 4 and 8 nats, seed 1 of 2 and 4 at 4.5 and 9 nats.
     assert [line.split("|")[1:3] for line in found[2:]] == [[" 1 ", " 2.46 ± 0.29 "], [" 4 ", " 2.46 ± 0.29 "]]
 
 
@@ -284,7 +284,7 @@ def test_the_script(script, tmp_path):
     assert (tmp_path / "gallery" / "conditional" / "1" / "figures" / "conditional.png").is_file()
 
 
-def test_the_script_refuses_classes_that_the_model_has_no_units_for(script, tmp_path):
+def test_the_script_refuses_more_classes_than_the_model_has_units_for(script, tmp_path):
     images, labels = np.zeros((200, 8, 8, 1), np.uint8), np.arange(200) % 11
     np.savez(tmp_path / "many.npz", train=images, test=images, train_labels=labels, test_labels=labels)
     refused = script("gallery.py", "conditional", "--dataset", tmp_path / "many.npz")
@@ -293,7 +293,7 @@ def test_the_script_refuses_classes_that_the_model_has_no_units_for(script, tmp_
 
 
 @pytest.mark.parametrize("shape", [(200, 6), (200, 6, 5, 1)])
-def test_the_script_refuses_what_has_no_grey_levels(shape, script, tmp_path):
+def test_the_script_refuses_examples_without_grey_levels(shape, script, tmp_path):
     examples = RANDOM.random(shape).astype(np.float32) if len(shape) > 2 else RANDOM.integers(0, 9, shape, np.uint8)
     np.savez(tmp_path / "given.npz", train=examples, test=examples)
     refused = script("gallery.py", "discretised_logistic", "--dataset", tmp_path / "given.npz")
@@ -301,7 +301,7 @@ def test_the_script_refuses_what_has_no_grey_levels(shape, script, tmp_path):
     assert "discretised_logistic is a likelihood of grey levels: give uint8 images" in refused.stderr
 
 
-def test_the_script_refuses_what_is_not_there(script):
+def test_the_script_refuses_unknown_models_and_negative_numbers(script):
     for arguments, message in ((["none"], "some of vae, vamp_prior"), (["vae", "--samples", -1], "samples is -1")):
         refused = script("gallery.py", *arguments)
         assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and message in refused.stderr
