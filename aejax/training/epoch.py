@@ -58,11 +58,9 @@ class _Part(NamedTuple):
 def build_programs(
     steps: Steps, config: Config, driver: Driver, state: TrainState, dataset: Dataset, values: Traced | None = None
 ) -> Programs:
-    """Build the programs of a run. Nothing is compiled or put on a device before it is needed.
+    """Build the programs of a run, for a state or its abstract values; `values` are by default the configuration's.
 
-    Args:
-        state: of the run, or its abstract values.
-        values: None takes those of the configuration.
+    Nothing is compiled or put on a device before it is needed.
     """
     values = values_of([config], alone=True) if values is None else values
     state = abstract(state, driver.state_sharding)

@@ -262,11 +262,7 @@ def unit_interval(images: jax.Array) -> jax.Array:
 
 
 def require_trainable(config: Config, dataset: Dataset, axis: str | None = None) -> None:
-    """Trace a step of a user's model or optimizer; an `InputError` says why it cannot be trained.
-
-    Args:
-        axis: as in `build_steps`.
-    """
+    """Trace a step of a user's model or optimizer; an `InputError` says why it cannot be trained."""
     config = complete(config)
     if not is_own(config.model.kind) and not is_own(config.training.optimizer):
         return
