@@ -1,4 +1,4 @@
-"""The programs of a sweep. A workdir holds results.json, report.md, figures/, and
+"""The programs of a sweep, in a workdir with results.json, report.md, figures/ and
 
 sweep.json      the configuration, the axes, and the names of the members of each program
 programs/0/     of each program: config.json, metrics.jsonl (a line per epoch and member), checkpoints, summary

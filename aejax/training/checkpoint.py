@@ -87,8 +87,7 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dic
         like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values).
         sharding: of every array, or a tree of shardings for the branches.
 
-    Raises:
-        InputError: structure, shapes or types differ: nothing is cast.
+    Raises InputError: structure, shapes or types differ: nothing is cast.
     """
     path = folder.absolute() / str(step)
     manifest = _verified(path)
@@ -129,11 +128,9 @@ class Checkpoints:
     def recover(self) -> int | None:
         """Remove folders that a kill left; move damaged checkpoints to `damaged` next to this folder.
 
-        Returns:
-            the step of the newest checkpoint; None without any.
+        Returns the step of the newest checkpoint; None without any.
 
-        Raises:
-            InputError: no checkpoint is undamaged, or a checkpoint cannot be read.
+        Raises InputError: no checkpoint is undamaged, or a checkpoint cannot be read.
         """
         self._kept, damaged = _examined(self.folder, self._run)
         if damaged and not self._kept:
@@ -160,8 +157,7 @@ class Checkpoints:
         Args:
             records, described: as in `Manifest`; described has test_total, seconds and chunk.
 
-        Raises:
-            AejaxError: the previous save failed, or this save cannot begin.
+        Raises AejaxError: the previous save failed, or this save cannot begin.
         """
         self.wait()
         partial = self.folder / f".{int(state.step)}.partial"

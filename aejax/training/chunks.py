@@ -40,9 +40,6 @@ class Pace:
 
     Each length is a program to compile. So a run keeps its recorded length, or the first length that takes between
     `SHORTEST` and `LONGEST`; afterwards the length only decreases, when the machine slows down.
-
-    Args:
-        recorded: length from a checkpoint; None estimates it.
     """
 
     def __init__(

@@ -87,18 +87,7 @@ class Driver:
         devices: devices in place of those of this process; those of a topology (`jax.experimental.topologies`) serve
             for ahead-of-time compilation.
 
-    Attributes:
-        devices: the devices in use, of all processes.
-        platform: their kind: cpu, gpu or tpu.
-        parallel: the entry of `WAYS` in use.
-        axis: name of the axis for `lax.pmean` and `lax.psum`; None under `jit`, where a program sees whole arrays.
-        batch_axis: `axis`, or None if a single device has the whole batch.
-        replicated: sharding of an array that every device holds.
-        state_sharding: sharding of a state, or a tree of shardings for its branches.
-        by_example: sharding of [steps, B, ...] that gives each device its share of every batch.
-
-    Raises:
-        InputError: there are fewer devices than `devices.count`, or their number does not divide the batch size.
+    Raises InputError: there are fewer devices than `devices.count`, or their number does not divide the batch size.
     """
 
     def __init__(self, config: Devices, batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
@@ -113,14 +102,14 @@ class Driver:
             below = batch_size // count * count
             sizes = " or ".join(str(size) for size in (below, below + count) if size)
             raise InputError(f"training.batch_size is {batch_size}; {count} devices do not divide it: take {sizes}")
-        self.devices = tuple(available[:count])
-        self.platform = self.devices[0].platform
+        self.devices = tuple(available[:count])  # those in use, of all processes
+        self.platform = self.devices[0].platform  # cpu, gpu or tpu
         self.parallel = config.parallel
-        self.axis = AXIS if WAYS[config.parallel].by_device else None
-        self.batch_axis = self.axis if count > 1 else None
+        self.axis = AXIS if WAYS[config.parallel].by_device else None  # under jit, a program sees whole arrays
+        self.batch_axis = self.axis if count > 1 else None  # a single device has the whole batch
         self._mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
         self.replicated = self.state_sharding = NamedSharding(self._mesh, PartitionSpec())
-        self.by_example = NamedSharding(self._mesh, PartitionSpec(None, AXIS))
+        self.by_example = NamedSharding(self._mesh, PartitionSpec(None, AXIS))  # shares of [steps, B, ...]
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
@@ -264,8 +253,7 @@ def require_memory(
         state: the state of the run, or its abstract values.
         alone: whether the devices share the batches of one model, and not the members of a sweep.
 
-    Raises:
-        InputError: it names the largest need, its bytes and the free bytes.
+    Raises InputError: it names the largest need, its bytes and the free bytes.
     """
     batch, images, devices = config.training.batch_size, math.prod(image_shape), len(driver.devices)
     kept = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))

@@ -28,22 +28,15 @@ _AXES = MEMBER_AXES, None, (0, 0, None)
 class Programs(NamedTuple):
     """The programs of a run; each is compiled when it is first needed, unless an earlier run has compiled it.
 
-    Attributes:
-        compiled: steps → (name, program) of each program that trains so many steps, then of each that evaluates; each
-            is compiled just before it is yielded.
-        flops: steps → floating-point operations per step; compiles `train` for so many steps.
-        train: (state, steps, first step) → (state, terms) after so many steps of one epoch. The state is donated. Each
-            term is float32[steps] or, in a sweep, float32[steps, members]. Without the first step, streamed images
-            wait for the state.
-        evaluate: state → sums over the test images, for `summarize`.
-        snapshot: state → a copy that outlives the donation of the state.
+    `train` donates the state. Its terms are float32[steps] or, in a sweep, float32[steps, members]. Without the first
+    step, streamed images wait for the state.
     """
 
-    compiled: Callable[[int], Iterator[tuple[str, Program]]]
-    flops: Callable[[int], float]
-    train: Callable[..., tuple[TrainState, Terms]]
-    evaluate: Callable[[TrainState], dict[str, Any]]
-    snapshot: Callable[[TrainState], TrainState]
+    compiled: Callable[[int], Iterator[tuple[str, Program]]]  # steps → (name, program), the training programs first
+    flops: Callable[[int], float]  # steps → floating-point operations per step; compiles `train` for so many steps
+    train: Callable[..., tuple[TrainState, Terms]]  # (state, steps of one epoch, first step) → (state, terms)
+    evaluate: Callable[[TrainState], dict[str, Any]]  # state → sums over the test images, for `summarize`
+    snapshot: Callable[[TrainState], TrainState]  # state → a copy that outlives the donation of the state
 
 
 class _Of(NamedTuple):
@@ -65,11 +58,9 @@ class _Part(NamedTuple):
 def build_programs(
     steps: Steps, config: Config, driver: Driver, state: TrainState, dataset: Dataset, values: Traced | None = None
 ) -> Programs:
-    """Build the programs of a run. Nothing is compiled or put on a device before it is needed.
+    """Build the programs of a run, for a state or its abstract values; `values` are by default the configuration's.
 
-    Args:
-        state: of the run, or its abstract values.
-        values: None takes those of the configuration.
+    Nothing is compiled or put on a device before it is needed.
     """
     values = values_of([config], alone=True) if values is None else values
     state = abstract(state, driver.state_sharding)
@@ -223,8 +214,7 @@ def _wait_for_all_but_two(parts: list[Any]) -> None:
 def summarize(sums: dict[str, Any], examples: int, code_size: int) -> tuple[dict[str, float], dict[str, float]]:
     """Compute means over all examples from the sums of `Programs.evaluate`.
 
-    Returns:
-        the terms of the loss; and mean, variance and fraction_zero of the code over examples and units.
+    Returns the terms of the loss; and mean, variance and fraction_zero of the code over examples and units.
     """
     sums = jax.tree.map(lambda per_batch: float(np.sum(per_batch, dtype=np.float64)), jax.device_get(sums))
     values = examples * code_size

@@ -119,8 +119,7 @@ class Identity:
     def require_resumes(self, saved: Identity, workdir: Path) -> None:
         """Refuse to resume the run in a workdir as another run.
 
-        Raises:
-            InputError: the configuration, the examples or JAX's settings differ, or the run would become shorter.
+        Raises InputError: the configuration, the examples or JAX's settings differ, or the run would become shorter.
         """
         config, here, there, held = self.config, self.dataset, saved.dataset, None
         differences = config.differences(saved.config)

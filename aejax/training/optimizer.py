@@ -33,8 +33,7 @@ def build_optimizer(config: Config) -> Optimizer:
     A function of the user returns an optax transformation: `def lion(learning_rate, weight_decay): return
     optax.lion(...)`. It gets those of the two traced arguments that it has.
 
-    Raises:
-        InputError: the function does not exist, or it has no use for a coefficient that is set.
+    Raises InputError: the function does not exist, or it has no use for a coefficient that is set.
     """
     name, clip = config.training.optimizer, config.training.clip_norm
     first = optax.identity() if clip is None else optax.clip_by_global_norm(clip)

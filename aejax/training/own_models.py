@@ -48,8 +48,7 @@ def weighted_terms(
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Return the weighted terms of a loss with their sum "total", and the metrics: all float32[B].
 
-    Raises:
-        InputError: a term or metric has another shape, or a name that is in use.
+    Raises InputError: a term or metric has another shape, or a name that is in use.
     """
     model, size, metrics = config.model.kind, len(output.codes), output.metrics
     if not isinstance(terms, Mapping) or not terms:

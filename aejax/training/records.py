@@ -33,20 +33,14 @@ class Record:
         workdir: a new folder, or the folder of the same run; None, as in all processes but the first, keeps the lines
             in memory only.
 
-    Attributes:
-        identity: as recorded in config.json and in each checkpoint.
-        lines: one dictionary per epoch, and per member in a sweep, as in metrics.jsonl.
-        texts: JSON of the identity and of each line, for a checkpoint; empty without a workdir.
-
-    Raises:
-        InputError: the workdir cannot be written, or holds another run.
+    Raises InputError: the workdir cannot be written, or holds another run.
     """
 
     def __init__(self, workdir: Path | None, identity: Identity) -> None:
         self.workdir = workdir
-        self.identity = identity
-        self.lines: list[dict[str, Any]] = []
-        self.texts: list[str] = []
+        self.identity = identity  # as recorded in config.json and in each checkpoint
+        self.lines: list[dict[str, Any]] = []  # as in metrics.jsonl: one per epoch, and per member in a sweep
+        self.texts: list[str] = []  # JSON of the identity and of each line, for a checkpoint
         self._events = None
         self._open = contextlib.ExitStack()
         if workdir is None:
@@ -153,11 +147,9 @@ def require_views(
         saved: describes the newest checkpoint; step 0 without a checkpoint.
         summarize: lines → content of summary.json.
 
-    Returns:
-        the content of summary.json; empty while the run is not finished.
+    Returns the content of summary.json; empty while the run is not finished.
 
-    Raises:
-        InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
+    Raises InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
     """
     advice = "the file was changed; put it back, or give another workdir"
     path = workdir / "metrics.jsonl"
@@ -189,8 +181,7 @@ def require_views(
 def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str, Any]]:
     """Read the undamaged checkpoints of a run, oldest first, and the content of summary.json.
 
-    Raises:
-        InputError: there is no undamaged checkpoint of this run, or a file differs from the newest one.
+    Raises InputError: there is no undamaged checkpoint of this run, or a file differs from the newest one.
     """
     found = whole(workdir / "checkpoints", described)
     if not found:

@@ -22,8 +22,7 @@ _used_in: int | None = None
 def devices() -> list[jax.Device]:
     """Return the devices of all processes of this run.
 
-    Raises:
-        InputError: JAX finds no device, compilation is disabled, or a process that had used JAX forked this one.
+    Raises InputError: JAX finds no device, compilation is disabled, or a process that had used JAX forked this one.
     """
     global _used_in
     require_own()
@@ -64,8 +63,7 @@ if hasattr(os, "register_at_fork"):
 def join(hosts: Hosts) -> None:
     """Join the other processes of a run; do nothing for a run of one process.
 
-    Raises:
-        InputError: this process has used JAX already, or the other processes do not answer.
+    Raises InputError: this process has used JAX already, or the other processes do not answer.
     """
     require_own()
     if hosts.coordinator is None or jax.distributed.is_initialized():

@@ -72,25 +72,18 @@ _STREAMS = ("binarization", "corruption", "code")
 class Steps:
     """The pure functions that a configuration compiles to. Steps that compile to the same programs are equal.
 
-    Attributes:
-        key: everything that the functions but `init` depend on, as a key of memoised programs.
-        own: configuration of a class of the user, whose `init` may depend on any field; else None.
-        init: (seed) → TrainState.
-        at: (step, coefficients, seed) → At.
-        train: (state, batch, at) → (state, terms). Terms are means over the batch, and metrics of the model, which are
-            not part of "total".
-        evaluate: (state, batch, coefficients, seed) → (terms per example float32[B], codes float32[B, code_size]).
-            An image always gets the same random numbers. `shared=False` if each device has the whole batch.
-        model: (state, coefficients) → Autoencoder for evaluation.
+    Terms of `train` are means over the batch, and metrics of the model, which are not part of "total". `evaluate` takes
+    (state, batch, coefficients, seed), and `shared=False` if each device has the whole batch. It returns terms
+    float32[B] and codes float32[B, code_size]. An image always gets the same random numbers.
     """
 
-    key: Hashable
-    own: Hashable = field(compare=False)
-    init: Callable[..., TrainState] = field(compare=False)
-    at: Callable[..., At] = field(compare=False)
+    key: Hashable  # everything that the functions but `init` depend on, for memoised programs
+    own: Hashable = field(compare=False)  # configuration of a user's class, whose `init` may depend on any field
+    init: Callable[..., TrainState] = field(compare=False)  # of a seed
+    at: Callable[..., At] = field(compare=False)  # of step, coefficients and seed
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
     evaluate: Callable[..., tuple[Terms, jax.Array]] = field(compare=False)
-    model: Callable[..., Autoencoder] = field(compare=False)
+    model: Callable[..., Autoencoder] = field(compare=False)  # of state and coefficients, for evaluation
 
     def alone(self, state: TrainState, batch: Batch, *values: Any) -> tuple[TrainState, Terms]:
         """Take a single train step; `values` are the arguments of `at` after the step."""
@@ -269,11 +262,7 @@ def unit_interval(images: jax.Array) -> jax.Array:
 
 
 def require_trainable(config: Config, dataset: Dataset, axis: str | None = None) -> None:
-    """Trace a step of a user's model or optimizer; an `InputError` says why it cannot be trained.
-
-    Args:
-        axis: as in `build_steps`.
-    """
+    """Trace a step of a user's model or optimizer; an `InputError` says why it cannot be trained."""
     config = complete(config)
     if not is_own(config.model.kind) and not is_own(config.training.optimizer):
         return
