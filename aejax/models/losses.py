@@ -103,7 +103,7 @@ def log_density_ratio(samples: jax.Array, mean: jax.Array, log_variance: jax.Arr
 
 
 def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Return nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
+    """Return the binary cross-entropy in nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
     return _cross_entropy(_flat(logits), _flat(images))
 
 
@@ -156,12 +156,11 @@ def _cross_entropy_forward(logits: jax.Array, images: jax.Array) -> tuple[jax.Ar
 
 
 def _mean(e: jax.Array, others: jax.Array) -> jax.Array:
-    """Return the mean of log(1 + e) + others over the last axis."""
     return (jnp.log(1 + e) + others).mean(axis=-1)
 
 
 def _mean_on_cpu(e: jax.Array, others: jax.Array) -> jax.Array:
-    """Compute `_mean` with fewer logarithms: the sum over a few pixels is the logarithm of a product, below 2**7."""
+    """Compute `_mean` with fewer logarithms: the sum over a few pixels is the logarithm of their product."""
     pixels = e.shape[-1]
     few = max(number for number in range(1, _PIXELS_PER_LOGARITHM + 1) if pixels % number == 0)
     factors, rest = jnp.split(1 + e, few, axis=-1), jnp.split(others, few, axis=-1)
