@@ -37,7 +37,7 @@ def loss_terms(
         each = reconstruction(output.logits, clean[:, None])
         terms = variational_terms(config.bound, pixels * each, output.posterior, coefficients)
     if "l1" in coefficients:
-        terms["l1"] = l1(output.codes)
+        terms["l1"] = jnp.abs(output.codes).sum(axis=1)
     if "rate_penalty" in coefficients:
         divergence = rate_divergence(output.codes, coefficients["rate"], axis)
         terms["rate_penalty"] = jnp.broadcast_to(divergence, (len(clean),))
@@ -110,11 +110,6 @@ def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
 def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
     """Return the mean over pixels of the squared difference, no sigmoid: float32[..., H, W, C] twice → float32[...]."""
     return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
-
-
-def l1(codes: jax.Array) -> jax.Array:
-    """Return the L1 norm of the code, a sum over units: float32[B, code_size] → float32[B]."""
-    return jnp.abs(codes).sum(axis=1)
 
 
 def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) -> jax.Array:
