@@ -26,17 +26,14 @@ _GREY = "gallery_mnist", "gallery_fashion_mnist", "gallery_photograph"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
 """targets and models of the table in the main README"""
 WITH_TABLES = (_ROOT / "README.md", _RESULTS / "README.md", _ROOT / "experiments" / "gallery" / "README.md")
-
-
 NOTEBOOK = _ROOT / "experiments" / "colab.ipynb"
 
 
 def tables() -> dict[str, str]:
     """Return each table by the name of its two markers, `<!-- name -->` and `<!-- /name -->`."""
     compiled_rows = {name: _read("compiled", f"{name}.json")["rows"] for name in _COMPILED}
-    later = _read("compiled", "iwae.json")["rows"]
     before = [row for row in compiled_rows["compiled"] if row["model"] != "iwae"]
-    compiled_rows["compiled"] = [*before, *later]
+    compiled_rows["compiled"] = [*before, *_read("compiled", "iwae.json")["rows"]]
     first = [row for row in compiled_rows["compiled"] if row["target"] in _SHOWN[0] and row["model"] in _SHOWN[1]]
     peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
     return {

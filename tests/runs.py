@@ -1,6 +1,7 @@
 """Comparing runs, and workdirs of strangers."""
 
 import json
+import types
 
 import jax
 import numpy as np
@@ -15,6 +16,13 @@ from aejax.training.identity import Identity
 def traced(config):
     """The coefficients of a configuration as the arrays that a step takes."""
     return {name: np.float32(value) for name, value in complete(config).coefficients.items()}
+
+
+def compiled_steps(config, image_shape, *more):
+    """Build steps whose functions are one program each; called without jit, each operation is compiled by itself."""
+    steps = build_steps(config, image_shape, *more)
+    functions = {name: jax.jit(getattr(steps, name)) for name in ("init", "alone", "evaluate")}
+    return types.SimpleNamespace(**functions, model=steps.model)
 
 
 def leaves(run):

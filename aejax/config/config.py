@@ -25,7 +25,7 @@ from aejax.config.checks import (
     require_names,
     require_types,
 )
-from aejax.config.numbers import KINDS, OPTIMIZERS, Coefficients, Schedule, known_to, require_known
+from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, UNUSED, Coefficients, Schedule, require_known
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
@@ -119,16 +119,6 @@ class Model:
         if self.tied:
             mirrored = self.channels == () and not self.spatial_code and self.decoder_hidden is None
             require(mirrored, "model.tied", True, "False except for mirrored dense layers")
-        if self.kind == "variational":
-            self.require_variational()
-
-    def require_variational(self) -> None:
-        """Raise `InputError` for fields that a variational model would ignore."""
-        ours = f"while model.kind is {self.kind}"
-        require(not self.tied, "model.tied", True, f"False {ours}")
-        require(self.top_k is None, "model.top_k", self.top_k, f"None {ours}")
-        holds = self.code_activation in (None, "identity")
-        require(holds, "model.code_activation", self.code_activation, f"None {ours}")
 
     def code_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
         """Return [code_size], or [h, w, channels] of a spatial code.
@@ -316,12 +306,12 @@ class Config:
             self.require_kind(variational=self.model.kind == "variational")
 
     def require_declared(self, kind: Mapping[str, float], optimizer: Mapping[str, float]) -> dict[str, float]:
-        """Return the declared coefficients with their defaults; refuse given ones, and schedules, of other names.
-
-        Raises:
-            InputError: a name is not declared; the message lists the declared names.
-        """
-        known = known_to(kind, optimizer, self.corruption.kind, self.loss)
+        """Return the declared coefficients with their defaults; refuse coefficients and schedules of other names."""
+        unused = {
+            name for (field, value), names in UNUSED.items() if getattr(self.loss, field) == value for name in names
+        }
+        kind = {name: default for name, default in kind.items() if name not in unused}
+        known = {**optimizer, **CORRUPTIONS[self.corruption.kind], **kind}
         parts = f"model.kind {self.model.kind}, corruption.kind {self.corruption.kind}, training.optimizer "
         owner = f"{parts}{self.training.optimizer}, loss.sparsity {self.loss.sparsity}"
         require_known(self.coefficients, known, "coefficients", owner)
@@ -330,13 +320,17 @@ class Config:
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
         """Raise `InputError` for fields that a kind of model would ignore, or compute in other units."""
-        ours = f"while model.kind is {self.model.kind}"
+        model, loss, ours = self.model, self.loss, f"while model.kind is {self.model.kind}"
         if not variational:
-            require(self.model.samples == 1, "model.samples", self.model.samples, f"1 {ours}")
-            require(self.loss.bound == "elbo", "loss.bound", self.loss.bound, f"elbo {ours}")
-        elif not own_loss:
-            pixels = self.loss.pixels
-            require(pixels == "sum", "loss.pixels", pixels, f"sum {ours}: the ELBO is in nats per image")
+            require(model.samples == 1, "model.samples", model.samples, f"1 {ours}")
+            require(loss.bound == "elbo", "loss.bound", loss.bound, f"elbo {ours}")
+            return
+        require(not model.tied, "model.tied", True, f"False {ours}")
+        require(model.top_k is None, "model.top_k", model.top_k, f"None {ours}")
+        holds = model.code_activation in (None, "identity")
+        require(holds, "model.code_activation", model.code_activation, f"None {ours}")
+        holds = loss.pixels == "sum" or own_loss
+        require(holds, "loss.pixels", loss.pixels, f"sum {ours}: the ELBO is in nats per image")
 
     @property
     def epochs_may_grow(self) -> bool:
@@ -403,10 +397,7 @@ class Config:
 
     @property
     def computed(self) -> dict[str, Any]:
-        """Path → value of every field that changes the result.
-
-        Without `devices`, `hosts`, `data.placement`, folders, and the name of the dataset, which has a fingerprint.
-        """
+        """Path → value of every field that changes the result; the dataset is left out, since it has a fingerprint."""
         sections = self.to_dict()
         sections |= {f"schedules.{name}": fields for name, fields in sections.pop("schedules").items()}
         paths = {f"{section}.{name}": value for section, fields in sections.items() for name, value in fields.items()}

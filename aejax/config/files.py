@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -28,10 +27,9 @@ def local(path: object, what: str) -> Path:
     Raises:
         InputError: the value is no path, is empty, is not UTF-8, or is an address of an object store.
     """
-    try:
-        text = os.fsdecode(path)
-    except TypeError as error:
-        raise InputError(f"{what} is of the type {type(path).__name__}; it must be a path") from error
+    if not isinstance(path, str | bytes | os.PathLike):
+        raise InputError(f"{what} is of the type {type(path).__name__}; it must be a path")
+    text = os.fsdecode(path)
     if not text or "\0" in text:
         raise InputError(f"{what} is {text!r}; it must be a path")
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):  # `Path` drops one of the two slashes
@@ -90,24 +88,15 @@ def _write(path: Path, mode: str, text: str, named: Path) -> None:
 
 
 def require_file(path: Path) -> None:
-    """Refuse to write to a path that exists and is no regular file.
-
-    Raises:
-        InputError: the path is a link, a folder, a device or a pipe.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        mode = path.lstat().st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
-            raise InputError(f"{path} is {kind}, and a file would replace it; give another name, or remove it")
+    """Raise `InputError` for a path that a file must not replace: a link, a folder, a device or a pipe."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"{path} is {kind}, and a file would replace it; give another name, or remove it")
 
 
 @contextlib.contextmanager
 def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold the lock of a folder; the lock ends with the process, however the process ends.
-
-    Args:
-        what: the activity that the lock is for, in messages: "run" or "sweep".
+    """Hold the lock of a folder for a "run" or "sweep"; the lock ends with the process, however the process ends.
 
     Raises:
         InputError: another process holds the lock.
@@ -125,11 +114,7 @@ def locked(folder: Path, what: str) -> Iterator[None]:
 
 
 def take_lock(file: IO[str]) -> None:
-    """Lock a file for as long as it is open.
-
-    Raises:
-        BlockingIOError: another process has locked the file.
-    """
+    """Lock a file for as long as it is open; raise `BlockingIOError` if another process has locked it."""
     if fcntl is not None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
@@ -143,24 +128,20 @@ def take_lock(file: IO[str]) -> None:
 
 
 def data_dir() -> Path:
-    """Return the folder of prepared data: AEJAX_DATA_DIR, or else ~/.cache/aejax.
-
-    Raises:
-        InputError: AEJAX_DATA_DIR is no folder of a disk, or the user has no home folder.
-    """
+    """Return the folder of prepared data, AEJAX_DATA_DIR or ~/.cache/aejax; raise `InputError` without one."""
     if given := os.environ.get("AEJAX_DATA_DIR"):
         return local(given, "AEJAX_DATA_DIR")
-    if (home := _home()) is None:
-        raise InputError("there is no home folder for prepared data; set AEJAX_DATA_DIR to a folder of yours")
-    return home / ".cache" / "aejax"
+    try:
+        return Path.home() / ".cache" / "aejax"
+    except RuntimeError as error:  # HOME is not set and the system does not know the user, as in a container
+        raise InputError(
+            "there is no home folder for prepared data; set AEJAX_DATA_DIR to a folder of yours"
+        ) from error
 
 
 def keep_compiled_programs() -> None:
-    """Set JAX's compile cache to a folder beside the prepared data, so that a second start compiles nothing.
-
-    Environment variables do this without importing JAX. A variable that the user has set is kept.
-    """
-    if os.environ.get("AEJAX_DATA_DIR") or _home() is not None:
+    """Set JAX's compile cache to a folder of prepared data, by environment variables that the user has not set."""
+    with contextlib.suppress(InputError):  # no folder of prepared data, which not every command needs
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(data_dir() / "compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
@@ -168,14 +149,5 @@ def keep_compiled_programs() -> None:
 
 def scripts_dir() -> Path:
     """Return the folder that holds `experiments/` and `configs/`: a checkout, or `aejax_scripts` of an installation."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package.with_name("aejax_scripts")
-    return installed if installed.is_dir() else package.parent
-
-
-def _home() -> Path | None:
-    """Return the home folder; None where HOME is not set and the system does not know the user, as in a container."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return None
+    above = Path(__file__).resolve().parents[2]
+    return above / "aejax_scripts" if (above / "aejax_scripts").is_dir() else above

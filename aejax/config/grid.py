@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -78,37 +79,25 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
 
 
 def require_size(lengths: Mapping[str, int], most: int, advice: str) -> None:
-    """Refuse a grid of more members than `most`.
-
-    Args:
-        lengths: field → number of values.
-        advice: the remedy, for the message.
-    """
+    """Raise `InputError` for a grid of more members than `most`; `lengths` is field → number of values."""
     if (members := math.prod(lengths.values())) > most:
         product = " x ".join(f"{length:,} of {field.rpartition('.')[2]}" for field, length in lengths.items())
         raise InputError(f"the sweep has {members:,} members ({product}), of at most {most:,}: {advice}")
 
 
 def field_path(field: str, config: Config) -> str:
-    """Return the path of a field, which may be named by its last part.
-
-    Raises:
-        InputError: there is no such field, several sections have it, or it cannot be swept.
-    """
+    """Return the path of a field, given as its path or last part; raise `InputError` if it cannot be swept."""
     section, _, name = field.rpartition(".") if isinstance(field, str) else ("", "", "")
     if section.startswith(("coefficients", "schedules.", "model.options")) and name.isidentifier():
         return field
-    known = [f"{section}.{name}" for section, fields in Config().to_dict().items() for name in fields]
     declared = complete(config)
-    known += [f"coefficients.{name}" for name in declared.coefficients]
-    known += [f"model.options.{name}" for name in declared.model.options]
+    sections = Config().to_dict() | {"coefficients": declared.coefficients, "model.options": declared.model.options}
+    known = [f"{section}.{name}" for section, fields in sections.items() for name in fields]
     found = [path for path in known if field in (path, path.rpartition(".")[2])]
     if len(found) != 1:
-        raise InputError(
-            f"there is no field {field!r} in the configuration; its coefficients are {', '.join(declared.coefficients)}"
-            if not found
-            else f"{field!r} could be {' or '.join(found)}; give its path"
-        )
+        known = f"its coefficients are {', '.join(declared.coefficients)}"
+        missing = f"there is no field {field!r} in the configuration; {known}"
+        raise InputError(f"{field!r} could be {' or '.join(found)}; give its path" if found else missing)
     if found[0].startswith(("devices.", "hosts.")) or found[0] == "data.source_dir":
         raise InputError(f"{found[0]} does not change the result; sweep another field")
     if found[0] in ("data.name", "data.channels"):
@@ -142,13 +131,11 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
 
 
 def _scalar(text: str) -> Any:
-    if text in ("None", "True", "False"):
-        return {"None": None, "True": True, "False": False}[text]
+    if text in (known := {"None": None, "True": True, "False": False}):
+        return known[text]
     for kind in (int, float) if text.isascii() else ():
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            pass
     return text
 
 
@@ -167,8 +154,7 @@ def _plain(path: str, value: Any) -> Any:
 
 def _text(value: Any) -> str:
     """Format a value for the name of a folder."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
     if isinstance(value, list):
         text = "x".join(map(str, value)) or "none"
-    else:
-        text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return re.sub(r"[^\w.+-]", "-", text)

@@ -1,13 +1,7 @@
 """Numbers of a model: traced or static, declared with defaults, and schedules over steps.
 
-A *traced* number is an argument of the compiled programs: another value compiles nothing, sweeps and schedules may
-change it. A *static* number is compiled in. A model's class declares both:
-
-    coefficients = {"k": 25.0, "auxiliary": 1.0}     # traced; the weight of a loss term has the term's name
-    options = {"dead_after": 1000}                   # static
-
-The tables here declare the numbers of this library's optimizers, corruptions and models, so that an unknown name is
-refused without importing JAX.
+A *traced* number, `coefficients = {"k": 25.0}` of a model's class, is an argument of the compiled programs; sweeps and
+schedules may change it. A *static* number, `options = {"dead_after": 1000}`, is compiled in.
 """
 
 from __future__ import annotations
@@ -16,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from aejax.config.checks import COUNT, EPOCHS, InputError, Named, is_finite, require, require_names, require_types
+from aejax.config.checks import COUNT, EPOCHS, InputError, Named, is_finite, require, require_types
 
 OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
     "adam": {"learning_rate": 1e-3},
@@ -51,7 +45,6 @@ class Coefficients(Named):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        require_names(self, "coefficients")
         for name, value in self.items():
             ours = name in NON_NEGATIVE
             holds = is_finite(value) and (value >= 0 or not ours)
@@ -87,18 +80,8 @@ class Schedule:
             require(self.warmup_epochs == 0, "schedules.warmup_epochs", self.warmup_epochs, "0 with the shape cyclical")
 
 
-def known_to(kind: Mapping[str, float], optimizer: Mapping[str, float], corruption: str, loss: Any) -> dict[str, float]:
-    """Return the coefficients of a run with their defaults: those of the model's class, optimizer and corruption."""
-    dropped = {name for (field, value), names in UNUSED.items() if getattr(loss, field) == value for name in names}
-    return {**optimizer, **CORRUPTIONS[corruption], **{name: kind[name] for name in kind if name not in dropped}}
-
-
 def require_known(given: Mapping[str, Any], known: Mapping[str, Any], section: str, owner: str) -> None:
-    """Refuse names that nothing declares.
-
-    Raises:
-        InputError: it names the first unknown name, its value and the declared names.
-    """
+    """Raise `InputError` for a name that nothing declares; the message lists the declared names."""
     for name, value in given.items():
         if name not in known:
             declared = ", ".join(known) or "none"

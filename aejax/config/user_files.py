@@ -130,11 +130,7 @@ def replaced(config: Config, files: str | Path | Iterable[str | Path], where: st
 
 
 def sources(config: Config) -> dict[str, Path]:
-    """Return name → path of each of the user's files and of the modules that have a file.
-
-    Raises:
-        InputError: a file cannot be found or fails, or two different files have one name.
-    """
+    """Return name → path of each of the user's files and modules; raise `InputError` for two files of one name."""
     found: dict[str, Path] = {}
     for field, place, name in _named_by(config):
         own(f"{place}:{name}", field)  # imports the module
@@ -178,11 +174,7 @@ def complete(config: Config) -> Config:
 
 
 def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
-    """Return the function that training.optimizer names, and the coefficients that it takes with their defaults.
-
-    Raises:
-        InputError: there is no such function, or it needs other arguments.
-    """
+    """Return the function that training.optimizer names, and the coefficients that it takes with their defaults."""
     make, known = own(spec, "training.optimizer"), OPTIMIZERS["adamw"]
     if not callable(make):
         place, _, name = spec.rpartition(":")

@@ -1,13 +1,7 @@
-"""The protocol of examples, and computed examples.
+"""Computed examples, and the protocol that they share with the stored examples of `Shards`.
 
-A run asks the same questions of `Shards` (arrays in memory or in files) and of `Computed` examples:
-
-    shape, dtype, len()   (N, H, W, C) of images or (N, D) of vectors; the type of the values
-    nbytes                bytes that a device needs to hold the examples
-    fingerprint           identifies the content; computed once
-    extremes              smallest and largest value; of computed examples, among the first ones only
-    rows(indices)         examples by number, for streaming: int[...] → [..., *example]
-    make                  None for stored examples, see `Computed.make`
+The protocol is shape, dtype and len(); nbytes (on a device); fingerprint (of the content); extremes (smallest and
+largest value, of computed examples among the first ones); rows(int[...]) → [..., *example]; make (None if stored).
 """
 
 from __future__ import annotations
@@ -56,16 +50,9 @@ class Computed:
         return self.arrays
 
     def make(self, arrays: Any, examples: jax.Array) -> jax.Array:
-        """Compute examples within a program.
+        """Compute examples within a program: `arrays` as JAX arrays, int32[B] → float32[B, *shape[1:]].
 
         Each example must depend on its number alone. The second epoch has the numbers from N to 2 N - 1, and so on.
-
-        Args:
-            arrays: `arrays`, as JAX arrays.
-            examples: int32[B].
-
-        Returns:
-            float32[B, *shape[1:]].
         """
         raise NotImplementedError
 
@@ -110,11 +97,7 @@ class Computed:
         return self.in_chunks("make", indices.ravel(), *self.shape[1:]).reshape(*indices.shape, *self.shape[1:])
 
     def in_chunks(self, method: str, numbers: np.ndarray, *shape: int) -> np.ndarray:
-        """Call a method like `make` for the numbers int[N] of examples; one program serves any N.
-
-        Args:
-            shape: of what the method returns for one example.
-        """
+        """Call a method like `make` for int[N], with a result of `shape` for each example; one program serves any N."""
         purpose = f"to make {len(numbers):,} examples"
         require_memory(4 * len(numbers) * int(np.prod(shape)), purpose, "ask for fewer")
         rows = np.empty((len(numbers), *shape), np.float32)

@@ -24,10 +24,9 @@ _DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})
 def read(folder: Path) -> Mapping[str, Any]:
     """Read the arrays `train` and, if given, `test`, `train_labels`, `test_labels` of a folder.
 
-    The folder holds arrays in files that are named for their parts, or folders named for them, with arrays or images;
-    or only arrays or images, which are training examples. Several files of arrays for a part are shards, ordered by the
-    numbers in their names. Folders of images in a part are classes. Validation examples become the test examples if
-    there are no test examples. Links are followed; hidden files and `__MACOSX` are skipped.
+    The folder holds files of arrays named for their parts, or folders named for their parts, with arrays or images; or
+    only arrays or images, which are training examples. Several files of a part are shards, ordered by the numbers in
+    their names. Folders of images in a part are classes. Hidden files and `__MACOSX` are skipped.
 
     Raises:
         InputError: a file cannot be read, there are arrays and images, there are neither, examples differ in size or
@@ -89,15 +88,14 @@ def _arrays_in(folder: Path) -> list[Path]:
         pieces = re.split(r"(\d+)", file.name)
         return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces], file.name
 
-    found = [file for file in folder.iterdir() if reader(file) and not _is_hidden(file) and not file.is_dir()]
+    found = [file for file in _entries(folder) if reader(file) and not file.is_dir()]
     # torchvision leaves the compressed file next to the other.
     return sorted((file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found), key=natural)
 
 
 def _parts_of(folder: Path) -> dict[str, Path]:
     """Return the folder of each part; without such folders, the folder itself as the training part."""
-    inside = [entry for entry in sorted(folder.iterdir()) if not _is_hidden(entry)]
-    parts: dict[str, Path] = {}
+    inside, parts = _entries(folder), {}
     for entry in inside:
         if entry.is_dir() and (part := PART_OF.get(entry.name.lower())):
             if part in parts:
@@ -105,7 +103,7 @@ def _parts_of(folder: Path) -> dict[str, Path]:
             parts[part] = entry
     if not parts:
         return {"train": folder}
-    others = [each for each in inside if each not in parts.values() and next(_images_in(each), None) is not None]
+    others = [each for each in inside if each not in parts.values() and any(_images_in(each))]
     if others or "train" not in parts:
         first = parts.get("train") or next(iter(parts.values()))
         found = f"{others[0].name} beside {first.name}" if others else f"{first.name} and none for training"
@@ -119,16 +117,15 @@ def _parts_of(folder: Path) -> dict[str, Path]:
 def _images_in(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Yield the images of a path, sorted; follow links, but not in circles."""
     if path.is_dir():
-        real = path.resolve()
-        for entry in sorted(path.iterdir()) if real not in above else ():
-            if not _is_hidden(entry):
-                yield from _images_in(entry, (*above, real))
+        for entry in _entries(path) if path.resolve() not in above else ():
+            yield from _images_in(entry, (*above, path.resolve()))
     elif path.suffix.lower() in images.ENDINGS:
         yield path
 
 
-def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name == "__MACOSX"
+def _entries(folder: Path) -> list[Path]:
+    """Return the sorted content of a folder, without the files that systems and programs leave there."""
+    return [each for each in sorted(folder.iterdir()) if not each.name.startswith(".") and each.name != "__MACOSX"]
 
 
 def _require_clear(parts: Mapping[str, Path], arrays: Mapping[str, Sequence[Path]]) -> None:
@@ -173,7 +170,7 @@ def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
 
 
 def _unpacked(file: Path) -> int:
-    """Return the bytes that a `.npz` file takes in memory; 0 for a damaged file, which `load` refuses."""
+    """Return the bytes of a `.npz` file in memory; 0 for a damaged file, which `load` refuses."""
     with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
         return sum(member.file_size for member in archive.infolist())
     return 0
@@ -186,8 +183,8 @@ def _images(folder: Path, folders: Mapping[str, Path]) -> dict[str, np.ndarray]:
     files = {part: list(_images_in(path)) for part, path in parts.items()}
     for part, path in parts.items():
         if not files[part]:
-            kinds = ", ".join(sorted(images.ENDINGS)), ", ".join(FORMATS)
-            raise InputError(f"the folder {path} holds no images ({kinds[0]}) and no arrays ({kinds[1]})")
+            endings = ", ".join(sorted(images.ENDINGS))
+            raise InputError(f"the folder {path} holds no images ({endings}) and no arrays ({', '.join(FORMATS)})")
     found: dict[str, Any] = images.read(folder, files)
     for part, path in parts.items():
         names = [file.relative_to(path).parts[0] for file in files[part] if file.parent != path]

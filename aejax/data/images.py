@@ -25,8 +25,8 @@ def read(folder: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, np.ndar
     """Read the images of each part, uint8[N, H, W, 1] if all are grey, otherwise uint8[N, H, W, 3].
 
     Raises:
-        InputError: a file is not an image of 8 bits per channel without transparency, images differ in size, or they do
-            not fit in memory.
+        InputError: a file is no image of 8 bits per channel without transparency, images differ in size, or they do not
+            fit in memory.
     """
     first = files["train"][0]
     like = _pixels(first)
@@ -61,7 +61,12 @@ def _pixels(file: Path) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
                 _require_plain(image, file)
-                return np.asarray(_without_palette(ImageOps.exif_transpose(image)))
+                upright = ImageOps.exif_transpose(image)
+                if image.mode in ("1", "L", "LA"):
+                    return np.asarray(upright.convert("L"))
+                colours = np.asarray(upright.convert("RGB"))
+                palette_of_greys = image.mode in ("P", "PA") and (colours == colours[..., :1]).all()
+                return colours[..., 0] if palette_of_greys else colours
     except InputError:
         raise
     except Exception as error:  # damage raises many types
@@ -83,13 +88,3 @@ def _require_plain(image: Image.Image, file: Path) -> None:
         raise InputError(f"{file} has {pages} pages or frames; save each page as a file of its own")
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         raise InputError(f"{file} has transparent pixels, which have no colour; save it with a background instead")
-
-
-def _without_palette(image: Image.Image) -> Image.Image:
-    """Convert to mode L or RGB; a palette of greys becomes L."""
-    if image.mode in ("1", "L", "LA"):
-        return image.convert("L")
-    colours = image.convert("RGB")
-    red, green, blue = np.moveaxis(np.asarray(colours), -1, 0)
-    grey = image.mode in ("P", "PA") and np.array_equal(red, green) and np.array_equal(green, blue)
-    return colours.getchannel("R") if grey else colours

@@ -71,7 +71,7 @@ class Shards:
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, slice) and index.indices(len(self))[2] == 1:
             return self._between(*index.indices(len(self))[:2])
-        return self._take(numbers_of(index, len(self)), [part.__getitem__ for part in self.parts])
+        return self.rows(numbers_of(index, len(self)))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -87,23 +87,21 @@ class Shards:
         Raises:
             InputError: a file cannot be opened again, or was truncated.
         """
-        return self._take(np.minimum(indices, len(self) - 1), self._readers)
-
-    @functools.cached_property
-    def _readers(self) -> list[Callable[[np.ndarray], np.ndarray]]:
-        return [_reader(part, self.nbytes) for part in self.parts]
-
-    def _take(self, indices: np.ndarray, readers: Sequence[Callable[[np.ndarray], np.ndarray]]) -> np.ndarray:
+        indices = np.minimum(indices, len(self) - 1)
         if len(self.parts) == 1:
-            return readers[0](indices)
+            return self._readers[0](indices)
         self._require_memory(indices.size)
         rows = np.empty((indices.size, *self.shape[1:]), self.dtype)
         part_of = np.searchsorted(self._ends, indices.ravel(), side="right")
         for number in np.unique(part_of).tolist():
             places = np.flatnonzero(part_of == number)
             begin = self._ends[number] - len(self.parts[number])
-            rows[places] = readers[number](indices.ravel()[places] - begin)
+            rows[places] = self._readers[number](indices.ravel()[places] - begin)
         return rows.reshape(*indices.shape, *self.shape[1:])
+
+    @functools.cached_property
+    def _readers(self) -> list[Callable[[np.ndarray], np.ndarray]]:
+        return [_reader(part, self.nbytes) for part in self.parts]
 
     def _between(self, first: int, end: int) -> np.ndarray:
         spans = [(part, last - len(part)) for part, last in zip(self.parts, self._ends.tolist(), strict=True)]

@@ -109,7 +109,7 @@ def load(
     step = best(found) if which == "best" else newest.step
     if step is None:
         raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the end of an epoch")
-    state = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(here)).state
+    state, _, _ = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(here))
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
     return Run(identity, state, history, summary if summary.get("step") == step else {})

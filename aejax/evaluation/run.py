@@ -22,22 +22,10 @@ from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.dense import identity
 from aejax.models.randomness import per_example, stream
-from aejax.training import (
-    Batch,
-    Checkpoints,
-    Steps,
-    TrainState,
-    build_steps,
-    for_evaluation,
-    inputs,
-    memoised,
-    require_own,
-    test_keys,
-    unit_interval,
-    values_of,
-)
+from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
 from aejax.training.identity import Identity
 from aejax.training.records import Record
+from aejax.training.step import inputs, test_keys, unit_interval, values_of
 
 _CHUNK = 1000
 

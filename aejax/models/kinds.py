@@ -36,11 +36,8 @@ def require_model(config: Config) -> None:
         InputError: there is no such class, or a field has no meaning for it.
     """
     kind = model_class(config.model.kind)
-    variational = issubclass(kind, Variational)
-    if variational:
-        config.model.require_variational()
     if is_own(config.model.kind):
-        config.require_kind(variational, own_loss=kind.loss is not Autoencoder.loss)
+        config.require_kind(issubclass(kind, Variational), own_loss=kind.loss is not Autoencoder.loss)
 
 
 def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencoder:

@@ -1,8 +1,7 @@
-"""An autoencoder among the estimators of scikit-learn: in pipelines, searches, beside PCA.
+"""Estimators of scikit-learn, for pipelines and searches.
 
 transformer.py   AutoencoderTransformer: rows to codes and back
-outliers.py      AutoencoderOutlierDetector: rows that reconstruct badly
-rows.py          what every row gives, whatever rows it comes with
+outliers.py      AutoencoderOutlierDetector: rows with large reconstruction errors
 """
 
 from aejax.sklearn.outliers import AutoencoderOutlierDetector

@@ -1,4 +1,4 @@
-"""`AutoencoderOutlierDetector`: what an autoencoder reconstructs worse than most of what it learned from."""
+"""`AutoencoderOutlierDetector`: detection of rows with large reconstruction errors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from aejax.sklearn.transformer import AutoencoderTransformer
 
 
 class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
-    """Takes for outliers the rows that an autoencoder reconstructs worst.
+    """Detect the rows with the largest reconstruction errors of an autoencoder.
 
     Args:
-        autoencoder: an `AutoencoderTransformer`, which is cloned; None takes its defaults. Its parameters are
-            `autoencoder__code_size` and so on in a search.
-        contamination: the share of outliers among the rows it is fitted on, above 0 and at most 0.5.
+        autoencoder: an `AutoencoderTransformer`, which is cloned; None takes its defaults. A search names its
+            parameters `autoencoder__code_size` and so on.
+        contamination: share of outliers among the training rows, above 0 and at most 0.5.
 
     Attributes:
-        autoencoder_: the transformer as fitted.
-        offset_: `score_samples` below it is an outlier.
+        autoencoder_: the fitted transformer.
+        offset_: threshold; rows with `score_samples` less than `offset_` are outliers.
     """
 
     def __init__(self, autoencoder: AutoencoderTransformer | None = None, *, contamination: float = 0.1) -> None:
@@ -30,10 +30,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         self.contamination = contamination
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Train on rows float[N, D], outliers among them.
+        """Train on rows float[N, D], which may contain outliers.
 
         Raises:
-            ValueError: they are no finite numbers.
+            ValueError: a value is not finite.
             InputError: a parameter is out of range.
         """
         require(0 < self.contamination <= 0.5, "contamination", self.contamination, "above 0 and at most 0.5")
@@ -44,14 +44,14 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Rows float[N, D] → minus the reconstruction error of each, float64[N]: the lower, the more of an outlier."""
+        """Return minus the reconstruction error of each row, float[N, D] → float64[N]."""
         check_is_fitted(self)
         return self.autoencoder_.score_samples(validate_data(self, X, dtype=np.float32, reset=False))
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The same less the threshold, float64[N]: negative for outliers."""
+        """Return `score_samples` minus the threshold, float[N, D] → float64[N]: negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
-        """Rows float[N, D] → int[N]: -1 for outliers, 1 for all others."""
+        """Return -1 for outliers and 1 for other rows, float[N, D] → int[N]."""
         return np.where(self.decision_function(X) < 0, -1, 1)

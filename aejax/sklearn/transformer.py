@@ -1,8 +1,9 @@
-"""`AutoencoderTransformer`: rows to codes and back, where PCA would stand."""
+"""`AutoencoderTransformer`: rows to codes and back, like PCA."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from aejax.config import Coefficients, Config, Loss, Model, Training
 from aejax.data import Dataset
 from aejax.evaluation import Run, errors, fit
-from aejax.sklearn.rows import by_chunks
+
+_CHUNK = 256
 
 DEFAULT = Config(
     model=Model(hidden=(64,), code_size=8, activation="elu", code_activation="identity"),
@@ -21,7 +23,7 @@ DEFAULT = Config(
     coefficients=Coefficients(learning_rate=1e-3),
     training=Training(epochs=50, batch_size=32),
 )
-"""what is trained where neither a parameter nor `config` says otherwise: a code without bounds, squared error"""
+"""configuration of a transformer without parameters: a code without bounds, squared error"""
 
 FIELDS = {
     "hidden": "model.hidden",
@@ -41,27 +43,27 @@ FIELDS = {
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Learns a code of rows of numbers, float[N, D] of any scale; columns of one scale learn best (`standardize`).
+    """Learn a code of rows of numbers, float[N, D] of any scale; columns of one scale learn best (`standardize`).
 
-    A parameter that is None is as `config` has it, or where that is None too, as `DEFAULT` in this file: 64 hidden
-    units, a code of 8, squared error, 50 epochs.
+    A parameter None takes its value from `config`. Without `config`, it takes the value of `DEFAULT`: 64 hidden units,
+    a code of 8, squared error, 50 epochs.
 
     Args:
         hidden: widths of the layers before the code; `()` for none.
-        code_size: units of the code, the columns that `transform` gives.
+        code_size: number of units of the code, which are the columns of the result of `transform`.
         activation, code_activation: nonlinearity of the layers and of the code.
         loss: mse, or bce for rows in [0, 1].
-        standardize: give each column mean 0 and standard deviation 1 before the model meets it, with which errors are
-            measured too; what it gives is on the scale of the rows.
-        corruption, noise: of the input in training, for a denoising autoencoder: its kind and strength.
+        standardize: train and measure errors on columns with mean 0 and standard deviation 1; `inverse_transform`
+            returns rows on the scale of the data.
+        corruption, noise: kind and strength of the input's noise in training, for a denoising autoencoder.
         l1: weight of the code's L1 norm.
-        learning_rate, epochs, batch_size: of the training; a batch is at most all rows.
-        random_state: of all that is random, a number or a numpy RandomState; None takes the configuration's seed.
+        learning_rate, epochs, batch_size: of the training; a batch has at most all rows.
+        random_state: seed of all randomness or a numpy RandomState; None takes the configuration's seed.
         config: an `aejax.Config` for all other fields.
 
     Attributes:
         run_: the `aejax.Run`.
-        n_features_in_, feature_names_in_: of the rows it was fitted on.
+        n_features_in_, feature_names_in_: number and names of the columns of the training rows.
     """
 
     def __init__(
@@ -101,54 +103,43 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """Train on rows float[N, D].
 
         Raises:
-            ValueError: they are no finite numbers.
-            InputError: a parameter is out of range, or does not go with these rows.
+            ValueError: a value is not finite.
+            InputError: a parameter is out of range, or does not fit the rows.
         """
         rows = validate_data(self, X, dtype=np.float32)
-        config = self._configured()
-        smaller = min(config.training.batch_size, len(rows))
-        config = config.replace({"training.batch_size": smaller})
-        # None is set aside, since scikit-learn says what is held out: the test loss is of the same rows.
+        given = {field: getattr(self, name) for name, field in FIELDS.items() if getattr(self, name) is not None}
+        if self.random_state is not None:
+            seeded = isinstance(self.random_state, int | np.integer)
+            seed = self.random_state if seeded else check_random_state(self.random_state).randint(2**31 - 1)
+            given["training.seed"] = int(seed)
+        config = (DEFAULT if self.config is None else self.config).replace(given)
+        config = config.replace({"training.batch_size": min(config.training.batch_size, len(rows))})
+        # The test rows are the training rows, since scikit-learn holds rows out itself.
         trained = fit(config, dataset=Dataset.from_arrays(rows, rows, name="rows"), progress=False)
         self.run_: Run = dataclasses.replace(trained, dataset=None)  # the rows need not stay in memory
         self._n_features_out = config.model.code_size
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Rows float[N, D] → codes float32[N, code_size]."""
-        return by_chunks(self.run_.encode, self._rows(X))
+        """Return the codes of rows, float[N, D] → float32[N, code_size]."""
+        return _by_chunks(self.run_.encode, self._rows(X))
 
     def inverse_transform(self, X: Any) -> np.ndarray:
-        """Codes float[N, code_size] → rows float32[N, D]."""
+        """Return the rows of codes, float[N, code_size] → float32[N, D]."""
         check_is_fitted(self)
-        codes = check_array(X, dtype=np.float32)
-        return by_chunks(self.run_.decode, codes)
+        return _by_chunks(self.run_.decode, check_array(X, dtype=np.float32))
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Rows float[N, D] → minus the reconstruction error of each, float64[N]: higher is better, as of PCA.
+        """Return minus the reconstruction error of each row, float[N, D] → float64[N].
 
         The error is the mean over columns of the configured loss: squared error, or cross-entropy in nats.
         """
-        return -by_chunks(self._errors, self._rows(X))
+        given, run = self._rows(X), self.run_
+        return -_by_chunks(lambda rows: errors(run, run.encode(rows), run.standardized_inputs(rows)[0]), given)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Minus the mean reconstruction error of rows float[N, D], which a search maximises."""
+        """Return minus the mean reconstruction error of rows float[N, D], which a search maximises."""
         return float(self.score_samples(X).mean())
-
-    def _errors(self, rows: np.ndarray) -> np.ndarray:
-        return errors(self.run_, self.run_.encode(rows), self.run_.standardized_inputs(rows)[0])
-
-    def _configured(self) -> Config:
-        config = DEFAULT if self.config is None else self.config
-        given = {field: getattr(self, name) for name, field in FIELDS.items() if getattr(self, name) is not None}
-        if self.random_state is not None:
-            given["training.seed"] = (
-                int(self.random_state)
-                if isinstance(self.random_state, int | np.integer)
-                else int(check_random_state(self.random_state).randint(2**31 - 1))
-            )
-        given = {field: value.item() if isinstance(value, np.generic) else value for field, value in given.items()}
-        return config.replace(given)
 
     def _rows(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -158,3 +149,17 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _by_chunks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Apply a function to chunks of one size, [N, ...] → [N, ...], the last chunk padded with copies of its last row.
+
+    Compilers order sums by the shape of a batch. With one shape, a row's result is the same bit for bit in any batch, a
+    requirement of scikit-learn, and another number of rows compiles nothing.
+    """
+    made = []
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        filled = np.concatenate([chunk, np.repeat(chunk[-1:], _CHUNK - len(chunk), axis=0)])
+        made.append(function(filled)[: len(chunk)])
+    return np.concatenate(made)

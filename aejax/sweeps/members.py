@@ -6,6 +6,7 @@ are the second axis.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +15,11 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from aejax.config import Config, InputError
-from aejax.training import AXIS, MEMBER_AXES, Driver, Program, Single, TrainState, values_of
+from aejax.training.devices import AXIS, Driver
 from aejax.training.identity import Identity
+from aejax.training.loop import Single
+from aejax.training.programs import Program
+from aejax.training.step import MEMBER_AXES, Traced, TrainState, values_of
 
 IN_TURN = ("cpu",)
 """platforms on which a program trains the members of a device one after another: a core gains nothing from many
@@ -32,18 +36,15 @@ class Members(Single):
     alone = False
 
     def __init__(self, members: Mapping[str, Config]) -> None:
-        self.names = tuple(members)
-        configs = list(members.values())
-        self.description = {
-            "members": {name: {"seed": config.training.seed, **config.coefficients} for name, config in members.items()}
-        }
-        self._values = values_of(configs)
+        self.names, self._configs = tuple(members), list(members.values())
+        swept = {name: {"seed": config.training.seed, **config.coefficients} for name, config in members.items()}
+        self.description = {"members": swept}
 
     def driver(self, config: Config, devices: Sequence[jax.Device] | None = None) -> Driver:
         return MemberDriver(config, len(self.names), devices)
 
-    def values(self, config: Config) -> tuple[Any, Any, Any]:
-        return self._values
+    def values(self, config: Config) -> Traced:
+        return values_of(self._configs)
 
     def each(self, results: Any) -> list[Any]:
         return [jax.tree.map(lambda array: array[:, member], results) for member in range(len(self.names))]  # noqa: B023
@@ -71,9 +72,7 @@ class MemberDriver(Driver):
 
     def __init__(self, config: Config, members: int, devices: Sequence[jax.Device] | None = None) -> None:
         if jax.process_count() > 1:
-            raise InputError(
-                "hosts.coordinator is set; a sweep runs in one process: start a sweep on each host, by seeds"
-            )
+            raise InputError("hosts.coordinator is set; a sweep runs in one process: start one on each host, by seeds")
         super().__init__(config.devices, 0, devices)
         self.axis, self.batch_axis, self.by_example, self.parallel = None, None, self.replicated, "jit"
         self._members = members
@@ -101,17 +100,15 @@ class MemberDriver(Driver):
         )
 
         def evenly(*arguments: Any) -> Any:
-            arguments = (*arguments, shared(*arguments))
+            given = (*arguments, shared(*arguments))
             if not self._padding:
-                return mapped(*arguments)
-            results = mapped(*_each_axis(self._pad, inputs, arguments))
-            return _each_axis(self._cut, outputs, results)
+                return mapped(*given)
+            given = _along(lambda _, array: jnp.concatenate([array, *[array[-1:]] * self._padding]), inputs, given)
+            cut = functools.partial(jax.lax.slice_in_dim, start_index=0, limit_index=self._members)
+            return _along(lambda axis, array: cut(array, axis=axis), outputs, mapped(*given))
 
-        compiled = jax.jit(
-            evenly,
-            donate_argnums=(0,) if donate else (),
-            out_shardings=jax.tree.map(self._sharding, outputs, is_leaf=_is_axis),
-        )
+        shardings = jax.tree.map(self._sharding, outputs, is_leaf=_is_axis)
+        compiled = jax.jit(evenly, donate_argnums=(0,) if donate else (), out_shardings=shardings)
         on_one_core = self._in_turn and len(self.devices) > 1
         program = Program.of(compiled.lower(*arguments), self.platform, on_one_core=on_one_core)
         return program._replace(flops=program.flops * (each if self._in_turn else 1))
@@ -120,24 +117,16 @@ class MemberDriver(Driver):
         spread = axis == 0 and not self._padding
         return NamedSharding(self._mesh, _spec(axis) if spread else PartitionSpec())
 
-    def _pad(self, axis: int | None, array: jax.Array) -> jax.Array:
-        return array if axis is None else jnp.concatenate([array, *[array[-1:]] * self._padding])
-
-    def _cut(self, axis: int | None, array: jax.Array) -> jax.Array:
-        return array if axis is None else jax.lax.slice_in_dim(array, 0, self._members, axis=axis)
-
 
 def _in_turn(program: Callable, members: int, inputs: Any, outputs: Any) -> Callable:
     """Apply `jax.vmap` as a loop."""
 
     def mapped(*arguments: Any) -> Any:
         def one(member: jax.Array) -> Any:
-            return program(*_each_axis(lambda axis, array: array if axis is None else array[member], inputs, arguments))
+            return program(*_along(lambda _, array: array[member], inputs, arguments))
 
         results = jax.lax.map(one, jnp.arange(members))
-        return _each_axis(
-            lambda axis, array: array[0] if axis is None else jnp.moveaxis(array, 0, axis), outputs, results
-        )
+        return _along(lambda axis, array: jnp.moveaxis(array, 0, axis), outputs, results, lambda array: array[0])
 
     return mapped
 
@@ -150,8 +139,10 @@ def _is_axis(node: Any) -> bool:
     return node is None or isinstance(node, int)
 
 
-def _each_axis(function: Callable, axes: Any, tree: Any) -> Any:
-    """Apply a function to the axis of each branch, from `axes`, and each array of the branch."""
-    return jax.tree.map(
-        lambda axis, branch: jax.tree.map(lambda array: function(axis, array), branch), axes, tree, is_leaf=_is_axis
-    )
+def _along(function: Callable, axes: Any, tree: Any, common: Callable = lambda array: array) -> Any:
+    """Apply `function(axis, array)` to the arrays of each branch that has an axis, and `common` to the other arrays."""
+
+    def apply(axis: int | None, branch: Any) -> Any:
+        return jax.tree.map(lambda array: common(array) if axis is None else function(axis, array), branch)
+
+    return jax.tree.map(apply, axes, tree, is_leaf=_is_axis)

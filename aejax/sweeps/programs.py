@@ -31,17 +31,12 @@ from aejax.evaluation import Run
 from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
-from aejax.training import (
-    Diverged,
-    Trained,
-    build_programs,
-    build_steps,
-    require_memory,
-    require_trainable,
-    steps_per_epoch,
-    train,
-)
+from aejax.training.batches import steps_per_epoch
+from aejax.training.devices import require_memory
+from aejax.training.epoch import build_programs
+from aejax.training.loop import Diverged, Trained, train
 from aejax.training.records import read_identity, stored
+from aejax.training.step import build_steps, require_trainable
 
 
 @dataclass(frozen=True)
@@ -182,19 +177,19 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
     if path is not None and path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            saved = Config.from_dict(found["config"]), found["axes"], found["programs"]
+            saved, axes, programs = Config.from_dict(found["config"]), found["axes"], found["programs"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise InputError(f"{path} is damaged ({reason(error)}); {advice}") from error
         # Each program checks the number of epochs, as an ordinary run does.
-        differences = [each for each in config.differences(saved[0]) if not each.startswith("training.epochs:")]
-        differences += [] if saved[1] == planned.axes else [f"axes: {planned.axes} here, {saved[1]} there"]
+        differences = [each for each in config.differences(saved) if not each.startswith("training.epochs:")]
+        differences += [] if axes == planned.axes else [f"axes: {planned.axes} here, {axes} there"]
         if differences:
             raise InputError(
                 f"{workdir} holds another sweep ({'; '.join(differences)}); give another workdir, or remove this one"
             )
-        if sorted(name for names in saved[2] for name in names) != sorted(planned.members):
+        if sorted(name for names in programs for name in names) != sorted(planned.members):
             raise InputError(f"{path} is damaged (its programs do not hold each member once); {advice}")
-        return saved[2]
+        return programs
     if path is not None and (workdir / "config.json").exists():
         raise InputError(f"{workdir} holds a run, not a sweep; give another workdir")
     if progress and len(planned.programs) > 1:
@@ -211,10 +206,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         parts = -(-len(names) // most)
         programs += [names[len(names) * part // parts : len(names) * (part + 1) // parts] for part in range(parts)]
     if path is not None:
-        try:
-            write_json(path, own | {"programs": programs})
-        except OSError as error:
-            raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
+        write_json(path, own | {"programs": programs})
     return programs
 
 
@@ -232,9 +224,8 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
     further member adds as much memory as the second.
     """
     steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    needs = []
+    needs, devices = [], len(Members({"": config}).driver(config).devices)
     for each in (1, 2):
-        devices = len(Members({"": config}).driver(config).devices)
         many = Members({str(member): config for member in range(each * devices)})
         driver = many.driver(config)
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))

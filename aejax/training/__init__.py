@@ -10,7 +10,6 @@ placement.py     examples on the devices, streamed or generated
 programs.py      compiled and memoised programs
 devices.py       devices and processes: jit, pmap, shard_map
 start.py         conditions for the use of JAX in a process
-single.py        the model of an ordinary run, for the loop
 chunks.py        length of a compiled call
 checkpoint.py    saved states, with a digest of every file
 identity.py      everything that the states of a run follow from
@@ -18,34 +17,12 @@ records.py       config.json, metrics.jsonl, summary.json: written, read, compar
 """
 
 from aejax.training.batches import steps_per_epoch
-from aejax.training.checkpoint import Checkpoints, best, restore, whole
-from aejax.training.devices import (
-    AXIS,
-    Driver,
-    PeerLost,
-    abstract,
-    initializer,
-    is_first,
-    local,
-    require_memory,
-)
+from aejax.training.checkpoint import Checkpoints, best, restore
+from aejax.training.devices import Driver, PeerLost, abstract, initializer, is_first
 from aejax.training.epoch import build_programs
-from aejax.training.loop import Diverged, Finish, Interrupted, Trained, train
+from aejax.training.loop import Diverged, Finish, Interrupted, Single, train
 from aejax.training.programs import Program, memoised
-from aejax.training.single import Single
 from aejax.training.start import devices, require_checksums, require_own
-from aejax.training.step import (
-    MEMBER_AXES,
-    Batch,
-    Steps,
-    TrainState,
-    build_steps,
-    for_evaluation,
-    inputs,
-    require_trainable,
-    test_keys,
-    unit_interval,
-    values_of,
-)
+from aejax.training.step import Batch, Steps, TrainState, build_steps, for_evaluation, inputs, test_keys, unit_interval
 
 require_checksums()

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -44,29 +44,19 @@ _DAMAGE = *_MISSING, ValueError, TypeError, LookupError, AttributeError, Recursi
 
 @dataclass(frozen=True)
 class Manifest:
-    """Description of a checkpoint.
+    """Description of a checkpoint."""
 
-    Attributes:
-        step: number of steps taken; the name of the folder.
-        leaves: type and shape of every array, by its path in the state.
-        test_total: test loss; None within an epoch.
-        seconds: spent on the steps of the unfinished epoch.
-        chunk: number of steps per compiled call; None where none was given.
-        files: SHA-256 of every other file, by its path in the folder.
-        records: `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl so far.
-    """
-
-    step: int
-    leaves: dict[str, str]
-    test_total: float | None = None
-    seconds: float = 0.0
-    chunk: int | None = None
-    files: dict[str, str] = field(default_factory=dict)
-    records: Sequence[str] = ()
+    step: int  # number of steps taken; the name of the folder
+    leaves: dict[str, str]  # type and shape of every array, by its path in the state
+    test_total: float | None = None  # test loss; None within an epoch
+    seconds: float = 0.0  # spent on the steps of the unfinished epoch
+    chunk: int | None = None  # number of steps per compiled call
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256 of every other file, by its path in the folder
+    records: Sequence[str] = ()  # `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl
 
     @functools.cached_property
-    def identity(self) -> Identity:
-        return Identity.from_dict(json.loads(self.records[0]))
+    def identity(self) -> Identity | None:
+        return Identity.from_dict(json.loads(self.records[0])) if self.records else None
 
     @functools.cached_property
     def history(self) -> list[dict[str, Any]]:
@@ -77,17 +67,6 @@ class Manifest:
         text = "\n".join([json.dumps(asdict(replace(self, records=()))), *self.records])
         digest = hashlib.sha256(text.encode()).hexdigest()
         (path / _MANIFEST).write_text(f"{text}\n{digest}\n", encoding="utf-8")
-
-
-class Restored(NamedTuple):
-    """A state; of an unfinished epoch the loss terms and seconds so far; and as in `Manifest`."""
-
-    state: Any
-    terms: dict[str, np.ndarray]
-    seconds: float = 0.0
-    chunk: int | None = None
-    identity: Identity | None = None
-    history: Sequence[dict[str, Any]] = ()
 
 
 def whole(folder: Path, run: Identity | None = None) -> list[Manifest]:
@@ -101,8 +80,8 @@ def best(manifests: list[Manifest]) -> int | None:
     return min(evaluated, key=lambda manifest: manifest.test_total).step if evaluated else None
 
 
-def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
-    """Restore the whole checkpoint of a step.
+def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dict[str, np.ndarray], Manifest]:
+    """Restore an undamaged checkpoint: its state, the loss terms of an unfinished epoch, and its manifest.
 
     Args:
         like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values).
@@ -128,9 +107,7 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> Restored:
         state = like._replace(**found)
         if int(state.step) != step:
             raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
-        terms = dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
-        identity = manifest.identity if manifest.records else None
-        return Restored(state, terms, manifest.seconds, manifest.chunk, identity, manifest.history)
+        return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}, manifest
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -272,7 +249,7 @@ def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[
     for path in sorted(numbered, key=lambda path: int(path.name)):
         try:
             manifest = _verified(path)
-            if run is not None and not (manifest.records and run.same_run(manifest.identity)):
+            if run is not None and not (manifest.identity and run.same_run(manifest.identity)):
                 raise ValueError("it is of another run")
             found.append(manifest)
         except _DAMAGE as error:

@@ -26,21 +26,13 @@ _EXCHANGE = 0.02
 
 
 class Chunk(NamedTuple):
-    """A chunk under way on the device.
+    """A chunk under way on the device; times by `time.perf_counter`."""
 
-    Attributes:
-        dispatched: time of the call, by `time.perf_counter`.
-        terms: float32[steps of the chunk] each.
-        state: the state after it, if it is to be saved.
-        sums: sums of the evaluation at the end of an epoch.
-        ended: times at which training ended and at which the evaluation ended.
-    """
-
-    dispatched: float
-    terms: Terms
-    state: TrainState | None
-    sums: dict[str, Any] | None
-    ended: Future[tuple[float, float]]
+    dispatched: float  # time of the call
+    terms: Terms  # float32[steps of the chunk] each
+    state: TrainState | None  # after the chunk, if it is to be saved
+    sums: dict[str, Any] | None  # of the evaluation at the end of an epoch
+    ended: Future[tuple[float, float]]  # times at which training and the evaluation ended
 
 
 class Pace:

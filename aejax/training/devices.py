@@ -75,10 +75,9 @@ def peers() -> Iterator[None]:
 def lost(error: Exception) -> PeerLost:
     """Describe the loss of another process."""
     reason = str(error).strip().split("\n")[0]
-    return PeerLost(
-        f"process {jax.process_index()} of {jax.process_count()} lost another process ({reason}); start all of them "
-        "again: they resume from the last checkpoint"
-    )
+    this = f"process {jax.process_index()} of {jax.process_count()}"
+    advice = "start all of them again: they resume from the last checkpoint"
+    return PeerLost(f"{this} lost another process ({reason}); {advice}")
 
 
 class Driver:
@@ -108,10 +107,8 @@ class Driver:
         if count > len(available):
             raise InputError(f"devices.count is {count}; there are {len(available)} devices")
         if count < len(available) and jax.process_count() > 1:
-            raise InputError(
-                f"devices.count is {count}; {jax.process_count()} processes use all their {len(available)} devices: "
-                "leave it out"
-            )
+            used = f"{jax.process_count()} processes use all their {len(available)} devices"
+            raise InputError(f"devices.count is {count}; {used}: leave it out")
         if batch_size % count:
             below = batch_size // count * count
             sizes = " or ".join(str(size) for size in (below, below + count) if size)
@@ -140,10 +137,8 @@ class Driver:
 
     def replicate(self, tree: Any) -> Any:
         """Copy arrays, which are equal in all processes, to every device."""
-        return jax.tree.map(
-            lambda array: jax.make_array_from_process_local_data(self.replicated, np.asarray(array), np.shape(array)),
-            tree,
-        )
+        make = functools.partial(jax.make_array_from_process_local_data, self.replicated)
+        return jax.tree.map(lambda array: make(np.asarray(array), np.shape(array)), tree)
 
     def spread(self, shape: tuple[int, ...], read: Callable[[tuple[slice, ...]], np.ndarray]) -> Any:
         """Make an array [steps, B, ...], of which each device holds its share; `read` gives the values of a part."""
@@ -183,6 +178,7 @@ class Driver:
 
 
 def _by_jit(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
+    """Compile under `jit`; `spread` says of each argument whether it is spread over the devices."""
     compiled = jax.jit(program, donate_argnums=donated, out_shardings=driver.replicated)
     return Program.of(compiled.lower(*arguments), driver.platform)
 
@@ -218,17 +214,11 @@ def _by_pmap(driver: Driver, program: Callable, arguments: Any, spread: Any, don
 
 
 class Way(NamedTuple):
-    """A way to run a program on several devices.
-
-    Attributes:
-        compile: (driver, program, arguments, whether each is spread, donated arguments) → Program.
-        by_device: whether the program sees the share of one device, and names `AXIS` for means over all devices.
-        stacked: whether the shares of spread arguments are stacked, [devices, ...].
-    """
+    """A way to run a program on several devices; `compile` takes the arguments of `_by_jit`."""
 
     compile: Callable[[Driver, Callable, Any, Any, tuple[int, ...]], Program]
-    by_device: bool = True
-    stacked: bool = False
+    by_device: bool = True  # whether the program sees the share of one device, and takes means over `AXIS`
+    stacked: bool = False  # whether the shares of spread arguments are stacked, [devices, ...]
 
 
 WAYS = {"jit": Way(_by_jit, by_device=False), "shard_map": Way(_by_shard_map), "pmap": Way(_by_pmap, stacked=True)}

@@ -16,8 +16,8 @@ from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, concatenate, copier
 from aejax.training.placement import Feed, Generated, Layout, Resident, Streamed, place
-from aejax.training.programs import Like, Program, memoised
-from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, TrainState, for_evaluation, values_of
+from aejax.training.programs import Like, Program, like, memoised
+from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, for_evaluation, values_of
 
 _EVALUATION_BATCH = 1000
 
@@ -51,36 +51,29 @@ class _Of(NamedTuple):
 
     steps: Steps
     driver: Driver
-    state: Like
-    values: Like
+    arguments: Like  # of (state, values)
 
 
 class _Part(NamedTuple):
-    """Training or evaluation: its layout, its data, and number of steps → compiled program."""
+    """Training or evaluation."""
 
     layout: Any
     feed: Feed
-    compiled: Callable[[int], Program]
+    compiled: Callable[[int], Program]  # number of steps → program
 
 
 def build_programs(
-    steps: Steps,
-    config: Config,
-    driver: Driver,
-    state: TrainState,
-    dataset: Dataset,
-    values: tuple[Any, Any, Any] | None = None,
+    steps: Steps, config: Config, driver: Driver, state: TrainState, dataset: Dataset, values: Traced | None = None
 ) -> Programs:
     """Build the programs of a run. Nothing is compiled or put on a device before it is needed.
 
     Args:
         state: of the run, or its abstract values.
-        values: coefficients (float32 by name), seed and seed of the order (uint32), of one model or of the members of
-            a sweep; None takes those of the configuration.
+        values: None takes those of the configuration.
     """
     values = values_of([config], alone=True) if values is None else values
     state = abstract(state, driver.state_sharding)
-    of = _Of(steps, driver, Like.of(state), Like.of(abstract(values, driver.replicated)))
+    of = _Of(steps, driver, like((state, abstract(values, driver.replicated))))
     in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
     # The devices share whole batches, and each has the rest. Nothing is padded: a model's metrics may be of a batch.
     batch_size = max(1, min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
@@ -99,7 +92,7 @@ def build_programs(
         kinds = functools.partial(Generated, examples=computed), Resident
         if computed.make is None:
             kinds = (place(config, driver, state, dataset),) * 2
-        size = config.training.batch_size, in_epoch, steps.training
+        size = config.training.batch_size, in_epoch, config.compiled_in.training
         return (
             part(kinds[0], dataset.train, train_labels, _train, *size),
             part(kinds[1], dataset.test, test_labels, _evaluate, batch_size, batches),
@@ -115,7 +108,7 @@ def build_programs(
     def compiled_rest() -> Program:
         images = jax.ShapeDtypeStruct((rest, *dataset.image_shape), dataset.test.dtype)
         batch = Batch(images, last, None if dataset.test_labels is None else last)
-        return _evaluate_rest(of, Like.of(abstract(batch, driver.replicated)))
+        return _evaluate_rest(of, like(abstract(batch, driver.replicated)))
 
     placed_values = functools.cache(lambda: driver.replicate(values))
 
@@ -161,7 +154,7 @@ def build_programs(
 
 @memoised
 def _train(of: _Of, layout: Layout, count: int) -> Program:
-    def train(state: TrainState, images: Any, values: tuple[Any, Any, Any], order: Any) -> tuple[TrainState, Terms]:
+    def train(state: TrainState, images: Any, values: Traced, order: Any) -> tuple[TrainState, Terms]:
         names: list[str] = []
 
         def step(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, jax.Array]:
@@ -177,41 +170,42 @@ def _train(of: _Of, layout: Layout, count: int) -> Program:
         state, terms = layout.scan(step, state, images, order, at)
         return state, dict(zip(names, terms.T, strict=True))
 
-    def order(state: TrainState, _: Any, values: tuple[Any, Any, Any]) -> Any:
+    def order(state: TrainState, _: Any, values: Traced) -> Any:
         return layout.order(state.step, count, values[2])
 
-    arguments = of.state.tree, layout.like(count), of.values.tree
+    state, values = jax.tree.unflatten(*of.arguments)
+    arguments = state, layout.like(count), values
     return of.driver.compile(train, *arguments, shared=order, axes=(_AXES, (MEMBER_AXES, 1)), donate=True)
 
 
 @memoised
 def _evaluate(of: _Of, layout: Layout, count: int) -> Program:
-    def evaluate(state: TrainState, images: Any, values: tuple[Any, Any, Any], order: Any) -> dict[str, Any]:
+    def evaluate(state: TrainState, images: Any, values: Traced, order: Any) -> dict[str, Any]:
         def sums(_: None, batch: Batch, __: None) -> tuple[None, dict[str, Any]]:
             return None, _sums(of.steps, state, batch, values)
 
         found = layout.scan(sums, None, images, order)[1]
         return found if of.driver.axis is None else jax.lax.psum(found, of.driver.axis)
 
-    def order(state: TrainState, _: Any, values: tuple[Any, Any, Any]) -> Any:
+    def order(state: TrainState, _: Any, values: Traced) -> Any:
         return layout.order(0, count, values[2])
 
-    arguments = for_evaluation(of.state.tree), layout.like(count), of.values.tree
+    state, values = jax.tree.unflatten(*of.arguments)
+    arguments = for_evaluation(state), layout.like(count), values
     return of.driver.compile(evaluate, *arguments, shared=order, axes=(_AXES, 1))
 
 
 @memoised
 def _evaluate_rest(of: _Of, batch: Like) -> Program:
-    def evaluate(state: TrainState, batch: Batch, values: tuple[Any, Any, Any], _: None) -> dict[str, Any]:
+    def evaluate(state: TrainState, batch: Batch, values: Traced, _: None) -> dict[str, Any]:
         return jax.tree.map(lambda array: array[None], _sums(of.steps, state, batch, values, shared=False))
 
-    arguments = for_evaluation(of.state.tree), batch.tree, of.values.tree
+    state, values = jax.tree.unflatten(*of.arguments)
+    arguments = for_evaluation(state), jax.tree.unflatten(*batch), values
     return of.driver.compile(evaluate, *arguments, shared=lambda *_: None, axes=(_AXES, 1))
 
 
-def _sums(
-    steps: Steps, state: TrainState, batch: Batch, values: tuple[Any, Any, Any], shared: bool = True
-) -> dict[str, Any]:
+def _sums(steps: Steps, state: TrainState, batch: Batch, values: Traced, shared: bool = True) -> dict[str, Any]:
     # Without the barrier, the compiler merges the gather of resident images with its consumers, and rounds differently.
     terms, codes = steps.evaluate(state, jax.lax.optimization_barrier(batch), *values[:2], shared=shared)
     return {
@@ -221,7 +215,7 @@ def _sums(
 
 
 def _wait_for_all_but_two(parts: list[Any]) -> None:
-    """Limit the parts under way to two: each has its images in memory."""
+    """Limit the parts under way, each of which has its images in memory."""
     if len(parts) > 2:
         jax.block_until_ready(parts[-3])
 

@@ -32,25 +32,15 @@ _LENGTH = "training.epochs", "training.patience"
 
 @dataclass(frozen=True)
 class DatasetIdentity:
-    """Identity of a dataset, and the form in which a model takes its examples.
+    """Identity of a dataset, and the form in which a model takes its examples."""
 
-    Attributes:
-        name: for messages only; two runs may name the same examples differently.
-        image_shape: (height, width, channels); a vector of D values is (1, D, 1).
-        vectors: whether the examples are vectors [N, D].
-        range: lowest and highest value of a pixel (see `Dataset.range`); None for vectors of floats.
-        fingerprint: `Dataset.fingerprint`.
-        standardization: from `Standardization.to_dict`; None where vectors are not standardized.
-        labels: `Dataset.labels_fingerprint`; None without labels.
-    """
-
-    name: str
-    image_shape: tuple[int, int, int]
-    vectors: bool
-    range: tuple[float, float] | None
+    name: str  # for messages only; two runs may name the same examples differently
+    image_shape: tuple[int, int, int]  # (height, width, channels); a vector of D values is (1, D, 1)
+    vectors: bool  # whether the examples are vectors [N, D]
+    range: tuple[float, float] | None  # lowest and highest value of a pixel; None for vectors of floats
     fingerprint: str
-    standardization: dict[str, list[float]] | None
-    labels: str | None
+    standardization: dict[str, list[float]] | None  # from `Standardization.to_dict`
+    labels: str | None  # `Dataset.labels_fingerprint`; None without labels
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
@@ -62,28 +52,18 @@ class DatasetIdentity:
 
 @dataclass(frozen=True)
 class Identity:
-    """Identity of a run; the content of config.json.
-
-    Attributes:
-        config: the configuration.
-        dataset: the examples.
-        files: SHA-256 of each file of the user's, by its name.
-        draws: version of the random draws (`aejax.models.randomness`).
-        settings: JAX's settings that change random draws or the rounding of products, by their names in JAX.
-        versions, device, cores, vector_bits: from `describe_machine`.
-        members: the swept values of each member of a sweep's program, by its name; else None.
-    """
+    """Identity of a run; the content of config.json."""
 
     config: Config
     dataset: DatasetIdentity
-    files: dict[str, str]
-    draws: int
-    settings: dict[str, Any]
-    versions: dict[str, str]
+    files: dict[str, str]  # SHA-256 of each file of the user's, by its name
+    draws: int  # version of the random draws (`aejax.models.randomness`)
+    settings: dict[str, Any]  # JAX's settings that change random draws or the rounding of products
+    versions: dict[str, str]  # this field and the next three are from `describe_machine`
     device: str
     cores: int | None
     vector_bits: int | None
-    members: dict[str, dict[str, float]] | None = None
+    members: dict[str, dict[str, float]] | None = None  # swept values of each member of a sweep's program
 
     @staticmethod
     def of(

@@ -23,15 +23,14 @@ from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
-from aejax.training.checkpoint import Checkpoints, Restored, restore
+from aejax.training.checkpoint import Checkpoints, Manifest, restore
 from aejax.training.chunks import Pace, chunks
-from aejax.training.devices import gather, initializer, is_first, peers, require_memory, together
+from aejax.training.devices import Driver, gather, initializer, is_first, local, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
-from aejax.training.records import Progress, Record, require_views
-from aejax.training.single import Single
+from aejax.training.records import Progress, Record, require_views, summary_of
 from aejax.training.start import join
-from aejax.training.step import TrainState, build_steps, require_trainable
+from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
 
 SAVE_EVERY = 60.0
 """seconds between checkpoints within a long epoch"""
@@ -51,6 +50,33 @@ class Finish(dict):
     """Return value of `on_epoch` that finishes the run and records metrics: `Finish(accuracy=0.9)`."""
 
 
+class Single:
+    """The model of an ordinary run; `aejax.sweeps.Members` is the class for many models in one program."""
+
+    names: Sequence[str | None] = (None,)  # of the members; None for a single model
+    alone = True  # whether a failure ends the run; otherwise the other members continue
+    description: Mapping[str, Any] = {}  # entries of config.json about the members
+
+    def driver(self, config: Config, devices: Sequence[jax.Device] | None = None) -> Driver:
+        """Choose the devices, among those of this process or among others."""
+        return Driver(config.devices, config.training.batch_size, devices)
+
+    def values(self, config: Config) -> Traced:
+        return values_of([config], alone=True)
+
+    def each(self, results: Any) -> list[Any]:
+        """Split the results of a program into those of each member."""
+        return [results]
+
+    def local(self, state: TrainState) -> TrainState:
+        """Return the state on one device of this process, for use without the other processes."""
+        return local(state)
+
+    def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the content of summary.json for the lines of metrics.jsonl."""
+        return summary_of(identity, lines)
+
+
 class Trained(NamedTuple):
     """Result of `train`: fields as in `aejax.Run`, with the lines of metrics.jsonl as history."""
 
@@ -62,13 +88,7 @@ class Trained(NamedTuple):
 
 
 def train(
-    models: Single,
-    config: Config,
-    workdir: Path | None,
-    dataset: Any,
-    *,
-    progress: bool,
-    on_epoch: Callable[[Trained], Mapping[str, float] | None] | None = None,
+    models: Single, config: Config, workdir: Path | None, dataset: Any, progress: bool, on_epoch: Callable | None = None
 ) -> Trained:
     """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
     config = complete(located(config))
@@ -91,43 +111,47 @@ def train(
             record = Record(workdir if is_first() else None, identity)
         stack.callback(record.close)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
-        newest = _newest(checkpoints)
-        if newest is not None:
+        step, summary = 0, {}
+        with together():
+            if checkpoints is not None and is_first():
+                step = checkpoints.recover() or 0
+        step = int(gather([step])[0, 0])
+        like, epoch_terms, saved = state, {}, Manifest(0, {})
+        if step:
             signals.saved()
-            restored = restore(checkpoints.folder, newest, state, driver.state_sharding)
+            state, epoch_terms, saved = restore(checkpoints.folder, step, like, driver.state_sharding)
         else:
-            restored = Restored(initializer(driver, steps, steps.own)(values[1]), {})
-        summarize_run, summary = functools.partial(models.summary, identity), {}
+            state = initializer(driver, steps, steps.own)(values[1])
+        summarize_run = functools.partial(models.summary, identity)
         with together():
             if record.workdir is not None:
-                summary = require_views(record.workdir, restored.identity, restored.history, summarize_run)
-        history, epochs = restored.history, config.training.epochs
+                summary = require_views(record.workdir, saved, summarize_run)
+        history, epochs = saved.history, config.training.epochs
         failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
-        evaluated = len(history) > 0 and history[-1]["step"] == newest
-        longer = newest is not None and epochs > restored.identity.config.training.epochs
-        finished = newest == last_step or (evaluated and not longer and _is_finished(config, history))
+        evaluated = len(history) > 0 and history[-1]["step"] == step
+        longer = step > 0 and epochs > saved.identity.config.training.epochs
+        finished = step == last_step or (evaluated and not longer and _is_finished(config, history))
         visible = progress and is_first()
         if finished and gather([bool(summary)]).any():
             if visible:
                 print(f"{workdir} holds this run, finished: nothing to train", flush=True)
-            return Trained(identity, models.local(restored.state), history, summarize_run(history), given)
-        if newest is not None and visible:
-            print(f"{workdir} goes on after step {newest}, {newest // steps_in_epoch} of {epochs} epochs", flush=True)
+            return Trained(identity, models.local(state), history, summarize_run(history), given)
+        if step and visible:
+            print(f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs", flush=True)
         record.start(history)
-        if restored.terms:
-            _check(models, failures, restored.terms, None, newest or 0)
-        last_step = newest if finished else last_step
-        shown = Progress(epochs, last_step, newest or 0, visible)
+        if epoch_terms:
+            _check(models, failures, epoch_terms, None, step)
+        last_step = step if finished else last_step
+        shown = Progress(epochs, last_step, step, visible)
         stack.callback(shown.close)
 
-        programs = build_programs(steps, config, driver, state, dataset, values)
-        pace = Pace(steps_in_epoch, programs.flops, jax.process_count(), restored.chunk)
+        programs = build_programs(steps, config, driver, like, dataset, values)
+        pace = Pace(steps_in_epoch, programs.flops, jax.process_count(), saved.chunk)
         stop = threading.Event()
         if checkpoints is not None:  # before this line there is nothing to save, and a signal ends the process
             stop = stack.enter_context(stop_requests())
             stack.enter_context(checkpoints)
-        epoch_terms, epoch_seconds = restored.terms, restored.seconds  # of the current epoch
-        state, step = restored.state, newest or 0
+        epoch_seconds = saved.seconds
         chunk_steps, chunk_seconds = 0, 0.0  # of the previous chunk
         free = kept = time.perf_counter()  # when the device was last free, and when a state was last kept for saving
 
@@ -174,7 +198,7 @@ def train(
                 for line in lines:
                     record.add(line)
                 epoch_terms, epoch_seconds, kept = {}, 0.0, free
-                shown.add(_shown(lines))
+                shown.add(lines)
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
@@ -187,36 +211,22 @@ def train(
                 last_step = step
                 break  # the next chunk is under way; its results are not used
         if step < last_step:
-            raise Interrupted(
-                f"stopped by a signal after step {step} of {last_step}, saved in {workdir}: run the same command to "
-                "go on"
-            )
+            done = f"after step {step} of {last_step}, saved in {workdir}"
+            raise Interrupted(f"stopped by a signal {done}: run the same command to go on")
         if checkpoints is not None:
             checkpoints.wait()  # summary.json, written last, marks a finished run
             signals.saved()
         summary = summarize_run(record.lines)
         record.finish(summary)
         if gather([stop.is_set()]).any():
-            raise Interrupted(
-                f"stopped by a signal after the last step; the run in {workdir} is finished: run the same command for "
-                "what comes after it"
-            )
+            done = f"after the last step; the run in {workdir} is finished"
+            raise Interrupted(f"stopped by a signal {done}: run the same command for the work that follows training")
         return Trained(identity, models.local(state), record.lines, summary, given)
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """Replace values that JSON does not have."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _shown(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Average the lines of an epoch for the progress bar, without members that diverged."""
-    well = [line for line in lines if "diverged" not in line]
-    means = {
-        part: {"total": float(np.mean([line[part]["total"] for line in well])) if well else math.nan}
-        for part in ("train", "test")
-    }
-    return dict(lines[0]) | means | {"images_per_second": len(lines) * lines[0]["images_per_second"]}
 
 
 def _is_finished(config: Config, lines: Sequence[Mapping[str, Any]]) -> bool:
@@ -241,16 +251,6 @@ def _metrics(returned: Any) -> dict[str, Any]:
         except (TypeError, ValueError) as error:
             raise InputError(f"on_epoch returned {value!r} for the metric {name}; it must be a number") from error
     return ({"metrics": _finite(metrics)} if metrics else {}) | ({"finish": True} if finish else {})
-
-
-def _newest(checkpoints: Checkpoints | None) -> int | None:
-    """Return the step of the newest checkpoint, equal in all processes; None without a checkpoint."""
-    newest = -1
-    with together():
-        if checkpoints is not None and is_first():
-            newest = checkpoints.recover() or -1
-    newest = int(gather([newest])[0, 0])
-    return None if newest < 0 else newest
 
 
 def _require_same_everywhere(identity: Identity) -> None:

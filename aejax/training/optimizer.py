@@ -20,17 +20,11 @@ Values = Mapping[str, jax.Array]
 
 
 class Optimizer(NamedTuple):
-    """Pure functions.
+    """Pure functions: `update` takes gradients, state, params, coefficients with their schedules, and scalars."""
 
-    Attributes:
-        init: params → state.
-        scalars: step → values that depend on the step alone, by name.
-        update: (gradients, state, params, coefficients, scalars) → (params, state); schedules are in the coefficients.
-    """
-
-    init: Callable[[Any], Any]
-    scalars: Callable[[jax.Array], Values]
-    update: Callable[[Any, Any, Any, Values, Values], tuple[Any, Any]]
+    init: Callable[[Any], Any]  # params → state
+    scalars: Callable[[jax.Array], Values]  # step → values that depend on the step alone
+    update: Callable[[Any, Any, Any, Values, Values], tuple[Any, Any]]  # → (params, state)
 
 
 def build_optimizer(config: Config) -> Optimizer:

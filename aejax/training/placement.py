@@ -42,23 +42,15 @@ Feed = Callable[[int | None, int], Iterator[tuple[int, Any]]]
 
 @dataclass(frozen=True)
 class Layout:
-    """Placement and order of the examples of a program.
-
-    Attributes:
-        images: shape and type of all examples: [N, H, W, C], or of vectors [N, D].
-        shape: (height, width, channels) of an image inside the model.
-        labelled: whether examples have labels, int32[N].
-        steps: number of steps in an epoch.
-        training: gives the order of an epoch; None takes the examples in turn.
-    """
+    """Placement and order of the examples of a program."""
 
     driver: Driver
-    images: jax.ShapeDtypeStruct
-    shape: ImageShape
-    labelled: bool
+    images: jax.ShapeDtypeStruct  # of all examples: [N, H, W, C], or of vectors [N, D]
+    shape: ImageShape  # (height, width, channels) of an image inside the model
+    labelled: bool  # whether examples have labels, int32[N]
     batch_size: int
-    steps: int
-    training: Training | None = None
+    steps: int  # number of steps in an epoch
+    training: Training | None = None  # gives the order of an epoch; None takes the examples in turn
 
     def order_of(self, epoch: Any, seed: Any) -> jax.Array:
         """Inside a program, return the examples of an epoch, int32[steps, batch_size]."""
@@ -87,15 +79,14 @@ class Resident(Layout):
         return -math.prod(self.images.shape[1:]) % _LANES if self.driver.platform == "tpu" else 0
 
     def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
-        """Return the function that gives the data; its first call puts the images on the devices."""
-
-        @functools.cache
-        def data() -> Any:
-            # One axis of pixels: compilers change the layout of images with three axes at every call.
-            rows = np.asarray(images).reshape(len(images), -1)
-            return self.driver.replicate((np.pad(rows, ((0, 0), (0, self._padding))), labels))
-
+        """Return the function that gives the data; its first call puts the arrays on the devices."""
+        data = functools.cache(lambda: self.driver.replicate(self.arrays(images, labels)))
         return lambda first, count: iter([(count, data())])
+
+    def arrays(self, images: np.ndarray | Shards, labels: np.ndarray | None) -> Any:
+        """Return the data on the host, with one axis of pixels: compilers would change a layout of three at calls."""
+        rows = np.asarray(images).reshape(len(images), -1)
+        return np.pad(rows, ((0, 0), (0, self._padding))), labels
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
         """Inside a program, return the order that `scan` needs for `count` steps from `first`."""
@@ -129,9 +120,8 @@ class Generated(Resident):
     def like(self, count: int) -> Any:
         return abstract(self.examples.shapes, self.driver.replicated)
 
-    def feed(self, images: Computed, labels: None, seed: Any) -> Feed:
-        data = functools.cache(lambda: self.driver.replicate(images.arrays))
-        return lambda first, count: iter([(count, data())])
+    def arrays(self, images: Computed, labels: None) -> Any:
+        return images.arrays
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
         return (first + jnp.arange(count, dtype=jnp.int32)) * self.batch_size

@@ -36,7 +36,7 @@ def kept(make: Callable[..., Made], settings: tuple[Any, ...], *key: Hashable) -
 def memoised(make: Callable[..., Made]) -> Callable[..., Made]:
     """Keep the most recently used programs that a function makes.
 
-    The arguments are the key: they contain everything that the program depends on (see `Steps`, `Driver`, `Like`), and
+    The arguments are the key: they contain everything that the program depends on (see `Steps`, `Driver`, `like`), and
     hold no arrays, which would stay in memory. A key without a hash (a model with a list as an attribute) is not kept.
     """
 
@@ -51,37 +51,23 @@ def memoised(make: Callable[..., Made]) -> Callable[..., Made]:
     return memoised_make
 
 
-class Like(NamedTuple):
-    """The structure, shapes, types and shardings of a tree of arrays, as part of a key."""
+Like = tuple[jax.tree_util.PyTreeDef, tuple[jax.ShapeDtypeStruct, ...]]
+"""the structure, shapes, types and shardings of a tree of arrays, as part of a key, for `jax.tree.unflatten`"""
 
-    structure: jax.tree_util.PyTreeDef
-    leaves: tuple[jax.ShapeDtypeStruct, ...]
 
-    @staticmethod
-    def of(tree: Any) -> Like:
-        leaves, structure = jax.tree.flatten(tree)
-        return Like(structure, tuple(leaves))
-
-    @property
-    def tree(self) -> Any:
-        return jax.tree.unflatten(self.structure, self.leaves)
+def like(tree: Any) -> Like:
+    """Make a part of a key from a tree of `jax.ShapeDtypeStruct`."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple(leaves)
 
 
 class Program(NamedTuple):
-    """A compiled program.
+    """A compiled program; flops are 0, memory and text empty if the compiler does not report them."""
 
-    Attributes:
-        call: arguments → results.
-        flops: floating-point operations, the body of a loop counted once; 0 if the compiler does not report them.
-        memory: bytes on each device: arguments, results that reuse no memory of arguments, temporaries; empty if the
-            compiler does not report them.
-        text: () → the optimized HLO; an empty string if there is none.
-    """
-
-    call: Callable
-    flops: float
-    memory: Mapping[str, int]
-    text: Callable[[], str]
+    call: Callable  # arguments → results
+    flops: float  # floating-point operations, the body of a loop counted once
+    memory: Mapping[str, int]  # bytes on each device: arguments, results that reuse none of it, temporaries
+    text: Callable[[], str]  # () → the optimized HLO
 
     @staticmethod
     def of(lowered: jax.stages.Lowered, platform: str, *, on_one_core: bool = False) -> Program:
@@ -107,10 +93,7 @@ def _compiler_options(platform: str, on_one_core: bool) -> dict[str, Any]:
     """
     if platform != "cpu":
         return {}
-    wanted = {
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
-        "xla_cpu_prefer_vector_width": 512,
-    }
+    wanted = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE", "xla_cpu_prefer_vector_width": 512}
     if on_one_core:
         wanted |= {"xla_cpu_multi_thread_eigen": False, "xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
     known = {}

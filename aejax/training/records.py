@@ -143,18 +143,14 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def require_views(
-    workdir: Path,
-    saved: Identity | None,
-    history: Sequence[Mapping[str, Any]],
-    summarize: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]],
+    workdir: Path, saved: Manifest, summarize: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
 ) -> dict[str, Any]:
     """Refuse a config.json, metrics.jsonl or summary.json that differs from what a checkpoint holds.
 
     metrics.jsonl may have more lines, and config.json another number of epochs: a run may be trained longer.
 
     Args:
-        saved: the identity in the checkpoint; None without a checkpoint.
-        history: the lines in the checkpoint.
+        saved: describes the newest checkpoint; step 0 without a checkpoint.
         summarize: lines → content of summary.json.
 
     Returns:
@@ -166,17 +162,18 @@ def require_views(
     advice = "the file was changed; put it back, or give another workdir"
     path = workdir / "metrics.jsonl"
     lines = _read_lines(path)
-    if saved is None:
+    if saved.step == 0:
         epochs = lines[-1].get("epoch", 0) if lines else 0
         if epochs <= 2 and not (workdir / "summary.json").exists():  # we save the first epoch before the third ends
             return {}
         missing = f"{workdir} holds a run of {epochs} epochs whose checkpoints are gone"
         raise InputError(f"{missing}; put them back, or give another workdir")
-    if read_identity(workdir).of_length(saved.config) != saved:
+    if read_identity(workdir).of_length(saved.identity.config) != saved.identity:
         raise InputError(f"{workdir / 'config.json'} differs from the newest checkpoint: {advice}")
-    if (count := len(lines)) < len(history):
-        raise InputError(f"{path} has {count} whole lines, but the newest checkpoint holds {len(history)}: {advice}")
-    if lines[: len(history)] != list(history):
+    count, held = len(lines), len(saved.history)
+    if count < held:
+        raise InputError(f"{path} has {count} whole lines, but the newest checkpoint holds {held}: {advice}")
+    if lines[:held] != saved.history:
         raise InputError(f"{path} differs from the newest checkpoint: {advice}")
     if not (path := workdir / "summary.json").exists():
         return {}
@@ -198,8 +195,8 @@ def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str
     found = whole(workdir / "checkpoints", described)
     if not found:
         raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the run that config.json describes")
-    identity = found[-1].identity
-    return found, require_views(workdir, identity, found[-1].history, functools.partial(summary_of, identity))
+    newest = found[-1]
+    return found, require_views(workdir, newest, functools.partial(summary_of, newest.identity))
 
 
 def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -227,10 +224,13 @@ class Progress(tqdm):
         self._epochs, self._shown = epochs, shown
         super().__init__(total=steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
 
-    def add(self, line: Mapping[str, Any]) -> None:
-        """Show the metrics of an epoch."""
-        text = f"epoch {line['epoch']}/{self._epochs}  train {line['train']['total']:.4f}  "
-        text += f"test {line['test']['total']:.4f}  {line['images_per_second']:,.0f} images/s"
+    def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Show the lines of an epoch: mean losses of the members that have not diverged, and the sum of their rates."""
+        text = f"epoch {lines[0]['epoch']}/{self._epochs}  "
+        for part in ("train", "test"):
+            totals = [line[part]["total"] for line in lines if "diverged" not in line] or [math.nan]
+            text += f"{part} {sum(totals) / len(totals):.4f}  "
+        text += f"{len(lines) * lines[0]['images_per_second']:,.0f} images/s"
         self.set_postfix_str(text)
         if self._shown and self.disable:
             print(text, flush=True)

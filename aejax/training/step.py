@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -13,34 +13,31 @@ import numpy as np
 import optax
 from flax import nnx
 
-from aejax.config import Coefficients, Config, InputError, Schedule, Training, complete
+from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import own
 from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class, require_model
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
-from aejax.training.optimizer import build_optimizer
+from aejax.training.optimizer import Values, build_optimizer
 from aejax.training.own_models import kept, require_output, require_used, weighted_terms
 
-Values = Mapping[str, jax.Array]
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
 Keys = Callable[[str], Key]
+Traced = tuple[dict[str, Any], Any, Any]
+"""coefficients (float32 by name), seed and seed of the order (uint32), of one model or of the members of a sweep"""
 
 
 class TrainState(NamedTuple):
     """The state of training, complete for a resumed run."""
 
-    step: jax.Array
-    """int32, number of steps taken"""
-    params: Any
-    """every `nnx.Param` of the model"""
+    step: jax.Array  # int32, number of steps taken
+    params: Any  # every `nnx.Param` of the model
     opt_state: Any
-    extra: Any = {}
-    """every other `nnx.Variable` of the model: running means, codebooks, counters, generators"""
-    average: Any = None
-    """the moving average of the parameters; None without `training.average`"""
+    extra: Any = {}  # every other `nnx.Variable` of the model: running means, codebooks, counters, generators
+    average: Any = None  # the moving average of the parameters; None without `training.average`
 
 
 MEMBER_AXES: Any = TrainState(None, 0, 0, 0, 0)
@@ -54,23 +51,17 @@ def for_evaluation(state: TrainState) -> TrainState:
 
 
 class Batch(NamedTuple):
-    images: jax.Array
-    """[B, H, W, C], uint8, or float32, float16 or bfloat16 as given by the user"""
-    examples: jax.Array
-    """int32[B], the index of each image in its dataset"""
-    labels: jax.Array | None = None
-    """int32[B], the classes; None without labels"""
+    images: jax.Array  # [B, H, W, C], uint8, or float32, float16 or bfloat16 as given by the user
+    examples: jax.Array  # int32[B], the index of each image in its dataset
+    labels: jax.Array | None = None  # int32[B], the classes; None without labels
 
 
 class At(NamedTuple):
     """Values that depend on the number of a train step alone; a program computes them for a whole epoch at once."""
 
-    coefficients: dict[str, jax.Array]
-    """schedules included"""
-    keys: dict[str, jax.Array]
-    """data of the key, uint32[2], of each stream of `_STREAMS`"""
-    scalars: Values
-    """from `Optimizer.scalars`"""
+    coefficients: dict[str, jax.Array]  # with their schedules
+    keys: dict[str, jax.Array]  # data of the key, uint32[2], of each stream of `_STREAMS`
+    scalars: Values  # from `Optimizer.scalars`
 
 
 _STREAMS = ("binarization", "corruption", "code")
@@ -84,7 +75,6 @@ class Steps:
     Attributes:
         key: everything that the functions but `init` depend on, as a key of memoised programs.
         own: configuration of a class of the user, whose `init` may depend on any field; else None.
-        training: the section of the configuration, with one value for each field that no program depends on.
         init: (seed) → TrainState.
         at: (step, coefficients, seed) → At.
         train: (state, batch, at) → (state, terms). Terms are means over the batch, and metrics of the model, which are
@@ -96,7 +86,6 @@ class Steps:
 
     key: Hashable
     own: Hashable = field(compare=False)
-    training: Training = field(compare=False)
     init: Callable[..., TrainState] = field(compare=False)
     at: Callable[..., At] = field(compare=False)
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
@@ -114,17 +103,15 @@ def build_steps(
     """Build the steps, with everything static: architecture, kinds of loss and corruption, optimizer, schedules.
 
     Args:
-        steps_per_epoch: number of steps, for the schedules.
+        steps_per_epoch: for the schedules.
         axis: the name of the axis of devices that share a batch.
         examples: number of training examples, for `Context.examples`.
     """
     config = complete(config)
     require_model(config)
     configured, average = config.training.seed, config.training.average
-    schedules = {
-        name: factor(schedule, steps_per_epoch, config.training.epochs * steps_per_epoch)
-        for name, schedule in config.schedules.items()
-    }
+    last = config.training.epochs * steps_per_epoch
+    schedules = {name: factor(schedule, steps_per_epoch, last) for name, schedule in config.schedules.items()}
     optimizer = build_optimizer(config)
     owned = is_own(config.model.kind) or is_own(config.training.optimizer)
     # A class of the user may read any field that is not traced.
@@ -164,13 +151,8 @@ def build_steps(
         seen = cast(seen, config.model.dtype)
         (model.train if context.training else model.eval)()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
-        context = context._replace(
-            keys=per_example(key("code"), batch.examples),
-            step=state.step,
-            examples=examples,
-            labels=batch.labels,
-            coefficients=coefficients,
-        )
+        given = {"labels": batch.labels, "coefficients": coefficients, "step": state.step, "examples": examples}
+        context = context._replace(keys=per_example(key("code"), batch.examples), **given)
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
             require_output(config, model, output, clean)
@@ -230,7 +212,7 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, fixed.training, init, at, train, evaluate, model)
+    return Steps(key, config if owned else None, init, at, train, evaluate, model)
 
 
 def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:
@@ -243,8 +225,8 @@ def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tup
     return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
 
 
-def values_of(configs: Sequence[Config], *, alone: bool = False) -> tuple[dict[str, Any], Any, Any]:
-    """Return the traced values of the members of a sweep, or of one model: coefficients, seeds, seed of the order."""
+def values_of(configs: Sequence[Config], *, alone: bool = False) -> Traced:
+    """Return the traced values of the members of a sweep or, `alone`, of one model."""
     first, every = configs[0], [complete(config).coefficients for config in configs]
     coefficients = {name: np.float32([each[name] for each in every]) for name in every[0]}
     seeds = np.uint32([config.training.seed for config in configs])

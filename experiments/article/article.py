@@ -9,7 +9,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,47 +20,27 @@ from aejax.evaluation import Run, drawing, figures, fit
 from aejax.evaluation.drawing import draw
 
 _MNIST_TRAINING_IMAGES = 60_000
-_LABELS = {
-    "train_total": "train loss",
-    "test_total": "test loss",
-    "test_reconstruction": "test BCE",
-    "code_mean": "mean of the code",
-}
-
-
-class Printed(NamedTuple):
-    """A number that the article or its notebook prints."""
-
-    model: str
-    figure: str
-    epoch: int | None
-    value: float
-
+_LABELS = {"train_total": "train loss", "test_total": "test loss", "code_mean": "mean of the code"}
 
 PRINTED = (
-    *(Printed("deep", "train_total", epoch, value) for epoch, value in ((1, 0.1416), (2, 0.0997), (3, 0.0935))),
+    *(("deep", "train_total", epoch, value) for epoch, value in ((1, 0.1416), (2, 0.0997), (3, 0.0935))),
     *(
-        Printed("shallow", "train_total", epoch, value)
+        ("shallow", "train_total", epoch, value)
         for epoch, value in ((1, 0.1624), (2, 0.1041), (3, 0.0962), (4, 0.0949), (5, 0.0944))
     ),
-    *(Printed("denoising", "train_total", epoch, value) for epoch, value in ((1, 0.1690), (3, 0.1255), (10, 0.1151))),
-    Printed("standard", "train_total", 20, 0.0933),
-    Printed("standard", "test_total", None, 0.09204),
-    Printed("standard", "code_mean", None, 6.60018),
-    Printed("sparse", "train_total", 20, 0.1032),
-    Printed("sparse", "test_total", None, 0.10195),
-    Printed("sparse", "code_mean", None, 0.776899),
+    *(("denoising", "train_total", epoch, value) for epoch, value in ((1, 0.1690), (3, 0.1255), (10, 0.1151))),
+    ("standard", "train_total", 20, 0.0933),
+    ("standard", "test_total", None, 0.09204),
+    ("standard", "code_mean", None, 6.60018),
+    ("sparse", "train_total", 20, 0.1032),
+    ("sparse", "test_total", None, 0.10195),
+    ("sparse", "code_mean", None, 0.776899),
 )
+"""(model, figure, epoch, value) of each number that the article or its notebook prints"""
 
 
 def reproduce(
-    configs: Mapping[str, Config],
-    dataset: Dataset,
-    workdir: Path,
-    *,
-    seeds: int = 1,
-    progress: bool = True,
-    formats: Sequence[str] = ("png",),
+    configs: Mapping[str, Config], dataset: Dataset, workdir: Path, seeds: int = 1, formats: Sequence[str] = ("png",)
 ) -> dict[str, Any]:
     """Train the five models with each seed, and write results.json, report.md and the figures.
 
@@ -81,21 +61,21 @@ def reproduce(
     for model, config in configs.items():
         runs[model] = []
         for seed in range(seeds):
-            if progress:
-                print(f"{model}, seed {seed}", flush=True)
+            print(f"{model}, seed {seed}", flush=True)
             seeded = config.replace({"data.name": dataset.name, "training.seed": seed, "training.passes": passes})
             folder = workdir / model / f"seed-{seed}"
-            runs[model].append(fit(seeded, folder, dataset=dataset, progress=progress, figures=()))
-    description = runs["deep"][0].description
-    results = {
-        "dataset": dataset.name,
-        "seeds": seeds,
-        "passes": passes,
-        "versions": description["versions"],
-        "device": description["device"],
-        "models": {model: _over_seeds([_results_of(run) for run in runs[model]]) for model in runs},
-    }
-    _draw({model: runs[model][0] for model in runs}, dataset, workdir / "figures", formats)
+            runs[model].append(fit(seeded, folder, dataset=dataset, figures=()))
+    results = {"dataset": dataset.name, "seeds": seeds, "passes": passes}
+    results |= {name: runs["deep"][0].description[name] for name in ("versions", "device")}
+    results["models"] = {model: _over_seeds([_results_of(run) for run in runs[model]]) for model in runs}
+    first = {model: runs[model][0] for model in runs}
+    codes = {model: first[model].encode(dataset.test) for model in ("standard", "sparse")}
+    drawn = {"codes": lambda: figures.code_histogram(codes), "losses": lambda: figures.loss_curves(first)}
+    for model in ("deep", "shallow", "denoising"):
+        drawn[model] = functools.partial(figures.reconstructions, first[model], dataset.test)
+    for model in ("standard", "sparse"):
+        drawn[f"weights_{model}"] = functools.partial(figures.first_layer_weights, first[model])
+    draw(drawn, workdir / "figures", formats)
     results["seconds"] = time.perf_counter() - begin
     write_json(workdir / "results.json", results)
     write(workdir / "report.md", report(results, formats))
@@ -105,11 +85,10 @@ def reproduce(
 def comparison(results: Mapping[str, Any]) -> str:
     """Return a Markdown table of each number that the article prints, and ours."""
     rows = []
-    for printed in PRINTED:
-        figure = _LABELS[printed.figure] + ("" if printed.epoch is None else f", epoch {printed.epoch}")
-        ours = _cell(results, printed.model, printed.figure, printed.epoch)
-        rows.append([printed.model, figure, f"{printed.value:.4g}", ours])
-        if printed.figure == "test_total" and printed.model == "sparse":
+    for model, figure, epoch, value in PRINTED:
+        label = _LABELS[figure] + ("" if epoch is None else f", epoch {epoch}")
+        rows.append([model, label, f"{value:.4g}", _cell(results, model, figure, epoch)])
+        if (model, figure) == ("sparse", "test_total"):
             without = _cell(results, "sparse", "test_reconstruction", None)
             rows.append(["sparse", "test BCE, without the penalty", "-", without])
     return drawing.markdown(["model", "figure", "article (MNIST)", "aejax"], rows)
@@ -117,13 +96,9 @@ def comparison(results: Mapping[str, Any]) -> str:
 
 def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
     """Return the content of report.md; the figures appear in the first format."""
-    seeds = results["seeds"]
-    passes = results["passes"]
-    noted = [
-        f"Dataset: {results['dataset']}; "
-        + ("one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds")
-        + "; batch size 32, Adam, 1e-3."
-    ]
+    seeds, passes = results["seeds"], results["passes"]
+    spread = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+    noted = [f"Dataset: {results['dataset']}; {spread}; batch size 32, Adam, 1e-3."]
     if results["dataset"] != "mnist":
         noted.append("The article's numbers are for MNIST and only serve as orientation.")
     if passes > 1:
@@ -155,20 +130,6 @@ _FIGURES = {
 }
 
 
-def _draw(runs: Mapping[str, Run], dataset: Dataset, folder: Path, formats: Sequence[str]) -> None:
-    drawn = {
-        "codes": lambda: figures.code_histogram(
-            {model: runs[model].encode(dataset.test) for model in ("standard", "sparse")}
-        ),
-        "losses": lambda: figures.loss_curves(runs),
-    }
-    for model in ("deep", "shallow", "denoising"):
-        drawn[model] = functools.partial(figures.reconstructions, runs[model], dataset.test)
-    for model in ("standard", "sparse"):
-        drawn[f"weights_{model}"] = functools.partial(figures.first_layer_weights, runs[model])
-    draw(drawn, folder, formats)
-
-
 def _results_of(run: Run) -> dict[str, Any]:
     summary = run.summary
     results = {"train_total": [line["train"]["total"] for line in run.history]}
@@ -189,10 +150,8 @@ def _over_seeds(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _cell(results: Mapping[str, Any], model: str, figure: str, epoch: int | None, form: str = ".4f") -> str:
     """Format a number for a table, with its standard deviation over several seeds."""
-
-    def at_epoch(values: Any) -> float:
-        return values if epoch is None else values[epoch - 1]
-
     found = results["models"][model]
-    std = at_epoch(found["std"][figure]) if "std" in found else None
-    return drawing.with_spread(at_epoch(found[figure]), std, form)
+    mean, std = found[figure], found.get("std", {}).get(figure)
+    if epoch is not None:
+        mean, std = mean[epoch - 1], std and std[epoch - 1]
+    return drawing.with_spread(mean, std, form)

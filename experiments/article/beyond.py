@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from aejax.config import Config
 from aejax.config.files import write_json
@@ -12,27 +12,20 @@ from aejax.data import Dataset
 from aejax.evaluation import drawing, evaluate, fit
 from aejax.training.identity import describe_machine
 
-
-class Reported(NamedTuple):
-    """A number to compare with ours, from another source or from the same evaluation (`aejax.evaluation.FIELDS`)."""
-
-    model: str
-    figure: str
-    meaning: str
-    others: str
-    """the other result; names of the same evaluation in braces are replaced by their values"""
-
-
 REPORTED = (
-    Reported("convolutional", "bce", "test BCE", "0.0622, 50 epochs (keras-io)"),
-    Reported("convolutional_denoising", "bce", "test BCE, σ = 0.4", "0.0839, 100 epochs (keras-io)"),
-    Reported("vae_flax", "elbo", "test ELBO [nats]", "about -104 (Flax's example)"),
-    Reported("vae", "nll", "test NLL [nats]", "89.78 (pythae), 86.76 (Burda et al.)"),
-    Reported("iwae", "nll", "test NLL [nats]", "86.82 (pythae), 84.78 (Burda et al.)"),
-    Reported("deep", "probe_code", "linear probe on the code of 32", "{probe_pca:.4f} (PCA of 32)"),
-    Reported("deep", "knn_code", "nearest neighbours by the code of 32", "{knn_pca:.4f} (PCA of 32)"),
+    ("convolutional", "bce", "test BCE", "0.0622, 50 epochs (keras-io)"),
+    ("convolutional_denoising", "bce", "test BCE, σ = 0.4", "0.0839, 100 epochs (keras-io)"),
+    ("vae_flax", "elbo", "test ELBO [nats]", "about -104 (Flax's example)"),
+    ("vae", "nll", "test NLL [nats]", "89.78 (pythae), 86.76 (Burda et al.)"),
+    ("iwae", "nll", "test NLL [nats]", "86.82 (pythae), 84.78 (Burda et al.)"),
+    ("deep", "probe_code", "linear probe on the code of 32", "{probe_pca:.4f} (PCA of 32)"),
+    ("deep", "knn_code", "nearest neighbours by the code of 32", "{knn_pca:.4f} (PCA of 32)"),
 )
-"""sources: the keras-io examples; the benchmark of pythae (binary MNIST, 200 samples); Burda et al. 2016, table 1"""
+"""(model, figure of `aejax.evaluation.FIELDS`, its meaning, the other result) of each number to compare with ours
+
+Names in braces stand for figures of the same evaluation. Sources: the keras-io examples; the benchmark of pythae
+(binary MNIST, 200 samples); Burda et al. 2016, table 1.
+"""
 
 
 def measure(configs: Mapping[str, Config], dataset: Dataset, workdir: Path, command: str) -> dict[str, Any]:
@@ -62,12 +55,9 @@ def measure(configs: Mapping[str, Config], dataset: Dataset, workdir: Path, comm
 def table(results: Mapping[str, Any]) -> str:
     """Return the measured entries of `REPORTED` as a Markdown table."""
     rows = []
-    for reported in REPORTED:
-        found = results["models"].get(reported.model)
-        value = None if found is None else found["evaluation"][reported.figure]
-        if value is not None:
-            others = reported.others.format(**found["evaluation"])
-            ours = f"{value:.{2 if abs(value) > 10 else 4}f}"
-            minutes = f"{found['seconds'] / 60:.1f}"
-            rows.append([reported.model, reported.meaning, others, ours, found["epochs"], minutes])
+    for model, figure, meaning, others in REPORTED:
+        found = results["models"].get(model)
+        if found and (value := found["evaluation"][figure]) is not None:
+            ours, minutes = f"{value:.{2 if abs(value) > 10 else 4}f}", f"{found['seconds'] / 60:.1f}"
+            rows.append([model, meaning, others.format(**found["evaluation"]), ours, found["epochs"], minutes])
     return drawing.markdown(["model", "figure", "others", "aejax", "epochs", "minutes"], rows)

@@ -18,15 +18,14 @@ def too_powerful(study: Study) -> Result:
     """Train shallow and deep models with codes of up to twice the number of pixels."""
     pixels = math.prod(study.dataset.image_shape)
     sizes = sorted({2, 8, 32, 128, pixels, 2 * pixels} - {128 if pixels < 128 else 0})
-    noise = images.random_pixels(study.dataset.image_shape, 1).test
-    train, test = study.learnt, study.dataset.test
+    noise, test = images.random_pixels(study.dataset.image_shape, 1).test, study.dataset.test
     table: Table = {}
     for depth, hidden in _DEPTHS.items():
         for size in sizes:
             runs = study.train(f"capacity {depth} {size}", {"model.hidden": hidden, "model.code_size": size})
             table[f"{depth}, code of {size}"] = over_seeds(
                 runs,
-                train_BCE=lambda run: bce_of(run, train),
+                train_BCE=lambda run: bce_of(run, study.learnt),
                 test_BCE=lambda run: bce_of(run, test),
                 PSNR_of_random_pixels=lambda run: psnr_of(run, noise),
                 probe_accuracy=study.probe,
@@ -35,22 +34,18 @@ def too_powerful(study: Study) -> Result:
     best_probe = max(table, key=lambda row: mean(table[row]["probe accuracy"]))
     gap = max(table, key=lambda row: mean(table[row]["test BCE"]) - mean(table[row]["train BCE"]))
     probes = [mean(row["probe accuracy"]) for row in shallow]
-    found = (
+    return Result(
+        "A too powerful autoencoder copies",
+        _title(table, sizes),
+        f"Codes of {', '.join(map(str, sizes))} units ({pixels} pixels), shallow and with hidden layers of 256 and "
+        "256; random pixels, never trained on, show how much of it is copying.",
         f"From {sizes[0]} to {sizes[-1]} units the shallow model's test BCE goes from "
         f"{mean(shallow[0]['test BCE']):.4f} to {mean(shallow[-1]['test BCE']):.4f}, and random pixels, which it was "
         f"never trained on, come back at {mean(shallow[0]['PSNR of random pixels']):.1f} and "
         f"{mean(shallow[-1]['PSNR of random pixels']):.1f} dB: the higher, the more it copies. The probe goes from "
         f"{probes[0]:.3f} to {probes[-1]:.3f}; the best of all is {mean(table[best_probe]['probe accuracy']):.3f} "
         f"({best_probe}). The largest gap from train to test BCE is "
-        f"{mean(table[gap]['test BCE']) - mean(table[gap]['train BCE']):.4f} ({gap})."
-    )
-
-    return Result(
-        "A too powerful autoencoder copies",
-        _title(table, sizes),
-        f"Codes of {', '.join(map(str, sizes))} units ({pixels} pixels), shallow and with hidden layers of 256 and "
-        "256; random pixels, never trained on, show how much of it is copying.",
-        found,
+        f"{mean(table[gap]['test BCE']) - mean(table[gap]['train BCE']):.4f} ({gap}).",
         table,
         lambda: figure(table, pixels),
     )
@@ -95,5 +90,4 @@ def figure(table: Table, pixels: int) -> Figure:
     for axis in axes[1]:
         axis.set_xlabel(f"code [units] (dotted: {pixels} pixels)")
     axes[0, 0].legend(title="encoder")
-    plots.explain(drawn, table)
-    return drawn
+    return plots.explain(drawn, table)

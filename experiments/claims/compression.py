@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -45,7 +45,7 @@ def rate_distortion(study: Study) -> Result:
         png[kind.name] = lossless(kind.test[:_FILES])
     table: Table = {}
     for kind, coders in curves.items():
-        codes = [[curve for name, curve in each.items() if name.startswith("code")] for each in _per_seed(coders)]
+        codes = list(zip(*(coders[f"code of {size}"] for size in _SIZES), strict=True))  # the curves of each seed
         for rate in _RATES:
             table[f"{kind}, {rate} bits per pixel"] = {
                 "autoencoder [dB]": [best(at_one, rate) for at_one in codes],
@@ -56,8 +56,10 @@ def rate_distortion(study: Study) -> Result:
             "PNG, data only": [png[kind][1]] * study.seeds,
             "PNG, file": [png[kind][0]] * study.seeds,
         }
-    found = " ".join(_sentence(kind, table) for kind in curves)
-
+    found = []
+    for kind in curves:
+        said = [f"{name} at {', '.join(rates)}" for name, rates in winners(kind, table).items()]
+        found.append(f"On {kind}, headers left out, the better one at so many bits per pixel: {'; '.join(said)}.")
     return Result(
         "Autoencoders are lossy, and JPEG compresses photographs better",
         title(list(curves)[-1], table),
@@ -65,7 +67,7 @@ def rate_distortion(study: Study) -> Result:
         f"quantised to {', '.join(map(str, _BITS))} bits and counted by its entropy, the best of all at each rate. "
         "JPEG and PNG (Pillow) of each image, counted with and without headers and tables; the weights of the "
         "autoencoder are not counted.",
-        found,
+        " ".join(found),
         table,
         lambda: figure(curves, png, table),
     )
@@ -77,12 +79,11 @@ def winners(kind: str, table: Table) -> dict[str, list[str]]:
     for rate in _RATES:
         row = table[f"{kind}, {rate} bits per pixel"]
         ours, theirs = row["autoencoder [dB]"], row["JPEG, data only [dB]"]
-        if np.isnan(mean(ours)) and np.isnan(mean(theirs)):
-            continue
-        one_alone = np.isnan(mean(ours)) or np.isnan(mean(theirs))  # the other coder does not reach this rate
-        jpeg_leads = np.isnan(mean(ours)) or mean(theirs) > mean(ours)
-        neither = not one_alone and not differs(ours, theirs)
-        found["neither" if neither else "JPEG" if jpeg_leads else "autoencoder"].append(f"{rate:g}")
+        unreached = [np.isnan(mean(each)) for each in (ours, theirs)]
+        if not all(unreached):
+            jpeg_leads = unreached[0] or mean(theirs) > mean(ours)
+            neither = not any(unreached) and not differs(ours, theirs)
+            found["neither" if neither else "JPEG" if jpeg_leads else "autoencoder"].append(f"{rate:g}")
     return {name: rates for name, rates in found.items() if rates}
 
 
@@ -96,15 +97,6 @@ def title(kind: str, table: Table) -> str:
     names = {"JPEG": "JPEG is ahead", "autoencoder": "the autoencoder", "neither": "neither"}
     said = [f"{name} at {', '.join(found[coder])}" for coder, name in names.items() if coder in found]
     return f"Autoencoders are lossy; on photographs {'; '.join(said)} bits per pixel"
-
-
-def _per_seed(coders: Mapping[str, list[Curve]]) -> list[dict[str, Curve]]:
-    return [{name: curves[seed] for name, curves in coders.items()} for seed in range(len(next(iter(coders.values()))))]
-
-
-def _sentence(kind: str, table: Table) -> str:
-    said = [f"{name} at {', '.join(rates)}" for name, rates in winners(kind, table).items()]
-    return f"On {kind}, headers left out, the better one at so many bits per pixel: {'; '.join(said)}."
 
 
 @styled
@@ -148,7 +140,7 @@ def quantised_codes(run: Run, kind: Dataset) -> Curve:
     return sorted(curve)
 
 
-def best(curves: list[Curve], rate: float) -> float | None:
+def best(curves: Sequence[Curve], rate: float) -> float | None:
     """Return the highest PSNR at a rate, with linear interpolation; None if no curve reaches the rate.
 
     A curve continues at its best PSNR above its highest rate.

@@ -21,10 +21,9 @@ _NOISE = 0.4
 def better_features(study: Study) -> Result:
     """Compare classification from the codes of clean images, after training with and without corruption."""
     data = study.dataset
+    corrupted = [("gaussian", sigma) for sigma in _SIGMAS] + [("masking", share) for share in _MASKED]
     kinds = {"clean": {}}
-    for kind, strengths in (("gaussian", _SIGMAS), ("masking", _MASKED)):
-        for strength in strengths:
-            kinds[f"{kind} {strength}"] = {"corruption.kind": kind, "coefficients.noise": strength}
+    kinds |= {f"{kind} {noise}": {"corruption.kind": kind, "coefficients.noise": noise} for kind, noise in corrupted}
     table: Table = {}
     for name, changes in kinds.items():
         runs = study.train(f"features {name}", changes)
@@ -49,7 +48,6 @@ def better_features(study: Study) -> Result:
         )
         gain = f"{mean(ours) - mean(clean):+z.3f} with {best}"
         gains.append(f"{column} {gain if differs(ours, clean) else 'no better than without'}")
-
     return Result(
         "Denoising learns better features",
         f"By training on corrupted images: {', '.join(gains)}",
@@ -64,10 +62,7 @@ def better_features(study: Study) -> Result:
 @styled
 def features_figure(table: Table) -> Figure:
     """Draw the accuracies against the strength of each kind of corruption."""
-    strengths = {
-        "gaussian": "σ of the Gaussian noise\n[pixels from 0 to 1]",
-        "masking": "share of masked pixels",
-    }
+    strengths = {"gaussian": "σ of the Gaussian noise\n[pixels from 0 to 1]", "masking": "share of masked pixels"}
     names = {"probe accuracy": "accuracy of a linear probe", "kNN accuracy": "accuracy of\nnearest neighbours"}
     drawn, axes = plots.panels(2, 2, sharex="col", sharey="row")
     for row, (column, label) in zip(axes, names.items(), strict=True):
@@ -82,8 +77,7 @@ def features_figure(table: Table) -> Figure:
     for axis, label in zip(axes[1], strengths.values(), strict=True):
         axis.set_xlabel(label)
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), title="classes predicted from", loc="outside right upper")
-    plots.explain(drawn, table)
-    return drawn
+    return plots.explain(drawn, table)
 
 
 def _knn(study: Study, train: np.ndarray, test: np.ndarray) -> float:
@@ -95,12 +89,12 @@ def convolutions(study: Study) -> Result:
     height, width, _ = study.dataset.image_shape
     spatial = -(-height // 4) * -(-width // 4)
     noise = {"corruption.kind": "gaussian", "coefficients.noise": _NOISE}
-    wide = {"model.hidden": (), "model.channels": (16,), "model.spatial_code": True, "model.code_size": 16 * spatial}
+    wide = {"model.hidden": (), "model.code_size": 16 * spatial}
     kinds = {
         "dense, code of 32": {},
-        f"dense, code of {16 * spatial}": {"model.hidden": (), "model.code_size": 16 * spatial},
+        f"dense, code of {16 * spatial}": wide,
         "convolutional, code of 32": {"model.hidden": (), "model.channels": (16, 32)},
-        f"convolutional, code of {16 * spatial}": wide,
+        f"convolutional, code of {16 * spatial}": wide | {"model.channels": (16,), "model.spatial_code": True},
     }
     runs = {name: study.train(f"denoising {name}".replace(",", ""), noise | changes) for name, changes in kinds.items()}
     clean = unit_interval(study.dataset.test)
@@ -113,17 +107,10 @@ def convolutions(study: Study) -> Result:
     }
     ours, theirs = (table[best[kind]]["test PSNR"] for kind in ("convolutional", "dense"))
     seconds = {kind: mean(table[best[kind]]["seconds of training"]) for kind in best}
-    found = (
-        f"The noisy images have {noisy:.1f} dB. The best convolutional model ({best['convolutional']}) reaches "
-        f"{mean(ours):.2f} dB, the best dense one ({best['dense']}) {mean(theirs):.2f} dB: "
-        f"{mean(ours) - mean(theirs):+.2f} dB, {margin(ours, theirs)}, at "
-        f"{seconds['convolutional'] / seconds['dense']:.1f} times the seconds."
-    )
 
     def figure() -> Figure:
         picked = study.dataset.test[:10]
-        first = next(iter(runs.values()))[0]
-        rows = {"original": unit_interval(picked), f"noisy\n{noisy:.1f} dB": first.corrupt(picked)}
+        rows = {"original": clean[:10], f"noisy\n{noisy:.1f} dB": runs["dense, code of 32"][0].corrupt(picked)}
         for kind in ("dense", "convolutional"):
             run = runs[best[kind]][0]
             rows[f"{kind}\n{mean(table[best[kind]]['test PSNR']):.1f} dB"] = run.reconstruct(run.corrupt(picked))
@@ -133,7 +120,10 @@ def convolutions(study: Study) -> Result:
         "Convolutional autoencoders denoise better",
         _title(ours, theirs),
         f"Gaussian noise of σ = {_NOISE}, as many epochs for all; seconds are those of the machine at that moment.",
-        found,
+        f"The noisy images have {noisy:.1f} dB. The best convolutional model ({best['convolutional']}) reaches "
+        f"{mean(ours):.2f} dB, the best dense one ({best['dense']}) {mean(theirs):.2f} dB: "
+        f"{mean(ours) - mean(theirs):+.2f} dB, {margin(ours, theirs)}, at "
+        f"{seconds['convolutional'] / seconds['dense']:.1f} times the seconds.",
         table,
         figure,
     )

@@ -11,7 +11,7 @@ from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
 from aejax.training import unit_interval
 from claims import images, plots
-from claims.study import Result, Study, Table, bce_of, margin, mean, over_seeds, psnr_of
+from claims.study import Result, Study, Table, bce_of, margin, mean, psnr_of
 
 _SHOWN = 4
 """number of images of each kind in the figure"""
@@ -32,26 +32,15 @@ def data_specific(study: Study) -> Result:
             for figure, measure in (("BCE", bce_of), ("PSNR", psnr_of))
             for kind in kinds
         }
-    own = study.dataset.name
-    others = [kind.name for kind in kinds[1:]]
-
-    def psnr(source: str, target: str) -> float:
-        return mean(table[f"trained on {source}"][f"PSNR on {target}"])
-
+    own, *others = (kind.name for kind in kinds)
+    psnr = {(s, t): mean(table[f"trained on {s}"][f"PSNR on {t}"]) for s in trained for t in trained}
     lost = ", ".join(
-        f"{psnr(other, other) - psnr(own, other):.1f} dB on {other} "
-        f"({psnr(own, other):.1f} against {psnr(other, other):.1f} of the model trained there)"
+        f"{psnr[other, other] - psnr[own, other]:.1f} dB on {other} "
+        f"({psnr[own, other]:.1f} against {psnr[other, other]:.1f} of the model trained there)"
         for other in others
     )
-    worst = min(psnr(source, target) - psnr(target, target) for source in trained for target in trained)
-    holds = all(
-        psnr(source, target) <= psnr(target, target) for source in trained for target in trained if source != target
-    )
-    found = (
-        f"The model of {own} loses {lost}. "
-        + ("On every kind of images the model trained on it is best" if holds else "Not every model is best at home")
-        + f"; the largest loss away from home is {-worst:.1f} dB."
-    )
+    worst = min(value - psnr[target, target] for (_, target), value in psnr.items())
+    holds = all(value <= psnr[target, target] for (_, target), value in psnr.items())
 
     def figure() -> Figure:
         picked = [kind.test[:_SHOWN] for kind in kinds]
@@ -64,7 +53,9 @@ def data_specific(study: Study) -> Result:
         "Autoencoders are data-specific",
         f"{'Each' if holds else 'Not every'} autoencoder is best on the kind of images it was trained on",
         f"The deep autoencoder trained on each of {', '.join(trained)}, tested on all of them.",
-        found,
+        f"The model of {own} loses {lost}. "
+        + ("On every kind of images the model trained on it is best" if holds else "Not every model is best at home")
+        + f"; the largest loss away from home is {-worst:.1f} dB.",
         table,
         figure,
     )
@@ -77,28 +68,22 @@ def structure(study: Study) -> Result:
     noise = images.random_pixels(study.dataset.image_shape, len(study.dataset.train))
     table: Table = {}
     for kind in (study.dataset, noise):
-        middle = np.clip(unit_interval(kind.train).mean(axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
         tested = unit_interval(kind.test).astype(np.float64)
-        constant = -(tested * np.log(middle) + (1 - tested) * np.log1p(-middle)).mean()
-        clipped = np.clip(tested, 1e-12, 1 - 1e-12)
-        floor = -(tested * np.log(clipped) + (1 - tested) * np.log1p(-clipped)).mean()
+        middle = np.clip(unit_interval(kind.train).mean(axis=0, dtype=np.float64), 1e-4, 1 - 1e-4)
+        constant, floor = (
+            -(tested * np.log(guess) + (1 - tested) * np.log1p(-guess)).mean()
+            for guess in (middle, np.clip(tested, 1e-12, 1 - 1e-12))
+        )
         runs = study.train(f"structure {kind.name}", {"model.code_size": size}, kind)
+        reached = [bce_of(run, kind.test) for run in runs]
         table[kind.name] = {
-            **over_seeds(runs, test_BCE=lambda run, kind=kind: bce_of(run, kind.test)),
+            "test BCE": reached,
             "BCE of the mean image": [constant] * study.seeds,
             "lowest possible BCE": [floor] * study.seeds,
+            "share of it explained": [(constant - each) / (constant - floor) for each in reached],
         }
-        explained = [(constant - value) / (constant - floor) for value in table[kind.name]["test BCE"]]
-        table[kind.name]["share of it explained"] = explained
     shares = [mean(row["share of it explained"]) for row in table.values()]
     beats = "does not beat" if shares[1] <= 0 else "beats"
-    found = (
-        f"On {study.dataset.name} the model removes {shares[0]:.0%} of the loss that the mean image leaves above the "
-        f"lowest possible one; on random pixels it {beats} the mean image ({shares[1]:z.1%}, "
-        f"{margin(table['random']['test BCE'], table['random']['BCE of the mean image'])}; the code has "
-        f"{size / pixels:.1%} as many numbers as the image, and could copy so many pixels)."
-    )
-
     return Result(
         "An undercomplete autoencoder works because data has structure",
         f"The autoencoder removes {shares[0]:z.0%} of the avoidable loss on {study.dataset.name}, {shares[1]:z.0%} on "
@@ -106,7 +91,10 @@ def structure(study: Study) -> Result:
         f"The deep autoencoder with a code of {size}, trained on the images and on as many images of uniform random "
         "pixels; the mean training image as a constant guess; and the entropy of the grey values, below which no guess "
         "can come.",
-        found,
+        f"On {study.dataset.name} the model removes {shares[0]:.0%} of the loss that the mean image leaves above the "
+        f"lowest possible one; on random pixels it {beats} the mean image ({shares[1]:z.1%}, "
+        f"{margin(table['random']['test BCE'], table['random']['BCE of the mean image'])}; the code has "
+        f"{size / pixels:.1%} as many numbers as the image, and could copy so many pixels).",
         table,
         lambda: structure_figure(table),
     )
@@ -117,11 +105,8 @@ def structure_figure(table: Table) -> Figure:
     """Draw the share of the avoidable loss of the mean image that the model removes."""
     drawn, axes = plots.panels(1, 1, height=1.9)
     names = {"random": "random pixels"}
-    shares = {
-        names.get(kind, kind): [100 * each for each in row["share of it explained"]] for kind, row in table.items()
-    }
+    shares = {names.get(kind, kind): 100 * np.array(row["share of it explained"]) for kind, row in table.items()}
     plots.bars(axes[0, 0], shares, "{:z.1f} %")
     axes[0, 0].set(xlabel="part of the mean image's avoidable loss that the model removes [%]")
     axes[0, 0].axvline(0, color="0.3", linewidth=0.8)
-    plots.explain(drawn, table, "Bars")
-    return drawn
+    return plots.explain(drawn, table, "Bars")

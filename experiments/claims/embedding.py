@@ -19,6 +19,7 @@ from claims.study import Result, Study, Table, mean, std
 
 _POINTS = 2_000
 _NEIGHBOURS = 10
+_ACCURACY = "kNN accuracy in the plane"
 
 
 def tsne(study: Study) -> Result:
@@ -36,40 +37,34 @@ def tsne(study: Study) -> Result:
         "pixels": [pixels[1]] * study.seeds,
     }
     half = len(shown) // 2
-    table: Table = {}
+    columns = ("trustworthiness", _ACCURACY, "kNN accuracy before", "seconds")
+    table: Table = {name: {column: [] for column in columns} for name in sources}
     planes = {}
     for name, per_seed in sources.items():
         study.report(f"t-SNE of {name}")
-        columns = {"trustworthiness": [], "kNN accuracy in the plane": [], "kNN accuracy before": [], "seconds": []}
         for seed, rows in enumerate(per_seed):
             begin = time.perf_counter()
             plane = TSNE(random_state=seed, init="pca").fit_transform(rows.astype(np.float32))
-            columns["seconds"].append(time.perf_counter() - begin)
+            seconds = time.perf_counter() - begin
             planes.setdefault(name, plane)
-            columns["trustworthiness"].append(
-                float(trustworthiness(pixels[1], plane, n_neighbors=min(_NEIGHBOURS, half - 1)))
-            )
-            for column, points in (("kNN accuracy in the plane", plane), ("kNN accuracy before", rows)):
-                columns[column].append(knn(points[:half], labels[:half], points[half:], labels[half:]))
-        table[name] = columns
-    best = max(table, key=lambda name: mean(table[name]["kNN accuracy in the plane"]))
+            trust = float(trustworthiness(pixels[1], plane, n_neighbors=min(_NEIGHBOURS, half - 1)))
+            after, before = (knn(at[:half], labels[:half], at[half:], labels[half:]) for at in (plane, rows))
+            for column, value in zip(columns, (trust, after, before, seconds), strict=True):
+                table[name][column].append(value)
+    best = max(table, key=lambda name: mean(table[name][_ACCURACY]))
     trusted = max(table, key=lambda name: mean(table[name]["trustworthiness"]))
 
     def listed(column: str, form: str) -> str:
         return ", ".join(f"{name} {format(mean(row[column]), form)}" for name, row in table.items())
-
-    found = (
-        f"Accuracy of the nearest neighbours in the plane: {listed('kNN accuracy in the plane', '.3f')}: best from "
-        f"{best}. Trustworthiness to the neighbours by pixels: {listed('trustworthiness', '.3f')}: best from "
-        f"{trusted}. Seconds of t-SNE: {listed('seconds', '.1f')}."
-    )
 
     return Result(
         "An autoencoder is a good preprocessing for t-SNE",
         _title(table),
         f"t-SNE (scikit-learn, perplexity 30, one random state per seed) of {len(shown):,} test images; accuracy of 5 "
         "nearest neighbours from one half of the points to the other; trustworthiness for 10 neighbours.",
-        found,
+        f"Accuracy of the nearest neighbours in the plane: {listed(_ACCURACY, '.3f')}: best from {best}. "
+        f"Trustworthiness to the neighbours by pixels: {listed('trustworthiness', '.3f')}: best from {trusted}. "
+        f"Seconds of t-SNE: {listed('seconds', '.1f')}.",
         table,
         lambda: figure(table, planes, labels),
     )
@@ -77,10 +72,9 @@ def tsne(study: Study) -> Result:
 
 def _title(table: Table) -> str:
     """Name the representation from which the plane separates the classes best."""
-    column = "kNN accuracy in the plane"
-    first, *others = sorted(table, key=lambda name: -mean(table[name][column]))
-    listed = ", ".join(f"{name} {mean(table[name][column]):.3f}" for name in others)
-    return f"t-SNE keeps the classes best from {first} ({mean(table[first][column]):.3f}; {listed})"
+    first, *others = sorted(table, key=lambda name: -mean(table[name][_ACCURACY]))
+    listed = ", ".join(f"{name} {mean(table[name][_ACCURACY]):.3f}" for name in others)
+    return f"t-SNE keeps the classes best from {first} ({mean(table[first][_ACCURACY]):.3f}; {listed})"
 
 
 @styled
@@ -93,8 +87,7 @@ def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -
     colours = ListedColormap(colormaps["tab10" if few else "turbo"](places[: len(classes)]))
     for axis, (name, plane) in zip(axes[0], planes.items(), strict=True):
         dots = axis.scatter(*plane.T, c=indices, cmap=colours, vmin=-0.5, vmax=len(classes) - 0.5, s=3, linewidths=0)
-        accuracies = table[name]["kNN accuracy in the plane"]
-        shown = drawing.with_spread(mean(accuracies), std(accuracies) or None, ".3f")
+        shown = drawing.with_spread(mean(table[name][_ACCURACY]), std(table[name][_ACCURACY]) or None, ".3f")
         axis.set_title(f"from {name}\naccuracy {shown}")
         axis.set(xticks=[], yticks=[], xlabel="t-SNE dimension 1", ylabel="t-SNE dimension 2")
     ticks = np.arange(len(classes))[:: -(-len(classes) // 15)]

@@ -17,63 +17,42 @@ _IMAGES = 1_000
 
 def generative(study: Study) -> Result:
     """Compare samples of a variational autoencoder with images that a plain one decodes from random codes."""
-    variational = {
-        "model.kind": "variational",
-        "model.hidden": (400,),
-        "model.code_size": 20,
-        "loss.pixels": "sum",
-        "data.binarize": True,
-    }
-    vaes = study.train("generative variational", variational)
-    plain = study.train("generative plain", {"model.hidden": (400,), "model.code_size": 20})
-    columns = ("-ELBO", "KL", "NLL", "active units", "samples: PSNR to the nearest training image")
-    rows: dict[str, list[float | None]] = {column: [] for column in columns}
+    size, nearest = {"model.hidden": (400,), "model.code_size": 20}, "samples: PSNR to the nearest training image"
+    variational = {"model.kind": "variational", "loss.pixels": "sum", "data.binarize": True}
+    vaes = study.train("generative variational", size | variational)
+    plain = study.train("generative plain", size)
+    rows: dict[str, list[float | None]] = {"-ELBO": [], "KL": [], "NLL": [], "active units": []}
+    unknown = {column: [None] * study.seeds for column in rows}
     for run in vaes:
         found = likelihood(run.autoencoder, run.evaluation_inputs(study.dataset.test[:_IMAGES])[0], _SAMPLES)
-        rows["-ELBO"].append(-found.elbo)
-        rows["KL"].append(float(found.kl.mean()))
-        rows["NLL"].append(float(found.nll.mean()))
-        rows["active units"].append(float(found.active_units))
-        rows[columns[-1]].append(_nearest(study, run.sample(200, seed=1)))
+        numbers = (-found.elbo, found.kl.mean(), found.nll.mean(), found.active_units)
+        for column, number in zip(rows, numbers, strict=True):
+            rows[column].append(float(number))
+    of_plain = {nearest: [_nearest(study, _sampled(study, run, 200)) for run in plain]}
     table: Table = {
-        "variational": rows,
-        "plain, codes from a fitted normal distribution": {
-            columns[-1]: [_nearest(study, _sampled(study, run, 200)) for run in plain]
-        },
-        "test images": {columns[-1]: [_nearest(study, unit_interval(study.dataset.test[:200]))] * study.seeds},
+        "variational": rows | {nearest: [_nearest(study, run.sample(200, seed=1)) for run in vaes]},
+        "plain, codes from a fitted normal distribution": of_plain | unknown,
+        "test images": {nearest: [_nearest(study, unit_interval(study.dataset.test[:200]))] * study.seeds} | unknown,
     }
-    for row in table.values():
-        for column in columns:
-            row.setdefault(column, [None] * study.seeds)
-    near = [mean(row[columns[-1]]) for row in table.values()]
-    found_text = (
+    near = [mean(row[nearest]) for row in table.values()]
+    the, nearer = ("the", "nearer") if near[0] > near[1] else ("by this measure the", "no nearer")
+
+    def figure() -> Figure:
+        samples = {"variational,\ncodes from\nthe prior": vaes[0].sample(10, seed=1)}
+        samples["plain,\nfitted codes"] = _sampled(study, plain[0], 10)
+        return image_rows({"test images": unit_interval(study.dataset.test[:10]), **samples})
+
+    return Result(
+        "A variational autoencoder generates",
+        f"Samples of the variational autoencoder lie {nearer} to the training "
+        f"images than those of a plain one ({near[0]:.1f} and {near[1]:.1f} dB; test images {near[2]:.1f} dB)",
+        "A variational autoencoder 400-20-400 on binarized images, and a plain one of the same size whose codes are "
+        "drawn from a normal distribution with the mean and covariance of its training codes.",
         f"-ELBO {mean(rows['-ELBO']):.1f} nats per image, negative log-likelihood {mean(rows['NLL']):.1f} (importance "
         f"sampling, {_SAMPLES} codes for each of {min(_IMAGES, len(study.dataset.test)):,} test images), "
         f"{mean(rows['active units']):.1f} of 20 units active. Its samples are at {near[0]:.1f} dB from the nearest "
         f"training image, those of the plain model at {near[1]:.1f} dB, unseen test images at {near[2]:.1f} dB: "
-        + (
-            "the variational samples lie nearer to the data than the plain ones."
-            if near[0] > near[1]
-            else "by this measure the variational samples lie no nearer to the data than the plain ones."
-        )
-    )
-
-    def figure() -> Figure:
-        return image_rows(
-            {
-                "test images": unit_interval(study.dataset.test[:10]),
-                "variational,\ncodes from\nthe prior": vaes[0].sample(10, seed=1),
-                "plain,\nfitted codes": _sampled(study, plain[0], 10),
-            }
-        )
-
-    return Result(
-        "A variational autoencoder generates",
-        f"Samples of the variational autoencoder lie {'nearer' if near[0] > near[1] else 'no nearer'} to the training "
-        f"images than those of a plain one ({near[0]:.1f} and {near[1]:.1f} dB; test images {near[2]:.1f} dB)",
-        "A variational autoencoder 400-20-400 on binarized images, and a plain one of the same size whose codes are "
-        "drawn from a normal distribution with the mean and covariance of its training codes.",
-        found_text,
+        f"{the} variational samples lie {nearer} to the data than the plain ones.",
         table,
         figure,
     )

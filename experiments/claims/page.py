@@ -53,18 +53,14 @@ def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
         f"batches of 64. BCE in nats per pixel, PSNR in dB. {results['device']}, {versions}."
     ]
     for number, claim in results["claims"].items():
+        columns = list(dict.fromkeys(column for row in claim["table"].values() for column in row))
+        rows = [[row, *(_cell(cells.get(column)) for column in columns)] for row, cells in claim["table"].items()]
         parts.append(
             f"## {number}. {claim['title']}\n\nThe article: *{claim['claim']}.*\n\n{claim['found']}\n\n"
-            f"{claim['method']}\n\n{_markdown(claim['table'])}"
+            f"{claim['method']}\n\n{drawing.markdown(['', *columns], rows)}"
         )
         parts += [f"![{claim['title']}](figures/claim_{number}.{form})" for form in formats[:1]]
     return "\n\n".join(parts) + "\n"
-
-
-def _markdown(table: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    columns = list(dict.fromkeys(column for row in table.values() for column in row))
-    rows = [[row, *(_cell(cells.get(column)) for column in columns)] for row, cells in table.items()]
-    return drawing.markdown(["", *columns], rows)
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:

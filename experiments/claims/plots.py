@@ -39,7 +39,8 @@ def bars(axis: Axes, values: Mapping[str, Sequence[float]], form: str = "{:.3f}"
     axis.margins(x=0.15)
 
 
-def explain(figure: Figure, table: Table, shown: str = "Points", more: str = "") -> None:
-    """Add a note about the marks and error bars below a figure."""
+def explain(figure: Figure, table: Table, shown: str = "Points", more: str = "") -> Figure:
+    """Add a note about the marks and error bars below a figure, and return the figure."""
     seeds = len(next(iter(next(iter(table.values())).values())))
     note(figure, spread_over(seeds, shown) + more)
+    return figure

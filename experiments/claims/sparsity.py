@@ -11,10 +11,17 @@ from matplotlib.figure import Figure
 from aejax.evaluation.drawing import styled
 from aejax.evaluation.measures import code_measures
 from claims import plots
-from claims.study import Result, Study, Table, margin, mean, over_seeds
+from claims.study import Result, Study, Table, margin, mean
 
 _ARTICLE = 3.2e-4
 _STRENGTHS = (1e-6, 1e-5, 1e-4, _ARTICLE, 1e-3, 1e-2)
+_MEASURES = {
+    "code mean": "code_mean",
+    "code variance": "code_variance",
+    "share of zeros": "code_fraction_zero",
+    "units not zero": "code_l0",
+    "dead units": "dead_units",
+}
 
 
 def sparse(study: Study) -> Result:
@@ -27,25 +34,19 @@ def sparse(study: Study) -> Result:
     for strength, trained in runs.items():
         measured = [code_measures(run.encode(study.dataset.test)) for run in trained]
         table[f"{strength:g}"] = {
-            **over_seeds(
-                trained,
-                total_loss=lambda run: run.summary["test"]["total"],
-                BCE=lambda run: run.summary["test"]["reconstruction"],
-            ),
-            **{
-                label: [float(figures[name]) for figures in measured]
-                for label, name in (
-                    ("code mean", "code_mean"),
-                    ("code variance", "code_variance"),
-                    ("share of zeros", "code_fraction_zero"),
-                    ("units not zero", "code_l0"),
-                    ("dead units", "dead_units"),
-                )
-            },
+            "total loss": [run.summary["test"]["total"] for run in trained],
+            "BCE": [run.summary["test"]["reconstruction"] for run in trained],
+            **{label: [float(figures[name]) for figures in measured] for label, name in _MEASURES.items()},
             "probe accuracy": [study.probe(run) for run in trained],
         }
     none, article, most = table["0"], table[f"{_ARTICLE:g}"], table[f"{_STRENGTHS[-1]:g}"]
-    found = (
+    shown = {strength: runs[strength][0].encode(study.dataset.test) for strength in (0.0, 1e-4, _ARTICLE, 1e-3)}
+    return Result(
+        "A penalty makes the code sparse, at a final loss 0.01 higher",
+        f"At the article's strength {mean(article['share of zeros']):.0%} of the code is zero, without a penalty "
+        f"{mean(none['share of zeros']):.0%}, at a loss that is "
+        f"{mean(article['total loss']) - mean(none['total loss']):.3f} higher",
+        "The shallow autoencoder (32 units, ReLU), L1 norm of the code summed over units, mean over examples.",
         f"At the article's strength ({_ARTICLE:g}) the total loss is "
         f"{mean(article['total loss']) - mean(none['total loss']):.4f} above that without a penalty, and the "
         f"reconstruction alone {mean(article['BCE']) - mean(none['BCE']):.4f}; the mean of the code falls from "
@@ -54,21 +55,9 @@ def sparse(study: Study) -> Result:
         f"{mean(none['share of zeros']):.0%} to {mean(article['share of zeros']):.0%}. The probe's accuracy goes from "
         f"{mean(none['probe accuracy']):.3f} to {mean(article['probe accuracy']):.3f} "
         f"({margin(article['probe accuracy'], none['probe accuracy'])}). At {_STRENGTHS[-1]:g}, "
-        f"{mean(most['dead units']):.1f} of 32 units are dead and the BCE is {mean(most['BCE']):.3f}."
-    )
-
-    def values() -> dict[float, np.ndarray]:
-        return {strength: runs[strength][0].encode(study.dataset.test) for strength in (0.0, 1e-4, _ARTICLE, 1e-3)}
-
-    return Result(
-        "A penalty makes the code sparse, at a final loss 0.01 higher",
-        f"At the article's strength {mean(article['share of zeros']):.0%} of the code is zero, without a penalty "
-        f"{mean(none['share of zeros']):.0%}, at a loss that is "
-        f"{mean(article['total loss']) - mean(none['total loss']):.3f} higher",
-        "The shallow autoencoder (32 units, ReLU), L1 norm of the code summed over units, mean over examples.",
-        found,
+        f"{mean(most['dead units']):.1f} of 32 units are dead and the BCE is {mean(most['BCE']):.3f}.",
         table,
-        lambda: figure(table, values()),
+        lambda: figure(table, shown),
     )
 
 
@@ -97,11 +86,9 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
         axis.axvline(_ARTICLE, color="0.6", linestyle=":")
         axis.set_xlabel("weight of the L1 norm (dotted: the article's)")
     edges = np.linspace(0, max(float(each.max()) for each in codes.values()), 61)
-    for (strength, each), colour in zip(
-        codes.items(), colormaps["viridis"](np.linspace(0, 0.9, len(codes))), strict=True
-    ):
+    colours = colormaps["viridis"](np.linspace(0, 0.9, len(codes)))
+    for (strength, each), colour in zip(codes.items(), colours, strict=True):
         values.hist(each[each != 0], edges, histtype="step", color=colour, label=f"{strength:g}", density=True)
     values.set(xlabel="value of a unit that is not zero", ylabel="density", yscale="log")
     values.legend(title="weight of the L1 norm")
-    plots.explain(drawn, table, more=" Last panel: seed 0.")
-    return drawn
+    return plots.explain(drawn, table, more=" Last panel: seed 0.")

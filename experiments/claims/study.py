@@ -26,19 +26,15 @@ _EXAMPLES_PER_EPOCH = 40_000
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one experiment.
-
-    Attributes:
-        claim: the article's claim, in one line.
-        title: the finding, in one line.
-        method: the models and the measurements.
-        found: the finding, with its numbers.
-    """
+    """The result of one experiment."""
 
     claim: str
+    """the article's claim, in one line"""
     title: str
+    """the finding, in one line"""
     method: str
     found: str
+    """the finding, with its numbers"""
     table: Table
     figure: Callable[[], Figure]
 

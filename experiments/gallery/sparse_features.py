@@ -99,7 +99,7 @@ class SparseFeatures:
         require_types(self, "SparseFeatures")
         require(0 < self.least <= self.most < 1, "most", self.most, f"from least, {self.least}, to below 1")
         most = self.features // (self.in_trees // max(1, self.roots) or 1)
-        require(self.in_trees <= self.features, "roots", self.roots, f"at most {most} for {self.features} features")
+        require(self.in_trees <= self.features, "roots", self.roots, f"at most {most}, for {self.features} features")
 
     @property
     def levels(self) -> list[int]:

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aejax import load_config
-
 CONFIG = Path(__file__).parents[2] / "configs" / "digits.py"
 
 
@@ -117,8 +115,7 @@ def test_schedules_and_options_come_from_the_config_and_from_the_arguments(tmp_p
     )
 
     def configured(*given):
-        made = command_line.parse_configured(Arguments, given, load_config("own.py"), program="train.py")
-        return made.configured(Path("own.py"))
+        return command_line.parse_configured(Arguments, ("own.py", *given), "train.py own.py")[1]
 
     config = configured()
     assert config.schedules == {"learning_rate": Schedule("cosine", warmup_epochs=2)}

@@ -11,6 +11,8 @@ from readable import require_readable, words
 
 pytestmark = pytest.mark.figures
 
+pytestmark = pytest.mark.figures
+
 
 @pytest.mark.parametrize(
     ("changes", "own"),

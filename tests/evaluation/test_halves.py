@@ -10,6 +10,8 @@ from aejax.data.mapped import Shards
 from aejax.training.devices import Driver
 from aejax.training.placement import Resident, Streamed
 
+pytestmark = pytest.mark.figures
+
 RANDOM = np.random.default_rng(0)
 HALVES = [np.float16, ml_dtypes.bfloat16]
 IMAGES = RANDOM.random((60, 4, 4))

@@ -10,6 +10,8 @@ from aejax import InputError, fit
 from aejax.models import build
 from aejax.models.randomness import per_example, stream
 
+pytestmark = pytest.mark.figures
+
 
 def test_what_a_variational_model_does_not_say_is_refused_by_name(small, tmp_path):
     config, dataset = small

@@ -9,6 +9,8 @@ from aejax.data import require_fit
 from aejax.evaluation import figures
 from aejax.evaluation.measures import variance_explained
 
+pytestmark = pytest.mark.figures
+
 RANDOM = np.random.default_rng(0)
 # 16 features from three latent features, on scales from 1e-3 to 1e3 and far from 0; 16 is a square.
 VECTORS = (RANDOM.normal(size=(200, 3)) @ RANDOM.normal(size=(3, 16)) + 5) * np.geomspace(1e-3, 1e3, 16)

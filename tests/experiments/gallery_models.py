@@ -1,4 +1,4 @@
-"""The gallery's models at a size for a few steps."""
+"""Models of the gallery at a size for a few steps."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ SMALL = {
     **{name: {"model.hidden": [], "model.code_size": 10} for name in VECTORS},
     "matryoshka": {"model.hidden": [], "model.code_size": 10, "model.options.widths": [2, 5]},
 }
-"""a size for a few steps"""
+"""changes of the configurations"""
 
 
 def tiny(name, **changes):
@@ -35,4 +35,4 @@ def tiny(name, **changes):
 
 
 def made(name, image_shape=(6, 5, 1), **changes):
-    return build(tiny(name, **changes), image_shape, nnx.Rngs(0))
+    return nnx.jit(lambda: build(tiny(name, **changes), image_shape, nnx.Rngs(0)))()

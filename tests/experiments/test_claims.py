@@ -13,6 +13,8 @@ from aejax.evaluation.measures import psnr
 from claims import capacity, compression, denoising, domain, embedding, images, page, sparsity, study
 from readable import require_readable, words
 
+pytestmark = pytest.mark.figures
+
 ROOT = Path(__file__).parents[2]
 RANDOM = np.random.default_rng(0)
 

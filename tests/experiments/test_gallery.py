@@ -1,6 +1,7 @@
-"""The gallery: each model is trained, resumed, swept and evaluated, and its bound is what it says."""
+"""Models of the gallery: training, resume, sweeps, evaluation, and the values of their bounds."""
 
 import ast
+import functools
 import math
 import re
 
@@ -27,7 +28,7 @@ def labelled(small):
     return Dataset("small", dataset.train, dataset.test, *classes)
 
 
-def test_each_is_one_short_file_that_says_what_it_is():
+def test_each_model_is_one_short_file_with_its_paper_command_and_result():
     files = {path.stem for path in FOLDER.glob("*.py") if "def get_config" in path.read_text()}
     assert files == {*MODELS, *LARGE}
     for name in files:
@@ -40,7 +41,7 @@ def test_each_is_one_short_file_that_says_what_it_is():
         aejax.load_config(FOLDER / f"{name}.py")
 
 
-def test_nothing_in_the_library_knows_one():
+def test_the_library_names_no_model_of_the_gallery():
     files = [(FOLDER / f"{name}.py").read_text() for name in MODELS]
     classes = [name for text in files for name in re.findall(r"^class (\w+)", text, re.MULTILINE)]
     assert {"VampPrior", "VQVAE", "Ladder"} <= set(classes)
@@ -49,7 +50,7 @@ def test_nothing_in_the_library_knows_one():
         assert not re.search(rf"experiments/gallery|(?<!\")\b({'|'.join(classes)})\b", text), path
 
 
-QUICK = ("vamp_prior",)  # whose siblings in tests/training/test_own_models.py are no variational ones
+QUICK = ("vamp_prior",)  # tests/training/test_own_models.py has no variational model
 SLOW = [name for name in MODELS if name not in QUICK]
 
 
@@ -66,7 +67,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     own = measures.MEASURES[name](whole, dataset) if name in measures.MEASURES else {}
     assert np.isfinite(list(own.values())).all()
     if name not in QUICK and not longest:
-        return  # what follows is the library's, alike for all
+        return  # the rest tests the library, in the same way for all models
     with stop_after(3), pytest.raises(Interrupted):
         fit(config, tmp_path / "run", dataset=dataset, progress=False)
     resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
@@ -85,7 +86,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["vamp_prior", "mixture_prior", "flow_posterior", "ladder", "conditional"])
 def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, longest):
-    """A code of 2 units, and the class where it is a part of it: p(x) = the integral of p(x | z) p(z), by a grid."""
+    """For a code of 2 units, and the class if the code has it, p(x) is the integral of p(x | z) p(z) over a grid."""
     if name not in ("flow_posterior", "mixture_prior", "ladder") and not longest:
         pytest.skip("only with --longest")
     classes = 2 if name == "conditional" else 0
@@ -115,19 +116,19 @@ def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, lon
 
 def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labelled):
     steps = build_steps(tiny("vq_vae"), labelled.image_shape)
-    state = steps.init()
+    state = jax.jit(steps.init)()
     book = np.asarray(state.extra["book"]).copy()
-    book[3] = 100.0  # far from everything
+    book[3] = 100.0  # far from all groups
     shares = np.asarray(state.extra["shares"]).copy()
-    shares[3] = 0.1 / 8  # just alive; nothing is assigned to it any more
+    shares[3] = 0.1 / 8  # just alive; no group is assigned to it any more
     state = state._replace(
         extra={"book": jnp.asarray(book), "shares": jnp.asarray(shares), "sums": state.extra["sums"]}
     )
     batch = Batch(jnp.asarray(labelled.train[:16]), jnp.arange(16))
     coefficients = traced(tiny("vq_vae"))
-    after, terms = steps.alone(state, batch, coefficients)
-    model = steps.model(state)
-    groups = np.asarray(model.encoder(jnp.asarray(labelled.train[:16] / np.float32(255)))).reshape(-1, 2)
+    after, terms = jax.jit(steps.alone)(state, batch, coefficients)
+    pixels = jnp.asarray(labelled.train[:16] / np.float32(255))
+    groups = np.asarray(jax.jit(lambda: steps.model(state).encoder(pixels))()).reshape(-1, 2)
     distance = np.abs(np.asarray(after.extra["book"])[:, None] - groups).max(axis=2).min(axis=1)
     assert distance[3] < 1e-5 and np.isclose(after.extra["shares"][3], 1 / 8)
     alive = np.delete(np.arange(8), 3)
@@ -141,10 +142,10 @@ def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labell
 def test_units_are_rounded_to_as_many_levels_as_they_have():
     model = made("fsq")
     pixels = jnp.asarray(RANDOM.normal(size=(4000, 6, 5, 1)) * 8, jnp.float32)
-    codes = np.asarray(model.encode(pixels))
+    codes = np.asarray(jax.jit(model.encode)(pixels))
     for unit, levels in enumerate((4, 3, 4, 3)):
         assert np.allclose(np.unique(codes[:, unit].round(4)), np.linspace(-1, 1, levels), atol=1e-3)
-    gradient = jax.grad(lambda pixels: model.encode(pixels).sum())(pixels[:2] / 100)
+    gradient = jax.jit(jax.grad(lambda pixels: model.encode(pixels).sum()))(pixels[:2] / 100)
     assert (np.abs(gradient) > 0).any()
     with pytest.raises(InputError, match="code_size is 5; it must be a multiple of 2"):
         made("fsq", **{"model.code_size": 5})
@@ -153,8 +154,9 @@ def test_units_are_rounded_to_as_many_levels_as_they_have():
 def test_the_parts_of_the_divergence_add_up_to_it_and_are_those_of_the_mean_of_all_posteriors(labelled):
     model, images = made("tc_vae"), jnp.asarray(labelled.train[:20] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(20)), examples=20)
-    output = model(images, context)
-    terms = model.loss(images, output, {"beta": 1.0}, context)
+    output = jax.jit(lambda: model(images, context))()
+    loss = jax.jit(lambda beta: model.loss(images, output, {"beta": beta}, context))
+    terms = loss(1.0)
     parts = terms["information"] + terms["total_correlation"] + terms["unit_kl"]
     assert np.allclose(parts, output.posterior.log_ratio.mean(axis=1), atol=1e-4)
     mean, variance = np.float64(output.posterior.mean), np.exp(np.float64(output.posterior.log_variance))
@@ -162,15 +164,16 @@ def test_the_parts_of_the_divergence_add_up_to_it_and_are_those_of_the_mean_of_a
     densities = np.exp(-np.square(codes[:, None] - mean) / variance / 2) / np.sqrt(2 * np.pi * variance)
     whole, by_unit = np.log(densities.prod(axis=2).mean(axis=1)), np.log(densities.mean(axis=1)).sum(axis=1)
     assert np.allclose(terms["total_correlation"], whole - by_unit, atol=1e-4)
-    doubled = model.loss(images, output, {"beta": 2.0}, context)
+    doubled = loss(2.0)
     assert np.allclose(doubled["unit_kl"], 2 * terms["unit_kl"])
 
 
 def test_the_class_is_a_part_of_the_code_and_images_without_one_are_refused(labelled, small):
     model, images = made("conditional"), jnp.asarray(labelled.train[:8] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(8)), labels=jnp.asarray(labelled.train_labels[:8]))
-    assert np.array_equal(model(images, context).codes[:, 4:].argmax(axis=1), labelled.train_labels[:8])
-    codes, _ = model.draw(images, context.keys, 50)
+    encoded, drawn = jax.jit(lambda: (model(images, context).codes, model.draw(images, context.keys, 50)[0]))()
+    assert np.array_equal(np.asarray(encoded)[:, 4:].argmax(axis=1), labelled.train_labels[:8])
+    codes = np.asarray(drawn)
     assert set(np.unique(codes[..., 4:])) == {0, 1} and (codes[..., 4:].sum(axis=2) == 1).all()
     with pytest.raises(InputError, match="needs images with classes, and these images have none"):
         fit(tiny("conditional"), dataset=small[1], progress=False)
@@ -180,19 +183,21 @@ def test_the_class_is_a_part_of_the_code_and_images_without_one_are_refused(labe
 
 @pytest.fixture(scope="module")
 def bounds(labelled):
-    """Name → (value, gradients) of the same weights and draws."""
+    """Name → (value, gradients), with the same weights and samples for all models."""
     images = jnp.asarray(labelled.train[:8] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(8)), training=True)
 
-    def of(name, **changes):
+    @functools.cache
+    def of(name, groups=None):
+        changes = {} if groups is None else {"model.options.groups": groups}
         graphdef, params, rest = nnx.split(made(name, **changes), nnx.Param, ...)
 
         def total(params):
             model = nnx.merge(graphdef, params, rest)
             terms = model.loss(images, model(images, context), {"beta": 1.0, "l1": 0.0}, context)
-            return sum(terms.values()).mean()
+            return sum(term for name, term in terms.items() if name != "l1").mean()
 
-        value, gradients = jax.value_and_grad(total)(params)
+        value, gradients = jax.jit(jax.value_and_grad(total))(params)
         gradients = nnx.to_pure_dict(gradients)
         return value, *(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradients[half])])
                         for half in ("encoder", "decoder"))  # fmt: skip
@@ -201,12 +206,12 @@ def bounds(labelled):
 
 
 def test_one_group_is_the_iwae_and_groups_of_one_the_elbo(bounds):
-    importance, elbo = bounds("iwae"), bounds("miwae", **{"model.options.groups": 4})
-    assert np.isclose(bounds("miwae", **{"model.options.groups": 1})[0], importance[0], rtol=1e-6)
+    importance, elbo = bounds("iwae"), bounds("miwae", 4)
+    assert np.isclose(bounds("miwae", 1)[0], importance[0], rtol=1e-6)
     between = bounds("miwae")
     assert importance[0] < between[0] < elbo[0]
     with pytest.raises(InputError, match=r"MIWAE needs a multiple of 3 \(groups\)"):
-        bounds("miwae", **{"model.options.groups": 3})
+        bounds("miwae", 3)
 
 
 def test_the_decoder_has_the_gradient_of_iwae_and_the_encoder_that_of_miwae(bounds):
@@ -220,20 +225,20 @@ def test_the_grey_levels_of_a_pixel_have_a_probability_of_1_together():
     model = made("discretised_logistic", (1, 1, 1))
     codes = jnp.asarray(RANDOM.normal(size=(1, 3, 4)) * 3, jnp.float32).repeat(256, axis=0)
     levels = (jnp.arange(256) / 255).reshape(256, 1, 1, 1)
-    nats = np.float64(model.log_likelihood(levels, codes))
+    nats = np.float64(jax.jit(model.log_likelihood)(levels, codes))
     assert np.allclose(np.exp(nats).sum(axis=0), 1, atol=1e-3)
-    narrow = model.of_pixels(levels, jnp.full((256, 1, 1, 1, 1), -30.0), codes[:, :1])
+    narrow = jax.jit(model.of_pixels)(levels, jnp.full((256, 1, 1, 1, 1), -30.0), codes[:, :1])
     assert np.isfinite(narrow).all()
 
 
-def test_codebook_use_is_of_the_entries_that_occur():
+def test_codebook_use_counts_the_entries_that_occur():
     codes = np.array([[0, 0, 1, 1], [0, 0, 2, 2]], np.float32)
     found = measures.codebook_use(codes, entries=4, width=2)
     assert found["codebook_use"] == 0.75 and found["bits"] == 4 and np.isclose(found["bits_entropy"], 1)
     assert np.isclose(found["perplexity"], 2 * math.sqrt(2))
 
 
-def test_the_table_has_what_was_measured_and_what_was_not():
+def test_the_table_has_a_row_for_each_model_also_without_results():
     seeds = [{"epochs": 2, "seconds": 60.0, "figures": {}, "evaluation": dict.fromkeys(aejax.evaluation.FIELDS)}]
     figures = {"nll": 90.0, "elbo": -93.0, "active_units": 20, "nll_standard_error": 0.25}
     plain = {
@@ -245,7 +250,7 @@ def test_the_table_has_what_was_measured_and_what_was_not():
     found = study.table({"vae": plain, "vamp_prior": other}).splitlines()
     assert "| vae | 90.00 (error 0.25) | - | 93.00 | 20 | - | 89.78 (pythae) | 1.0 |" in found
     assert any(line.startswith("| vamp_prior | 88.50 (error 0.25) | 1.50 |") for line in found)
-    assert "89.78" not in study.table({"vae": plain | {"dataset": "digits"}})  # others' figures are of MNIST
+    assert "89.78" not in study.table({"vae": plain | {"dataset": "digits"}})  # published results are for MNIST
     assert any(line.startswith("| fsq | not reached |") for line in found) and len(found) == 2 + len(IMAGES)
 
 
@@ -255,18 +260,18 @@ def test_total_correlation_is_compared_where_the_whole_divergence_is_equal():
             "coefficients.total_correlation": weight,
             "coefficients.beta": beta,
             "training.seed": seed,
-            # As the loss has them, times beta and the weight: in nats 4, 3 and 1, and where beta is 2 half of each.
+            # Terms of the loss, times beta and the weight: 4, 3 and 1 nats for a beta of 1, half of each for 2.
             "test": {"information": 4.0, "total_correlation": (3.0 + seed) * weight, "unit_kl": 1.0},
         }
         for weight in (1.0, 4.0)
         for beta in (1.0, 2.0)
         for seed in (0, 1)
     ]
-    beyond = study.at_equal_divergence(members, [8.5]).splitlines()  # of seed 0 none has as much
+    beyond = study.at_equal_divergence(members, [8.5]).splitlines()  # more than any model of seed 0 has
     assert [line.split("|")[2] for line in beyond[2:]] == [" - ", " - "]
     found = study.at_equal_divergence(members, [6.0]).splitlines()
     assert found[0] == "| weight | total correlation at 6 nats |"
-    # Of seed 0 divergences of 4 and 8 have 1.5 and 3; of seed 1 4.5 and 9 have 2 and 4.
+    # Seed 0 has a total correlation of 1.5 and 3 at 4 and 8 nats, seed 1 of 2 and 4 at 4.5 and 9 nats.
     assert [line.split("|")[1:3] for line in found[2:]] == [[" 1 ", " 2.46 ± 0.29 "], [" 4 ", " 2.46 ± 0.29 "]]
 
 
@@ -279,7 +284,7 @@ def test_the_script(script, tmp_path):
     assert (tmp_path / "gallery" / "conditional" / "1" / "figures" / "conditional.png").is_file()
 
 
-def test_the_script_refuses_classes_that_the_model_has_no_units_for(script, tmp_path):
+def test_the_script_refuses_more_classes_than_the_model_has_units_for(script, tmp_path):
     images, labels = np.zeros((200, 8, 8, 1), np.uint8), np.arange(200) % 11
     np.savez(tmp_path / "many.npz", train=images, test=images, train_labels=labels, test_labels=labels)
     refused = script("gallery.py", "conditional", "--dataset", tmp_path / "many.npz")
@@ -288,7 +293,7 @@ def test_the_script_refuses_classes_that_the_model_has_no_units_for(script, tmp_
 
 
 @pytest.mark.parametrize("shape", [(200, 6), (200, 6, 5, 1)])
-def test_the_script_refuses_what_has_no_grey_levels(shape, script, tmp_path):
+def test_the_script_refuses_examples_without_grey_levels(shape, script, tmp_path):
     examples = RANDOM.random(shape).astype(np.float32) if len(shape) > 2 else RANDOM.integers(0, 9, shape, np.uint8)
     np.savez(tmp_path / "given.npz", train=examples, test=examples)
     refused = script("gallery.py", "discretised_logistic", "--dataset", tmp_path / "given.npz")
@@ -296,7 +301,7 @@ def test_the_script_refuses_what_has_no_grey_levels(shape, script, tmp_path):
     assert "discretised_logistic is a likelihood of grey levels: give uint8 images" in refused.stderr
 
 
-def test_the_script_refuses_what_is_not_there(script):
+def test_the_script_refuses_unknown_models_and_negative_numbers(script):
     for arguments, message in ((["none"], "some of vae, vamp_prior"), (["vae", "--samples", -1], "samples is -1")):
         refused = script("gallery.py", *arguments)
         assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and message in refused.stderr

@@ -11,6 +11,8 @@ import pytest
 import aejax
 from aejax.data import array_files
 
+pytestmark = pytest.mark.figures
+
 ROOT = Path(__file__).parents[2]
 READMES = {
     path: (ROOT / path).read_text()

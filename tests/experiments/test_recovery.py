@@ -1,4 +1,4 @@
-"""What is measured of a sparse autoencoder against a truth."""
+"""Metrics of a sparse autoencoder against the true features."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ TRUE = np.linalg.qr(RANDOM.normal(size=(8, 8)))[0][:6].astype(np.float32)
 ACTIVE = (RANDOM.random((500, 6)) < 0.3).astype(np.float32)
 
 
-def test_the_truth_itself_is_found_in_any_order_and_with_any_sign():
+def test_the_true_features_score_1_in_any_order_and_with_any_sign():
     order = RANDOM.permutation(6)
     found = recovery.against(-TRUE[order], ACTIVE[:, order] * 3, TRUE, ACTIVE)
     assert all(value == pytest.approx(1, abs=1e-5) for value in found.values())
 
 
-def test_what_is_missed_what_is_wrong_and_what_is_never_active_costs():
+def test_missed_wrong_and_inactive_units_lower_the_scores():
     codes = ACTIVE.copy()
     missed = np.flatnonzero(codes[:, 0])[::2]
     codes[missed, 0] = 0  # half of the first feature
@@ -30,7 +30,7 @@ def test_what_is_missed_what_is_wrong_and_what_is_never_active_costs():
     assert found["cosine"] == pytest.approx(1)
 
 
-def test_units_that_share_a_feature_count_once_where_they_are_matched():
+def test_units_with_one_feature_count_once_in_the_matching():
     learned = TRUE[[0, 0, 1, 2]]
     found = recovery.against(learned, ACTIVE[:, :4], TRUE, ACTIVE)
     assert found["cosine"] == pytest.approx(1) and found["matched_cosine"] == pytest.approx(3 / 4, abs=1e-6)

@@ -56,10 +56,10 @@ sys.meta_path.insert(0, Finder())
     ("module", "number"),
     [
         ("aejax.config", signal.SIGINT),
-        ("tyro", signal.SIGTERM),
-        ("numpy", signal.SIGINT),
+        pytest.param("tyro", signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param("numpy", signal.SIGINT, marks=pytest.mark.long),
         ("jax", signal.SIGTERM),
-        ("orbax", signal.SIGINT),
+        pytest.param("orbax", signal.SIGINT, marks=pytest.mark.long),
     ],
 )
 def test_before_there_is_something_saved_one_line_and_the_same_code_each_time(tmp_path, module, number):
@@ -70,9 +70,10 @@ def test_before_there_is_something_saved_one_line_and_the_same_code_each_time(tm
     assert not list(tmp_path.glob("run/checkpoints/[0-9]*"))
 
 
-@pytest.mark.parametrize(
-    "script", ["sweep", "evaluate", "article", "beyond", "claims", "benchmark", "gallery", "launch", "readme"]
-)
+OTHERS = ("evaluate", "article", "beyond", "claims", "benchmark", "gallery", "launch", "readme")
+
+
+@pytest.mark.parametrize("script", ["sweep", *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)])
 def test_so_it_is_for_every_script(tmp_path, script):
     code, error = ended(begin(tmp_path, f"{script}.py", **at(tmp_path / "site", "aejax.config", signal.SIGINT)))
     assert code == 130 and error == [f"{script}.py: stopped by SIGINT: nothing was saved"]
@@ -129,7 +130,7 @@ def test_a_sweep_between_its_first_and_its_last_file(tmp_path, script):
         assert (member / "summary.json").exists() and list((member / "checkpoints").glob("[0-9]*"))
 
 
-def test_in_a_notebook_ctrl_c_is_a_keyboard_interrupt_and_saves_where_there_is_a_workdir(tmp_path):
+def test_in_a_notebook_ctrl_c_is_a_keyboard_interrupt_and_saves_where_there_is_a_workdir(tmp_path, script):
     """Within the loop the first signal stops the run after it was saved; outside of it signals are unchanged."""
     (tmp_path / "cells.py").write_text(
         """
@@ -149,13 +150,13 @@ for workdir, kind in ((None, KeyboardInterrupt), ("run", aejax.Interrupted)):
 assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 """
     )
-    done = subprocess.run([sys.executable, "cells.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = script(tmp_path / "cells.py")
     assert done.stdout.split() == ["KeyboardInterrupt", "Interrupted"], done.stderr
     assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
 
 
 @pytest.mark.parametrize("pause", [0.2, pytest.param(1.5, marks=pytest.mark.long)])
-def test_two_at_once_are_one_and_a_later_one_ends_it(tmp_path, pause):
+def test_two_at_once_are_one_and_a_later_one_ends_it(tmp_path, script, pause):
     """A parent process may pass on the Ctrl-C that the terminal sent to both."""
     (tmp_path / "script.py").write_text(
         f"""
@@ -176,7 +177,7 @@ except aejax.Interrupted:
     print("saved")
 """
     )
-    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = script(tmp_path / "script.py")
     if pause < 1:
         assert done.returncode == 0 and done.stdout == "saved\n", done.stderr
         assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))

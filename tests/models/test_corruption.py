@@ -3,9 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax.models.corruption import CORRUPTIONS, corrupt
+from aejax.models import corruption
+from aejax.models.corruption import CORRUPTIONS
 from aejax.models.randomness import stream
 
+corrupt = jax.jit(corruption.corrupt, static_argnums=0)
 KEY = stream(0, "corruption")
 GREY = jnp.full((64, 9, 7, 1), 0.5)
 EXAMPLES = jnp.arange(64)

@@ -23,12 +23,19 @@ MODELS = {
     "spatial": Model((), 49 * 64 * 5, channels=(3,), spatial_code=True),  # 49, 4, 64 or 40 positions
 }
 
+ALIKE = ("dense", "shallow", "convolutional, no hidden")
+
 
 @pytest.mark.parametrize(
     "shape",
     [(31, 17, 3), *(pytest.param(shape, marks=pytest.mark.long) for shape in [(28, 28, 1), (8, 8, 1), (32, 32, 3)])],
 )
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [  # by default, of two that are alike the one with more to it
+        pytest.param(model, id=name, marks=[pytest.mark.long] * (name in ALIKE)) for name, model in MODELS.items()
+    ],
+)
 def test_output_shape_is_input_shape_and_the_halves_work_apart(shape, model):
     # One program, compiled quickly: shapes do not depend on optimizations.
     @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})

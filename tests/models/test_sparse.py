@@ -1,5 +1,7 @@
 """Sparse autoencoders of vectors: state, counts of active units, and learning of dead units."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,10 @@ def sparse(kind="aejax:SparseAutoencoder", coefficients=(), **training):
     return Config(model=model, loss=loss, coefficients=dict(coefficients), training=Training(**usual))
 
 
+def made(config):
+    return nnx.jit(lambda: build(config, (1, 6, 1), nnx.Rngs(0)))()
+
+
 @pytest.fixture(scope="module")
 def vectors():
     active = RANDOM.random((200, 12)) < 0.15
@@ -56,16 +62,18 @@ def test_it_is_the_same_however_many_bits_a_pass_finds(at_once, axis):
     """Use the branches for an accelerator, which a CPU does not take."""
     values = jnp.maximum(RANDOM.normal(size=(6, 12)), 0).astype(jnp.float32)
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
-    found = _bisected(bits, jnp.float32(4), axis=axis, devices=None, at_once=at_once, few=1, unroll=True)
+    bisected = functools.partial(_bisected, axis=axis, devices=None, at_once=at_once, few=1, unroll=True)
+    found = jax.jit(bisected)(bits, jnp.float32(4))
     assert (found == nth_largest(values, 4.0, axis)).all()
 
 
 def test_a_moving_average_follows_few_values_and_then_decays():
-    average, count = nnx.Variable(jnp.float32(7.0)), nnx.Variable(jnp.float32(0.0))
-    seen = []
-    for value in range(2000):
-        take_in(average, count, jnp.float32(value), 0.99)
-        seen.append(float(average[...]))
+    def take(carry, value):
+        average, count = map(nnx.Variable, carry)
+        take_in(average, count, value, 0.99)
+        return (average[...], count[...]), average[...]
+
+    _, seen = jax.lax.scan(take, (jnp.float32(7.0), jnp.float32(0.0)), jnp.arange(2000, dtype=jnp.float32))
     assert seen[0] == 0  # the initial value has no weight
     assert 40 < seen[49] < 49
     assert np.isclose(seen[-1], 1999 - 0.99 / 0.01, atol=1e-1)  # the lag of any exponential average
@@ -83,7 +91,7 @@ def test_encoding_has_the_numbers_of_the_configuration(vectors, tmp_path):
 
 
 def test_a_number_is_a_value_of_the_program():
-    model = build(sparse(f"{__name__}:Kept", {"k": 2.0}), (1, 6, 1), nnx.Rngs(0))
+    model = made(sparse(f"{__name__}:Kept", {"k": 2.0}))
     images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
     compiled = jax.jit(lambda k: model(images, Context(coefficients={"k": k})).codes).lower(jnp.float32(1)).compile()
     assert [(compiled(jnp.float32(k)) != 0).sum() for k in (1, 2, 3)] == [8, 16, 24]
@@ -142,7 +150,7 @@ def test_directions_have_length_1_and_the_state_has_their_lengths(vectors):
 
 def test_the_bias_is_what_a_gradient_through_both_its_places_makes_it():
     """The gradient is computed separately, and equals the gradient of the plain formula."""
-    model = build(sparse(), (1, 6, 1), nnx.Rngs(0))
+    model = made(sparse())
     images = jnp.asarray(RANDOM.normal(size=(8, 1, 6, 1)), jnp.float32)
     graph, params, rest = nnx.split(model, nnx.Param, ...)
 
@@ -154,24 +162,25 @@ def test_the_bias_is_what_a_gradient_through_both_its_places_makes_it():
     def ours(params):
         return jnp.square(nnx.merge(graph, params, rest)(images).logits - images).sum()
 
-    for expected, found in zip(*(jax.tree.leaves(jax.grad(f)(params)) for f in (plain, ours)), strict=True):
+    for expected, found in zip(*(jax.tree.leaves(jax.jit(jax.grad(f))(params)) for f in (plain, ours)), strict=True):
         assert np.allclose(expected, found, rtol=1e-4, atol=1e-5)
 
 
 def test_a_unit_that_is_idle_for_long_is_dead_and_learns_what_the_others_leave(vectors):
     config = sparse(epochs=1).replace({"model.options.dead_after": 3})
-    model = build(config, (1, 6, 1), nnx.Rngs(0))
+    model = made(config)
     model.encoder_bias[...] = jnp.where(jnp.arange(16) < 2, -1e3, 0.0)
     images = jnp.asarray(vectors.train[:20].reshape(20, 1, 6, 1))
+    forward = nnx.jit(lambda model: model(images, Context(training=True)))
     for step in range(5):
-        output = model(images, Context(training=True))
+        output = forward(model)
         assert output.metrics["dead"] == (2 if step >= 2 else 0)
     assert (np.asarray(model.idle[...]) == np.where(np.asarray((output.codes != 0).any(axis=0)), 0, 5)).all()
 
     def auxiliary(model):
         return model.loss(images, output, traced(config), Context(training=True))["auxiliary"].sum()
 
-    gradient = nnx.grad(auxiliary)(model)
+    gradient = nnx.jit(nnx.grad(auxiliary))(model)
     moved = np.abs(np.asarray(gradient["decoder"][...])).sum(axis=1) > 0
     assert moved[:2].all() and not moved[2:].any()
 

@@ -47,11 +47,12 @@ def test_the_newest_two_and_the_best_are_kept(folder):
 
 def test_restored_is_what_was_saved(folder):
     for step in (2, 5):
-        restored = restore(folder, step, state_at(0), SHARDING)
-        for ours, theirs in zip(jax.tree.leaves(restored.state), jax.tree.leaves(state_at(step)), strict=True):
+        restored, terms, manifest = restore(folder, step, state_at(0), SHARDING)
+        for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(state_at(step)), strict=True):
             assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
-    assert restored.seconds == 1.5 and restored.chunk == 13 and restore(folder, 2, state_at(0), SHARDING).chunk is None
-    assert restored.terms["total"].dtype == np.float32 and restored.terms["total"].tolist() == [0.5, 0.25]
+    assert manifest.seconds == 1.5 and manifest.chunk == 13
+    assert restore(folder, 2, state_at(0), SHARDING)[2].chunk is None
+    assert terms["total"].dtype == np.float32 and terms["total"].tolist() == [0.5, 0.25]
 
 
 def test_an_empty_folder_holds_nothing(tmp_path):

@@ -19,10 +19,10 @@ def test_an_epoch_is_its_steps_one_after_another(small):
     config, dataset = small
     config = config.replace({"corruption.kind": "masking", "coefficients.noise": 0.2, "coefficients.l1": 0.01})
     steps = build_steps(config, dataset.image_shape, steps_per_epoch(config.training, 80))
-    programs = programs_of(config, dataset, steps.init(), steps)
-    second = steps.init()._replace(step=jnp.int32(5))  # 80 images in batches of 16: the second epoch
+    programs = programs_of(config, dataset, jax.jit(steps.init)(), steps)
+    second = jax.jit(steps.init)()._replace(step=jnp.int32(5))  # 80 images in batches of 16: the second epoch
     after, terms = programs.train(second, 5)
-    state, one_by_one = steps.init()._replace(step=jnp.int32(5)), []
+    state, one_by_one = jax.jit(steps.init)()._replace(step=jnp.int32(5)), []
     coefficients = traced(config)
     for examples in epoch_order(config.training, 80, jnp.int32(1), config.training.seed):
         batch = Batch(jnp.asarray(dataset.train)[examples], examples)
@@ -37,9 +37,9 @@ def test_evaluation_counts_every_example_once(small, monkeypatch):
     config, dataset = small  # 23 test images
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.3, "coefficients.l1": 0.1})
     steps = build_steps(config, dataset.image_shape)
-    state = steps.init()
+    state = jax.jit(steps.init)()
     coefficients = traced(config)
-    terms, codes = steps.evaluate(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
+    terms, codes = jax.jit(steps.evaluate)(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
     for batch in (5, 23, 1000):
         monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", batch)
         programs = programs_of(config, dataset, state, steps)
@@ -85,9 +85,9 @@ def test_chunks_of_any_length_are_the_whole_bit_for_bit(small, changes, placemen
     noisy = {"corruption.kind": "gaussian", "coefficients.noise": 0.3, "data.placement": placement}
     config = config.replace(noisy | changes)
     steps = build_steps(config, dataset.image_shape, 5)
-    programs = programs_of(config, dataset, steps.init(), steps)
-    whole, whole_terms = programs.train(steps.init(), 5)
-    state, parts = steps.init(), []
+    programs = programs_of(config, dataset, jax.jit(steps.init)(), steps)
+    whole, whole_terms = programs.train(jax.jit(steps.init)(), 5)
+    state, parts = jax.jit(steps.init)(), []
     for count in (2, 3):
         state, terms = programs.train(state, count)
         parts.append(terms)
@@ -102,8 +102,10 @@ def test_images_laid_out_for_a_tpu_are_the_same_images(small):
     steps = build_steps(config, dataset.image_shape, 5)
     driver = Driver(config.devices, config.training.batch_size)
     driver.platform = "tpu"
-    for_tpu = build_programs(steps, config, driver, steps.init(), dataset)
-    ours = programs_of(config, dataset, steps.init(), steps)
-    for laid_out, plain in zip(for_tpu.train(steps.init(), 5), ours.train(steps.init(), 5), strict=True):
+    for_tpu = build_programs(steps, config, driver, jax.jit(steps.init)(), dataset)
+    ours = programs_of(config, dataset, jax.jit(steps.init)(), steps)
+    for laid_out, plain in zip(
+        for_tpu.train(jax.jit(steps.init)(), 5), ours.train(jax.jit(steps.init)(), 5), strict=True
+    ):
         for first, second in zip(jax.tree.leaves(laid_out), jax.tree.leaves(plain), strict=True):
             assert np.allclose(first, second, atol=1e-6)

@@ -12,8 +12,8 @@ import pytest
 
 import aejax
 from aejax import Dataset, InputError, Interrupted, fit, load, sweep
-from aejax.training import Batch, build_steps
-from runs import leaves, same, traced
+from aejax.training import Batch
+from runs import compiled_steps, leaves, same, traced
 
 ROOT = Path(__file__).parents[2]
 OWN = ROOT / "tests" / "own"
@@ -70,7 +70,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, trained,
 def test_state_is_trained_and_evaluation_does_not_change_it(own):
     (configs, dataset) = own
     for name, moves in (("vq_vae", {"book", "shares", "sums"}), ("batch_norm", {"mean", "var", "count"})):
-        steps = build_steps(configs[name], dataset.image_shape)
+        steps = compiled_steps(configs[name], dataset.image_shape)
         state = steps.init()
         batch = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
         coefficients = traced(configs[name])
@@ -125,7 +125,7 @@ def test_the_optimizer_gets_the_rate_and_the_decay_of_the_step(own):
     import optax
 
     config, dataset = own[0]["lion"].replace({"schedules.learning_rate.warmup_epochs": 1}), own[1]
-    steps = build_steps(config, dataset.image_shape, 5)
+    steps = compiled_steps(config, dataset.image_shape, 5)
     state = steps.init()
     batch = Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
     coefficients = traced(config)
@@ -148,8 +148,8 @@ def test_weight_decay_and_average_are_what_they_say(small):
     config, dataset = small
     changes = {"training.optimizer": "adamw", "coefficients.weight_decay": 0.5, "training.average": 0.9}
     config = config.replace(changes)
-    steps = build_steps(config, dataset.image_shape)
-    plain = build_steps(config.replace({"training.optimizer": "adam", "coefficients.weight_decay": None}), (6, 5, 1))
+    steps = compiled_steps(config, dataset.image_shape)
+    plain = compiled_steps(config.replace({"training.optimizer": "adam", "coefficients.weight_decay": None}), (6, 5, 1))
     state, batch = steps.init(), Batch(jnp.asarray(dataset.train[:16]), jnp.arange(16))
     coefficients = traced(config)
     after, _ = steps.alone(state, batch, coefficients)

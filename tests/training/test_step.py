@@ -5,7 +5,7 @@ import pytest
 
 from aejax import Schedule
 from aejax.training.step import Batch, build_steps, factor, unit_interval
-from runs import traced
+from runs import compiled_steps, traced
 
 
 def batch_of(dataset, size=16):
@@ -18,7 +18,7 @@ def flat(tree):
 
 def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gradient(small):
     config, dataset = small
-    steps = build_steps(config, dataset.image_shape)
+    steps = compiled_steps(config, dataset.image_shape)
     state = steps.init()
     after, terms = steps.alone(state, batch_of(dataset), traced(config))
 
@@ -36,7 +36,7 @@ def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gra
 
 def test_a_penalty_enters_the_total_and_its_gradient(small):
     config, dataset = small
-    steps = build_steps(config, dataset.image_shape)
+    steps = compiled_steps(config, dataset.image_shape)
     weighted = traced(config) | {"l1": jnp.float32(0.7)}
     _, terms = steps.alone(steps.init(), batch_of(dataset), weighted)
     _, codes = steps.evaluate(steps.init(), batch_of(dataset), weighted)
@@ -51,7 +51,7 @@ def test_a_penalty_enters_the_total_and_its_gradient(small):
 
 def test_another_value_of_a_coefficient_compiles_nothing(small):
     config, dataset = small
-    steps = build_steps(config, dataset.image_shape)
+    steps = compiled_steps(config, dataset.image_shape)
     train = jax.jit(steps.alone)
     state = jax.jit(steps.init)()
     for rate in (1e-3, 1e-2, 0.5):
@@ -62,7 +62,7 @@ def test_another_value_of_a_coefficient_compiles_nothing(small):
 def test_noise_is_fresh_at_every_step_and_fixed_in_evaluation(small):
     config, dataset = small
     config = config.replace({"corruption.kind": "gaussian", "coefficients.noise": 0.5})
-    steps = build_steps(config, dataset.image_shape)
+    steps = compiled_steps(config, dataset.image_shape)
     state, frozen = steps.init(), traced(config) | {"learning_rate": jnp.float32(0)}
     state, first = steps.alone(state, batch_of(dataset), frozen)
     _, second = steps.alone(state, batch_of(dataset), frozen)
@@ -77,7 +77,7 @@ def test_noise_is_fresh_at_every_step_and_fixed_in_evaluation(small):
 def test_clipping_bounds_the_gradient_that_adam_sees(small):
     config, dataset = small
     config = config.replace({"training.clip_norm": 1e-3})
-    steps = build_steps(config, dataset.image_shape)
+    steps = compiled_steps(config, dataset.image_shape)
     after, _ = steps.alone(steps.init(), batch_of(dataset), traced(config))
     first_moment = flat(after.opt_state[1].mu) / (1 - 0.9)
     assert np.isclose(np.linalg.norm(first_moment), 1e-3, rtol=1e-4)
@@ -112,8 +112,8 @@ def test_uint8_pixels_become_unit_interval_and_floats_stay():
 
 def test_weights_follow_from_the_seed(small):
     config, dataset = small
-    first, again = (build_steps(config, dataset.image_shape).init() for _ in range(2))
-    other = build_steps(config.replace({"training.seed": 1}), dataset.image_shape).init()
+    first, again = (compiled_steps(config, dataset.image_shape).init() for _ in range(2))
+    other = compiled_steps(config.replace({"training.seed": 1}), dataset.image_shape).init()
     assert np.array_equal(flat(first.params), flat(again.params))
     assert not np.array_equal(flat(first.params), flat(other.params))
 
