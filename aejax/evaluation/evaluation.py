@@ -132,9 +132,7 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
 
 
 def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the reconstruction error of each image, decoded from its code: float64[N].
-
-    The error is the mean over pixels of the model's loss: cross-entropy in nats, or squared error.
+    """Return the error of each image, decoded from its code: nats or squared error, mean over pixels, float64[N].
 
     Args:
         images: float32[N, H, W, C], the target on the scale of the model's loss (`Run.standardized_inputs`).

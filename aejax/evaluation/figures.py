@@ -203,8 +203,7 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
     seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window or the whole image
     images = kernel.reshape(*seen, -1)[..., :units].mean(axis=2).transpose(2, 0, 1)
     limit = float(np.quantile(np.abs(images), 0.97))  # pixels that are always black may have large weights
-    columns = 8
-    rows = [images[at : at + columns] for at in range(0, len(images), columns)]
+    rows = [images[at : at + 8] for at in range(0, len(images), 8)]
     sheet, _, _ = _tiled(rows, np.nan)  # the page shows between the images
     height, width = sheet.shape
     figure = Figure(figsize=(6.4, 5.4 * height / width + 0.4), layout="constrained")

@@ -49,10 +49,7 @@ def corrupt(kind: str, key: Key, examples: jax.Array, images: jax.Array, strengt
 def binarize(key: Key, examples: jax.Array, images: jax.Array) -> jax.Array:
     """Draw each pixel as 0 or 1, with its value as the probability of 1 (Salakhutdinov and Murray 2008).
 
-    Args:
-        key: key of the step; a new key for each step makes the binarization "dynamic" (Burda et al. 2016).
-        examples: int32[B], as in `corrupt`.
-        images: float32[B, H, W, C] in [0, 1].
+    The arguments are those of `corrupt`. A new key for each step makes it "dynamic" (Burda et al. 2016).
     """
     flat = images.reshape(len(images), -1)
     draw = randomness.uniform(key, flat.shape[1], examples)

@@ -37,7 +37,7 @@ def loss_terms(
         each = reconstruction(output.logits, clean[:, None])
         terms = variational_terms(config.bound, pixels * each, output.posterior, coefficients)
     if "l1" in coefficients:
-        terms["l1"] = l1(output.codes)
+        terms["l1"] = jnp.abs(output.codes).sum(axis=1)
     if "rate_penalty" in coefficients:
         divergence = rate_divergence(output.codes, coefficients["rate"], axis)
         terms["rate_penalty"] = jnp.broadcast_to(divergence, (len(clean),))
@@ -103,18 +103,13 @@ def log_density_ratio(samples: jax.Array, mean: jax.Array, log_variance: jax.Arr
 
 
 def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Return nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
+    """Return the binary cross-entropy in nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
     return _cross_entropy(_flat(logits), _flat(images))
 
 
 def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
     """Return the mean over pixels of the squared difference, no sigmoid: float32[..., H, W, C] twice → float32[...]."""
     return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
-
-
-def l1(codes: jax.Array) -> jax.Array:
-    """Return the L1 norm of the code, a sum over units: float32[B, code_size] → float32[B]."""
-    return jnp.abs(codes).sum(axis=1)
 
 
 def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) -> jax.Array:
@@ -156,12 +151,11 @@ def _cross_entropy_forward(logits: jax.Array, images: jax.Array) -> tuple[jax.Ar
 
 
 def _mean(e: jax.Array, others: jax.Array) -> jax.Array:
-    """Return the mean of log(1 + e) + others over the last axis."""
     return (jnp.log(1 + e) + others).mean(axis=-1)
 
 
 def _mean_on_cpu(e: jax.Array, others: jax.Array) -> jax.Array:
-    """Compute `_mean` with fewer logarithms: the sum over a few pixels is the logarithm of a product, below 2**7."""
+    """Compute `_mean` with fewer logarithms: the sum over a few pixels is the logarithm of their product."""
     pixels = e.shape[-1]
     few = max(number for number in range(1, _PIXELS_PER_LOGARITHM + 1) if pixels % number == 0)
     factors, rest = jnp.split(1 + e, few, axis=-1), jnp.split(others, few, axis=-1)

@@ -45,11 +45,7 @@ def uniform(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
 
 
 def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
-    """Draw independent standard normal numbers, in pairs (Box and Muller 1958): float32[B, size].
-
-    Args:
-        keys, rows: as in `uniform`.
-    """
+    """Draw standard normal numbers in pairs (Box and Muller 1958): float32[B, size]; arguments as in `uniform`."""
     return jnp.concatenate(_normals(*_blocks(keys, size, rows)), axis=1)[:, :size]
 
 
