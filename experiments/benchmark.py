@@ -108,10 +108,10 @@ def _groups(arguments: Arguments) -> Groups:
 
 
 def _rows(
-    measure: Callable, shown: Callable[[dict[str, Any]], str], arguments: Arguments, groups: Groups, **options: Any
+    measure: Callable, shown: Callable[[dict[str, Any]], str], arguments: Arguments, groups: Groups
 ) -> list[dict[str, Any]]:
     """Call `measure` for each dataset, and print a line for each row; JAX is imported only in the callers."""
-    options |= {name: getattr(arguments, name) for name in ("batches", "dtypes", "drivers", "placements")}
+    options = {name: getattr(arguments, name) for name in ("batches", "dtypes", "drivers", "placements")}
     rows = []
     for dataset, configs in groups:
         for row in measure(configs, dataset, **options):
@@ -123,17 +123,18 @@ def _rows(
 def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
     import jax
 
-    from benchmark import compiled, report, throughput
+    from aejax.evaluation.drawing import draw
+    from aejax.training.identity import describe_machine
+    from benchmark import compiled, report, roofline, throughput
 
-    programs = peers.commands(arguments.peers_python)
-    options = {"members": arguments.sweep, "repeats": arguments.repeats, "peers": programs}
-    rows = _rows(
-        throughput.measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups, **options
-    )
+    options = {"members": arguments.sweep, "repeats": arguments.repeats}
+    measure = functools.partial(throughput.measure, peers=peers.commands(arguments.peers_python), **options)
+    rows = _rows(measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups)
     if _COMPILED.is_file():
         known = json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"]
         compiled.beside(rows, known, jax.devices()[0].device_kind)
-    content = {**report.describe(command, _ROOT, _names(groups)), "rows": rows}
+    content = {"command": command, "commit": report.commit(_ROOT), "dataset": _names(groups)}
+    content |= describe_machine() | {"rows": rows}
     dataset, configs = groups[0]
     first = next(iter(configs.values()))
     if arguments.scaling:
@@ -142,7 +143,8 @@ def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
         own = first.replace({"data.name": dataset.name, "data.source_dir": arguments.source_dir})
         content["cold_start_seconds"] = throughput.cold_start(own, arguments.repeats)
         print(f"cold start: at best {min(content['cold_start_seconds']):.2f} s after the imports")
-    report.write(content, arguments.workdir, arguments.figures)
+    files.write_json(arguments.workdir / "benchmark.json", content)
+    draw({"roofline": lambda: roofline.figure(rows)}, arguments.workdir, arguments.figures)
     print(f"\n{report.text(content)}")
 
 
@@ -150,11 +152,8 @@ def _compile(arguments: Arguments, groups: Groups, command: str, path: Path) -> 
     from aejax.training.identity import versions
     from benchmark import compiled, report
 
-    compile_for = functools.partial(compiled.rows, arguments.compile_for)
-    options = {"members": arguments.sweep or (1,)}
-    rows = _rows(
-        compile_for, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups, **options
-    )
+    measure = functools.partial(compiled.rows, arguments.compile_for, members=arguments.sweep or (1,))
+    rows = _rows(measure, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups)
     content = {"command": command, "commit": report.commit(_ROOT), "dataset": _names(groups), "versions": versions()}
     files.write_json(path, {**content, "compilers": compiled.compilers(), "rows": rows})
     print(f"\n{compiled.table(rows)}\n\n{path}")

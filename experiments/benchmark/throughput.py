@@ -76,7 +76,7 @@ def _row(
     with started(peers, config, dataset.train) as running:
         timed = {"matmul": lambda: roofline.matmul_rate(config.model.dtype), "": first.rate}
         timed |= {name: each.rate for name, each in ours.items()}
-        timed |= {name: lambda peer=peer: epoch / peer.seconds() for name, peer in running.items()}
+        timed |= {name: lambda peer=peer: epoch / peer.ask("", Real) for name, (peer, _) in running.items()}
         rates = in_turn(timed, repeats)
     beside, own, matmul = {}, rates.pop(""), rates.pop("matmul")
     for name, each in rates.items():
@@ -84,7 +84,7 @@ def _row(
         beside[name] = {"images_per_second": statistics.mean(each), "ratio": ratio}
         if name in running:
             ratio = statistics.median(mine / other for mine, other in zip(own, each, strict=True))
-            beside[name] |= {"ratio": ratio, "peer": running[name].description}
+            beside[name] |= {"ratio": ratio, "peer": running[name][1]}
     per_device = [rate / devices for rate in own]
     mean = statistics.mean(per_device)
     shares = [rate * flop_per_image / most for rate, most in zip(per_device, matmul, strict=True)]
