@@ -46,11 +46,8 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
             refused = [code for code in codes if code in (FAILED, WRONG_USAGE)]
             if refused or not any(codes):
                 return refused[0] if refused else 0
-            died = [
-                f"{index} ({f'exit code {code}' if code > 0 else signal.Signals(-code).name})"
-                for index, code in enumerate(codes)
-                if code
-            ]
+            ends = [f"exit code {code}" if code >= 0 else signal.Signals(-code).name for code in codes]
+            died = [f"{index} ({end})" for index, end in enumerate(ends) if codes[index]]
             _say(f"processes ended before the run: {', '.join(died)}")
             if signalled:
                 break
