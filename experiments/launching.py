@@ -68,17 +68,15 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
     processes: list[subprocess.Popen] = []
     threads: list[threading.Thread] = []
     ending = ending_with_parent()
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
         for index in range(count):
             hosts = f"--hosts.coordinator {coordinator} --hosts.count {count} --hosts.index {index}".split()
             process = subprocess.Popen(
                 [*([sys.executable] if script else []), *command, *hosts],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
+                **streams,
                 encoding="utf-8",
+                errors="replace",
                 start_new_session=True,  # so that a Ctrl-C arrives once, through this process
                 preexec_fn=ending,
             )

@@ -28,17 +28,12 @@ class Operation(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A loop of a program.
-
-    Attributes:
-        shape: of the values that it carries.
-        body: the text of its body.
-        trip_count: None if the compiler does not know it.
-    """
-
     shape: str
+    """of the values that the loop carries"""
     body: str
+    """its text"""
     trip_count: int | None
+    """None if the compiler does not know it"""
 
 
 def main_loop(text: str) -> Loop | None:

@@ -25,17 +25,14 @@ _REPEATS = 5
 
 
 class Cost(NamedTuple):
-    """The counts of XLA for one compiled train step.
-
-    Attributes:
-        flops: floating-point operations per image.
-        bytes: read and written by all operations, per image; caches keep a part of them from the memory.
-        memory: bytes of the state, the batch and all intermediate arrays together, for the whole batch.
-    """
+    """The counts of XLA for one compiled train step."""
 
     flops: float
+    """floating-point operations per image"""
     bytes: float
+    """read and written by all operations, per image; caches keep a part of them from the memory"""
     memory: int
+    """bytes of the state, the batch and all intermediate arrays together, for the whole batch"""
 
 
 def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:

@@ -90,12 +90,8 @@ TARGETS = {
 """the names that `benchmark.py --compile-for` accepts → targets"""
 
 
-def require_compilable(name: str) -> Target:
-    """Return the target with this name.
-
-    Raises:
-        InputError: the name is unknown, or the compiler is not installed.
-    """
+def require_compilable(name: str) -> None:
+    """Raise an InputError if the target is unknown, or if its compiler is not installed."""
     if name not in TARGETS:
         raise InputError(f"compile-for is {name}; choose from {', '.join(TARGETS)}")
     package = TARGETS[name].package
@@ -106,7 +102,6 @@ def require_compilable(name: str) -> Target:
     if not found:
         advice = "run it by uv run --group compile experiments/benchmark.py"
         raise InputError(f"the compiler for {name} is not installed ({package} is missing); {advice}")
-    return TARGETS[name]
 
 
 def environment(target: Target, dump: Path) -> dict[str, str]:
