@@ -14,17 +14,12 @@ _WHILE = re.compile(r"= (\(.*\)) while\(.*condition=%?([\w.\-]+), body=%?([\w.\-
 
 
 class Operation(NamedTuple):
-    """An operation of a program.
-
-    Attributes:
-        kind: the opcode; "matmul" for a matrix product or convolution, alone or fused with other operations.
-        origin: the operation of JAX; empty if unknown.
-        flop: floating-point operations of one execution if it is a matmul of known sizes, else 0.
-    """
-
     kind: str
+    """the opcode; "matmul" for a matrix product or convolution, alone or fused with other operations"""
     origin: str
+    """the operation of JAX; empty if unknown"""
     flop: float
+    """floating-point operations of one execution if it is a matmul of known sizes, else 0"""
 
 
 class Loop(NamedTuple):

@@ -19,23 +19,19 @@ Line = tuple[int, str]
 
 
 class Launches(NamedTuple):
-    """The launches of one iteration of the main loop.
-
-    Attributes:
-        launches: kernels, copies and library calls.
-        kinds: kind → number of launches.
-        graphs: CUDA graphs, each of which holds several launches.
-        submissions: graphs, and launches outside of graphs.
-        condition: launches that compute whether the loop continues, for which the host waits; 0 for a known trip count.
-        launches_outside: in one call of the program, outside the main loop; other loops count once.
-    """
+    """The launches of one iteration of the main loop."""
 
     launches: int
+    """kernels, copies and library calls"""
     kinds: dict[str, int]
     graphs: int
+    """CUDA graphs, each of which holds several launches"""
     submissions: int
+    """graphs, and launches outside of graphs"""
     condition: int
+    """launches that compute whether the loop continues, for which the host waits; 0 for a known trip count"""
     launches_outside: int
+    """in one call of the program, outside the main loop; other loops count once"""
 
 
 def read(folder: Path, length_is_known: bool) -> Launches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax.experimental import topologies
@@ -14,22 +14,18 @@ from aejax.config import InputError
 
 
 class Target(NamedTuple):
-    """One or several devices of a kind.
+    """One or several devices of a kind."""
 
-    Attributes:
-        platform: tpu or gpu.
-        topology: arguments of `topologies.get_topology_desc`.
-        memory: bytes per device.
-        package: the package that contains the compiler, as it is imported.
-        rates: dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second
-            for a GPU (float32 means TF32 where the GPU has it).
-    """
-
-    platform: str
+    platform: Literal["tpu", "gpu"]
     topology: Mapping[str, Any]
+    """arguments of `topologies.get_topology_desc`"""
     memory: int
+    """bytes per device"""
     package: str
+    """the package that contains the compiler, as it is imported"""
     rates: Mapping[str, float]
+    """dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second for a GPU
+    (float32 means TF32 where the GPU has it)"""
 
 
 _GPU = """
