@@ -83,12 +83,12 @@ def main(given: list[str]) -> None:
     if arguments.sweep and not arguments.compile_for:
         command_line.spread_over_cores(max(arguments.sweep))
 
-    command = shlex.join(["experiments/benchmark.py", *given])
-    if arguments.compile_for:
-        _compile(arguments, groups, command, path)
-    else:
-        _measure(arguments, groups, command)
-        print(f"\n{path}")
+    from benchmark import report  # imports JAX: after all checks of the arguments
+
+    described = {"command": shlex.join(["experiments/benchmark.py", *given]), "commit": report.commit(_ROOT)}
+    described["dataset"] = ", ".join(dataset.name for dataset, _ in groups)
+    measure = _compile if arguments.compile_for else _measure
+    measure(arguments, groups, described, path)
 
 
 Groups = list[tuple[aejax.Dataset, dict[str, aejax.Config]]]
@@ -108,10 +108,10 @@ def _groups(arguments: Arguments) -> Groups:
 
 
 def _rows(
-    measure: Callable, shown: Callable[[dict[str, Any]], str], arguments: Arguments, groups: Groups, **options: Any
+    measure: Callable, shown: Callable[[dict[str, Any]], str], arguments: Arguments, groups: Groups
 ) -> list[dict[str, Any]]:
     """Call `measure` for each dataset, and print a line for each row; JAX is imported only in the callers."""
-    options |= {name: getattr(arguments, name) for name in ("batches", "dtypes", "drivers", "placements")}
+    options = {name: getattr(arguments, name) for name in ("batches", "dtypes", "drivers", "placements")}
     rows = []
     for dataset, configs in groups:
         for row in measure(configs, dataset, **options):
@@ -120,20 +120,20 @@ def _rows(
     return rows
 
 
-def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
+def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], path: Path) -> None:
     import jax
 
-    from benchmark import compiled, report, throughput
+    from aejax.evaluation.drawing import draw
+    from aejax.training.identity import describe_machine
+    from benchmark import compiled, report, roofline, throughput
 
-    programs = peers.commands(arguments.peers_python)
-    options = {"members": arguments.sweep, "repeats": arguments.repeats, "peers": programs}
-    rows = _rows(
-        throughput.measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups, **options
-    )
+    options = {"members": arguments.sweep, "repeats": arguments.repeats}
+    measure = functools.partial(throughput.measure, peers=peers.commands(arguments.peers_python), **options)
+    rows = _rows(measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups)
     if _COMPILED.is_file():
         known = json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"]
         compiled.beside(rows, known, jax.devices()[0].device_kind)
-    content = {**report.describe(command, _ROOT, _names(groups)), "rows": rows}
+    content = {**described, **describe_machine(), "rows": rows}
     dataset, configs = groups[0]
     first = next(iter(configs.values()))
     if arguments.scaling:
@@ -142,28 +142,22 @@ def _measure(arguments: Arguments, groups: Groups, command: str) -> None:
         own = first.replace({"data.name": dataset.name, "data.source_dir": arguments.source_dir})
         content["cold_start_seconds"] = throughput.cold_start(own, arguments.repeats)
         print(f"cold start: at best {min(content['cold_start_seconds']):.2f} s after the imports")
-    report.write(content, arguments.workdir, arguments.figures)
-    print(f"\n{report.text(content)}")
+    files.write_json(path, content)
+    draw({"roofline": lambda: roofline.figure(rows)}, arguments.workdir, arguments.figures)
+    print(f"\n{report.text(content)}\n\n{path}")
 
 
-def _compile(arguments: Arguments, groups: Groups, command: str, path: Path) -> None:
+def _compile(arguments: Arguments, groups: Groups, described: dict[str, Any], path: Path) -> None:
     from aejax.training.identity import versions
-    from benchmark import compiled, report
+    from benchmark import compiled
 
-    compile_for = functools.partial(compiled.rows, arguments.compile_for)
-    options = {"members": arguments.sweep or (1,)}
-    rows = _rows(
-        compile_for, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups, **options
-    )
-    content = {"command": command, "commit": report.commit(_ROOT), "dataset": _names(groups), "versions": versions()}
-    files.write_json(path, {**content, "compilers": compiled.compilers(), "rows": rows})
+    measure = functools.partial(compiled.rows, arguments.compile_for, members=arguments.sweep or (1,))
+    rows = _rows(measure, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups)
+    content = {**described, "versions": versions(), "compilers": compiled.compilers(), "rows": rows}
+    files.write_json(path, content)
     print(f"\n{compiled.table(rows)}\n\n{path}")
     if failed := [row for row in rows if "error" in row]:
         raise aejax.InputError(f"{len(failed)} of {len(rows)} do not compile; {path} has the reasons")
-
-
-def _names(groups: Groups) -> str:
-    return ", ".join(dataset.name for dataset, _ in groups)
 
 
 if __name__ == "__main__":

@@ -37,9 +37,7 @@ def main(given: list[str]) -> None:
     try:
         count = write_page(run, dataset, path, arguments.images, arguments.plane)
     except OSError as error:
-        raise aejax.InputError(
-            f"{path} cannot be written ({error.strerror}); give another file with --output"
-        ) from error
+        raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another --output") from error
     print(f"{path}: {count} images, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 

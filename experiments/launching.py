@@ -46,11 +46,8 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
             refused = [code for code in codes if code in (FAILED, WRONG_USAGE)]
             if refused or not any(codes):
                 return refused[0] if refused else 0
-            died = [
-                f"{index} ({f'exit code {code}' if code > 0 else signal.Signals(-code).name})"
-                for index, code in enumerate(codes)
-                if code
-            ]
+            ends = [f"exit code {code}" if code >= 0 else signal.Signals(-code).name for code in codes]
+            died = [f"{index} ({end})" for index, end in enumerate(ends) if codes[index]]
             _say(f"processes ended before the run: {', '.join(died)}")
             if signalled:
                 break
@@ -71,17 +68,15 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
     processes: list[subprocess.Popen] = []
     threads: list[threading.Thread] = []
     ending = ending_with_parent()
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
         for index in range(count):
             hosts = f"--hosts.coordinator {coordinator} --hosts.count {count} --hosts.index {index}".split()
             process = subprocess.Popen(
                 [*([sys.executable] if script else []), *command, *hosts],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
+                **streams,
                 encoding="utf-8",
+                errors="replace",
                 start_new_session=True,  # so that a Ctrl-C arrives once, through this process
                 preexec_fn=ending,
             )

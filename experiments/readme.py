@@ -72,9 +72,9 @@ def with_badge(text: str, title: str, repository: str) -> str:
     Colab can only open the addresses of notebooks on GitHub; other repositories get no badge.
     """
     place = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git|/)?", repository)
-    opens = "https://colab.research.google.com/github/{}/blob/main/experiments/colab.ipynb"
-    image = "https://colab.research.google.com/assets/colab-badge.svg"
-    badge = f" [![Open in Colab]({image})]({opens.format(place[1])})" if place else ""
+    colab, notebook = "https://colab.research.google.com", "blob/main/experiments/colab.ipynb"
+    image = f"[![Open in Colab]({colab}/assets/colab-badge.svg)]"
+    badge = f" {image}({colab}/github/{place[1]}/{notebook})" if place else ""
     return re.sub(rf"\A{re.escape(title)}.*", lambda _: title + badge, text)
 
 
@@ -97,9 +97,9 @@ def _launches(measured: list[dict[str, Any]], compiled: list[dict[str, Any]], ta
     rows = []
     for row in measured:
         launches, microseconds = counted[row["model"], row["batch"]], 1e3 * row["ms_per_step"]
-        figures = [f"{microseconds:.0f}", f"{launches}", f"{microseconds / launches:.2f}"]
+        figures = [f"{microseconds:.0f}", launches, f"{microseconds / launches:.2f}"]
         figures += [f"{row['images_per_second']:,.0f}", f"{row['beside']['64 models']['ratio']:.1f}"]
-        rows.append([row["model"], f"{row['batch']}", *figures])
+        rows.append([row["model"], row["batch"], *figures])
     heads = ["model", "batch", "µs per step", "launches, counted", "µs per launch", "images/s", "64 models"]
     return markdown(heads, rows)
 

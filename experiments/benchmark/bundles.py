@@ -27,19 +27,14 @@ class Bundle(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """The counts of a program.
-
-    Attributes:
-        bundles: in one iteration of the main loop, which calls the most operations.
-        bundles_outside: in one call of the program, outside the main loop.
-        operations: (bundles, name in the program's text) of each operation in the main loop, the longest first.
-        unknown_loops: number of loops with unknown trip counts, each counted once.
-    """
-
     bundles: int
+    """in one iteration of the main loop, which calls the most operations"""
     bundles_outside: int
+    """in one call of the program, outside the main loop"""
     operations: list[tuple[int, str]]
+    """(bundles, name in the program's text) of each operation in the main loop, the longest first"""
     unknown_loops: int
+    """number of loops with unknown trip counts, each counted once"""
 
 
 def read(folder: Path) -> Schedule:

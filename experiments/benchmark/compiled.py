@@ -76,13 +76,8 @@ def rows(
     """
     for name in targets:
         require_compilable(name)
-    sizes = {
-        "train": dataset.train.shape,
-        "test": dataset.test.shape,
-        "dtype": str(dataset.train.dtype),
-        "labels": dataset.train_labels is not None,
-        "generated": dataset.name if dataset.examples["train"].make is not None else None,
-    }
+    generated = dataset.name if dataset.examples["train"].make is not None else None
+    sizes = dataset.train.shape, dataset.test.shape, str(dataset.train.dtype), dataset.train_labels is not None
     jobs = []
     varied = itertools.product(configs.items(), batches, dtypes, placements, drivers, members)
     for (model, config), batch, dtype, placement, driver, count in varied:
@@ -92,7 +87,7 @@ def rows(
         config = config.replace(changes | {"devices.count": None, "devices.parallel": driver})
         named = {"model": model, "batch": batch, "dtype": dtype, "placement": placement}
         named |= {"driver": driver if count == 1 else "sweep", "members": count}
-        jobs.append(json.dumps([named, config.to_dict(), sizes]))
+        jobs.append(json.dumps([named, config.to_dict(), *sizes, generated]))
     for name in targets:
         with tempfile.TemporaryDirectory() as dump:
             variables = environment(TARGETS[name], Path(dump))
@@ -116,19 +111,16 @@ def _main(name: str, dump: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a compiler may print
     for line in sys.stdin:
-        named, given, sizes = json.loads(line)
+        named, given, train, test, dtype, labeled, generated = json.loads(line)
         row = {"target": name, **named}
+        made = load_dataset(generated).train if generated else np.zeros(train, dtype)
+        labels = [np.arange(shape[0]) % 10 for shape in (train, test)] if labeled else []
+        dataset = Dataset("sizes", made, np.zeros(test, dtype), *labels)
         try:
-            row |= _row(TARGETS[name], Config.from_dict(given), named["members"], _dataset(**sizes), Path(dump))
+            row |= _row(TARGETS[name], Config.from_dict(given), named["members"], dataset, Path(dump))
         except (AejaxError, jax.errors.JaxRuntimeError) as error:
             row["error"] = str(error).strip().splitlines()[0]
         print(json.dumps(row), file=answers, flush=True)
-
-
-def _dataset(train: list[int], test: list[int], dtype: str, labels: bool, generated: str | None) -> Dataset:
-    made = load_dataset(generated).train if generated else np.zeros(train, dtype)
-    classes = [np.arange(shape[0]) % 10 for shape in (train, test)] if labels else []
-    return Dataset("sizes", made, np.zeros(test, dtype), *classes)
 
 
 def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: Path) -> dict[str, Any]:
@@ -145,8 +137,7 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         for file in dump.iterdir():
             file.unlink()
         begin = time.perf_counter()
-    floor = roofline.flops_per_image(config, dataset.image_shape)
-    if floor is not None:
+    if (floor := roofline.flops_per_image(config, dataset.image_shape)) is not None:
         images = config.training.batch_size / (len(driver.devices) if members == 1 else 1)
         floor *= images / target.rates[config.model.dtype] * (1 if target.platform == "tpu" else 1e6)
     return {
@@ -195,11 +186,11 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
         made = launches.read(dump, loop.trip_count is not None)
         return counts | made._asdict() | {"host_waits": (made.condition > 0) + transfers}
     counts |= bundles.read(dump)._asdict()
-    described, dearest = hlo.operations(text), counts.pop("operations")[:_DEAREST]
+    origins = {name: operation.origin for name, operation in hlo.operations(text).items()}
     counts["bundles"] = round(counts["bundles"] / members)
     counts["dearest"] = [
-        {"bundles": count, "operation": name, "from": described[name].origin if name in described else ""}
-        for count, name in dearest
+        {"bundles": count, "operation": name, "from": origins.get(name, "")}
+        for count, name in counts.pop("operations")[:_DEAREST]
     ]
     counts["outside_vmem"] = [
         {"array": array, "bytes": size}
@@ -234,15 +225,12 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
 def overview(content: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown table with a column for each target: the counts of a step, and the memory of a device."""
     targets = list(dict.fromkeys(row["target"] for row in content))
+    varied = [key for key in _VARIED if key == "model" or len({row[key] for row in content}) > 1]
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
     for row in content:
-        cells.setdefault(tuple(row[key] for key in _VARIED), {})[row["target"]] = _cell(row)
-    varied = [place for place in range(len(_VARIED)) if len({key[place] for key in cells}) > 1 or place == 0]
-    lines = [
-        [*(key[place] for place in varied), *(cell.get(target, "-") for target in targets)]
-        for key, cell in cells.items()
-    ]
-    return drawing.markdown([*(list(_VARIED.values())[place] for place in varied), *targets], lines)
+        cells.setdefault(tuple(row[key] for key in varied), {})[row["target"]] = _cell(row)
+    lines = [[*key, *(cell.get(target, "-") for target in targets)] for key, cell in cells.items()]
+    return drawing.markdown([*(_VARIED[key] for key in varied), *targets], lines)
 
 
 def _cell(row: Mapping[str, Any]) -> str:

@@ -33,7 +33,9 @@ class Prepared:
         self, config: Config, dataset: Dataset, members: int = 1, devices: Sequence[jax.Device] | None = None
     ) -> None:
         self.config = config = complete(config)
-        models = Single() if members == 1 else _members(config, members)
+        first, same = config.training.seed, config.replace({"data.order_seed": config.training.seed})
+        seeds = {f"seed {seed}": same.replace({"training.seed": seed}) for seed in range(first, first + members)}
+        models = Single() if members == 1 else Members(seeds)
         self.driver, values = models.driver(config, devices), models.values(config)
         self.in_epoch = steps_per_epoch(config.training, len(dataset.train))
         self.stretch = max(1, self.in_epoch * _MANY // max(_MANY, members))
@@ -75,9 +77,3 @@ class Prepared:
     def rate(self) -> float:
         """Train a stretch, and return the images per second of all models together."""
         return self.stretch * self.config.training.batch_size * self._members / self.seconds()
-
-
-def _members(config: Config, count: int) -> Members:
-    same, first = {"data.order_seed": config.training.seed}, config.training.seed
-    seeds = range(first, first + count)
-    return Members({f"seed {seed}": config.replace(same | {"training.seed": seed}) for seed in seeds})

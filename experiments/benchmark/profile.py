@@ -22,16 +22,7 @@ _CONTAINERS = ("while", "conditional", "call", "async-start", "async-done")
 
 @dataclass(frozen=True)
 class Timed:
-    """The executions of one operation in a trace.
-
-    Attributes:
-        name: as in the trace.
-        kind, origin: as in `hlo.Operation`.
-        count: number of executions on all devices.
-        milliseconds: of all executions.
-        share: of the time of all operations.
-        flops_per_second: of a matmul of known sizes; else None.
-    """
+    """All executions of one operation in a trace, on all devices; kind and origin as in `hlo.Operation`."""
 
     name: str
     kind: str
@@ -39,7 +30,9 @@ class Timed:
     count: int
     milliseconds: float
     share: float
+    """of the time of all operations"""
     flops_per_second: float | None
+    """of a matmul of known sizes; else None"""
 
 
 def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) -> list[Timed]:

@@ -1,4 +1,4 @@
-"""The files and tables of a benchmark: benchmark.json, roofline.png, and Markdown."""
+"""The tables of a benchmark, in Markdown."""
 
 from __future__ import annotations
 
@@ -7,22 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aejax.config.files import write_json
 from aejax.evaluation import drawing
-from aejax.evaluation.drawing import draw
-from aejax.training.identity import describe_machine
-from benchmark import roofline
-
-
-def describe(command: str, checkout: Path, dataset: str) -> dict[str, Any]:
-    """Return the command, the commit, the dataset and the machine, for the record."""
-    return {"command": command, "commit": commit(checkout), "dataset": dataset, **describe_machine()}
-
-
-def write(content: Mapping[str, Any], workdir: Path, formats: Sequence[str] = ("png",)) -> None:
-    """Write benchmark.json, and the figure of its rows in each format."""
-    write_json(workdir / "benchmark.json", content)
-    draw({"roofline": lambda: roofline.figure(content["rows"])}, workdir, formats)
 
 
 def text(content: Mapping[str, Any]) -> str:
@@ -34,8 +19,10 @@ def text(content: Mapping[str, Any]) -> str:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows as a Markdown table, with the peers' rates and, where known, the compiler's counts."""
-    head = ["model", "batch", "type", "ms per step", "images/s", "of the matmul rate"]
-    head += ["peers, images/s", "ours / best peer"]
+    head = ["model", "batch", "type", "ms per step", "images/s", "of the matmul rate", "peers, images/s"]
+    head.append("ours / best peer")
+    if counted := any("compiled" in row for row in rows):
+        head.append("as compiled for it")
     lines = []
     for row in rows:
         peers = {name: each for name, each in row["beside"].items() if "peer" in each}
@@ -44,14 +31,10 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         rate = drawing.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
         figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
         lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best])
-    if any("compiled" in row for row in rows):
-        head.append("as compiled for it")
-        for row, line in zip(rows, lines, strict=True):
-            counted = [
-                f"{count:,} {unit}, {1e6 * row['ms_per_step'] / count:,.1f} ns each"
-                for unit, count in row.get("compiled", {}).items()
-            ]
-            line += counted or ["-"]
+        if counted:
+            counts = row.get("compiled", {}).items()
+            each = [f"{count:,} {unit}, {1e6 * row['ms_per_step'] / count:,.1f} ns each" for unit, count in counts]
+            lines[-1] += each or ["-"]
     return drawing.markdown(head, lines)
 
 
@@ -72,8 +55,9 @@ def scaling_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows of `throughput.scaling` as a Markdown table."""
     if not rows:
         return ""
-    times = [[f"{row[name]:.3f}" for name in ("ms_per_step", "seconds_per_epoch")] for row in rows]
-    lines = [[row["varied"], row["value"], *each] for row, each in zip(rows, times, strict=True)]
+    lines = [
+        [row["varied"], row["value"], f"{row['ms_per_step']:.3f}", f"{row['seconds_per_epoch']:.3f}"] for row in rows
+    ]
     return drawing.markdown(["varied", "value", "ms per step", "s per epoch"], lines)
 
 

@@ -25,17 +25,14 @@ _REPEATS = 5
 
 
 class Cost(NamedTuple):
-    """The counts of XLA for one compiled train step.
-
-    Attributes:
-        flops: floating-point operations per image.
-        bytes: read and written by all operations, per image; caches keep a part of them from the memory.
-        memory: bytes of the state, the batch and all intermediate arrays together, for the whole batch.
-    """
+    """The counts of XLA for one compiled train step."""
 
     flops: float
+    """floating-point operations per image"""
     bytes: float
+    """read and written by all operations, per image; caches keep a part of them from the memory"""
     memory: int
+    """bytes of the state, the batch and all intermediate arrays together, for the whole batch"""
 
 
 def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:
@@ -47,23 +44,17 @@ def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:
     Returns:
         the count; None for models that are not plain dense models.
     """
-    model = config.model
+    model, pixels = config.model, math.prod(image_shape)
     if model.kind != "plain" or model.channels or model.spatial_code:
         return None
     decoder = model.hidden[::-1] if model.decoder_hidden is None else model.decoder_hidden
-    pixels = math.prod(image_shape)
     widths = (pixels, *model.hidden, model.code_size, *decoder, pixels)
     layers = [n * m for n, m in itertools.pairwise(widths)]
     return 2 * (3 * sum(layers) - layers[0])
 
 
 def step_cost(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, labeled: bool = False) -> Cost:
-    """Compile one train step, and return the compiler's counts.
-
-    Args:
-        dtype: of the images.
-        labeled: whether the batch has labels.
-    """
+    """Compile one train step on images of this type, with or without labels, and return the compiler's counts."""
     config = complete(config)
     steps, size = build_steps(config, image_shape), config.training.batch_size
     numbers = jax.ShapeDtypeStruct((size,), np.int32)
@@ -116,15 +107,9 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         shares = [100 * row["share_of_matmul"] for row in own]
         spread = [row["images_per_second_std"] / row["images_per_second"] for row in own]
         shift = 1.12 ** (place - (len(names) - 1) / 2)  # so that no error bar hides another
-        axes.errorbar(
-            [shift * row["batch"] for row in own],
-            shares,
-            np.multiply(shares, spread),
-            fmt="os^Dv"[place % 5] + "-",
-            linewidth=1,
-            color=f"C{place % 10}",
-            label=f"{model}, {dtype}" if several else model,
-        )
+        style = {"fmt": "os^Dv"[place % 5] + "-", "linewidth": 1, "color": f"C{place % 10}"}
+        style["label"] = f"{model}, {dtype}" if several else model
+        axes.errorbar([shift * row["batch"] for row in own], shares, np.multiply(shares, spread), **style)
     axes.axhline(100, color="0.3", linestyle="--", linewidth=1)
     place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
     axes.annotate("a large product of matrices", (0.02, 100), **place)
@@ -132,9 +117,8 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set_xticks(batches, map(str, batches))
     axes.set_xticks([], minor=True)
     axes.margins(x=0.15)
-    axes.set_xlabel("batch size [images]")
-    axes.set_ylabel("FLOP/s of a train step, as a share of\na large product of matrices [%]")
-    axes.set_ylim(0, max(112, axes.get_ylim()[1]))
+    label = "FLOP/s of a train step, as a share of\na large product of matrices [%]"
+    axes.set(xlabel="batch size [images]", ylabel=label, ylim=(0, max(112, axes.get_ylim()[1])))
     figure.legend(title="model", loc="outside right upper")
     note(figure, "Error bars: ± one standard deviation over the timed epochs.")
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax.experimental import topologies
@@ -14,22 +14,18 @@ from aejax.config import InputError
 
 
 class Target(NamedTuple):
-    """One or several devices of a kind.
+    """One or several devices of a kind."""
 
-    Attributes:
-        platform: tpu or gpu.
-        topology: arguments of `topologies.get_topology_desc`.
-        memory: bytes per device.
-        package: the package that contains the compiler, as it is imported.
-        rates: dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second
-            for a GPU (float32 means TF32 where the GPU has it).
-    """
-
-    platform: str
+    platform: Literal["tpu", "gpu"]
     topology: Mapping[str, Any]
+    """arguments of `topologies.get_topology_desc`"""
     memory: int
+    """bytes per device"""
     package: str
+    """the package that contains the compiler, as it is imported"""
     rates: Mapping[str, float]
+    """dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second for a GPU
+    (float32 means TF32 where the GPU has it)"""
 
 
 _GPU = """
@@ -90,12 +86,8 @@ TARGETS = {
 """the names that `benchmark.py --compile-for` accepts → targets"""
 
 
-def require_compilable(name: str) -> Target:
-    """Return the target with this name.
-
-    Raises:
-        InputError: the name is unknown, or the compiler is not installed.
-    """
+def require_compilable(name: str) -> None:
+    """Raise an InputError if the target is unknown, or if its compiler is not installed."""
     if name not in TARGETS:
         raise InputError(f"compile-for is {name}; choose from {', '.join(TARGETS)}")
     package = TARGETS[name].package
@@ -106,7 +98,6 @@ def require_compilable(name: str) -> Target:
     if not found:
         advice = "run it by uv run --group compile experiments/benchmark.py"
         raise InputError(f"the compiler for {name} is not installed ({package} is missing); {advice}")
-    return TARGETS[name]
 
 
 def environment(target: Target, dump: Path) -> dict[str, str]:

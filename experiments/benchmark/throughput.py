@@ -17,7 +17,7 @@ from typing import Any
 import jax
 
 from aejax.config import Config
-from aejax.data import Dataset, as_dataset
+from aejax.data import Dataset
 from benchmark import processes, roofline
 from benchmark.peers import comparable, started
 from benchmark.prepared import Prepared
@@ -76,7 +76,7 @@ def _row(
     with started(peers, config, dataset.train) as running:
         timed = {"matmul": lambda: roofline.matmul_rate(config.model.dtype), "": first.rate}
         timed |= {name: each.rate for name, each in ours.items()}
-        timed |= {name: lambda peer=peer: epoch / peer.seconds() for name, peer in running.items()}
+        timed |= {name: lambda peer=peer: epoch / peer.ask("", Real) for name, (peer, _) in running.items()}
         rates = in_turn(timed, repeats)
     beside, own, matmul = {}, rates.pop(""), rates.pop("matmul")
     for name, each in rates.items():
@@ -84,7 +84,7 @@ def _row(
         beside[name] = {"images_per_second": statistics.mean(each), "ratio": ratio}
         if name in running:
             ratio = statistics.median(mine / other for mine, other in zip(own, each, strict=True))
-            beside[name] |= {"ratio": ratio, "peer": running[name].description}
+            beside[name] |= {"ratio": ratio, "peer": running[name][1]}
     per_device = [rate / devices for rate in own]
     mean = statistics.mean(per_device)
     shares = [rate * flop_per_image / most for rate, most in zip(per_device, matmul, strict=True)]
@@ -157,16 +157,12 @@ def cold_start(config: Config, repeats: int = 5) -> list[float]:
     """
     program = (
         "import json, sys, time, jax, optax, flax.nnx; from orbax.checkpoint import v1; begin = time.perf_counter(); "
-        "from aejax import Config; from benchmark import throughput; "
-        "throughput.first_step(Config.from_dict(json.loads(sys.argv[1]))); print(time.perf_counter() - begin)"
+        "from aejax import Config; from aejax.data import as_dataset; from benchmark.prepared import Prepared; "
+        "config = Config.from_dict(json.loads(sys.argv[1])); Prepared(config, as_dataset(None, config)).seconds(1); "
+        "print(time.perf_counter() - begin)"
     )
     given, seconds = json.dumps(config.replace({"devices.count": _devices()}).to_dict()), []
     for _ in range(repeats + 1):
         with contextlib.closing(processes.python("the cold start", "-c", program, given)) as process:
             seconds.append(process.read(Real))
     return seconds[1:]
-
-
-def first_step(config: Config) -> None:
-    """Load the dataset, prepare the model, and train one step."""
-    Prepared(config, as_dataset(None, config)).seconds(1)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.evaluation import Run, errors
-from aejax.evaluation.classes import knn, pca
+from aejax.evaluation.classes import knn, linear_probe, pca
 from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
 from aejax.evaluation.measures import psnr
@@ -30,13 +29,13 @@ def better_features(study: Study) -> Result:
         table[name] = over_seeds(
             runs,
             probe_accuracy=study.probe,
-            kNN_accuracy=lambda run: _knn(study, run.encode(study.learnt), run.encode(data.test)),
+            kNN_accuracy=lambda run: study.accuracy(knn, run.encode(study.learnt), run.encode(data.test)),
             BCE_of_clean_images=lambda run: bce_of(run, data.test),
         )
     pixels = [unit_interval(part).reshape(len(part), -1) for part in (study.learnt, data.test)]
     for name, parts in (("PCA of 32", pca(*pixels, 32)), ("pixels", pixels)):
-        accuracies = {"probe accuracy": study.probe_of(*parts), "kNN accuracy": _knn(study, *parts)}
-        table[name] = {column: [accuracy] * study.seeds for column, accuracy in accuracies.items()}
+        classifiers = {"probe accuracy": linear_probe, "kNN accuracy": knn}
+        table[name] = {column: [study.accuracy(each, *parts)] * study.seeds for column, each in classifiers.items()}
     said, gains = [], []
     for column in ("probe accuracy", "kNN accuracy"):
         best = max((name for name in kinds if name != "clean"), key=lambda name: mean(table[name][column]))
@@ -78,10 +77,6 @@ def features_figure(table: Table) -> Figure:
         axis.set_xlabel(label)
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), title="classes predicted from", loc="outside right upper")
     return plots.explain(drawn, table)
-
-
-def _knn(study: Study, train: np.ndarray, test: np.ndarray) -> float:
-    return knn(train, study.learnt_labels, test, study.dataset.test_labels)
 
 
 def convolutions(study: Study) -> Result:

@@ -41,21 +41,17 @@ class Result:
 
 @dataclass(frozen=True)
 class Study:
-    """The images, the seeds and the training of all experiments.
-
-    Attributes:
-        dataset: the images of the main domain, with classes.
-        seeds: number of seeds, from 0.
-        workdir: folder of all runs; a finished run is not trained again.
-        epochs: of every model.
-        report: called with the name of each model before its training.
-    """
+    """The images, the seeds and the training of all experiments."""
 
     dataset: Dataset
+    """the images of the main domain, with classes"""
     seeds: int
+    """number of seeds, from 0"""
     workdir: Path
+    """folder of all runs; a finished run is not trained again"""
     epochs: int = 5
     report: Callable[[str], None] = lambda name: None
+    """called with the name of each model before its training"""
 
     def train(self, name: str, changes: Mapping[str, Any] | None = None, dataset: Dataset | None = None) -> list[Run]:
         """Train one model per seed: the deep autoencoder 128-32-128 with the changed fields.
@@ -83,17 +79,14 @@ class Study:
         """The training images for classifiers, as in an evaluation."""
         return self.dataset.train[chosen(len(self.dataset.train))]
 
-    @functools.cached_property
-    def learnt_labels(self) -> np.ndarray:
-        return np.asarray(self.dataset.train_labels)[chosen(len(self.dataset.train))]
+    def accuracy(self, classify: Callable[..., float], train: np.ndarray, test: np.ndarray) -> float:
+        """Return the test accuracy of a classifier on representations of `learnt` and of the test images."""
+        labels = np.asarray(self.dataset.train_labels)[chosen(len(self.dataset.train))]
+        return classify(train, labels, test, self.dataset.test_labels)
 
     def probe(self, run: Run) -> float:
         """Return the test accuracy of a linear classifier on the code."""
-        return self.probe_of(run.encode(self.learnt), run.encode(self.dataset.test))
-
-    def probe_of(self, train: np.ndarray, test: np.ndarray) -> float:
-        """Return the accuracy for other representations of `learnt` and of the test images."""
-        return linear_probe(train, self.learnt_labels, test, self.dataset.test_labels)
+        return self.accuracy(linear_probe, run.encode(self.learnt), run.encode(self.dataset.test))
 
 
 def bce_of(run: Run, images: np.ndarray) -> float:

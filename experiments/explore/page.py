@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 import string
 from pathlib import Path
 from typing import Any, Literal
@@ -49,15 +50,17 @@ def write_page(run: aejax.Run, dataset: aejax.Dataset, path: Path, count: int = 
 
 
 def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -> dict[str, Any]:
-    rows = 3 if run.config.corruption.kind != "none" else 2
-    size = int(np.prod(run.image_shape))
-    shown = dataset.test[: max(2, min(count, _BYTES // (rows * size)))]
+    corrupted = run.config.corruption.kind != "none"
+    shown = dataset.test[: max(2, min(count, _BYTES // ((2 + corrupted) * math.prod(run.image_shape))))]
     clean, seen = run.evaluation_inputs(shown)
     codes = run.encode(seen)
-    images = {"original": clean} | ({"corrupted": seen} if rows == 3 else {}) | {"reconstructed": run.decode(codes)}
+    images = {"original": clean} | ({"corrupted": seen} if corrupted else {}) | {"reconstructed": run.decode(codes)}
     low, high = min(0.0, float(clean.min())), max(1.0, float(clean.max()))
     bce = run.config.loss.reconstruction == "bce"
-    labels, names = _labels(dataset, len(shown))
+    labels, names = None, []
+    if dataset.test_labels is not None:
+        names, places = np.unique(np.asarray(dataset.test_labels[: len(shown)]), return_inverse=True)
+        labels, names = places.tolist(), [str(name) for name in names]
     return {
         "title": f"{_kind(run)} autoencoder on {run.description['dataset']['name']}",
         "facts": f"{run.parameters:,} parameters, step {int(run.state.step):,}, {len(shown):,} of "
@@ -82,14 +85,6 @@ def _kind(run: aejax.Run) -> str:
     words = ["denoising"] if run.config.corruption.kind != "none" else []
     words += ["convolutional"] if model.channels or model.spatial_code else []
     return " ".join([*words, *([] if words and model.kind == "plain" else [model.kind.rpartition("/")[2]])])
-
-
-def _labels(dataset: aejax.Dataset, count: int) -> tuple[list[int] | None, list[str]]:
-    """Return the index of each image's class, and the names of the classes."""
-    if dataset.test_labels is None:
-        return None, []
-    names, places = np.unique(np.asarray(dataset.test_labels[:count]), return_inverse=True)
-    return places.tolist(), [str(name) for name in names]
 
 
 def _code(codes: np.ndarray) -> dict[str, Any]:
@@ -134,12 +129,11 @@ def _plane(codes: np.ndarray, plane: Plane, seed: int) -> dict[str, Any]:
         at, origin, axes = fitted.transform(codes), fitted.mean_, fitted.components_
         shares = np.nan_to_num(fitted.explained_variance_ratio_)
         title = f"its two principal components, {shares.sum():.0%} of the variance"
-    rounded = np.round(at.astype(float), 4)
-    straight = None
+    x, y = np.round(at.astype(float), 4).T.tolist()
     if axes is not None:
         parts = zip(("origin", "first", "second"), (origin, *axes), strict=True)
-        straight = {name: np.round(part.astype(float), 6).tolist() for name, part in parts}
-    return {"title": title, "x": rounded[:, 0].tolist(), "y": rounded[:, 1].tolist(), "axes": straight}
+        axes = {name: np.round(part.astype(float), 6).tolist() for name, part in parts}
+    return {"title": title, "x": x, "y": y, "axes": axes}
 
 
 def _model(run: aejax.Run) -> dict[str, Any] | None:
@@ -155,11 +149,9 @@ def _model(run: aejax.Run) -> dict[str, Any] | None:
 
 
 def _plain(operation: Any) -> dict[str, Any]:
-    fields = {
-        name: base64.b64encode(np.ascontiguousarray(value, "<f4")).decode() if isinstance(value, np.ndarray) else value
-        for name, value in operation._asdict().items()
-    }
-    return {"kind": type(operation).__name__.lower(), **fields}
+    fields = {"kind": type(operation).__name__.lower(), **operation._asdict()}
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    return fields | {name: base64.b64encode(value.astype("<f4").tobytes()).decode() for name, value in arrays.items()}
 
 
 def _bytes(images: np.ndarray) -> str:

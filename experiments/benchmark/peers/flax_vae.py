@@ -32,9 +32,7 @@ class Variational(nn.Module):
 def main() -> None:
     given, random = task.read(), np.random.default_rng(0)
     batch, images = given["batch"], given["images"]
-    images = (random.random(images.shape, np.float32) < images).astype(
-        np.float32
-    )  # once, as in the dataset of the example
+    images = (random.random(images.shape, np.float32) < images).astype(np.float32)  # once, as in the example's dataset
     network = Variational(given["hidden"], given["code_size"], images.shape[1])
     optimizer = optax.adam(given["learning_rate"])
 

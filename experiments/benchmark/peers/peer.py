@@ -7,7 +7,6 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -37,30 +36,18 @@ def commands(python: Path | None) -> dict[str, dict[str, list[str]]]:
     }
 
 
-class Peer:
-    """A running program, ready to train.
-
-    Its first line describes the program and its tuning. For each line that the program reads, it trains for one epoch
-    and prints the seconds.
-    """
-
-    def __init__(self, process: Process) -> None:
-        self._process, self.description = process, process.read(dict)
-
-    def seconds(self) -> float:
-        """Train for an epoch, and return the seconds."""
-        return self._process.ask("", Real)
-
-
 @contextlib.contextmanager
-def started(commands: Mapping[str, list[str]], config: Config, images: np.ndarray) -> Iterator[dict[str, Peer]]:
+def started(
+    commands: Mapping[str, list[str]], config: Config, images: np.ndarray
+) -> Iterator[dict[str, tuple[Process, dict]]]:
     """Start the programs, and end them with the context.
 
     The last argument of each command is the path of its task, a JSON object: images (path of uint8[N, D]), hidden,
-    code_size, batch, learning_rate.
+    code_size, batch, learning_rate. The first line of a program describes it and its tuning. For each line that it
+    reads, it trains for one epoch and prints the seconds.
 
     Yields:
-        name → program.
+        name → the process, and its description.
 
     Raises:
         InputError: a program fails, or breaks the protocol.
@@ -77,7 +64,7 @@ def started(commands: Mapping[str, list[str]], config: Config, images: np.ndarra
         for name, command in commands.items():
             process = Process(f"the peer {' '.join(command)}", [*command, str(task)], clean)
             stack.callback(process.close)
-            running[name] = Peer(process)
+            running[name] = process, process.read(dict)
         yield running
 
 
