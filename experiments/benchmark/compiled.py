@@ -37,13 +37,10 @@ from benchmark.targets import TARGETS, Target, devices, environment, require_com
 
 _DEAREST = 10
 """operations of a step that a row lists"""
-
 _SMALL = 2**16
 """bytes of an array whose place in memory does not matter"""
-
 _WITH_HOST = re.compile(r"\b(?:infeed|outfeed|send|recv)\(|callback|S\(5\)")
 """operations that transfer between device and host, and arrays in the memory of the host"""
-
 _VARIED = {"model": "model", "batch": "batch", "dtype": "type", "driver": "driver", "members": "models"}
 """keys of a row → columns of a table"""
 
