@@ -41,10 +41,8 @@ def main(given: list[str]) -> None:
     normal, others = X[y == 1], X[y == 0]
     known, unseen = train_test_split(normal, test_size=0.3, random_state=0)
     print("\nbreast cancer, trained on benign tumours only: area under the ROC curve, malignant against benign")
-    for detector in (
-        IsolationForest(random_state=0),
-        AutoencoderOutlierDetector(AutoencoderTransformer(4, epochs=arguments.epochs), contamination=0.05),
-    ):
+    autoencoder = AutoencoderTransformer(4, epochs=arguments.epochs)
+    for detector in (IsolationForest(random_state=0), AutoencoderOutlierDetector(autoencoder, contamination=0.05)):
         fitted = make_pipeline(StandardScaler(), detector).fit(known)
         scores = [*fitted.score_samples(unseen), *fitted.score_samples(others)]
         area = roc_auc_score([0] * len(unseen) + [1] * len(others), [-score for score in scores])

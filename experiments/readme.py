@@ -40,7 +40,7 @@ def tables() -> dict[str, str]:
         "article": article.comparison(_read("article_mnist")),
         "beyond": beyond.table(_read("beyond_mnist")),
         "gallery": study.table(_gallery()),
-        "gallery compiled images": compiled.overview(
+        "gallery compiled images": compiled.table(
             [row for name in ("v5e-1", "h100") for row in _read("gallery_compiled", f"{name}.json")["rows"]]
         ),
         "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
@@ -49,10 +49,10 @@ def tables() -> dict[str, str]:
         "gallery vectors": recovery.table(_gallery(VECTORS, "gallery_vectors")),
         "gallery large": recovery.table(_gallery(LARGE, "gallery_vectors"), LARGE),
         "gallery beside": recovery.beside(_read("gallery_vectors", "beside_sae_lens.json")),
-        "gallery compiled": compiled.overview(_read("gallery_vectors", "compiled.json")["rows"]),
+        "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
-        "compiled": compiled.overview(first),
-        **{f"compiled {name}": compiled.overview(rows) for name, rows in compiled_rows.items()},
+        "compiled": compiled.table(first),
+        **{f"compiled {name}": compiled.table(rows) for name, rows in compiled_rows.items()},
         "gpu": _launches(_read("benchmark_gpu", "benchmark.json")["rows"], compiled_rows["batches"], "h100"),
         "beside": report.beside_table(_read("benchmark", "benchmark.json")["rows"]),
     }

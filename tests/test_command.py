@@ -21,7 +21,7 @@ def test_every_command_is_a_script_and_in_the_package():
     included = set(
         re.findall(r'"experiments/(\S+)" = "aejax_scripts/experiments/\1"', (ROOT / "pyproject.toml").read_text())
     )
-    modules = {"command_line", "launching"}
+    modules = {"command_line"}
     scripts = {path.stem for path in (ROOT / "experiments").glob("*.py")} - modules - {"readme"}
     assert set(COMMANDS) == scripts
     folders = {path.parent.name for path in (ROOT / "experiments").glob("*/__init__.py")}

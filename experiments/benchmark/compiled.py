@@ -37,13 +37,10 @@ from benchmark.targets import TARGETS, Target, devices, environment, require_com
 
 _DEAREST = 10
 """operations of a step that a row lists"""
-
 _SMALL = 2**16
 """bytes of an array whose place in memory does not matter"""
-
 _WITH_HOST = re.compile(r"\b(?:infeed|outfeed|send|recv)\(|callback|S\(5\)")
 """operations that transfer between device and host, and arrays in the memory of the host"""
-
 _VARIED = {"model": "model", "batch": "batch", "dtype": "type", "driver": "driver", "members": "models"}
 """keys of a row → columns of a table"""
 
@@ -201,28 +198,6 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
 
 
 def table(content: Sequence[Mapping[str, Any]]) -> str:
-    """Return the counts of each row's training program, as a Markdown table."""
-    head = ["for", *_VARIED.values(), "MB on a device", "trip count known", "host waits", "a step", "over the floor"]
-    lines = []
-    for row in content:
-        line = [row[key] for key in ("target", *_VARIED)]
-        if "error" in row:
-            lines.append([*line, f"not compiled: {row['error']}", *["-"] * 5])
-            continue
-        train = _train(row)
-        if "launches" in train:
-            step = f"{train['launches']} launches, {train['submissions']} submissions"
-            outside = f"{train['launches_outside']} launches"
-        else:
-            step, of_device = f"{train['bundles']:,} bundles", row["members"] / row["devices"] ** (row["members"] > 1)
-            outside = f"{train['bundles_outside'] / train['bundles'] / of_device / (train['loop_length'] or 1):.1%}"
-        known = "no" if train["loop_length"] is None else "yes"
-        waits = train.get("host_waits", train["host_transfers"])
-        lines.append([*line, _memory(row), known, waits, step, _over_floor(row) or "-", outside])
-    return drawing.markdown([*head, "outside the loop, of an epoch"], lines)
-
-
-def overview(content: Sequence[Mapping[str, Any]]) -> str:
     """Return a Markdown table with a column for each target: the counts of a step, and the memory of a device."""
     targets = list(dict.fromkeys(row["target"] for row in content))
     varied = [key for key in _VARIED if key == "model" or len({row[key] for row in content}) > 1]
@@ -236,11 +211,16 @@ def overview(content: Sequence[Mapping[str, Any]]) -> str:
 def _cell(row: Mapping[str, Any]) -> str:
     if "error" in row:
         return "does not compile"
-    train, over = _train(row), _over_floor(row)
-    if "bundles" in train:
-        return f"{train['bundles']:,} bundles{f' ({over} ×)' if over else ''}, {_memory(row, ' MB')}"
-    waits = f", {train['host_waits']} waits" if train["host_waits"] else ""
-    return f"{train['launches']} launches{waits}, {_memory(row, ' MB')}"
+    train = _train(row)
+    known = "bundles" in train and row["floor"] is not None
+    over = f" ({train['bundles'] / row['floor']:.1f} ×)" if known else ""
+    parts = [f"{train['bundles']:,} bundles{over}" if "bundles" in train else f"{train['launches']} launches"]
+    if waits := train.get("host_waits", train["host_transfers"]):
+        parts.append(f"{waits} waits")
+    if train["loop_length"] is None:
+        parts.append("unknown trip count")
+    parts.append(f"{row['memory_bytes'] / 1e6:,.0f} MB")
+    return ", ".join(parts if row["fits"] else [*parts, "too much"])
 
 
 def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
@@ -255,15 +235,6 @@ def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, An
 
 def _train(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(iter(row["programs"].values()))
-
-
-def _over_floor(row: Mapping[str, Any]) -> str:
-    known = "bundles" in _train(row) and row["floor"] is not None
-    return f"{_train(row)['bundles'] / row['floor']:.1f}" if known else ""
-
-
-def _memory(row: Mapping[str, Any], unit: str = "") -> str:
-    return f"{row['memory_bytes'] / 1e6:,.0f}{unit}" + ("" if row["fits"] else ", too much")
 
 
 if __name__ == "__main__":

@@ -54,12 +54,10 @@ class Process:
             self._errors.seek(0)
             reason = (self._errors.read().strip() or "no message").splitlines()[-1]
             raise InputError(f"{self._name} fails: {reason}")
-        value = None
         with contextlib.suppress(ValueError):
-            value = json.loads(line)
-        if not isinstance(value, kind):
-            raise InputError(f"{self._name} prints {line.strip()[:200]!r}; it must print a JSON {kind.__name__}")
-        return value
+            if isinstance(value := json.loads(line), kind):
+                return value
+        raise InputError(f"{self._name} prints {line.strip()[:200]!r}; it must print a JSON {kind.__name__}")
 
     def close(self) -> None:
         """End the process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,17 +79,16 @@ def operations(trace: Path, described: Mapping[str, hlo.Operation]) -> list[Time
 
 def table(found: Sequence[Timed], most: int = 15) -> str:
     """Return a Markdown table of the longest operations, and a line with the share of each kind."""
-    kinds: dict[str, float] = {}
+    kinds: Counter[str] = Counter()
     for each in found:
-        kinds[each.kind] = kinds.get(each.kind, 0.0) + each.share
+        kinds[each.kind] += each.share
     rows = []
     for each in found[:most]:
         rate = "-" if each.flops_per_second is None else f"{each.flops_per_second / 1e9:,.0f}"
         times = [each.count, f"{each.milliseconds:.2f}", f"{each.share:.1%}"]
         rows.append([each.name, each.kind, each.origin or "-", *times, rate])
-    longest = sorted(kinds.items(), key=lambda item: -item[1])
     shown = drawing.markdown(["operation", "kind", "from", "count", "ms", "share", "GFLOP/s"], rows)
-    return shown + "\n\n" + ", ".join(f"{kind} {share:.1%}" for kind, share in longest)
+    return shown + "\n\n" + ", ".join(f"{kind} {share:.1%}" for kind, share in kinds.most_common())
 
 
 def _events(trace: Path) -> Iterator[tuple[str, float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
+import timeit
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,8 +20,6 @@ from aejax.training import Batch, build_steps
 
 _SIZES = {"cpu": (2048, 2**25), "gpu": (8192, 2**28), "tpu": (8192, 2**28)}
 """platform → rows of the matrices and length of the vectors: enough for the peak rate, and larger than any cache"""
-
-_REPEATS = 5
 
 
 class Cost(NamedTuple):
@@ -82,12 +80,8 @@ def memory_bandwidth() -> float:
 
 def _fastest(program: Callable, *arguments: jax.Array) -> float:
     """Return the seconds of the fastest of several calls; the first call, which compiles, does not count."""
-    seconds = []
-    for _ in range(1 + _REPEATS):
-        begin = time.perf_counter()
-        program(*arguments).block_until_ready()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds[1:])
+    program(*arguments).block_until_ready()
+    return min(timeit.repeat(lambda: program(*arguments).block_until_ready(), number=1, repeat=5))
 
 
 @styled

@@ -80,11 +80,11 @@ def _row(
         rates = in_turn(timed, repeats)
     beside, own, matmul = {}, rates.pop(""), rates.pop("matmul")
     for name, each in rates.items():
-        ratio = statistics.median(other / mine for mine, other in zip(own, each, strict=True))
+        above, below = (own, each) if name in running else (each, own)
+        ratio = statistics.median(first / second for first, second in zip(above, below, strict=True))
         beside[name] = {"images_per_second": statistics.mean(each), "ratio": ratio}
         if name in running:
-            ratio = statistics.median(mine / other for mine, other in zip(own, each, strict=True))
-            beside[name] |= {"ratio": ratio, "peer": running[name][1]}
+            beside[name]["peer"] = running[name][1]
     per_device = [rate / devices for rate in own]
     mean = statistics.mean(per_device)
     shares = [rate * flop_per_image / most for rate, most in zip(per_device, matmul, strict=True)]
@@ -129,8 +129,8 @@ def scaling(config: Config, dataset: Dataset, repeats: int = 5) -> list[dict[str
     varied = {("examples", part): Prepared(config, examples) for part, examples in parts.items()}
     sizes = [("batch", "training.batch_size", (64, 256, 1024)), ("code", "model.code_size", (8, 32, 128, 512))]
     for name, path, values in sizes:
-        changed = {value: config.replace({path: value}) for value in values if value <= size}
-        varied |= {(name, value): Prepared(config, dataset) for value, config in changed.items()}
+        fit = [value for value in values if value <= size]
+        varied |= {(name, value): Prepared(config.replace({path: value}), dataset) for value in fit}
     timed = in_turn({key: each.seconds for key, each in varied.items()}, repeats)
     found = [(*key, each, min(timed[key])) for key, each in varied.items()]
     whole = Prepared(config, dataset)

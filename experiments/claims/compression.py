@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -157,29 +157,28 @@ def jpeg(pictures: np.ndarray) -> tuple[Curve, Curve]:
     """Return the curves of JPEG over its quality: for whole files, and for the entropy-coded data alone."""
     whole, scan = [], []
     for quality in _QUALITIES:
-        sizes, data, decoded = [], [], []
-        for picture in pictures:
-            content = _encoded(picture, "JPEG", quality=quality, optimize=True)
-            sizes.append(len(content))
-            begin = content.rindex(b"\xff\xda")  # start of scan: the length of its header, then the data
-            data.append(len(content) - begin - 2 - int.from_bytes(content[begin + 2 : begin + 4]) - 2)
-            decoded.append(np.asarray(Image.open(io.BytesIO(content))).reshape(picture.shape))
-        quality_db = float(psnr(unit_interval(pictures), unit_interval(np.stack(decoded))).mean())
-        pixels = pictures[0].size
-        whole.append((8 * np.mean(sizes) / pixels, quality_db))
-        scan.append((8 * np.mean(data) / pixels, quality_db))
+        data, decoded = [], []
+        files = [_encoded(picture, "JPEG", quality=quality, optimize=True) for picture in pictures]
+        for file in files:
+            begin = file.rindex(b"\xff\xda")  # start of scan: the length of its header, then the data
+            data.append(len(file) - begin - 2 - int.from_bytes(file[begin + 2 : begin + 4]) - 2)
+            decoded.append(np.asarray(Image.open(io.BytesIO(file))).reshape(pictures[0].shape))
+        decibel = float(psnr(unit_interval(pictures), unit_interval(np.stack(decoded))).mean())
+        whole.append((_rate(map(len, files), pictures), decibel))
+        scan.append((_rate(data, pictures), decibel))
     return sorted(whole), sorted(scan)
 
 
 def lossless(pictures: np.ndarray) -> tuple[float, float]:
     """Return bits per pixel of PNG: for whole files, and for the compressed data alone."""
-    sizes, data = [], []
-    for picture in pictures:
-        content = _encoded(picture, "PNG", optimize=True)
-        begin = content.index(b"IDAT")
-        sizes.append(len(content))
-        data.append(int.from_bytes(content[begin - 4 : begin]))
-    return 8 * np.mean(sizes) / pictures[0].size, 8 * np.mean(data) / pictures[0].size
+    files = [_encoded(picture, "PNG", optimize=True) for picture in pictures]
+    data = [int.from_bytes(file.partition(b"IDAT")[0][-4:]) for file in files]
+    return _rate(map(len, files), pictures), _rate(data, pictures)
+
+
+def _rate(sizes: Iterable[int], pictures: np.ndarray) -> float:
+    """Return the bits per pixel of files of some sizes [bytes]."""
+    return 8 * np.mean(list(sizes)) / pictures[0].size
 
 
 def _encoded(picture: np.ndarray, form: str, **options: object) -> bytes:

@@ -14,7 +14,7 @@ import command_line
 from aejax import Config, fit
 from aejax.training import loop
 from aejax.training.chunks import Pace
-from launching import ending_with_parent
+from launch import ending_with_parent
 
 CONTEXT = multiprocessing.get_context("forkserver")
 _DIALECTS = ("mhlo", "stablehlo", "chlo", "sdy", "func", "hlo")  # JAX imports them at its first compilation

@@ -27,12 +27,10 @@ _PROGRAMS = {
 
 def commands(python: Path | None) -> dict[str, dict[str, list[str]]]:
     """Return kind of model → name → command of each program; empty without an interpreter."""
-    if python is None:
-        return {}
-    folder = Path(__file__).parent
+    folder, programs = Path(__file__).parent, {} if python is None else _PROGRAMS
     return {
-        kind: {name: [str(python), str(folder / script), *rest] for name, (script, *rest) in programs.items()}
-        for kind, programs in _PROGRAMS.items()
+        kind: {name: [str(python), str(folder / script), *rest] for name, (script, *rest) in of_kind.items()}
+        for kind, of_kind in programs.items()
     }
 
 
