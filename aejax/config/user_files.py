@@ -119,7 +119,9 @@ def replaced(config: Config, files: str | Path | Iterable[str | Path], where: st
         file = Path(place).name
         if file in given:
             changes[field] = f"{given[file]}:{name}"
-        elif field != "data.name":  # a trained model needs no examples
+        elif field == "data.name":
+            changes[field] = "array"  # a trained model needs no examples, and nobody may load them by this name
+        else:
             copy = f" ({Path(where, 'files', file)} is a copy: read it first)" if file.endswith(".py") else ""
             raise InputError(
                 f"{where} needs {field} {file}:{name}, code of its author, and reading a workdir executes no code: "

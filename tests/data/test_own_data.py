@@ -119,9 +119,11 @@ def test_the_file_belongs_to_the_run_and_a_workdir_does_not_run_it(file, tmp_pat
     assert recorded["data"]["name"] == "mine.py:array" and set(recorded["files"]) == {"mine.py"}
     assert (workdir / "files" / "mine.py").read_text() == FILE
     monkeypatch.chdir(tmp_path)  # where a file of that name is
-    for read in (load, evaluate):
-        with pytest.raises(InputError, match=r"needs data\.name mine\.py:array.* --models mine\.py"):
-            read(workdir)
+    assert load(workdir).encode(run.dataset.test).shape[0] == len(run.dataset.test)  # a model needs no examples
+    file.write_text("raise SystemExit")
+    with pytest.raises(InputError, match="a workdir may not name a file to be read; give the dataset"):
+        evaluate(workdir)
+    file.write_text(FILE)
     assert evaluate(workdir, models=file) == evaluate(run)
     file.write_text(FILE + "\n")
     with pytest.raises(InputError, match=r"was trained with another mine\.py"):

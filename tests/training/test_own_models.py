@@ -231,9 +231,9 @@ def test_a_file_is_a_part_of_the_run_and_a_workdir_is_data(own, tmp_path, monkey
     assert described["model"]["kind"] == "ssim.py:Similar" and len(described["files"]["ssim.py"]) == 64
     assert (tmp_path / "run" / "files" / "ssim.py").read_text() == (OWN / "ssim.py").read_text()
     monkeypatch.chdir(tmp_path / "run" / "files")  # where the name would be found
-    with pytest.raises(InputError, match=r"needs model.kind ssim.py:Similar, code of its author's.*--models ssim.py"):
+    with pytest.raises(InputError, match=r"needs model.kind ssim.py:Similar, code of its author.*--models ssim.py"):
         load(tmp_path / "run")
-    with pytest.raises(InputError, match="reading a workdir runs none"):
+    with pytest.raises(InputError, match="reading a workdir executes no code"):
         aejax.evaluate(tmp_path / "run", dataset)
     for file in (OWN / "ssim.py", tmp_path / "run" / "files" / "ssim.py"):
         assert same(load(tmp_path / "run", models=file), run)
@@ -260,7 +260,7 @@ def test_a_workdir_that_names_a_module_runs_nothing(own, trained, tmp_path, monk
     for kind in ("evil:A", f"{tmp_path}/evil.py:A", "../evil.py:A"):
         for section, field in (("model", "kind"), ("training", "optimizer")):
             path.write_text(json.dumps(described | {section: {**described[section], field: kind}}))
-            with pytest.raises(InputError, match="reading a workdir runs none"):
+            with pytest.raises(InputError, match="reading a workdir executes no code"):
                 load(tmp_path / "run")
     assert not (tmp_path / "ran").exists()
 
