@@ -60,8 +60,7 @@ def arrays(shape: str) -> list[tuple[str, int, str]]:
     for dtype, sizes, layout in re.findall(r"(\w+)\[([\d,]*)\](\{[^}]*\})?", shape):
         bits = re.search(r"\d+", dtype)
         itemsize = max(1, int(bits[0]) // 8) if bits else 1
-        count = math.prod(int(size) for size in sizes.split(",") if size)
-        found.append((f"{dtype}[{sizes}]", itemsize * count, layout))
+        found.append((f"{dtype}[{sizes}]", itemsize * math.prod(_sizes(f"[{sizes}]")), layout))
     return found
 
 

@@ -21,12 +21,10 @@ _MANY = 8
 class Prepared:
     """A model, or a sweep of models with different seeds, ready to train.
 
+    `in_epoch` is the number of steps per epoch, `stretch` the number of steps that are timed together.
+
     Args:
         devices: devices to compile for ahead of time; the programs then cannot be called.
-
-    Attributes:
-        in_epoch: steps per epoch.
-        stretch: steps that are timed together.
     """
 
     def __init__(

@@ -41,15 +41,14 @@ def sparse(study: Study) -> Result:
         }
     none, article, most = table["0"], table[f"{_ARTICLE:g}"], table[f"{_STRENGTHS[-1]:g}"]
     shown = {strength: runs[strength][0].encode(study.dataset.test) for strength in (0.0, 1e-4, _ARTICLE, 1e-3)}
+    loss, bce = (mean(article[name]) - mean(none[name]) for name in ("total loss", "BCE"))
     return Result(
         "A penalty makes the code sparse, at a final loss 0.01 higher",
         f"At the article's strength {mean(article['share of zeros']):.0%} of the code is zero, without a penalty "
-        f"{mean(none['share of zeros']):.0%}, at a loss that is "
-        f"{mean(article['total loss']) - mean(none['total loss']):.3f} higher",
+        f"{mean(none['share of zeros']):.0%}, at a loss that is {loss:.3f} higher",
         "The shallow autoencoder (32 units, ReLU), L1 norm of the code summed over units, mean over examples.",
-        f"At the article's strength ({_ARTICLE:g}) the total loss is "
-        f"{mean(article['total loss']) - mean(none['total loss']):.4f} above that without a penalty, and the "
-        f"reconstruction alone {mean(article['BCE']) - mean(none['BCE']):.4f}; the mean of the code falls from "
+        f"At the article's strength ({_ARTICLE:g}) the total loss is {loss:.4f} above that without a penalty, and the "
+        f"reconstruction alone {bce:.4f}; the mean of the code falls from "
         f"{mean(none['code mean']):.2f} to {mean(article['code mean']):.2f}, its variance from "
         f"{mean(none['code variance']):.1f} to {mean(article['code variance']):.2f}, and the share of zeros goes from "
         f"{mean(none['share of zeros']):.0%} to {mean(article['share of zeros']):.0%}. The probe's accuracy goes from "

@@ -61,8 +61,12 @@ def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -
     if dataset.test_labels is not None:
         names, places = np.unique(np.asarray(dataset.test_labels[: len(shown)]), return_inverse=True)
         labels, names = places.tolist(), [str(name) for name in names]
+    words = ["denoising"] if corrupted else []
+    words += ["convolutional"] if run.config.model.channels or run.config.model.spatial_code else []
+    if not words or run.config.model.kind != "plain":
+        words.append(run.config.model.kind.rpartition("/")[2])
     return {
-        "title": f"{_kind(run)} autoencoder on {run.description['dataset']['name']}",
+        "title": f"{' '.join(words)} autoencoder on {run.description['dataset']['name']}",
         "facts": f"{run.parameters:,} parameters, step {int(run.state.step):,}, {len(shown):,} of "
         f"{len(dataset.test):,} test images",
         "shape": run.image_shape,
@@ -78,13 +82,6 @@ def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -
         "drawable": min(run.image_shape[:2]) >= 4 and (low, high) == (0.0, 1.0),
         "corruption": {"kind": run.config.corruption.kind, "noise": run.config.coefficients.get("noise", 0)},
     }
-
-
-def _kind(run: aejax.Run) -> str:
-    model = run.config.model
-    words = ["denoising"] if run.config.corruption.kind != "none" else []
-    words += ["convolutional"] if model.channels or model.spatial_code else []
-    return " ".join([*words, *([] if words and model.kind == "plain" else [model.kind.rpartition("/")[2]])])
 
 
 def _code(codes: np.ndarray) -> dict[str, Any]:
