@@ -1,6 +1,8 @@
 """Fixtures: prepared data in a folder of its own, real MNIST where its files are at hand."""
 
 import contextlib
+import importlib.util
+import mmap
 import os
 import shutil
 import subprocess
@@ -24,6 +26,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 keep_compiled_programs()
 MOST_BYTES = 2**30
 """of programs from earlier runs; JAX removes none by itself"""
+
+FAST = "xla_cpu_use_fusion_emitters"
+"""an option of XLA; without it the programs of a small run are compiled in half the time"""
 
 HEAVIEST = [
     "training/test_devices.py",
@@ -51,6 +56,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # Before JAX is imported, which reads the variable once; subprocesses inherit it.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
+    given = os.environ.get("XLA_FLAGS", "")
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and FAST not in given and _known(FAST):
+        os.environ["XLA_FLAGS"] = f"{given} --{FAST}=false"
     ours = not hasattr(config, "workerinput") and COMPILED.is_dir()
     if ours and sum(path.stat().st_size for path in COMPILED.iterdir()) > MOST_BYTES:
         shutil.rmtree(COMPILED)
@@ -63,6 +71,13 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(pytest.mark.skip(reason="only with --long"))
     order = {name: place for place, name in enumerate(HEAVIEST)}
     items.sort(key=lambda item: order.get(item.path.relative_to(ROOT / "tests").as_posix(), len(order)))
+
+
+def _known(option):
+    """Whether this version of XLA has an option: it aborts the process at an unknown one."""
+    libraries = Path(importlib.util.find_spec("jaxlib").origin).parent.glob("*.so")
+    with open(max(libraries, key=lambda path: path.stat().st_size), "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ).find(option.encode()) >= 0
 
 
 @pytest.hookimpl(tryfirst=True)
