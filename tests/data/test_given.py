@@ -120,6 +120,7 @@ def test_too_few_for_a_batch_after_the_split():
         require_fit(Config().replace({"training.batch_size": 40}), Dataset.from_arrays(np.zeros((40, 3, 3))))
 
 
+@pytest.mark.long
 def test_doors_say_what_they_take():
     short = Config().replace({"training.epochs": 1, "training.batch_size": 4})
     for call, message in (

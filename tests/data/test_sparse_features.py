@@ -140,6 +140,7 @@ def test_no_example_comes_twice():
     assert np.allclose(np.reshape(images, (300, 6))[:100], ALONE.dataset().train[1_900:], atol=1e-5)
 
 
+@pytest.mark.long
 def test_members_of_a_sweep_learn_from_the_same_examples(whole):
     config = CONFIG.replace({"training.epochs": 1})
     swept = sweep(config, {"coefficients.learning_rate": [1e-3, 1e-2]}, dataset=ALONE.dataset(), progress=False)

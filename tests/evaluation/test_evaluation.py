@@ -69,6 +69,7 @@ def test_labels_that_mean_nothing_are_not_predicted():
         assert measure(rows[:200], rows[:200, 0] > 0, rows[200:], rows[200:, 0] > 0) > 0.8
 
 
+@pytest.mark.long
 def test_a_squared_error_is_no_likelihood(pictures):
     config = aejax.Config().replace(
         VARIATIONAL | {"loss.reconstruction": "mse", "training.epochs": 1, "model.code_size": 3}
@@ -77,6 +78,7 @@ def test_a_squared_error_is_no_likelihood(pictures):
     assert figures["bce"] is figures["nats"] is figures["nll"] is None and figures["mse"] > 0
 
 
+@pytest.mark.long
 def test_a_variational_model_gets_its_bounds(pictures, tmp_path):
     config = aejax.Config().replace(VARIATIONAL | {"training.epochs": 2, "data.binarize": True, "model.code_size": 3})
     run = fit(config, tmp_path, dataset=pictures, progress=False)

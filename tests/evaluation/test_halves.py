@@ -34,6 +34,7 @@ def both(dtype, vectors):
     return Dataset.from_arrays(*shards, **labels), Dataset.from_arrays(floats[:48], floats[48:], **labels)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dtype", "vectors"), [pytest.param(np.float16, False, marks=pytest.mark.long), (ml_dtypes.bfloat16, True)]
 )

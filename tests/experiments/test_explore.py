@@ -137,6 +137,7 @@ def test_errors_are_sorted(page, opened):
     assert np.allclose(found, sorted(bce, reverse=True)[:20], atol=1e-4)
 
 
+@pytest.mark.long
 def test_the_article_s_models_make_small_pages(tmp_path):
     images = RANDOM.integers(0, 256, (600, 28, 28), dtype=np.uint8)
     dataset = Dataset.from_arrays(images, images)

@@ -114,6 +114,7 @@ def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, lon
     assert np.allclose(run.sample(5), run.decode(drawn[:5]), atol=1e-5)
 
 
+@pytest.mark.long
 def test_dead_entries_of_a_codebook_are_put_where_a_group_of_the_batch_is(labelled):
     steps = build_steps(tiny("vq_vae"), labelled.image_shape)
     state = jax.jit(steps.init)()
@@ -168,6 +169,7 @@ def test_the_parts_of_the_divergence_add_up_to_it_and_are_those_of_the_mean_of_a
     assert np.allclose(doubled["unit_kl"], 2 * terms["unit_kl"])
 
 
+@pytest.mark.long
 def test_the_class_is_a_part_of_the_code_and_images_without_one_are_refused(labelled, small):
     model, images = made("conditional"), jnp.asarray(labelled.train[:8] / np.float32(255))
     context = Context(per_example(stream(0, "code"), jnp.arange(8)), labels=jnp.asarray(labelled.train_labels[:8]))
@@ -205,6 +207,7 @@ def bounds(labelled):
     return of
 
 
+@pytest.mark.long
 def test_one_group_is_the_iwae_and_groups_of_one_the_elbo(bounds):
     importance, elbo = bounds("iwae"), bounds("miwae", 4)
     assert np.isclose(bounds("miwae", 1)[0], importance[0], rtol=1e-6)

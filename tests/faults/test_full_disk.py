@@ -52,6 +52,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_is_whole(script, digi
     assert before.history[-1]["step"] == before.state.step
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "options",
     [

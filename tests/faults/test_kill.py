@@ -64,6 +64,7 @@ def uninterrupted(dataset, tmp_path_factory):
     return trained
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_a_signal_ends_with_75_once_the_run_is_saved_and_it_goes_on(dataset, uninterrupted, tmp_path):
     config, expected = uninterrupted(4)

@@ -23,6 +23,7 @@ def archived(tmp_path, small, digits):
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.long
 def test_the_figures_of_a_run_that_cannot_be_written_are_shown(script, archived, tmp_path):
     shown = script("evaluate.py", archived)
     assert shown.returncode == 1 and "psnr" in shown.stdout and "give another file with --json" in shown.stderr

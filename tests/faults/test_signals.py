@@ -100,6 +100,7 @@ def get_config():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_while_figures_are_drawn_what_is_trained_stays_and_the_same_command_goes_on(tmp_path, script, number):
     (tmp_path / "config.py").write_text(CONFIG)
@@ -113,6 +114,7 @@ def test_while_figures_are_drawn_what_is_trained_stays_and_the_same_command_goes
     assert (tmp_path / "run" / "figures" / "losses.png").stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_a_sweep_between_its_first_and_its_last_file(tmp_path, script):
     """A signal while the sweep exports a member, or draws, leaves only complete members."""
     (tmp_path / "config.py").write_text(CONFIG)

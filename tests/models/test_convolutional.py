@@ -37,6 +37,7 @@ def test_the_layers_of_keras_io_can_be_told():
     assert sorted(kernels) == [(3, 3, 1, 32), (3, 3, 32, 4), (3, 3, 32, 32), (3, 3, 32, 128)]
 
 
+@pytest.mark.long
 def test_a_unit_of_a_spatial_code_sees_its_place():
     model = Model(hidden=(), code_size=7 * 7 * 4, channels=(5,), spatial_code=True, code_activation="identity")
     autoencoder = build(Config(model=model), (28, 28, 1), nnx.Rngs(0))

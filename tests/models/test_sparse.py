@@ -98,6 +98,7 @@ def test_a_number_is_a_value_of_the_program():
     assert (model.encode(images) != 0).sum() == 16
 
 
+@pytest.mark.long
 def test_a_sweep_over_a_number_is_one_program_whose_members_are_as_trained_alone(vectors):
     config = sparse(f"{__name__}:Kept", {"k": 2.0})
     done = sweep(config, {"coefficients.k": [1, 3]}, dataset=vectors, progress=False)
@@ -185,6 +186,7 @@ def test_a_unit_that_is_idle_for_long_is_dead_and_learns_what_the_others_leave(v
     assert moved[:2].all() and not moved[2:].any()
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_it_is_stopped_and_resumed_bit_for_bit(vectors, tmp_path, stop_after):
     config = sparse(f"{__name__}:Kept", {"k": 2.0})

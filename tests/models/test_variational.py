@@ -107,6 +107,7 @@ def test_the_loss_of_a_batch_is_the_elbo(small):
     assert terms["reconstruction"].mean() > 10  # nats per image of 30 pixels
 
 
+@pytest.mark.long
 def test_beta_warms_up_and_binarization_is_of_input_and_target(small):
     config, dataset = small
     grey = np.full_like(dataset.train, 100)

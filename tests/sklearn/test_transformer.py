@@ -92,6 +92,7 @@ def test_a_search_takes_the_larger_code():
     assert search.best_params_ == {"autoencodertransformer__code_size": 2}
 
 
+@pytest.mark.long
 def test_parameters_are_fields_of_the_configuration():
     taken = {
         "hidden": (5,),

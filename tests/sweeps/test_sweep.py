@@ -156,6 +156,7 @@ def beside(first, then):
     return both
 
 
+@pytest.mark.long
 def test_what_a_sweep_left_is_read_as_it_was_written_or_written_again(swept, noisy, tmp_path):
     (config, dataset), folder = noisy, tmp_path / "run"
     shutil.copytree(swept[0], folder)
@@ -206,6 +207,7 @@ def test_an_axis_of_one_value_is_enough(small, tmp_path, axes):
     assert len(found.runs) == 1 and (tmp_path / "report.md").exists() and (tmp_path / "figures" / "sweep.png").exists()
 
 
+@pytest.mark.long
 def test_a_member_that_diverges_is_reported_and_disturbs_no_other(small, tmp_path, caplog):
     config, dataset = small
     config = config.replace({"loss.reconstruction": "mse"})

@@ -35,6 +35,7 @@ def finished(one_run, tmp_path):
     return run
 
 
+@pytest.mark.long
 def test_it_learns_digits(digits):
     run = fit(Config().replace({"training.epochs": 6, "training.passes": 5}), dataset=digits, progress=False)
     mean = digits.train.mean(axis=0) / 255
@@ -66,6 +67,7 @@ def test_every_loss_and_corruption_trains(small, loss, kind):
     assert ("test_nats_per_image" in run.summary) == (loss == "bce")
 
 
+@pytest.mark.long
 def test_an_array_is_enough():
     images = np.random.default_rng(0).random((60, 6, 6)).astype(np.float32)
     run = fit(Config().replace({"training.epochs": 2}), dataset=images, progress=False)

@@ -51,6 +51,7 @@ def trained(own):
     return functools.cache(lambda name: fit(configs[name], dataset=dataset, progress=False))
 
 
+@pytest.mark.long
 @pytest.mark.bits
 @pytest.mark.parametrize("name", ["vq_vae", *(pytest.param(name, marks=pytest.mark.long) for name in list(NAMES)[1:])])
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, trained, tmp_path, stop_after, name):
@@ -67,6 +68,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, trained,
         assert np.allclose(ours, alone, atol=1e-5)
 
 
+@pytest.mark.long
 def test_state_is_trained_and_evaluation_does_not_change_it(own):
     (configs, dataset) = own
     for name, moves in (("vq_vae", {"book", "shares", "sums"}), ("batch_norm", {"mean", "var", "count"})):
@@ -101,6 +103,7 @@ def test_batch_norm_and_dropout_do_in_evaluation_what_they_do_nowhere_else(own, 
     assert run.state.extra["dropout"]["rngs"]["count"] == run.state.step
 
 
+@pytest.mark.long
 def test_weights_and_metrics_of_a_model_s_own_terms(own, trained):
     (configs, dataset), run = own, trained("vq_vae")
     for part in ("train", "test"):
@@ -265,6 +268,7 @@ def test_a_workdir_that_names_a_module_runs_nothing(own, trained, tmp_path, monk
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.long
 def test_a_model_whose_statistics_are_those_of_a_batch_meets_nothing_padded(small, tmp_path, monkeypatch):
     """Each batch is centred by its own mean, in evaluation too; 23 test images in batches of 10 leave 3."""
     config, dataset = small

@@ -75,6 +75,7 @@ def test_other_values_compile_nothing_and_change_the_result(small, examples):
     assert compiled() > 1
 
 
+@pytest.mark.long
 def test_a_memoised_program_gives_what_a_fresh_one_gives(small, examples):
     config = small[0].replace({"training.epochs": 1})
     fit(config.replace({"training.seed": 1, "coefficients.l1": 0.5}), dataset=examples, progress=False)
@@ -139,6 +140,7 @@ def test_a_changed_file_is_another_program(small, examples, tmp_path):
     assert totals[1] > 2 * totals[0]
 
 
+@pytest.mark.long
 def test_settings_of_jax_are_part_of_the_key(small, examples):
     config = small[0].replace({"training.epochs": 1})
     fit(config, dataset=examples, progress=False)
@@ -148,6 +150,7 @@ def test_settings_of_jax_are_part_of_the_key(small, examples):
     assert compiled() > 2
 
 
+@pytest.mark.long
 def test_programs_outlive_examples(small):
     images = np.random.default_rng(0).random((117, 6, 5, 1)).astype(np.float32)
     known = weakref.ref(images)

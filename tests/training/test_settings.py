@@ -44,6 +44,7 @@ def test_the_generator_of_others_does_not_matter(small):
     assert np.array_equal(one.encode(dataset.test), other.encode(dataset.test))
 
 
+@pytest.mark.long
 def test_double_precision_elsewhere_does_not_change_a_model(small):
     config, dataset = small
     config = config.replace({"training.epochs": 1, "corruption.kind": "masking", "coefficients.noise": 0.3})

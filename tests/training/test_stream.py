@@ -58,6 +58,7 @@ def test_a_streamed_run_goes_on_within_an_epoch(small, blocks_of_three_steps, tm
     require_same(fit(config.replace({"data.placement": "stream"}), tmp_path, dataset=dataset, progress=False), whole)
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_shards_are_trained_on_as_one_file_also_within_an_epoch(small, monkeypatch, tmp_path, stop_after):
     vectors = np.random.default_rng(0).random((103, 30)).astype(ml_dtypes.bfloat16)
