@@ -41,3 +41,19 @@ def test_the_kl_of_our_own_prior_and_posterior_is_in_closed_form(small):
     log_ratio, kl = jax.jit(lambda: (model.draw(images, keys, 20_000)[1], model.kl(images)))()
     error = np.asarray(log_ratio).std(axis=1) / np.sqrt(20_000)
     assert (np.abs(log_ratio.mean(axis=1) - kl.sum(axis=1)) < 5 * error).all()
+
+
+def test_a_class_that_overrides_only_kl_is_trained_with_it(small):
+    config, dataset = small
+    config = config.replace({"model.kind": "variational", "loss.pixels": "sum"})
+
+    class Doubled(aejax.Variational):
+        def kl(self, images):
+            return 2 * super().kl(images)
+
+    images = jnp.asarray(dataset.test / np.float32(255))
+    ours, doubled = (
+        nnx.jit(lambda kind=kind: kind(config, (6, 5, 1), nnx.Rngs(0))(images).posterior.kl)()
+        for kind in (aejax.Variational, Doubled)
+    )
+    assert np.allclose(doubled, 2 * ours, rtol=1e-6) and np.asarray(ours).max() > 0
