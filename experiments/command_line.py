@@ -74,7 +74,9 @@ class RunArguments:
     def require_run(self) -> None:
         """Refuse a workdir without a run."""
         if not (self.workdir / "config.json").is_file():
-            raise InputError(f"{self.workdir} holds no run; give the workdir of a run of train.py")
+            members = self.workdir / "members"
+            advice = f"a folder in {members}" if members.is_dir() else "the workdir of a run of train.py"
+            raise InputError(f"{self.workdir} holds no run; give {advice}")
 
     def load(self) -> tuple[aejax.Run, aejax.Dataset]:
         """Load the run and the images."""

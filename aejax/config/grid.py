@@ -62,7 +62,7 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
         paths[path] = found
     require_size({path: len(values) for path, values in paths.items()}, LARGEST, "give fewer values")
     if not paths:
-        raise InputError("nothing is swept; name a field and its values, such as training.seed: range(8)")
+        raise InputError("nothing is swept; name a field and its values, such as --sweep.seed 0:8")
     if config.data.order_seed is None:
         config = config.replace({"data.order_seed": config.training.seed})
     names = [path.rpartition(".")[2] for path in paths]

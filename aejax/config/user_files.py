@@ -60,6 +60,8 @@ def own(spec: str, field: str) -> Any:
     """
     place, _, name = spec.rpartition(":")
     where = Path(place).absolute() if place.endswith(".py") else place
+    if place.endswith(".py") and not local(place, field).is_file():
+        raise InputError(f"{field} is '{spec}', and there is no file {where}")
     with _failing(where, f"{field} is '{spec}', and {where} cannot be loaded"):
         module = _module(local(place, field)) if place.endswith(".py") else importlib.import_module(place)
     if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":

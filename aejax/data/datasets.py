@@ -137,7 +137,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise InputError(f"there is no file or folder {path}")
     if array_files.reader(path) is None:
         table = path.suffix in (".csv", ".tsv", ".parquet", ".xlsx")
-        advice = ": read a table with pandas and pass it, aejax.fit(config, dataset=table)" if table else ""
+        advice = ": read the table with pandas in a file of your own and give FILE.py:NAME" if table else ""
         raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images{advice}")
     return array_files.read(path)
 
@@ -149,7 +149,7 @@ def _from_code(spec: str, channels: Channels) -> Dataset:
     try:
         made = made() if callable(made) else made
         if made is None:
-            raise InputError(f"data.name is {spec!r}: {name} must be, or return, a Dataset or arrays; {place} has none")
+            raise InputError(f"data.name is {spec!r}: {place} has no {name}, or it is or returns None")
         return _from_arrays(f"{Path(place).name}:{name}", made, channels)
     except InputError:
         raise

@@ -95,8 +95,8 @@ def _prepared(name: str) -> dict[str, np.ndarray]:
     except Exception as error:  # an unknown name or damaged data raise many types
         raise InputError(
             f"there is no dataset {name!r}, or its prepared data in {folder} is damaged ({type(error).__name__}): "
-            "remove that data, or give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of "
-            "tensorflow-datasets, FILE.py:NAME, or the path of a .npy or .npz file or of a folder"
+            "give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of tensorflow-datasets, "
+            "FILE.py:NAME, or the path of a .npy or .npz file or of a folder; or remove damaged data"
         ) from error
     if not builder.is_prepared():
         advice = f"prepare it with tensorflow-datasets on another machine and copy it to {folder}"

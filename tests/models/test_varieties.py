@@ -141,7 +141,7 @@ def test_a_class_of_ones_own_is_found_by_file_or_module(small, tmp_path):
     for kind, message in (
         (f"{own}:Other", "must define a class Other that extends"),
         (f"{own}:Missing", "must define a class Missing"),
-        (f"{tmp_path}/none.py:A", "cannot be loaded: FileNotFoundError"),
+        (f"{tmp_path}/none.py:A", "there is no file"),
         ("no_such_module:A", "cannot be loaded: ModuleNotFoundError"),
     ):
         with pytest.raises(InputError, match=message):

@@ -59,9 +59,8 @@ def test_it_learns_digits(digits):
 )
 def test_every_loss_and_corruption_trains(small, loss, kind):
     config, dataset = small
-    config = config.replace(
-        {"loss.reconstruction": loss, "corruption.kind": kind, "coefficients.noise": 0.2 * (kind != "none")}
-    )
+    noise = {} if kind == "none" else {"coefficients.noise": 0.2}
+    config = config.replace({"loss.reconstruction": loss, "corruption.kind": kind} | noise)
     run = fit(config, dataset=dataset, progress=False)
     assert run.history[-1]["train"]["total"] < run.history[0]["train"]["total"]
     assert ("test_nats_per_image" in run.summary) == (loss == "bce")
