@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 ImageShape = tuple[int, int, int]
+_GLOROT = nnx.initializers.glorot_uniform()  # one function: in Flax 0.11 it is part of the key of a program
 # We read the size of a batch from `shape`, not by `len`: an export has batches of symbolic size.
 
 
@@ -22,9 +23,9 @@ def identity(rows: jax.Array) -> jax.Array:
 
 def linear(widths: Sequence[int], activation: Callable, last: Callable, rngs: nnx.Rngs) -> list[Any]:
     """Make linear layers with Glorot-uniform weights and zero biases, each followed by its activation."""
-    layers, glorot = [], nnx.initializers.glorot_uniform()
+    layers = []
     for inputs, outputs in itertools.pairwise(widths):
-        layers += [nnx.Linear(inputs, outputs, kernel_init=glorot, rngs=rngs), activation]
+        layers += [nnx.Linear(inputs, outputs, kernel_init=_GLOROT, rngs=rngs), activation]
     return [*layers[:-1], last]
 
 
