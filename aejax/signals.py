@@ -128,7 +128,7 @@ def _watch(read: int) -> None:
 
 
 def _end(number: signal.Signals) -> None:
-    printed = threading.Thread(target=_flush, daemon=True)  # flushing blocks forever if nobody reads the output
+    printed = threading.Thread(target=_flush, daemon=True)  # flushing blocks forever if no process reads the output
     printed.start()
     printed.join(1.0)
     why = "the saved files are complete; run the same command to resume" if _saved else "nothing was saved"

@@ -122,11 +122,11 @@ def replaced(config: Config, files: str | Path | Iterable[str | Path], where: st
         if file in given:
             changes[field] = f"{given[file]}:{name}"
         elif field == "data.name":
-            changes[field] = "array"  # a trained model needs no examples, and nobody may load them by this name
+            changes[field] = "array"  # a trained model needs no examples, and examples cannot be loaded by this name
         else:
             copy = f" ({Path(where, 'files', file)} is a copy: read it first)" if file.endswith(".py") else ""
             raise InputError(
-                f"{where} needs {field} {file}:{name}, code of its author, and reading a workdir executes no code: "
+                f"{where} needs {field} {file}:{name}, and reading a workdir executes no code: "
                 f"name it, models={file!r}, or --models {file}{copy}"
                 + (f"; named were {', '.join(given)}" if given else "")
             )

@@ -54,7 +54,7 @@ class Computed:
 
         Each example must depend on its number alone. The second epoch has the numbers from N to 2 N - 1, and so on.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs a method make(arrays, examples)")
 
     @functools.cached_property
     def nbytes(self) -> int:

@@ -106,7 +106,7 @@ def _parts_of(folder: Path) -> dict[str, Path]:
     others = [each for each in inside if each not in parts.values() and any(_images_in(each))]
     if others or "train" not in parts:
         first = parts.get("train") or next(iter(parts.values()))
-        found = f"{others[0].name} beside {first.name}" if others else f"{first.name} and none for training"
+        found = f"{others[0].name} and {first.name}" if others else f"{first.name} and none for training"
         raise InputError(
             f"{folder} has {found}: are these classes or parts? Put all images, or the folders of all classes, below "
             f"{folder / 'train'} (and {folder / 'test'})"

@@ -1,1 +1,1 @@
-"""The article's five models beside the article's figures, and the models beyond it beside those of others."""
+"""The article's five models, compared with its figures, and further models, compared with published results."""

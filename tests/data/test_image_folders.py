@@ -72,8 +72,8 @@ def test_validation_beside_test_is_left_out_with_a_word(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["train/0.png", "bus/0.png"], "bus beside train: are these classes or parts"),
-        (["train/0.png", "0.png"], r"0\.png beside train"),
+        (["train/0.png", "bus/0.png"], "bus and train: are these classes or parts"),
+        (["train/0.png", "0.png"], r"0\.png and train"),
         (["test/0.png", "val/0.png"], "none for training"),
         (["train/0.png", "Training/0.png"], "Training and train; keep one"),
     ],

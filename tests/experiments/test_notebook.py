@@ -1,6 +1,8 @@
 """The notebook for Colab: executed in a kernel as its users do, here on digits, it shows its figures."""
 
+import ast
 import copy
+import importlib
 import json
 import re
 import runpy
@@ -13,6 +15,23 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "experiments" / "colab.ipynb").read_text(encoding="utf-8")
 NOTEBOOK = json.loads(TEXT)
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+
+
+def test_each_function_that_it_takes_from_this_repository_exists():
+    tree = ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", "\n".join(CODE)))
+    modules, used = {}, 0
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in ("aejax", "article", "benchmark"):
+            for each in node.names:
+                parent = importlib.import_module(node.module)
+                if not hasattr(parent, each.name):
+                    modules[each.name] = importlib.import_module(f"{node.module}.{each.name}")
+                modules[each.name] = getattr(parent, each.name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            assert hasattr(modules[node.value.id], node.attr), f"{node.value.id}.{node.attr}"
+            used += 1
+    assert used >= 10
 
 
 def test_no_cell_is_long_or_holds_results():

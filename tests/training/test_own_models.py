@@ -237,7 +237,7 @@ def test_a_file_is_a_part_of_the_run_and_a_workdir_is_data(own, tmp_path, monkey
     assert described["model"]["kind"] == "ssim.py:Similar" and len(described["files"]["ssim.py"]) == 64
     assert (tmp_path / "run" / "files" / "ssim.py").read_text() == (OWN / "ssim.py").read_text()
     monkeypatch.chdir(tmp_path / "run" / "files")  # where the name would be found
-    with pytest.raises(InputError, match=r"needs model.kind ssim.py:Similar, code of its author.*--models ssim.py"):
+    with pytest.raises(InputError, match=r"needs model.kind ssim.py:Similar, and reading a workdir.*--models ssim.py"):
         load(tmp_path / "run")
     with pytest.raises(InputError, match="reading a workdir executes no code"):
         aejax.evaluate(tmp_path / "run", dataset)
