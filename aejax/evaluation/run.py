@@ -195,6 +195,7 @@ class Run:
         if (folder / "config.json").exists():
             raise InputError(f"{folder} holds a run already; give another folder")
         with contextlib.closing(Record(folder, self.identity)) as record:
+            record.open()
             record.start()
             for line in self.history:
                 record.add(line)

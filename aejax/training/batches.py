@@ -63,8 +63,3 @@ def _coin(bits: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
     bits = bits + (bits << 3)
     bits = bits ^ right(bits, np.int32(11))
     return bits + (bits << 15) < 0
-
-
-def in_turn(steps: int, batch_size: int) -> jax.Array:
-    """Return the first examples in order, each once: int32[steps, batch_size]."""
-    return jnp.arange(steps * batch_size, dtype=jnp.int32).reshape(steps, batch_size)

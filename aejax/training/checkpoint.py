@@ -1,8 +1,8 @@
 """Checkpoints: folders STEP/ with arrays/ (the state, by Orbax), terms.npz (loss terms of an unfinished epoch), and
 manifest.json: lines of JSON (`Manifest`, config.json, each line of metrics.jsonl), then the SHA-256 of these lines.
 
-A kill leaves all of a checkpoint or nothing: we write to `.STEP.partial` and rename it. Orbax's own retention deletes
-in place, so a kill would leave a damaged step. Files that are not ours are ignored and never removed.
+A kill leaves all of a checkpoint or nothing: we write and delete in the folder .aejax-unfinished. Orbax's own retention
+deletes in place, so a kill would leave a damaged step. Files that are not ours are ignored and never removed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import gc
 import hashlib
 import json
 import logging
-import re
 import shutil
 import stat
 import warnings
@@ -34,12 +33,13 @@ from aejax.training.identity import Identity
 
 _MANIFEST, _TERMS, _ARRAYS = "manifest.json", "terms.npz", "arrays"
 
-_LEFT = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|gone)")
-"""folders that a kill leaves half saved or half deleted"""
+_UNFINISHED = ".aejax-unfinished"
+"""folder of the checkpoint that is being saved and of those that are being deleted; a start removes what a kill left"""
 
-_MISSING = FileNotFoundError, NotADirectoryError, IsADirectoryError
-_DAMAGE = *_MISSING, ValueError, TypeError, LookupError, AttributeError, RecursionError, InputError
-"""failures that show a missing, truncated or changed file; other failures of a disk say nothing about its content"""
+CHANGED = ValueError, TypeError, LookupError, AttributeError, RecursionError, InputError
+"""failures that show a truncated or changed file"""
+_DAMAGE = FileNotFoundError, NotADirectoryError, IsADirectoryError, *CHANGED
+"""failures that show a damaged checkpoint; other failures of a disk say nothing about its content"""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class Manifest:
     records: Sequence[str] = ()  # `Record.texts`: JSON of the identity of the run, and of each line of metrics.jsonl
 
     @functools.cached_property
-    def identity(self) -> Identity | None:
-        return Identity.from_dict(json.loads(self.records[0])) if self.records else None
+    def identity(self) -> Identity:
+        return Identity.from_dict(json.loads(self.records[0]))
 
     @functools.cached_property
     def history(self) -> list[dict[str, Any]]:
@@ -69,9 +69,36 @@ class Manifest:
         (path / _MANIFEST).write_text(f"{text}\n{digest}\n", encoding="utf-8")
 
 
-def whole(folder: Path, run: Identity | None = None) -> list[Manifest]:
-    """Return the undamaged checkpoints of a run, oldest first; a file that cannot be read raises `InputError`."""
-    return _examined(folder, run)[0]
+def whole(folder: Path, run: Identity | None = None) -> tuple[list[Manifest], list[Path]]:
+    """Return the undamaged checkpoints of a run, and the paths of the damaged ones; both oldest first.
+
+    Raises InputError: a file cannot be read, or all checkpoints are damaged or of other runs.
+    """
+    found, damaged = [], []
+    try:
+        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
+            return [], []
+        raise InputError(f"{folder} cannot be read: {reason(error)}; nothing was changed") from error
+    for path in sorted(numbered, key=lambda path: int(path.name)):
+        try:
+            manifest = _verified(path)
+            if run is not None and manifest.identity.of_length(run.config) != run:
+                raise ValueError("it is of another run")
+            found.append(manifest)
+        except _DAMAGE as error:
+            damaged.append(path)
+            newest = f"{path.name}: {error}"
+            logging.getLogger("aejax").warning("the checkpoint %s is damaged: %s", path, error)
+        except OSError as error:
+            raise InputError(f"the checkpoint {path} cannot be read: {reason(error)}; nothing was changed") from error
+    if damaged and not found:
+        raise InputError(
+            f"no checkpoint in {folder} is whole and of the run that config.json describes ({newest}); put one back, "
+            "or move the run away and start again"
+        )
+    return found, damaged
 
 
 def best(manifests: list[Manifest]) -> int | None:
@@ -125,29 +152,22 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1)
         self._saving: Future | None = None
 
-    def recover(self) -> int | None:
+    def recover(self) -> Manifest:
         """Remove folders that a kill left; move damaged checkpoints to `damaged` next to this folder.
 
-        Returns the step of the newest checkpoint; None without any.
+        Returns the manifest of the newest checkpoint; of step 0 without any.
 
         Raises InputError: no checkpoint is undamaged, or a checkpoint cannot be read.
         """
-        self._kept, damaged = _examined(self.folder, self._run)
-        if damaged and not self._kept:
-            newest = list(damaged)[-1]
-            raise InputError(
-                f"no checkpoint in {self.folder} is whole and of this run ({newest.name}: {damaged[newest]}); "
-                "put one back, or move the run away and start again"
-            )
-        for left in self.folder.glob(".*"):
-            _clear(left)
+        self._kept, damaged = whole(self.folder, self._run)
+        shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
         for path in damaged:
             folder, count = self.folder.parent / "damaged", 1
             folder.mkdir(exist_ok=True)
             while (target := folder / (path.name if count == 1 else f"{path.name}-{count}")).exists():
                 count += 1
             path.rename(target)
-        return self._kept[-1].step if self._kept else None
+        return self._kept[-1] if self._kept else Manifest(0, {})
 
     def save(
         self, state: Any, terms: Mapping[str, np.ndarray] | None = None, records: Sequence[str] = (), **described: Any
@@ -160,17 +180,14 @@ class Checkpoints:
         Raises AejaxError: the previous save failed, or this save cannot begin.
         """
         self.wait()
-        partial = self.folder / f".{int(state.step)}.partial"
+        partial = self.folder / _UNFINISHED / str(int(state.step))
         try:
             if is_first():
-                _clear(partial)
                 partial.mkdir(parents=True)
                 if terms:
                     np.savez(partial / _TERMS, **terms)
             saving = ocp.save_checkpointables_async(partial / _ARRAYS, {"state": _branches(state)})
         except Exception as error:  # of many types
-            if is_first():
-                _clear(partial)
             raise self._failed(error) from error
         manifest = Manifest(int(state.step), _leaves(state), records=tuple(records), **described)
         self._saving = self._thread.submit(self._complete, saving, partial, manifest)
@@ -202,6 +219,9 @@ class Checkpoints:
             self._thread.shutdown()
 
     def _failed(self, error: Exception) -> Exception:
+        """Remove the unfinished checkpoint, and describe the failure."""
+        if is_first():
+            shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
         if jax.process_count() > 1 and (
             isinstance(error, jax.errors.JaxRuntimeError) or "coordination service" in str(error)
         ):
@@ -211,49 +231,20 @@ class Checkpoints:
         )
 
     def _complete(self, saving: Any, partial: Path, manifest: Manifest) -> None:
-        try:
-            saving.result()
-            if not is_first():
-                return
-            files = sorted(file for file in partial.rglob("*") if file.is_file())
-            manifest = replace(manifest, files={str(file.relative_to(partial)): _digest(file) for file in files})
-            manifest.write(partial)
-            partial.rename(self.folder / str(manifest.step))
-        except Exception:
-            if is_first():
-                shutil.rmtree(partial, ignore_errors=True)
-            raise
+        saving.result()
+        if not is_first():
+            return
+        files = sorted(file for file in partial.rglob("*") if file.is_file())
+        manifest = replace(manifest, files={str(file.relative_to(partial)): _digest(file) for file in files})
+        manifest.write(partial)
+        partial.rename(self.folder / str(manifest.step))
         self._kept.append(manifest)
         keep = {*(each.step for each in self._kept[-2:]), best(self._kept)}
         for old in [each for each in self._kept if each.step not in keep]:
             self._kept.remove(old)
-            gone = self.folder / f".{old.step}.gone"
             with contextlib.suppress(OSError):  # a network disk keeps open files; the next start removes them
-                (self.folder / str(old.step)).rename(gone)
-                _clear(gone)
-
-
-def _examined(folder: Path, run: Identity | None) -> tuple[list[Manifest], dict[Path, str]]:
-    """Return the whole checkpoints, and the damage of each other checkpoint; both oldest first."""
-    found, damaged = [], {}
-    try:
-        numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
-            return [], {}
-        raise InputError(f"{folder} cannot be read: {reason(error)}; nothing was changed") from error
-    for path in sorted(numbered, key=lambda path: int(path.name)):
-        try:
-            manifest = _verified(path)
-            if run is not None and not (manifest.identity and run.same_run(manifest.identity)):
-                raise ValueError("it is of another run")
-            found.append(manifest)
-        except _DAMAGE as error:
-            damaged[path] = str(error)
-            logging.getLogger("aejax").warning("the checkpoint %s is damaged: %s", path, error)
-        except OSError as error:
-            raise InputError(f"the checkpoint {path} cannot be read: {reason(error)}; nothing was changed") from error
-    return found, damaged
+                (self.folder / str(old.step)).rename(partial.with_name(str(old.step)))
+        shutil.rmtree(partial.parent, ignore_errors=True)
 
 
 def _verified(path: Path) -> Manifest:
@@ -288,15 +279,6 @@ def _digest(file: Path) -> str:
 def _branches(state: Any) -> dict[str, Any]:
     """Return the fields of a state that hold arrays: Orbax treats an empty field as another structure."""
     return {name: branch for name, branch in state._asdict().items() if jax.tree.leaves(branch)}
-
-
-def _clear(path: Path) -> None:
-    """Remove a folder that a kill left half saved or half deleted, if its name and content are ours."""
-    if not _LEFT.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
-        return
-    ours = (_MANIFEST, _TERMS, _ARRAYS)
-    if all(child.name.startswith((".", *ours)) for child in path.iterdir()):  # Orbax extends a name while it writes
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _leaves(tree: Any) -> dict[str, str]:

@@ -18,6 +18,7 @@ import numpy as np
 import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from tqdm import tqdm
 
 from aejax.config import AejaxError, Config, Devices, InputError, Stopped
 from aejax.training import start
@@ -227,14 +228,6 @@ def copier(driver: Driver) -> Callable[[Any], Any]:
     return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=driver.state_sharding)
 
 
-@memoised
-def concatenate(driver: Driver) -> Callable[[Any], Any]:
-    """Compile a list of trees → one tree with their arrays one after another."""
-    return jax.jit(
-        lambda parts: jax.tree.map(lambda *each: jnp.concatenate(each), *parts), out_shardings=driver.replicated
-    )
-
-
 def abstract(tree: Any, sharding: Any) -> Any:
     """Describe the shapes and types of arrays, with one sharding for all, or a tree of shardings for the branches."""
 
@@ -268,10 +261,5 @@ def require_memory(
     free = min(driver.free_bytes())
     if sum(needs.values()) > free:
         largest = max(needs, key=needs.get)
-        raise InputError(f"{largest} would take {_size(needs[largest])}; {_size(free)} of memory are free")
-
-
-def _size(count: float) -> str:
-    units = ["bytes", "kB", "MB", "GB", "TB", "PB"]
-    power = min(len(units) - 1, int(math.log10(max(count, 1)) / 3))
-    return f"{count / 1000**power:,.1f} {units[power]}"
+        needed, free = (tqdm.format_sizeof(size, "B") for size in (needs[largest], free))
+        raise InputError(f"{largest} would take {needed}; {free} of memory are free")

@@ -14,7 +14,7 @@ import numpy as np
 from aejax.config import Config
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
-from aejax.training.devices import Driver, abstract, concatenate, copier
+from aejax.training.devices import Driver, abstract, copier
 from aejax.training.placement import Feed, Generated, Layout, Resident, Streamed, place
 from aejax.training.programs import Like, Program, like, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, for_evaluation, values_of
@@ -93,15 +93,10 @@ def build_programs(
     def last_batch() -> Batch:
         labels = dataset.class_indices()[1]
         images = np.asarray(dataset.test[last]).reshape(rest, *dataset.image_shape)
-        return driver.replicate(Batch(images, last, None if labels is None else labels[last]))
+        return Batch(images, last, None if labels is None else labels[last])
 
-    @functools.cache
-    def compiled_rest() -> Program:
-        images = jax.ShapeDtypeStruct((rest, *dataset.image_shape), dataset.test.dtype)
-        batch = Batch(images, last, None if dataset.test_labels is None else last)
-        return _evaluate_rest(of, like(abstract(batch, driver.replicated)))
-
-    placed_values = functools.cache(lambda: driver.replicate(values))
+    compiled_rest = functools.cache(lambda: _evaluate_rest(of, like(abstract(last_batch(), driver.replicated))))
+    placed = functools.cache(lambda: driver.replicate((values, last_batch() if rest else None)))
 
     def compiled(count: int) -> Iterator[tuple[str, Program]]:
         trained, tested = parts()
@@ -116,19 +111,16 @@ def build_programs(
         trained, _ = parts()
         return max(trained.compiled(length).flops for length in trained.layout.lengths(count))
 
-    def joined(results: list[Any]) -> Any:
-        return results[0] if len(results) == 1 else concatenate(driver)(results)
-
     def train(state: TrainState, count: int, first: int | None = None) -> tuple[TrainState, Terms]:
         trained, _ = parts()
         if first is None and isinstance(trained.layout, Streamed):
             first = int(state.step)
         terms = []
         for length, images in trained.feed(first, count):
-            state, of_part = trained.compiled(length).call(state, images, placed_values())
+            state, of_part = trained.compiled(length).call(state, images, placed()[0])
             terms.append(of_part)
             _wait_for_all_but_two(terms)
-        return state, joined(terms)
+        return state, _joined(terms)
 
     evaluations = itertools.count()
 
@@ -136,9 +128,11 @@ def build_programs(
         _, tested = parts()
         state, sums = for_evaluation(state), []
         for length, images in tested.feed(next(evaluations) * batches, batches) if batches else ():
-            sums.append(tested.compiled(length).call(state, images, placed_values()))
+            sums.append(tested.compiled(length).call(state, images, placed()[0]))
             _wait_for_all_but_two(sums)
-        return joined([*sums, compiled_rest().call(state, last_batch(), placed_values())] if rest else sums)
+        if rest:
+            sums.append(compiled_rest().call(state, placed()[1], placed()[0]))
+        return _joined(sums)
 
     return Programs(compiled, flops, train, evaluate, copier(driver))
 
@@ -203,6 +197,14 @@ def _sums(steps: Steps, state: TrainState, batch: Batch, values: Traced, shared:
         "terms": {name: term.sum() for name, term in terms.items()},
         "code": {"sum": codes.sum(), "square": jnp.square(codes).sum(), "zeros": (codes == 0).sum()},
     }
+
+
+def _joined(parts: list[Any]) -> Any:
+    """Put the results of the parts one after another."""
+    return parts[0] if len(parts) == 1 else _concatenate(parts)
+
+
+_concatenate = jax.jit(lambda parts: jax.tree.map(lambda *each: jnp.concatenate(each), *parts))
 
 
 def _wait_for_all_but_two(parts: list[Any]) -> None:

@@ -73,15 +73,9 @@ class Identity:
         members: dict[str, dict[str, float]] | None = None,
     ) -> Identity:
         """Describe a run that this process begins or resumes, on the examples as the user gave them."""
-        examples = DatasetIdentity(
-            dataset.name,
-            dataset.image_shape,
-            dataset.vectors,
-            dataset.range,
-            dataset.fingerprint,
-            None if standardization is None else standardization.to_dict(),
-            dataset.labels_fingerprint,
-        )
+        form = {name: getattr(dataset, name) for name in ("name", "image_shape", "vectors", "range", "fingerprint")}
+        scale = None if standardization is None else standardization.to_dict()
+        examples = DatasetIdentity(**form, standardization=scale, labels=dataset.labels_fingerprint)
         names = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_matmul_precision")
         settings = {name: getattr(jax.config, name) for name in names}
         return Identity(config, examples, digests(config), DRAWS, settings, **describe_machine(), members=members)
@@ -95,64 +89,51 @@ class Identity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of config.json, ready for JSON and without the folders of the user's files."""
-        rest = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "config"}
-        rest["dataset"] = dataclasses.asdict(self.dataset)
-        if self.members is None:
-            del rest["members"]
+        rest = dataclasses.asdict(self)
+        del rest["config"]
         return named(self.config).to_dict() | json.loads(json.dumps(rest))
 
     def of_length(self, config: Config) -> Identity:
-        """Return the same identity with the number of epochs and the patience of another configuration."""
-        length = {path: getattr(config.training, path.partition(".")[2]) for path in _LENGTH}
+        """Return the same identity with the patience of another configuration and, if it may change, the epochs."""
+        free = _LENGTH if self.config.epochs_may_grow else _LENGTH[1:]
+        length = {path: getattr(config.training, path.partition(".")[2]) for path in free}
         return dataclasses.replace(self, config=self.config.replace(length))
-
-    def same_run(self, other: Identity) -> bool:
-        """Return whether the states of one run are states of the other run too."""
-
-        def determining(run: Identity) -> list[Any]:
-            free = _LENGTH if run.config.epochs_may_grow else _LENGTH[1:]
-            computed = {path: value for path, value in run.config.computed.items() if path not in free}
-            return [computed, dataclasses.replace(run.dataset, name=""), run.files, run.draws, run.members]
-
-        return determining(self) == determining(other)
 
     def require_resumes(self, saved: Identity, workdir: Path) -> None:
         """Refuse to resume the run in a workdir as another run.
 
         Raises InputError: the configuration, the examples or JAX's settings differ, or the run would become shorter.
         """
-        config, here, there, held = self.config, self.dataset, saved.dataset, None
-        differences = config.differences(saved.config)
-        listed, length = "; ".join(differences), tuple(f"{path}:" for path in _LENGTH)
-        more = config.training.epochs - saved.config.training.epochs
-        changed = [name for name, value in self.settings.items() if value != saved.settings.get(name)]
-        if any(not difference.startswith(length) for difference in differences):
-            held = f"a run with another configuration, by its config.json ({listed})"
-        elif more < 0:
-            held = f"a run of more epochs ({listed}), and their number can only be raised"
-        elif more > 0 and not config.epochs_may_grow:
-            held = (
-                f"a run of fewer epochs ({listed}), and a schedule depends on their number: it cannot be trained longer"
-            )
-        elif (here.image_shape, here.fingerprint) != (there.image_shape, there.fingerprint):
-            held = f"a run on other images, by its config.json ({there.fingerprint} there, {here.fingerprint} here)"
-        elif is_own(config.model.kind) and here.labels != there.labels:
-            held = "a run on the same images with other labels"
-        elif self.members != saved.members:
-            held = "a sweep of other members"
-        elif self.draws != saved.draws:
-            held = "a run of a version of aejax that draws other numbers from a seed"
-        elif changed:
-            now, before = (settings.get(changed[0]) for settings in (self.settings, saved.settings))
-            held = f"a run that was begun with {changed[0]} = {before}, and {now} gives other numbers"
-        if held is not None:
-            raise InputError(f"{workdir} holds {held}; use the same, or give another workdir")
+        config, here, there = self.config, self.dataset, saved.dataset
+        differences, length = config.differences(saved.config), tuple(f"{path}:" for path in _LENGTH)
+        others = [difference for difference in differences if not difference.startswith(length)]
+        listed, more = "; ".join(differences), config.training.epochs - saved.config.training.epochs
+        settings = "; ".join(
+            f"{name} = {saved.settings.get(name)}, and {value} gives other numbers"
+            for name, value in self.settings.items()
+            if value != saved.settings.get(name)
+        )
+        held = {
+            f"a run with another configuration, by its config.json ({listed})": others != [],
+            f"a run of more epochs ({listed}), and their number can only be raised": more < 0,
+            f"a run of fewer epochs ({listed}), and a schedule depends on their number: it cannot be trained longer": (
+                more > 0 and not config.epochs_may_grow
+            ),
+            f"a run on other images, by its config.json ({there.fingerprint} there, {here.fingerprint} here)": (
+                here.fingerprint != there.fingerprint
+            ),
+            "a run on the same images with other labels": is_own(config.model.kind) and here.labels != there.labels,
+            "a sweep of other members": self.members != saved.members,
+            "a run of a version of aejax that draws other numbers from a seed": self.draws != saved.draws,
+            f"a run that was begun with {settings}": settings != "",
+        }
+        for what in (what for what, differs in held.items() if differs):
+            raise InputError(f"{workdir} holds {what}; use the same, or give another workdir")
         saved.require_files(config, workdir)
-        before, now = saved.versions["jax"], self.versions["jax"]
-        if before != now:
+        if saved.versions["jax"] != self.versions["jax"]:
             logging.getLogger("aejax").warning(
                 "%s was begun with jax %s and is resumed with %s: results agree to rounding, not bit for bit",
-                workdir, before, now,
+                workdir, saved.versions["jax"], self.versions["jax"],
             )  # fmt: skip
 
     def require_files(self, config: Config, workdir: Path) -> None:

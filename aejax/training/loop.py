@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +29,7 @@ from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import Driver, gather, initializer, is_first, local, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
-from aejax.training.records import Progress, Record, require_views, summary_of
+from aejax.training.records import Progress, Record, summary_of
 from aejax.training.start import join
 from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
 
@@ -102,30 +103,27 @@ def train(
         identity = Identity.of(config, given, standardization, **models.description)
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch
+        record = Record(workdir if is_first() else None, identity)
+        stack.callback(record.close)
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
             require_trainable(config, dataset, driver.batch_axis)
             _require_same_everywhere(identity)
-            state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
-            require_memory(config, state, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
-            record = Record(workdir if is_first() else None, identity)
-        stack.callback(record.close)
+            like = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
+            require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
+            record.open()
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
-        step, summary = 0, {}
+        saved, summary, summarize_run = Manifest(0, {}), {}, functools.partial(models.summary, identity)
         with together():
             if checkpoints is not None and is_first():
-                step = checkpoints.recover() or 0
-        step = int(gather([step])[0, 0])
-        like, epoch_terms, saved = state, {}, Manifest(0, {})
+                saved = checkpoints.recover()
+                summary = record.verify(saved, summarize_run)
+        step, epoch_terms = int(gather([saved.step])[0, 0]), {}
         if step:
             signals.saved()
             state, epoch_terms, saved = restore(checkpoints.folder, step, like, driver.state_sharding)
         else:
             state = initializer(driver, steps, steps.own)(values[1])
-        summarize_run = functools.partial(models.summary, identity)
-        with together():
-            if record.workdir is not None:
-                summary = require_views(record.workdir, saved, summarize_run)
         history, epochs = saved.history, config.training.epochs
         failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
         evaluated = len(history) > 0 and history[-1]["step"] == step
@@ -259,10 +257,8 @@ def _require_same_everywhere(identity: Identity) -> None:
     same = {name: value for name, value in identity.to_dict().items() if name not in free}
     same["data"] |= {"name": None, "source_dir": None, "channels": None}
     same["dataset"] |= {"name": None}
-    content = np.frombuffer(json.dumps(same).encode(), np.uint8)
-    lengths = gather([len(content)])
-    contents = lengths if (lengths != lengths[0]).any() else gather(content)
-    if (other := (contents != contents[0]).any(axis=1)).any():
+    checksums = gather([zlib.crc32(json.dumps(same).encode())])[:, 0]
+    if (other := checksums != checksums[0]).any():
         raise InputError(
             f"process {int(other.argmax())} has another configuration, other images, versions or settings of JAX than "
             "process 0; give all processes the same command"
@@ -289,16 +285,15 @@ def _check(
 
 def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> None:
     """Refuse a loss that is not finite; the message names the step and the term."""
-    bad = ~np.isfinite(terms["total"])
-    names = [name for name in terms if name != "total"]
-    if bad.any():
-        first = int(bad.argmax())
-        term = next((name for name in names if not np.isfinite(terms[name][first])), "total")
-        at, value = step - len(bad) + first + 1, terms[term][first]
-        raise Diverged(f"the loss is not finite at step {at}: the term {term} is {value}; {_ADVICE}")
-    if test is not None and not np.isfinite(test["total"]):
-        term = next((name for name in names if not np.isfinite(test[name])), "total")
-        raise Diverged(f"the test loss is not finite after step {step}: the term {term} is {test[term]}; {_ADVICE}")
+    tested = {name: np.array([value]) for name, value in (test or {}).items()}
+    for what, values in (("the loss is not finite at", terms), ("the test loss is not finite after", tested)):
+        bad = ~np.isfinite(values.get("total", []))
+        if bad.any():
+            first = int(bad.argmax())
+            names = sorted(values, key=lambda name: name == "total")  # the sum last
+            term = next(name for name in names if not np.isfinite(values[name][first]))
+            at = step - len(bad) + first + 1
+            raise Diverged(f"{what} step {at}: the term {term} is {values[term][first]}; {_ADVICE}")
 
 
 def _require_finite_state(state: TrainState, step: int) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ from aejax.data import Dataset
 from aejax.data.examples import Computed, examples_of
 from aejax.data.mapped import Shards
 from aejax.models import ImageShape
-from aejax.training.batches import epoch_order, in_turn, part
+from aejax.training.batches import epoch_order, part
 from aejax.training.devices import Driver, abstract, gather
 from aejax.training.programs import memoised
 from aejax.training.step import Batch, TrainState
@@ -55,7 +55,7 @@ class Layout:
     def order_of(self, epoch: Any, seed: Any) -> jax.Array:
         """Inside a program, return the examples of an epoch, int32[steps, batch_size]."""
         if self.training is None:
-            return in_turn(self.steps, self.batch_size)
+            return jnp.arange(self.steps * self.batch_size, dtype=jnp.int32).reshape(self.steps, self.batch_size)
         return epoch_order(self.training, self.images.shape[0], epoch, seed)
 
 
@@ -140,16 +140,11 @@ class Generated(Resident):
         return carry, results
 
 
-class Block(NamedTuple):
-    """Steps of a stream: of images each device holds its share, of indices and labels int32[steps, B] everything."""
-
-    images: jax.Array  # [steps, B, H, W, C]
-    examples: jax.Array
-    labels: jax.Array | None
-
-
 class Streamed(Layout):
-    """Blocks of images, read ahead in a thread; each process reads its own share."""
+    """Blocks of batches [steps, B, ...], read ahead in a thread.
+
+    Each device holds its share of the images, and all indices and labels; each process reads its own share.
+    """
 
     @property
     def most(self) -> int:
@@ -161,11 +156,11 @@ class Streamed(Layout):
         of_chunk = itertools.takewhile(lambda block: block[0] < count, blocks(0, count, self.most, count))
         return sorted({steps for _, steps in of_chunk})
 
-    def like(self, count: int) -> Block:
+    def like(self, count: int) -> Batch:
         shape = (count, self.batch_size)
         examples = jax.ShapeDtypeStruct(shape, np.int32, sharding=self.driver.replicated)
         images = jax.ShapeDtypeStruct(shape + self.shape, self.images.dtype, sharding=self.driver.by_example)
-        return Block(images, examples, examples if self.labelled else None)
+        return Batch(images, examples, examples if self.labelled else None)
 
     def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
         """Return the function that gives the blocks; it reads ahead while its calls follow each other."""
@@ -174,7 +169,7 @@ class Streamed(Layout):
         order = functools.lru_cache(2)(lambda epoch: np.asarray(compiled(np.int32(epoch), seed)))
         asked, following, ahead = 0, None, iter(())
 
-        def read_block(first: int, steps: int) -> Block:
+        def read_block(first: int, steps: int) -> Batch:
             epoch, begin = divmod(first, self.steps)
             examples = order(epoch)[begin : begin + steps]
 
@@ -184,9 +179,9 @@ class Streamed(Layout):
 
             spread = self.driver.spread((*examples.shape, *self.shape), read)
             classes = None if labels is None else labels.take(examples)
-            return Block(spread, *self.driver.replicate((examples, classes)))
+            return Batch(spread, *self.driver.replicate((examples, classes)))
 
-        def parts(first: int, count: int) -> Iterator[tuple[int, Block]]:
+        def parts(first: int, count: int) -> Iterator[tuple[int, Batch]]:
             nonlocal asked, following, ahead
             if first != following or count != part(asked, self.steps - first % self.steps):
                 asked, ahead = count, _ahead(read_block, blocks(first, count, self.most, self.steps))
@@ -201,7 +196,7 @@ class Streamed(Layout):
     def order(self, first: Any, count: int, seed: Any) -> None:
         return None  # blocks contain it
 
-    def scan(self, step: Step, carry: Any, data: Block, order: None, at: Any = None) -> tuple[Any, Any]:
+    def scan(self, step: Step, carry: Any, data: Batch, order: None, at: Any = None) -> tuple[Any, Any]:
         steps, *shape = data.images.shape
         flat = data.images.reshape(steps, shape[0], -1)
 
@@ -219,7 +214,7 @@ def _compiled_order(layout: Streamed) -> Callable:
     return jax.jit(layout.order_of)
 
 
-def _ahead(read: Callable[[int, int], Block], ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, Block]]:
+def _ahead(read: Callable[[int, int], Batch], ranges: Iterator[tuple[int, int]]) -> Iterator[tuple[int, Batch]]:
     """Yield (steps, block) for each range; a thread reads two blocks ahead."""
     thread, under_way = ThreadPoolExecutor(1), deque()
     try:

@@ -20,10 +20,8 @@ from aejax.config import InputError
 from aejax.config.checks import reason
 from aejax.config.files import append, locked, write, write_json
 from aejax.config.user_files import sources
-from aejax.training.checkpoint import Manifest, whole
+from aejax.training.checkpoint import CHANGED, Manifest, whole
 from aejax.training.identity import Identity
-
-_DAMAGE = OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, InputError
 
 
 class Record:
@@ -32,8 +30,6 @@ class Record:
     Args:
         workdir: a new folder, or the folder of the same run; None, as in all processes but the first, keeps the lines
             in memory only.
-
-    Raises InputError: the workdir cannot be written, or holds another run.
     """
 
     def __init__(self, workdir: Path | None, identity: Identity) -> None:
@@ -42,28 +38,70 @@ class Record:
         self.lines: list[dict[str, Any]] = []  # as in metrics.jsonl: one per epoch, and per member in a sweep
         self.texts: list[str] = []  # JSON of the identity and of each line, for a checkpoint
         self._events = None
-        self._open = contextlib.ExitStack()
-        if workdir is None:
+        self._locked = contextlib.ExitStack()
+
+    def open(self) -> None:
+        """Lock the workdir, and begin the record or compare it with this run.
+
+        Raises InputError: the workdir cannot be written, or holds another run.
+        """
+        if (workdir := self.workdir) is None:
             return
-        with contextlib.ExitStack() as opened:
-            try:
-                workdir.mkdir(parents=True, exist_ok=True)
-                opened.enter_context(locked(workdir, "run"))
-                if (workdir / "config.json").exists():
-                    saved = read_identity(workdir)
-                    identity.require_resumes(saved, workdir)
-                    self.identity = saved.of_length(identity.config)
-                elif (workdir / "checkpoints").exists():
-                    raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
-                else:
-                    for name, path in sources(identity.config).items():
-                        if name.endswith(".py"):
-                            (workdir / "files").mkdir(exist_ok=True)
-                            write(workdir / "files" / name, path.read_text(encoding="utf-8"))
-                    write_json(workdir / "config.json", identity.to_dict())
-            except OSError as error:
-                raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
-            self._open = opened.pop_all()
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            self._locked.enter_context(locked(workdir, "run"))
+            if (workdir / "config.json").exists():
+                saved = read_identity(workdir)
+                self.identity.require_resumes(saved, workdir)
+                self.identity = saved.of_length(self.identity.config)
+            elif (workdir / "checkpoints").exists():
+                raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
+            else:
+                for name, path in sources(self.identity.config).items():
+                    if name.endswith(".py"):
+                        (workdir / "files").mkdir(exist_ok=True)
+                        write(workdir / "files" / name, path.read_text(encoding="utf-8"))
+                write_json(workdir / "config.json", self.identity.to_dict())
+        except OSError as error:
+            raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
+
+    def verify(self, saved: Manifest, summarize: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        """Refuse a metrics.jsonl or summary.json that differs from what the newest checkpoint holds.
+
+        metrics.jsonl may have more lines, of later epochs; a summary.json is then of these, and not read.
+
+        Args:
+            saved: describes the newest checkpoint; step 0 without a checkpoint.
+            summarize: lines → content of summary.json.
+
+        Returns the content of summary.json; empty while the run is not finished.
+
+        Raises InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
+        """
+        if self.workdir is None:
+            return {}
+        path, held = self.workdir / "metrics.jsonl", list(saved.records[1:])
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {reason(error)}; nothing was changed") from error
+        summary_path, lines = self.workdir / "summary.json", text.split("\n")[:-1]  # a kill may cut the last line
+        epochs = len(lines) // len(self.identity.members or [None])
+        if saved.step == 0 and (epochs > 2 or summary_path.exists()):  # we save the first epoch before the third ends
+            missing = f"{self.workdir} holds a run of {epochs} epochs whose checkpoints are gone"
+            raise InputError(f"{missing}; put them back, or give another workdir")
+        if lines[: len(held)] != held:
+            found = f"{len(lines)} whole lines, which differ from the {len(held)} of the newest checkpoint"
+            raise InputError(f"{path} has {found}: the file was changed; put it back, or give another workdir")
+        if len(lines) > len(held) or not summary_path.exists():
+            return {}
+        try:
+            if json.loads(summary_path.read_text(encoding="utf-8")) == (summary := summarize(saved.history)):
+                return summary
+            why = "it differs from metrics.jsonl"
+        except (OSError, ArithmeticError, *CHANGED) as error:
+            why = reason(error)
+        raise InputError(f"{summary_path} is damaged ({why}); remove it, and fit will write it again")
 
     def start(self, history: Sequence[Mapping[str, Any]] = ()) -> None:
         """Begin to train after the epochs in `history`; later lines of metrics.jsonl are removed."""
@@ -73,8 +111,7 @@ class Record:
         described = self.identity.to_dict()
         self.texts = [json.dumps(each) for each in [described, *self.lines]]
         (self.workdir / "summary.json").unlink(missing_ok=True)
-        if read_identity(self.workdir).to_dict() != described:
-            write_json(self.workdir / "config.json", described)
+        write_json(self.workdir / "config.json", described)  # a run that is trained longer has other epochs
         write(self.workdir / "metrics.jsonl", "".join(f"{text}\n" for text in self.texts[1:]))
         try:
             from tensorboardX import SummaryWriter
@@ -93,8 +130,8 @@ class Record:
         append(self.workdir / "metrics.jsonl", f"{self.texts[-1]}\n")
         if self._events is not None:
             member = f"{line['member']}/" if "member" in line else ""
-            for group in ("train", "test", "code", "metrics"):
-                for name, value in line.get(group, {}).items():
+            for group, values in _groups(line).items():
+                for name, value in values.items():
                     if value is not None:  # a value that is not finite
                         self._events.add_scalar(f"{member}{group}/{name}", value, line["step"])
             self._events.add_scalar(f"{member}images_per_second", line["images_per_second"], line["step"])
@@ -109,73 +146,16 @@ class Record:
         if self._events is not None:
             with contextlib.suppress(OSError):  # a full disk, which an error has reported by now
                 self._events.close()
-        self._open.close()
+        self._locked.close()
 
 
 def read_identity(workdir: Path) -> Identity:
     """Read config.json; `InputError` says that it is missing or damaged."""
     try:
         return Identity.from_dict(json.loads((workdir / "config.json").read_text(encoding="utf-8")))
-    except _DAMAGE as error:
+    except (OSError, *CHANGED) as error:
         why = f"{error} is missing" if isinstance(error, KeyError) else reason(error)
         raise InputError(f"{workdir} holds no run that can be read: config.json: {why}") from error
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl up to the first damaged line: a kill may cut the last line."""
-    try:
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}; nothing was changed") from error
-    lines = []
-    with contextlib.suppress(ValueError, RecursionError):
-        for text in texts:
-            if not isinstance(line := json.loads(text), dict):
-                break
-            lines.append(line)
-    return lines
-
-
-def require_views(
-    workdir: Path, saved: Manifest, summarize: Callable[[Sequence[Mapping[str, Any]]], dict[str, Any]]
-) -> dict[str, Any]:
-    """Refuse a config.json, metrics.jsonl or summary.json that differs from what a checkpoint holds.
-
-    metrics.jsonl may have more lines, and config.json another number of epochs: a run may be trained longer.
-
-    Args:
-        saved: describes the newest checkpoint; step 0 without a checkpoint.
-        summarize: lines → content of summary.json.
-
-    Returns the content of summary.json; empty while the run is not finished.
-
-    Raises InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
-    """
-    advice = "the file was changed; put it back, or give another workdir"
-    path = workdir / "metrics.jsonl"
-    lines = _read_lines(path)
-    if saved.step == 0:
-        epochs = lines[-1].get("epoch", 0) if lines else 0
-        if epochs <= 2 and not (workdir / "summary.json").exists():  # we save the first epoch before the third ends
-            return {}
-        missing = f"{workdir} holds a run of {epochs} epochs whose checkpoints are gone"
-        raise InputError(f"{missing}; put them back, or give another workdir")
-    if read_identity(workdir).of_length(saved.identity.config) != saved.identity:
-        raise InputError(f"{workdir / 'config.json'} differs from the newest checkpoint: {advice}")
-    count, held = len(lines), len(saved.history)
-    if count < held:
-        raise InputError(f"{path} has {count} whole lines, but the newest checkpoint holds {held}: {advice}")
-    if lines[:held] != saved.history:
-        raise InputError(f"{path} differs from the newest checkpoint: {advice}")
-    if not (path := workdir / "summary.json").exists():
-        return {}
-    try:
-        if json.loads(path.read_text(encoding="utf-8")) == (summary := summarize(lines)):
-            return summary
-        why = "it differs from metrics.jsonl"
-    except (*_DAMAGE, ArithmeticError) as error:
-        why = reason(error)
-    raise InputError(f"{path} is damaged ({why}); remove it, and fit will write it again")
 
 
 def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str, Any]]:
@@ -183,11 +163,10 @@ def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str
 
     Raises InputError: there is no undamaged checkpoint of this run, or a file differs from the newest one.
     """
-    found = whole(workdir / "checkpoints", described)
+    found, _ = whole(workdir / "checkpoints", described)
     if not found:
-        raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the run that config.json describes")
-    newest = found[-1]
-    return found, require_views(workdir, newest, functools.partial(summary_of, newest.identity))
+        raise InputError(f"{workdir / 'checkpoints'} has no checkpoint")
+    return found, Record(workdir, described).verify(found[-1], functools.partial(summary_of, described))
 
 
 def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -199,13 +178,18 @@ def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[s
         "epochs": last["epoch"],
         "seconds": seconds,
         "images_per_second": last["step"] * config.training.batch_size / seconds,
-        **{part: last[part] for part in ("train", "test", "code", "metrics") if part in last},
+        **_groups(last),
     }
     reconstruction = last["test"].get("reconstruction")  # a user's own loss may have none
     if config.loss.reconstruction == "bce" and reconstruction is not None:
         pixels = math.prod(identity.dataset.image_shape) if config.loss.pixels == "mean" else 1
         summary["test_nats_per_image"] = reconstruction * pixels
     return summary
+
+
+def _groups(line: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
+    """Return the groups of numbers in a line: train, test, code and, from `on_epoch`, metrics."""
+    return {name: group for name, group in line.items() if isinstance(group, Mapping)}
 
 
 class Progress(tqdm):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from aejax import Training
-from aejax.training.batches import epoch_order, in_turn, permutation, steps_per_epoch
+from aejax.training.batches import epoch_order, permutation, steps_per_epoch
 
 
 def test_an_epoch_is_full_batches_of_permutations():
@@ -25,10 +25,6 @@ def test_the_order_depends_on_seed_and_epoch_only():
         for _ in range(2)
     }
     assert len(orders) == 6
-
-
-def test_in_turn_covers_every_example_once():
-    assert np.array_equal(in_turn(3, 10).ravel(), np.arange(30)) and in_turn(3, 10).shape == (3, 10)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 2**16, 2**16 + 1, 300_000])

@@ -14,6 +14,7 @@ from aejax.training.checkpoint import Checkpoints, Manifest, best, restore, whol
 from aejax.training.identity import Identity
 from aejax.training.step import TrainState
 
+UNFINISHED = ".aejax-unfinished"
 SHARDING = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
 
@@ -34,13 +35,13 @@ def folder(tmp_path):
 
 
 def steps(folder):
-    return [manifest.step for manifest in whole(folder)]
+    return [manifest.step for manifest in whole(folder)[0]]
 
 
 def test_the_newest_two_and_the_best_are_kept(folder):
-    assert steps(folder) == [2, 4, 5] and best(whole(folder)) == 2
+    assert steps(folder) == [2, 4, 5] and best(whole(folder)[0]) == 2
     with Checkpoints(folder) as checkpoints:  # the best survives a restart
-        assert checkpoints.recover() == 5
+        assert checkpoints.recover().step == 5
         checkpoints.save(state_at(6), test_total=2.5)
     assert steps(folder) == [2, 5, 6]
 
@@ -56,14 +57,14 @@ def test_restored_is_what_was_saved(folder):
 
 
 def test_an_empty_folder_holds_nothing(tmp_path):
-    assert Checkpoints(tmp_path).recover() is None and best(whole(tmp_path)) is None
+    assert Checkpoints(tmp_path).recover().step == 0 and best(whole(tmp_path)[0]) is None
 
 
 def test_only_who_saves_clears_away_what_is_half_saved_or_half_deleted(folder):
-    for left in (".6.partial", ".1.gone"):
-        (folder / left).mkdir()
-    assert steps(folder) == [2, 4, 5] and (folder / ".6.partial").exists()
-    assert Checkpoints(folder).recover() == 5
+    for left in ("6", "1"):
+        (folder / UNFINISHED / left).mkdir(parents=True)
+    assert steps(folder) == [2, 4, 5] and (folder / UNFINISHED / "6").exists()
+    assert Checkpoints(folder).recover().step == 5
     assert sorted(path.name for path in folder.iterdir()) == ["2", "4", "5"]
 
 
@@ -81,12 +82,19 @@ def test_what_is_not_ours_stays(folder, tmp_path):
     (folder / ".8.partial" / "thesis.tex").write_text("theirs")
     before = sorted(path.name for path in folder.iterdir())
     with Checkpoints(folder) as checkpoints:
-        assert checkpoints.recover() == 5
+        assert checkpoints.recover().step == 5
         checkpoints.save(state_at(6), test_total=2.5)
     assert {path.name for path in folder.iterdir()} == {*before, "6"} - {"4"}
-    for step in (8, 9):  # where they are in the way
-        with Checkpoints(folder) as checkpoints, pytest.raises(AejaxError, match=r"could not be saved .* File exists"):
+    for step in (8, 9):  # their names are not in the way
+        with Checkpoints(folder) as checkpoints:
             checkpoints.save(state_at(step))
+    (folder / UNFINISHED).write_text("theirs")
+    theirs.append(folder / UNFINISHED)
+    with (
+        Checkpoints(folder) as checkpoints,
+        pytest.raises(AejaxError, match=r"could not be saved .* (exists|directory)"),
+    ):
+        checkpoints.save(state_at(10))
     assert (folder / ".8.partial" / "thesis.tex").read_text() == "theirs"
     assert all(path.read_text() == "theirs" for path in theirs)
     assert (elsewhere / "arrays").read_text() == "precious"
@@ -97,16 +105,16 @@ def test_the_folder_may_be_a_link_and_what_else_is_behind_it_stays(folder, tmp_p
     folder.rename(behind)
     (behind / ".ssh").mkdir()
     (behind / ".ssh" / "id").write_text("theirs")
-    (behind / ".6.partial").mkdir()
+    (behind / UNFINISHED / "6").mkdir(parents=True)
     folder.symlink_to(behind)
-    assert Checkpoints(folder).recover() == 5
-    assert (behind / ".ssh" / "id").exists() and not (behind / ".6.partial").exists()
+    assert Checkpoints(folder).recover().step == 5
+    assert (behind / ".ssh" / "id").exists() and not (behind / UNFINISHED).exists()
 
 
 def test_what_a_desktop_leaves_in_a_checkpoint_is_no_damage(folder):
     for place in (folder / "5", folder / "5" / "arrays"):
         (place / ".DS_Store").write_text("theirs")
-    assert Checkpoints(folder).recover() == 5
+    assert Checkpoints(folder).recover().step == 5
     restore(folder, 5, state_at(0), SHARDING)
 
 
@@ -114,7 +122,7 @@ def test_what_a_desktop_leaves_in_a_checkpoint_is_no_damage(folder):
 def test_a_checkpoint_under_another_name_is_none(folder, name, caplog):
     (folder / "5").rename(folder / name)
     assert steps(folder) == [2, 4] and "it is the checkpoint of step 5" in caplog.text
-    assert Checkpoints(folder).recover() == 4
+    assert Checkpoints(folder).recover().step == 4
     assert (folder.parent / "damaged" / name / "manifest.json").exists()
 
 
@@ -122,7 +130,7 @@ def test_two_checkpoints_whose_names_are_exchanged_are_none(folder):
     (folder / "5").rename(folder / "x")
     (folder / "4").rename(folder / "5")
     (folder / "x").rename(folder / "4")
-    assert Checkpoints(folder).recover() == 2
+    assert Checkpoints(folder).recover().step == 2
     with pytest.raises(FileNotFoundError):
         restore(folder, 5, state_at(0), SHARDING)
 
@@ -134,9 +142,9 @@ def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(small, tmp
             for step in (1, 2) if name == "ours" else (3, 4):
                 checkpoints.save(state_at(step), test_total=1.0, records=[json.dumps(run.to_dict())])
     shutil.copytree(tmp_path / "theirs" / "4", tmp_path / "ours" / "4")
-    assert Checkpoints(tmp_path / "ours", ours).recover() == 2
+    assert Checkpoints(tmp_path / "ours", ours).recover().step == 2
     assert "is of another run" in caplog.text and (tmp_path / "damaged" / "4").is_dir()
-    with pytest.raises(InputError, match=r"no checkpoint .* whole and of this run \(4: it is of another run\)"):
+    with pytest.raises(InputError, match=r"no checkpoint .* whole and of the run .* \(4: it is of another run\)"):
         Checkpoints(tmp_path / "theirs", ours).recover()
     assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == ["3", "4"]
 
@@ -206,7 +214,7 @@ def test_what_cannot_be_read_is_an_error_and_changes_nothing(folder, place, requ
         path.chmod(0o777)
         for each, mode in zip(parents, modes, strict=True):
             each.chmod(mode)
-    assert sorted(folder.rglob("*")) == before and Checkpoints(folder).recover() == 5
+    assert sorted(folder.rglob("*")) == before and Checkpoints(folder).recover().step == 5
 
 
 def test_a_link_to_nothing_is_not_an_empty_folder(tmp_path):
@@ -259,7 +267,7 @@ def test_a_file_that_is_missing_or_cut_is_noticed(folder, damage, caplog):
 def test_a_checkpoint_that_is_half_deleted_is_moved_away(folder):
     shutil.rmtree(folder / "5" / "arrays" / "state")
     with Checkpoints(folder) as checkpoints:
-        assert checkpoints.recover() == 4
+        assert checkpoints.recover().step == 4
         checkpoints.save(state_at(5), test_total=4.5)  # its step is free again
     assert steps(folder) == [2, 4, 5] and (folder.parent / "damaged" / "5").is_dir()
 

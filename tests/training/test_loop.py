@@ -147,7 +147,9 @@ def test_records_that_lack_an_epoch_are_refused(small, tmp_path, finished):
     (tmp_path / "summary.json").unlink()
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])
-    with pytest.raises(InputError, match=r"metrics\.jsonl has 1 whole lines, but the newest checkpoint holds 3"):
+    with pytest.raises(
+        InputError, match=r"metrics\.jsonl has 1 whole lines, which differ from the 3 of the newest checkpoint"
+    ):
         fit(config, tmp_path, dataset=dataset, progress=False)
 
 
@@ -243,7 +245,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(small, tmp_path, fin
         flip(checkpoint)
     with pytest.raises(InputError, match=r"no checkpoint in .* is whole"):
         fit(config, tmp_path, dataset=dataset, progress=False)
-    with pytest.raises(InputError, match=r"no checkpoint in .* is whole|has no whole checkpoint"):
+    with pytest.raises(InputError, match=r"no checkpoint in .* is whole"):
         load(tmp_path)
 
 
@@ -320,6 +322,7 @@ def test_a_second_run_in_the_same_workdir_is_refused(small, tmp_path):
 
     config, dataset = small
     first = Record(tmp_path, Identity.of(complete(config), dataset))
+    first.open()
     with pytest.raises(InputError, match="another run is under way"):
         fit(config, tmp_path, dataset=dataset, progress=False)
     first.close()
@@ -334,7 +337,7 @@ def test_a_second_run_in_the_same_workdir_is_refused(small, tmp_path):
         ("config.json", '{"model": {}}', "config.json"),
         ("summary.json", "{}", r"summary\.json is damaged"),
         ("summary.json", "{", r"summary\.json is damaged"),
-        ("metrics.jsonl", "5\n", "0 whole lines"),
+        ("metrics.jsonl", "5\n", "1 whole lines"),
         ("metrics.jsonl", "\0\udcff", "0 whole lines"),
     ],
 )
