@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 STOPPED = 75
 """exit code of a script that saved its state before it ended: the same command resumes it"""
@@ -36,7 +37,7 @@ def install() -> None:
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    _take()
+    _handle(dict.fromkeys(NUMBERS, _noted))
     os.register_at_fork(after_in_child=_give_back)  # a forked process does not have the thread
     threading.Thread(target=_watch, args=(read,), daemon=True).start()
 
@@ -61,7 +62,7 @@ def installed() -> bool:
 def renew() -> None:
     """Install the handlers again after a library replaced them below Python; do nothing if they were not installed."""
     if installed() and threading.current_thread() is threading.main_thread():
-        _take()
+        _handle(dict.fromkeys(NUMBERS, _noted))
 
 
 def saved() -> None:
@@ -85,29 +86,26 @@ def stop_requests() -> Iterator[threading.Event]:
 
     def request(*_: object) -> None:
         requested.set()
-        for number, handler in () if script else before.items():
-            signal.signal(number, handler)
+        if not script:
+            _handle(before)
 
     before = {number: signal.getsignal(number) for number in NUMBERS}
-    for number in before:
-        signal.signal(number, request)
+    _handle(dict.fromkeys(NUMBERS, request))
     try:
         yield requested
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _handle(before)
 
 
-def _take() -> None:
-    for number in NUMBERS:
-        signal.signal(number, _noted)
+def _handle(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _give_back() -> None:
     if installed():
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _handle({signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL})
 
 
 def _noted(*_: object) -> None:

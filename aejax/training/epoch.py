@@ -39,14 +39,6 @@ class Programs(NamedTuple):
     snapshot: Callable[[TrainState], TrainState]  # state → a copy that outlives the donation of the state
 
 
-class _Of(NamedTuple):
-    """The part of the key that all programs of a run have in common."""
-
-    steps: Steps
-    driver: Driver
-    arguments: Like  # of (state, values)
-
-
 class _Part(NamedTuple):
     """Training or evaluation."""
 
@@ -64,92 +56,101 @@ def build_programs(
     """
     values = values_of([config], alone=True) if values is None else values
     state = abstract(state, driver.state_sharding)
-    of = _Of(steps, driver, like((state, abstract(values, driver.replicated))))
-    in_epoch, examples = steps_per_epoch(config.training, len(dataset.train)), len(dataset.test)
-    # The devices share whole batches, and each has the rest. Nothing is padded: a model's metrics may be of a batch.
-    batch_size = max(1, min(_EVALUATION_BATCH, examples) // len(driver.devices)) * len(driver.devices)
-    batches, rest = divmod(examples, batch_size)
-    last = np.arange(examples - rest, examples, dtype=np.int32)
+    of = steps, like((state, abstract(values, driver.replicated)))  # common to the keys of all programs
+    in_epoch = steps_per_epoch(config.training, len(dataset.train))
+    placed_values = functools.cache(lambda: driver.replicate(values))
 
-    def part(kind: type, images: Any, labels: Any, make: Callable, *size: Any) -> _Part:
+    @functools.cache
+    def parts() -> dict[str, tuple[Callable[..., Layout], Any, Any]]:
+        """Return the placement, the examples and the labels of each part of the dataset."""
+        made, (train_labels, test_labels) = dataset.examples["train"], dataset.class_indices()
+        placed = Resident if made.make is not None else place(config, driver, state, dataset)
+        trained = functools.partial(Generated, examples=made) if made.make is not None else placed
+        return {"train": (trained, dataset.train, train_labels), "test": (placed, dataset.test, test_labels)}
+
+    def part(name: str, make: Callable, *size: Any) -> _Part:
+        kind, images, labels = parts()[name]
         described = jax.ShapeDtypeStruct(images.shape, images.dtype)
         layout = kind(driver, described, dataset.image_shape, labels is not None, *size)
-        compiled = functools.cache(functools.partial(make, of, layout))
+        compiled = functools.cache(functools.partial(make, *of, layout))
         return _Part(layout, layout.feed(images, labels, values[2]), compiled)
 
     @functools.cache
-    def parts() -> tuple[_Part, _Part]:
-        computed, (train_labels, test_labels) = dataset.examples["train"], dataset.class_indices()
-        kinds = functools.partial(Generated, examples=computed), Resident
-        if computed.make is None:
-            kinds = (place(config, driver, state, dataset),) * 2
-        size = config.training.batch_size, in_epoch, config.compiled_in.training
-        return (
-            part(kinds[0], dataset.train, train_labels, _train, *size),
-            part(kinds[1], dataset.test, test_labels, _evaluate, batch_size, batches),
-        )
-
-    @functools.cache
-    def last_batch() -> Batch:
-        labels = dataset.class_indices()[1]
-        images = np.asarray(dataset.test[last]).reshape(rest, *dataset.image_shape)
-        return Batch(images, last, None if labels is None else labels[last])
-
-    compiled_rest = functools.cache(lambda: _evaluate_rest(of, like(abstract(last_batch(), driver.replicated))))
-    placed = functools.cache(lambda: driver.replicate((values, last_batch() if rest else None)))
-
-    def compiled(count: int) -> Iterator[tuple[str, Program]]:
-        trained, tested = parts()
-        for length in reversed(trained.layout.lengths(count)):
-            yield f"train {length} steps", trained.compiled(length)
-        for length in tested.layout.lengths(batches) if batches else ():
-            yield f"evaluate {length} batches", tested.compiled(length)
-        if rest:
-            yield "evaluate the rest", compiled_rest()
+    def training() -> _Part:
+        return part("train", _train, config.training.batch_size, in_epoch, config.compiled_in.training)
 
     def flops(count: int) -> float:
-        trained, _ = parts()
-        return max(trained.compiled(length).flops for length in trained.layout.lengths(count))
+        return max(training().compiled(length).flops for length in training().layout.lengths(count))
 
     def train(state: TrainState, count: int, first: int | None = None) -> tuple[TrainState, Terms]:
-        trained, _ = parts()
-        if first is None and isinstance(trained.layout, Streamed):
+        if first is None and isinstance(training().layout, Streamed):
             first = int(state.step)
         terms = []
-        for length, images in trained.feed(first, count):
-            state, of_part = trained.compiled(length).call(state, images, placed()[0])
+        for length, images in training().feed(first, count):
+            state, of_part = training().compiled(length).call(state, images, placed_values())
             terms.append(of_part)
             _wait_for_all_but_two(terms)
         return state, _joined(terms)
 
-    evaluations = itertools.count()
+    def evaluation(name: str) -> tuple[Callable, Callable]:
+        """Return () → the programs and state → the sums of an evaluation of each example of a part once.
 
-    def evaluate(state: TrainState) -> dict[str, Any]:
-        _, tested = parts()
-        state, sums = for_evaluation(state), []
-        for length, images in tested.feed(next(evaluations) * batches, batches) if batches else ():
-            sums.append(tested.compiled(length).call(state, images, placed()[0]))
-            _wait_for_all_but_two(sums)
-        if rest:
-            sums.append(compiled_rest().call(state, placed()[1], placed()[0]))
-        return _joined(sums)
+        The devices share whole batches, and each has the rest. Nothing is padded: a model's metrics may be of a batch.
+        """
+        examples, shares, calls = len(dataset.examples[name]), len(driver.devices), itertools.count()
+        batch_size = max(1, min(_EVALUATION_BATCH, examples) // shares) * shares
+        batches, rest = divmod(examples, batch_size)
+        batched = functools.cache(lambda: part(name, _evaluate, batch_size, batches))
+
+        @functools.cache
+        def last() -> Batch:
+            (_, images, labels), chosen = parts()[name], np.arange(examples - rest, examples, dtype=np.int32)
+            images = np.asarray(images[chosen]).reshape(rest, *dataset.image_shape)
+            return Batch(images, chosen, None if labels is None else labels[chosen])
+
+        last_program = functools.cache(lambda: _evaluate_rest(*of, driver, like(abstract(last(), driver.replicated))))
+        placed_last = functools.cache(lambda: driver.replicate(last()))
+
+        def programs() -> Iterator[tuple[str, Program]]:
+            for length in batched().layout.lengths(batches) if batches else ():
+                yield f"evaluate {length} batches", batched().compiled(length)
+            if rest:
+                yield "evaluate the rest", last_program()
+
+        def evaluate(state: TrainState) -> dict[str, Any]:
+            state, sums = for_evaluation(state), []
+            for length, images in batched().feed(next(calls) * batches, batches) if batches else ():
+                sums.append(batched().compiled(length).call(state, images, placed_values()))
+                _wait_for_all_but_two(sums)
+            if rest:
+                sums.append(last_program().call(state, placed_last(), placed_values()))
+            return _joined(sums)
+
+        return programs, evaluate
+
+    test_programs, evaluate = evaluation("test")
+
+    def compiled(count: int) -> Iterator[tuple[str, Program]]:
+        for length in reversed(training().layout.lengths(count)):
+            yield f"train {length} steps", training().compiled(length)
+        yield from test_programs()
 
     return Programs(compiled, flops, train, evaluate, copier(driver))
 
 
 @memoised
-def _train(of: _Of, layout: Layout, count: int) -> Program:
+def _train(steps: Steps, arguments: Like, layout: Layout, count: int) -> Program:
     def train(state: TrainState, images: Any, values: Traced, order: Any) -> tuple[TrainState, Terms]:
         names: list[str] = []
 
         def step(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, jax.Array]:
-            state, terms = of.steps.train(state, batch, at)
+            state, terms = steps.train(state, batch, at)
             names[:] = terms
             return state, jnp.stack(list(terms.values()))  # each turn writes one array instead of several
 
         # Computed for all steps of the epoch, so that the results do not depend on where a chunk ends.
         first = state.step % layout.steps
-        every = jax.vmap(lambda step: of.steps.at(step, *values[:2]))(state.step - first + jnp.arange(layout.steps))
+        every = jax.vmap(lambda step: steps.at(step, *values[:2]))(state.step - first + jnp.arange(layout.steps))
         every = jax.lax.optimization_barrier(every)
         at = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, count), every)
         state, terms = layout.scan(step, state, images, order, at)
@@ -158,36 +159,36 @@ def _train(of: _Of, layout: Layout, count: int) -> Program:
     def order(state: TrainState, _: Any, values: Traced) -> Any:
         return layout.order(state.step, count, values[2])
 
-    state, values = jax.tree.unflatten(*of.arguments)
-    arguments = state, layout.like(count), values
-    return of.driver.compile(train, *arguments, shared=order, axes=(_AXES, (MEMBER_AXES, 1)), donate=True)
+    state, values = jax.tree.unflatten(*arguments)
+    given = state, layout.like(count), values
+    return layout.driver.compile(train, *given, shared=order, axes=(_AXES, (MEMBER_AXES, 1)), donate=True)
 
 
 @memoised
-def _evaluate(of: _Of, layout: Layout, count: int) -> Program:
+def _evaluate(steps: Steps, arguments: Like, layout: Layout, count: int) -> Program:
     def evaluate(state: TrainState, images: Any, values: Traced, order: Any) -> dict[str, Any]:
         def sums(_: None, batch: Batch, __: None) -> tuple[None, dict[str, Any]]:
-            return None, _sums(of.steps, state, batch, values)
+            return None, _sums(steps, state, batch, values)
 
         found = layout.scan(sums, None, images, order)[1]
-        return found if of.driver.axis is None else jax.lax.psum(found, of.driver.axis)
+        return found if layout.driver.axis is None else jax.lax.psum(found, layout.driver.axis)
 
     def order(state: TrainState, _: Any, values: Traced) -> Any:
         return layout.order(0, count, values[2])
 
-    state, values = jax.tree.unflatten(*of.arguments)
-    arguments = for_evaluation(state), layout.like(count), values
-    return of.driver.compile(evaluate, *arguments, shared=order, axes=(_AXES, 1))
+    state, values = jax.tree.unflatten(*arguments)
+    given = for_evaluation(state), layout.like(count), values
+    return layout.driver.compile(evaluate, *given, shared=order, axes=(_AXES, 1))
 
 
 @memoised
-def _evaluate_rest(of: _Of, batch: Like) -> Program:
+def _evaluate_rest(steps: Steps, arguments: Like, driver: Driver, batch: Like) -> Program:
     def evaluate(state: TrainState, batch: Batch, values: Traced, _: None) -> dict[str, Any]:
-        return jax.tree.map(lambda array: array[None], _sums(of.steps, state, batch, values, shared=False))
+        return jax.tree.map(lambda array: array[None], _sums(steps, state, batch, values, shared=False))
 
-    state, values = jax.tree.unflatten(*of.arguments)
-    arguments = for_evaluation(state), jax.tree.unflatten(*batch), values
-    return of.driver.compile(evaluate, *arguments, shared=lambda *_: None, axes=(_AXES, 1))
+    state, values = jax.tree.unflatten(*arguments)
+    given = for_evaluation(state), jax.tree.unflatten(*batch), values
+    return driver.compile(evaluate, *given, shared=lambda *_: None, axes=(_AXES, 1))
 
 
 def _sums(steps: Steps, state: TrainState, batch: Batch, values: Traced, shared: bool = True) -> dict[str, Any]:

@@ -273,18 +273,16 @@ def _check(
 ) -> None:
     """Raise `Diverged`, or note each member whose loss is not finite in these steps or in the evaluation after them."""
     for member, (name, own) in enumerate(zip(models.names, models.each(terms), strict=True)):
-        try:
-            _require_finite(own, None if tested is None else tested[member][0], step)
-        except Diverged as failure:
-            if models.alone:
-                raise
-            if name not in failures:
-                failures[name] = str(failure)
-                logging.getLogger("aejax").warning("%s diverged, the others go on: %s", name, failure)
+        failure = _failure(own, None if tested is None else tested[member][0], step)
+        if failure is not None and models.alone:
+            raise Diverged(failure)
+        if failure is not None and name not in failures:
+            failures[name] = failure
+            logging.getLogger("aejax").warning("%s diverged, the others go on: %s", name, failure)
 
 
-def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> None:
-    """Refuse a loss that is not finite; the message names the step and the term."""
+def _failure(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> str | None:
+    """Describe a loss that is not finite, with its step and its term; None if there is none."""
     tested = {name: np.array([value]) for name, value in (test or {}).items()}
     for what, values in (("the loss is not finite at", terms), ("the test loss is not finite after", tested)):
         bad = ~np.isfinite(values.get("total", []))
@@ -293,7 +291,8 @@ def _require_finite(terms: dict[str, np.ndarray], test: dict[str, float] | None,
             names = sorted(values, key=lambda name: name == "total")  # the sum last
             term = next(name for name in names if not np.isfinite(values[name][first]))
             at = step - len(bad) + first + 1
-            raise Diverged(f"{what} step {at}: the term {term} is {values[term][first]}; {_ADVICE}")
+            return f"{what} step {at}: the term {term} is {values[term][first]}; {_ADVICE}"
+    return None
 
 
 def _require_finite_state(state: TrainState, step: int) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import jax
 
@@ -80,16 +78,20 @@ def join(hosts: Hosts) -> None:
         print(f"process {hosts.index} of {hosts.count}: {wait}", file=sys.stderr, flush=True)
         if hosts.index:
             _require_answer(hosts, end)
+    late = threading.Timer(max(0.1, end - time.monotonic()), _exit, (hosts,))
+    late.daemon = True
+    late.start()
     try:
-        with _exit_at(end, hosts):
-            jax.distributed.initialize(
-                **named,
-                initialization_timeout=hosts.startup_seconds + 60,  # then JAX aborts the process
-                heartbeat_timeout_seconds=hosts.heartbeat_seconds,
-            )
+        jax.distributed.initialize(
+            **named,
+            initialization_timeout=hosts.startup_seconds + 60,  # then JAX aborts the process
+            heartbeat_timeout_seconds=hosts.heartbeat_seconds,
+        )
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"hosts.coordinator is {hosts.coordinator}; joining the run failed: {reason}") from error
+    finally:
+        late.cancel()
 
 
 def _require_answer(hosts: Hosts, end: float) -> None:
@@ -109,23 +111,12 @@ def _require_answer(hosts: Hosts, end: float) -> None:
     )
 
 
-@contextlib.contextmanager
-def _exit_at(moment: float, hosts: Hosts) -> Iterator[None]:
-    """End the process with a one-line message if the body is not done in time; JAX would abort it with a stack dump."""
-
-    def end() -> None:
-        late = f"the other processes of the run did not join within {hosts.startup_seconds} s: start all of them"
-        line = f"{os.path.basename(sys.argv[0])}: hosts.coordinator is {hosts.coordinator}; {late}"
-        print(line, file=sys.stderr, flush=True)
-        os._exit(1)
-
-    timer = threading.Timer(max(0.1, moment - time.monotonic()), end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _exit(hosts: Hosts) -> None:
+    """End the process with a one-line message; JAX would abort it with a stack dump."""
+    late = f"the other processes of the run did not join within {hosts.startup_seconds} s: start all of them"
+    line = f"{os.path.basename(sys.argv[0])}: hosts.coordinator is {hosts.coordinator}; {late}"
+    print(line, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def require_checksums() -> None:
