@@ -199,7 +199,7 @@ class Run:
             record.start()
             for line in self.history:
                 record.add(line)
-            with Checkpoints(folder / "checkpoints", record.identity) as checkpoints:
+            with Checkpoints(folder / "checkpoints") as checkpoints:
                 checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=record.texts)
             if self.summary:
                 record.finish(self.summary)

@@ -70,9 +70,9 @@ class Manifest:
 
 
 def whole(folder: Path, run: Identity | None = None) -> tuple[list[Manifest], list[Path]]:
-    """Return the undamaged checkpoints of a run, and the paths of the damaged ones; both oldest first.
+    """Return the undamaged checkpoints of a run, and the paths of damaged ones and those of other runs, oldest first.
 
-    Raises InputError: a file cannot be read, or all checkpoints are damaged or of other runs.
+    Raises InputError: a file cannot be read, or there are only damaged checkpoints.
     """
     found, damaged = [], []
     try:
@@ -142,24 +142,21 @@ class Checkpoints:
     """The checkpoints that one run saves: the newest two, and the best by test loss.
 
     As a context manager, it waits for the save in progress. With several processes, all save together, and the first
-    process alone maintains the folder. Checkpoints of other runs than `run` count as damaged.
+    process alone maintains the folder.
     """
 
-    def __init__(self, folder: Path, run: Identity | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        self._run = run
         self._kept: list[Manifest] = []
         self._thread = ThreadPoolExecutor(1)
         self._saving: Future | None = None
 
-    def recover(self) -> Manifest:
-        """Remove folders that a kill left; move damaged checkpoints to `damaged` next to this folder.
+    def recover(self, run: Identity | None = None) -> Manifest:
+        """Remove what a kill left; move checkpoints that `whole` calls damaged to `damaged` next to this folder.
 
         Returns the manifest of the newest checkpoint; of step 0 without any.
-
-        Raises InputError: no checkpoint is undamaged, or a checkpoint cannot be read.
         """
-        self._kept, damaged = whole(self.folder, self._run)
+        self._kept, damaged = whole(self.folder, run)
         shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
         for path in damaged:
             folder, count = self.folder.parent / "damaged", 1
@@ -222,13 +219,8 @@ class Checkpoints:
         """Remove the unfinished checkpoint, and describe the failure."""
         if is_first():
             shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
-        if jax.process_count() > 1 and (
-            isinstance(error, jax.errors.JaxRuntimeError) or "coordination service" in str(error)
-        ):
-            return lost(error)  # Orbax reports a lost process as the timeout of a barrier
-        return AejaxError(
-            f"a checkpoint could not be saved in {self.folder}: {reason(error)}; earlier checkpoints are whole"
-        )
+        failure = f"a checkpoint could not be saved in {self.folder}: {reason(error)}; earlier checkpoints are whole"
+        return lost(error) or AejaxError(failure)
 
     def _complete(self, saving: Any, partial: Path, manifest: Manifest) -> None:
         saving.result()

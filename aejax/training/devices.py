@@ -37,11 +37,6 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def local(tree: Any) -> Any:
-    """Return replicated arrays as arrays on one device of this process, for use without the other processes."""
-    return jax.tree.map(lambda array: array.addressable_data(0), tree)
-
-
 def gather(values: Sequence[float]) -> np.ndarray:
     """Collect numbers from every process: int32 or float32[processes, values], equal in all processes."""
     own = np.asarray(values)
@@ -68,13 +63,17 @@ def peers() -> Iterator[None]:
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
+        if (found := lost(error)) is None:
             raise
-        raise lost(error) from error
+        raise found from error
 
 
-def lost(error: Exception) -> PeerLost:
-    """Describe the loss of another process."""
+def lost(error: Exception) -> PeerLost | None:
+    """Describe the loss of another process; None if the error of JAX or Orbax shows no such loss."""
+    # Orbax reports a lost process as the timeout of a barrier.
+    shown = isinstance(error, jax.errors.JaxRuntimeError) or "coordination service" in str(error)
+    if jax.process_count() == 1 or not shown:
+        return None
     reason = str(error).strip().split("\n")[0]
     this = f"process {jax.process_index()} of {jax.process_count()}"
     advice = "start all of them again: they resume from the last checkpoint"

@@ -17,7 +17,7 @@ from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, copier
 from aejax.training.placement import Feed, Generated, Layout, Resident, Streamed, place
 from aejax.training.programs import Like, Program, like, memoised
-from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, for_evaluation, values_of
+from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, for_evaluation
 
 _EVALUATION_BATCH = 1000
 
@@ -48,13 +48,12 @@ class _Part(NamedTuple):
 
 
 def build_programs(
-    steps: Steps, config: Config, driver: Driver, state: TrainState, dataset: Dataset, values: Traced | None = None
+    steps: Steps, config: Config, driver: Driver, state: TrainState, dataset: Dataset, values: Traced
 ) -> Programs:
-    """Build the programs of a run, for a state or its abstract values; `values` are by default the configuration's.
+    """Build the programs of a run, for a state or its abstract values.
 
     Nothing is compiled or put on a device before it is needed.
     """
-    values = values_of([config], alone=True) if values is None else values
     state = abstract(state, driver.state_sharding)
     of = steps, like((state, abstract(values, driver.replicated)))  # common to the keys of all programs
     in_epoch = steps_per_epoch(config.training, len(dataset.train))

@@ -26,9 +26,6 @@ from aejax.training.start import devices
 
 _VECTOR_BITS = {"avx512f": 512, "avx2": 256, "sse2": 128}
 
-_LENGTH = "training.epochs", "training.patience"
-"""fields that say how long to train: a resumed run may change them"""
-
 
 @dataclass(frozen=True)
 class DatasetIdentity:
@@ -95,46 +92,41 @@ class Identity:
 
     def of_length(self, config: Config) -> Identity:
         """Return the same identity with the patience of another configuration and, if it may change, the epochs."""
-        free = _LENGTH if self.config.epochs_may_grow else _LENGTH[1:]
-        length = {path: getattr(config.training, path.partition(".")[2]) for path in free}
+        length = {"training.patience": config.training.patience}
+        if self.config.epochs_may_grow:
+            length["training.epochs"] = config.training.epochs
         return dataclasses.replace(self, config=self.config.replace(length))
 
     def require_resumes(self, saved: Identity, workdir: Path) -> None:
         """Refuse to resume the run in a workdir as another run.
 
-        Raises InputError: the configuration, the examples or JAX's settings differ, or the run would become shorter.
+        Raises InputError: it lists what differs. The patience may differ; there may be more epochs, unless a schedule
+            depends on their number.
         """
-        config, here, there = self.config, self.dataset, saved.dataset
-        differences, length = config.differences(saved.config), tuple(f"{path}:" for path in _LENGTH)
-        others = [difference for difference in differences if not difference.startswith(length)]
-        listed, more = "; ".join(differences), config.training.epochs - saved.config.training.epochs
-        settings = "; ".join(
-            f"{name} = {saved.settings.get(name)}, and {value} gives other numbers"
-            for name, value in self.settings.items()
-            if value != saved.settings.get(name)
-        )
-        held = {
-            f"a run with another configuration, by its config.json ({listed})": others != [],
-            f"a run of more epochs ({listed}), and their number can only be raised": more < 0,
-            f"a run of fewer epochs ({listed}), and a schedule depends on their number: it cannot be trained longer": (
-                more > 0 and not config.epochs_may_grow
-            ),
-            f"a run on other images, by its config.json ({there.fingerprint} there, {here.fingerprint} here)": (
-                here.fingerprint != there.fingerprint
-            ),
-            "a run on the same images with other labels": is_own(config.model.kind) and here.labels != there.labels,
-            "a sweep of other members": self.members != saved.members,
-            "a run of a version of aejax that draws other numbers from a seed": self.draws != saved.draws,
-            f"a run that was begun with {settings}": settings != "",
-        }
-        for what in (what for what, differs in held.items() if differs):
-            raise InputError(f"{workdir} holds {what}; use the same, or give another workdir")
-        saved.require_files(config, workdir)
+        here, there, free = self._determining, saved._determining, {"training.patience"}
+        if self.config.epochs_may_grow and here["training.epochs"] > there["training.epochs"]:
+            free.add("training.epochs")
+        differing = [name for name in {**here, **there} if name not in free and here.get(name) != there.get(name)]
+        listed = "; ".join(f"{name}: {here.get(name)} here, {there.get(name)} there" for name in differing)
+        if differing:
+            raise InputError(
+                f"{workdir} holds another run ({listed}); use the same (epochs can only be added, if no schedule "
+                "depends on their number), or give another workdir"
+            )
+        saved.require_files(self.config, workdir)
         if saved.versions["jax"] != self.versions["jax"]:
             logging.getLogger("aejax").warning(
                 "%s was begun with jax %s and is resumed with %s: results agree to rounding, not bit for bit",
                 workdir, saved.versions["jax"], self.versions["jax"],
             )  # fmt: skip
+
+    @property
+    def _determining(self) -> dict[str, Any]:
+        """Name → value of all that the states follow from, besides the user's files and the versions."""
+        labels = self.dataset.labels if is_own(self.config.model.kind) else None
+        examples = {"images": self.dataset.fingerprint, "labels": labels}
+        draws = {"members": self.members, "version of the random draws": self.draws}
+        return self.config.computed | examples | draws | self.settings
 
     def require_files(self, config: Config, workdir: Path) -> None:
         """Refuse a configuration whose user's files have changed since this run, in a workdir, began."""

@@ -26,7 +26,7 @@ from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, restore
 from aejax.training.chunks import Pace, chunks
-from aejax.training.devices import Driver, gather, initializer, is_first, local, peers, require_memory, together
+from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, summary_of
@@ -71,7 +71,7 @@ class Single:
 
     def local(self, state: TrainState) -> TrainState:
         """Return the state on one device of this process, for use without the other processes."""
-        return local(state)
+        return jax.tree.map(lambda array: array.addressable_data(0), state)
 
     def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the content of summary.json for the lines of metrics.jsonl."""
@@ -105,18 +105,17 @@ def train(
         last_step = config.training.epochs * steps_in_epoch
         record = Record(workdir if is_first() else None, identity)
         stack.callback(record.close)
+        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
+        saved, summary, summarize_run = Manifest(0, {}), {}, functools.partial(models.summary, identity)
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
             require_trainable(config, dataset, driver.batch_axis)
             _require_same_everywhere(identity)
             like = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
-            record.open()
-        checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints", record.identity)
-        saved, summary, summarize_run = Manifest(0, {}), {}, functools.partial(models.summary, identity)
-        with together():
-            if checkpoints is not None and is_first():
-                saved = checkpoints.recover()
+            if record.workdir is not None:
+                record.open()
+                saved = checkpoints.recover(record.identity)
                 summary = record.verify(saved, summarize_run)
         step, epoch_terms = int(gather([saved.step])[0, 0]), {}
         if step:

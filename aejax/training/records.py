@@ -45,8 +45,7 @@ class Record:
 
         Raises InputError: the workdir cannot be written, or holds another run.
         """
-        if (workdir := self.workdir) is None:
-            return
+        workdir = self.workdir
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             self._locked.enter_context(locked(workdir, "run"))
@@ -78,8 +77,6 @@ class Record:
 
         Raises InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
         """
-        if self.workdir is None:
-            return {}
         path, held = self.workdir / "metrics.jsonl", list(saved.records[1:])
         try:
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

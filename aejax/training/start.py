@@ -97,18 +97,17 @@ def join(hosts: Hosts) -> None:
 def _require_answer(hosts: Hosts, end: float) -> None:
     """Wait until process 0 accepts connections."""
     host, _, port = hosts.coordinator.rpartition(":")
-    reason = None
-    while (left := end - time.monotonic()) > 0:
+    while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=left).close()
+            socket.create_connection((host.strip("[]"), int(port)), max(0.1, end - time.monotonic())).close()
             return
         except OSError as error:
-            reason = error.strerror or str(error)
-            time.sleep(min(0.2, max(0.0, left)))
-    raise InputError(
-        f"hosts.coordinator is {hosts.coordinator}; it does not answer within {hosts.startup_seconds} s ({reason}): "
-        "start process 0 there, or correct the address"
-    )
+            if time.monotonic() > end:
+                raise InputError(
+                    f"hosts.coordinator is {hosts.coordinator}; it does not answer within {hosts.startup_seconds} s "
+                    f"({error.strerror or error}): start process 0 there, or correct the address"
+                ) from error
+            time.sleep(0.2)
 
 
 def _exit(hosts: Hosts) -> None:

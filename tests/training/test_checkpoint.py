@@ -138,14 +138,14 @@ def test_two_checkpoints_whose_names_are_exchanged_are_none(folder):
 def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(small, tmp_path, caplog):
     ours, theirs = (Identity.of(small[0].replace({"training.seed": seed}), small[1]) for seed in (0, 1))
     for name, run in (("ours", ours), ("theirs", theirs)):
-        with Checkpoints(tmp_path / name, run) as checkpoints:
+        with Checkpoints(tmp_path / name) as checkpoints:
             for step in (1, 2) if name == "ours" else (3, 4):
                 checkpoints.save(state_at(step), test_total=1.0, records=[json.dumps(run.to_dict())])
     shutil.copytree(tmp_path / "theirs" / "4", tmp_path / "ours" / "4")
-    assert Checkpoints(tmp_path / "ours", ours).recover().step == 2
+    assert Checkpoints(tmp_path / "ours").recover(ours).step == 2
     assert "is of another run" in caplog.text and (tmp_path / "damaged" / "4").is_dir()
     with pytest.raises(InputError, match=r"no checkpoint .* whole and of the run .* \(4: it is of another run\)"):
-        Checkpoints(tmp_path / "theirs", ours).recover()
+        Checkpoints(tmp_path / "theirs").recover(ours)
     assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == ["3", "4"]
 
 

@@ -7,12 +7,13 @@ from aejax import Dataset
 from aejax.training.batches import epoch_order, steps_per_epoch
 from aejax.training.devices import Driver
 from aejax.training.epoch import build_programs, summarize
-from aejax.training.step import Batch, build_steps
+from aejax.training.step import Batch, build_steps, values_of
 from runs import traced
 
 
 def programs_of(config, dataset, state, steps):
-    return build_programs(steps, config, Driver(config.devices, config.training.batch_size), state, dataset)
+    driver = Driver(config.devices, config.training.batch_size)
+    return build_programs(steps, config, driver, state, dataset, values_of([config], alone=True))
 
 
 def test_an_epoch_is_its_steps_one_after_another(small):
@@ -102,7 +103,7 @@ def test_images_laid_out_for_a_tpu_are_the_same_images(small):
     steps = build_steps(config, dataset.image_shape, 5)
     driver = Driver(config.devices, config.training.batch_size)
     driver.platform = "tpu"
-    for_tpu = build_programs(steps, config, driver, jax.jit(steps.init)(), dataset)
+    for_tpu = build_programs(steps, config, driver, jax.jit(steps.init)(), dataset, values_of([config], alone=True))
     ours = programs_of(config, dataset, jax.jit(steps.init)(), steps)
     for laid_out, plain in zip(
         for_tpu.train(jax.jit(steps.init)(), 5), ours.train(jax.jit(steps.init)(), 5), strict=True

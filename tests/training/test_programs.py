@@ -15,7 +15,7 @@ from aejax.training import programs
 from aejax.training.devices import WAYS, Driver, Way, initializer
 from aejax.training.epoch import build_programs
 from aejax.training.programs import Program
-from aejax.training.step import build_steps
+from aejax.training.step import build_steps, values_of
 from runs import same
 
 COMPILED = []
@@ -168,7 +168,8 @@ def test_programs_are_compiled_one_by_one_and_without_images(small, monkeypatch)
     driver = Driver(config.devices, 16, jax.devices())
     monkeypatch.setattr(Driver, "replicate", lambda *_: pytest.fail("an array was put on a device"))
     steps = build_steps(config, dataset.image_shape, 5)
-    found = build_programs(steps, config, driver, jax.eval_shape(steps.init), dataset).compiled(5)
+    values = values_of([config], alone=True)
+    found = build_programs(steps, config, driver, jax.eval_shape(steps.init), dataset, values).compiled(5)
     assert compiled() == 0
     for name in ("train 5 steps", "evaluate 1 batches"):
         assert next(found)[0] == name and compiled() == 1
@@ -192,7 +193,7 @@ def test_another_driver_is_one_entry_of_a_table(small, monkeypatch):
     results = []
     for parallel in ("eager", "jit"):
         driver = Driver(SimpleNamespace(parallel=parallel, count=1), 16)
-        found = build_programs(steps, config, driver, state, dataset)
+        found = build_programs(steps, config, driver, state, dataset, values_of([config], alone=True))
         trained, terms = found.train(jax.tree.map(jax.numpy.copy, state), 5)
         results.append(jax.tree.leaves((trained, terms, found.evaluate(trained))))
     assert len(calls) == 2
