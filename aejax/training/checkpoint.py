@@ -75,24 +75,22 @@ def whole(folder: Path, run: Identity | None = None) -> tuple[list[Manifest], li
     Raises InputError: a file cannot be read, or there are only damaged checkpoints.
     """
     found, damaged = [], []
+    if not folder.exists() and not folder.is_symlink():
+        return found, damaged
     try:
         numbered = [path for path in folder.iterdir() if path.name.isdecimal()]
+        for path in sorted(numbered, key=lambda path: int(path.name)):
+            try:
+                manifest = _verified(path)
+                if run is not None and manifest.identity.of_length(run.config) != run:
+                    raise ValueError("it is of another run")
+                found.append(manifest)
+            except _DAMAGE as error:
+                damaged.append(path)
+                newest = f"{path.name}: {error}"
+                logging.getLogger("aejax").warning("the checkpoint %s is damaged: %s", path, error)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not folder.is_symlink():
-            return [], []
-        raise InputError(f"{folder} cannot be read: {reason(error)}; nothing was changed") from error
-    for path in sorted(numbered, key=lambda path: int(path.name)):
-        try:
-            manifest = _verified(path)
-            if run is not None and manifest.identity.of_length(run.config) != run:
-                raise ValueError("it is of another run")
-            found.append(manifest)
-        except _DAMAGE as error:
-            damaged.append(path)
-            newest = f"{path.name}: {error}"
-            logging.getLogger("aejax").warning("the checkpoint %s is damaged: %s", path, error)
-        except OSError as error:
-            raise InputError(f"the checkpoint {path} cannot be read: {reason(error)}; nothing was changed") from error
+        raise InputError(f"{error.filename or folder} cannot be read: {reason(error)}; nothing was changed") from error
     if damaged and not found:
         raise InputError(
             f"no checkpoint in {folder} is whole and of the run that config.json describes ({newest}); put one back, "
@@ -103,8 +101,8 @@ def whole(folder: Path, run: Identity | None = None) -> tuple[list[Manifest], li
 
 def best(manifests: list[Manifest]) -> int | None:
     """Return the step with the lowest test loss; None without a checkpoint at the end of an epoch."""
-    evaluated = [manifest for manifest in manifests if manifest.test_total is not None]
-    return min(evaluated, key=lambda manifest: manifest.test_total).step if evaluated else None
+    losses = {manifest.step: manifest.test_total for manifest in manifests if manifest.test_total is not None}
+    return min(losses, key=losses.get, default=None)
 
 
 def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dict[str, np.ndarray], Manifest]:

@@ -93,11 +93,9 @@ class Driver:
     def __init__(self, config: Devices, batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
         available = start.devices() if devices is None else devices
         count = config.count or len(available)
-        if count > len(available):
-            raise InputError(f"devices.count is {count}; there are {len(available)} devices")
-        if count < len(available) and jax.process_count() > 1:
-            used = f"{jax.process_count()} processes use all their {len(available)} devices"
-            raise InputError(f"devices.count is {count}; {used}: leave it out")
+        if count > len(available) or (count < len(available) and jax.process_count() > 1):
+            there = f"there are {len(available)} devices, of which a run of several processes uses all"
+            raise InputError(f"devices.count is {count}; {there}")
         if batch_size % count:
             below = batch_size // count * count
             sizes = " or ".join(str(size) for size in (below, below + count) if size)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import logging
 import os
 import platform
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +101,7 @@ class Identity:
         Raises InputError: it lists what differs. The patience may differ; there may be more epochs, unless a schedule
             depends on their number.
         """
-        here, there, free = self._determining, saved._determining, {"training.patience"}
+        here, there, free = self.determining, saved.determining, {"training.patience"}
         if self.config.epochs_may_grow and here["training.epochs"] > there["training.epochs"]:
             free.add("training.epochs")
         differing = [name for name in {**here, **there} if name not in free and here.get(name) != there.get(name)]
@@ -121,7 +119,7 @@ class Identity:
             )  # fmt: skip
 
     @property
-    def _determining(self) -> dict[str, Any]:
+    def determining(self) -> dict[str, Any]:
         """Name → value of all that the states follow from, besides the user's files and the versions."""
         labels = self.dataset.labels if is_own(self.config.model.kind) else None
         examples = {"images": self.dataset.fingerprint, "labels": labels}
@@ -143,9 +141,8 @@ def describe_machine() -> dict[str, Any]:
 
     vector_bits is None where the system does not tell, or the processor is not x86.
     """
-    flags = set()
-    with contextlib.suppress(OSError):
-        flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")))
+    described = Path("/proc/cpuinfo")
+    flags = described.read_text(encoding="utf-8", errors="replace").split() if described.exists() else []
     packages = ("jax", "flax", "optax", "orbax-checkpoint")
     versions = {name: importlib.metadata.version(name) for name in packages}
     return {

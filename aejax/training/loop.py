@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import math
 import threading
@@ -139,8 +138,7 @@ def train(
         if epoch_terms:
             _check(models, failures, epoch_terms, None, step)
         last_step = step if finished else last_step
-        shown = Progress(epochs, last_step, step, visible)
-        stack.callback(shown.close)
+        shown = stack.enter_context(Progress(epochs, last_step, step, visible))
 
         programs = build_programs(steps, config, driver, like, dataset, values)
         pace = Pace(steps_in_epoch, programs.flops, jax.process_count(), saved.chunk)
@@ -252,11 +250,9 @@ def _metrics(returned: Any) -> dict[str, Any]:
 
 def _require_same_everywhere(identity: Identity) -> None:
     """Refuse processes with different runs: a deadlock or a mixed result would follow."""
-    free = "hosts", "device", "cores", "vector_bits"
-    same = {name: value for name, value in identity.to_dict().items() if name not in free}
-    same["data"] |= {"name": None, "source_dir": None, "channels": None}
-    same["dataset"] |= {"name": None}
-    checksums = gather([zlib.crc32(json.dumps(same).encode())])[:, 0]
+    devices, placement = identity.config.devices, identity.config.data.placement
+    same = identity.determining, identity.files, identity.versions, devices, placement
+    checksums = gather([zlib.crc32(repr(same).encode())])[:, 0]
     if (other := checksums != checksums[0]).any():
         raise InputError(
             f"process {int(other.argmax())} has another configuration, other images, versions or settings of JAX than "

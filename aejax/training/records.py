@@ -67,7 +67,7 @@ class Record:
     def verify(self, saved: Manifest, summarize: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         """Refuse a metrics.jsonl or summary.json that differs from what the newest checkpoint holds.
 
-        metrics.jsonl may have more lines, of later epochs; a summary.json is then of these, and not read.
+        metrics.jsonl may have more lines: of later epochs, which a kill or a damaged checkpoint lost.
 
         Args:
             saved: describes the newest checkpoint; step 0 without a checkpoint.
@@ -90,10 +90,11 @@ class Record:
         if lines[: len(held)] != held:
             found = f"{len(lines)} whole lines, which differ from the {len(held)} of the newest checkpoint"
             raise InputError(f"{path} has {found}: the file was changed; put it back, or give another workdir")
-        if len(lines) > len(held) or not summary_path.exists():
+        if not summary_path.exists():
             return {}
         try:
-            if json.loads(summary_path.read_text(encoding="utf-8")) == (summary := summarize(saved.history)):
+            summary = summarize([*saved.history, *map(json.loads, lines[len(held) :])])
+            if json.loads(summary_path.read_text(encoding="utf-8")) == summary:
                 return summary
             why = "it differs from metrics.jsonl"
         except (OSError, ArithmeticError, *CHANGED) as error:
