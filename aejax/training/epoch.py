@@ -15,7 +15,7 @@ from aejax.config import Config
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, copier
-from aejax.training.placement import Feed, Generated, Layout, Resident, Streamed, place
+from aejax.training.placement import Feed, Generated, Layout, Resident, place
 from aejax.training.programs import Like, Program, like, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, for_evaluation
 
@@ -28,13 +28,14 @@ _AXES = MEMBER_AXES, None, (0, 0, None)
 class Programs(NamedTuple):
     """The programs of a run; each is compiled when it is first needed, unless an earlier run has compiled it.
 
-    `train` donates the state. Its terms are float32[steps] or, in a sweep, float32[steps, members]. Without the first
-    step, streamed images wait for the state.
+    `train` donates the state. Its terms are float32[steps] or, in a sweep, float32[steps, members].
     """
 
     compiled: Callable[[int], Iterator[tuple[str, Program]]]  # steps → (name, program), the training programs first
     flops: Callable[[int], float]  # steps → floating-point operations per step; compiles `train` for so many steps
-    train: Callable[..., tuple[TrainState, Terms]]  # (state, steps of one epoch, first step) → (state, terms)
+    train: Callable[
+        [TrainState, int, int], tuple[TrainState, Terms]
+    ]  # (state, steps, step of the state) → (state, terms)
     evaluate: Callable[[TrainState], dict[str, Any]]  # state → sums over the test images, for `summarize`
     snapshot: Callable[[TrainState], TrainState]  # state → a copy that outlives the donation of the state
 
@@ -81,9 +82,7 @@ def build_programs(
     def flops(count: int) -> float:
         return max(training().compiled(length).flops for length in training().layout.lengths(count))
 
-    def train(state: TrainState, count: int, first: int | None = None) -> tuple[TrainState, Terms]:
-        if first is None and isinstance(training().layout, Streamed):
-            first = int(state.step)
+    def train(state: TrainState, count: int, first: int) -> tuple[TrainState, Terms]:
         terms = []
         for length, images in training().feed(first, count):
             state, of_part = training().compiled(length).call(state, images, placed_values())

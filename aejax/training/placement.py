@@ -36,8 +36,8 @@ _LANES = 128
 
 Step = Callable[[Any, Batch, Any], tuple[Any, Any]]
 """(carry, batch, at) → (carry, result); `at` is this step's part of the last argument of `scan`"""
-Feed = Callable[[int | None, int], Iterator[tuple[int, Any]]]
-"""(first step, number of steps of one epoch) → (steps, data) of each part; resident data need no first step"""
+Feed = Callable[[int, int], Iterator[tuple[int, Any]]]
+"""(first step, number of steps of one epoch) → (steps, data) of each part"""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Prepared:
             self.state = self.state._replace(step=step)
         self._step += steps
         begin = time.perf_counter()
-        self.state, terms = self.programs.train(self.state, steps)
+        self.state, terms = self.programs.train(self.state, steps, self._step - steps)
         jax.block_until_ready((self.state, terms))
         return time.perf_counter() - begin
 

@@ -22,7 +22,7 @@ def test_an_epoch_is_its_steps_one_after_another(small):
     steps = build_steps(config, dataset.image_shape, steps_per_epoch(config.training, 80))
     programs = programs_of(config, dataset, jax.jit(steps.init)(), steps)
     second = jax.jit(steps.init)()._replace(step=jnp.int32(5))  # 80 images in batches of 16: the second epoch
-    after, terms = programs.train(second, 5)
+    after, terms = programs.train(second, 5, 5)
     state, one_by_one = jax.jit(steps.init)()._replace(step=jnp.int32(5)), []
     coefficients = traced(config)
     for examples in epoch_order(config.training, 80, jnp.int32(1), config.training.seed):
@@ -57,7 +57,7 @@ def test_the_state_is_donated_and_a_snapshot_outlives_it(small):
     state = jax.jit(steps.init)()
     programs = programs_of(config, dataset, state, steps)
     kept, before = programs.snapshot(state), jax.tree.map(np.array, state)
-    programs.train(state, 5)
+    programs.train(state, 5, 0)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
     for ours, theirs in zip(jax.tree.leaves(kept), jax.tree.leaves(before), strict=True):
         assert np.array_equal(ours, theirs)
@@ -87,10 +87,10 @@ def test_chunks_of_any_length_are_the_whole_bit_for_bit(small, changes, placemen
     config = config.replace(noisy | changes)
     steps = build_steps(config, dataset.image_shape, 5)
     programs = programs_of(config, dataset, jax.jit(steps.init)(), steps)
-    whole, whole_terms = programs.train(jax.jit(steps.init)(), 5)
+    whole, whole_terms = programs.train(jax.jit(steps.init)(), 5, 0)
     state, parts = jax.jit(steps.init)(), []
-    for count in (2, 3):
-        state, terms = programs.train(state, count)
+    for count, first in ((2, 0), (3, 2)):
+        state, terms = programs.train(state, count, first)
         parts.append(terms)
     for name, values in whole_terms.items():
         assert np.array_equal(np.concatenate([terms[name] for terms in parts]), values)
@@ -106,7 +106,7 @@ def test_images_laid_out_for_a_tpu_are_the_same_images(small):
     for_tpu = build_programs(steps, config, driver, jax.jit(steps.init)(), dataset, values_of([config], alone=True))
     ours = programs_of(config, dataset, jax.jit(steps.init)(), steps)
     for laid_out, plain in zip(
-        for_tpu.train(jax.jit(steps.init)(), 5), ours.train(jax.jit(steps.init)(), 5), strict=True
+        for_tpu.train(jax.jit(steps.init)(), 5, 0), ours.train(jax.jit(steps.init)(), 5, 0), strict=True
     ):
         for first, second in zip(jax.tree.leaves(laid_out), jax.tree.leaves(plain), strict=True):
             assert np.allclose(first, second, atol=1e-6)

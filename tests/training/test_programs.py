@@ -194,7 +194,7 @@ def test_another_driver_is_one_entry_of_a_table(small, monkeypatch):
     for parallel in ("eager", "jit"):
         driver = Driver(SimpleNamespace(parallel=parallel, count=1), 16)
         found = build_programs(steps, config, driver, state, dataset, values_of([config], alone=True))
-        trained, terms = found.train(jax.tree.map(jax.numpy.copy, state), 5)
+        trained, terms = found.train(jax.tree.map(jax.numpy.copy, state), 5, 0)
         results.append(jax.tree.leaves((trained, terms, found.evaluate(trained))))
     assert len(calls) == 2
     assert all(map(lambda ours, theirs: np.allclose(ours, theirs, atol=1e-6), *results))
