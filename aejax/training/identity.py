@@ -108,8 +108,8 @@ class Identity:
         listed = "; ".join(f"{name}: {here.get(name)} here, {there.get(name)} there" for name in differing)
         if differing:
             raise InputError(
-                f"{workdir} holds another run ({listed}); use the same (epochs can only be added, if no schedule "
-                "depends on their number), or give another workdir"
+                f"{workdir} holds another run, by its config.json ({listed}); use the same (epochs can only be "
+                "added, if no schedule depends on their number), or give another workdir"
             )
         saved.require_files(self.config, workdir)
         if saved.versions["jax"] != self.versions["jax"]:
