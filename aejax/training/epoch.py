@@ -33,9 +33,7 @@ class Programs(NamedTuple):
 
     compiled: Callable[[int], Iterator[tuple[str, Program]]]  # steps → (name, program), the training programs first
     flops: Callable[[int], float]  # steps → floating-point operations per step; compiles `train` for so many steps
-    train: Callable[
-        [TrainState, int, int], tuple[TrainState, Terms]
-    ]  # (state, steps, step of the state) → (state, terms)
+    train: Callable[[TrainState, int, int], tuple[TrainState, Terms]]  # (state, steps, first step) → (state, terms)
     evaluate: Callable[[TrainState], dict[str, Any]]  # state → sums over the test images, for `summarize`
     snapshot: Callable[[TrainState], TrainState]  # state → a copy that outlives the donation of the state
 
@@ -91,7 +89,7 @@ def build_programs(
         return state, _joined(terms)
 
     def evaluation(name: str) -> tuple[Callable, Callable]:
-        """Return () → the programs and state → the sums of an evaluation of each example of a part once.
+        """Return the functions () → programs, and state → sums, that evaluate each example of a part once.
 
         The devices share whole batches, and each has the rest. Nothing is padded: a model's metrics may be of a batch.
         """
