@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from aejax.config.checks import InputError
 
@@ -105,26 +105,20 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     require_file(folder / ".lock")
     with open(folder / ".lock", "a", encoding="utf-8") as file:
         try:
-            take_lock(file)
-        except BlockingIOError as error:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if fcntl is not None and not isinstance(error, BlockingIOError):
+                raise
             raise InputError(
                 f"another {what} is under way in {folder}; wait for it, or give another workdir"
             ) from error
         yield
-
-
-def take_lock(file: IO[str]) -> None:
-    """Lock a file for as long as it is open; raise `BlockingIOError` if another process has locked it."""
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    import msvcrt
-
-    file.seek(0)
-    try:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    except OSError as error:
-        raise BlockingIOError(error.errno, error.strerror) from error
 
 
 def data_dir() -> Path:

@@ -18,11 +18,11 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import InputError, is_own, plain, require, shown
+from aejax.config.checks import InputError, is_own, plain, reason, refusing, require, shown
 from aejax.config.config import Config
 from aejax.config.files import local
 from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
@@ -41,7 +41,7 @@ def load_config(path: str | Path) -> Config:
         raise InputError(f"there is no config file {path}")
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
-    with _failing(path, f"the config file {path} fails"):
+    with refusing(f"the config file {path} fails", say=described):
         module = _module(path)
         config = module.get_config() if hasattr(module, "get_config") else None
     if not isinstance(config, Config):
@@ -59,11 +59,11 @@ def own(spec: str, field: str) -> Any:
         InputError: there is no such file or module, or it fails.
     """
     place, _, name = spec.rpartition(":")
-    where = Path(place).absolute() if place.endswith(".py") else place
-    if place.endswith(".py") and not local(place, field).is_file():
-        raise InputError(f"{field} is '{spec}', and there is no file {where}")
-    with _failing(where, f"{field} is '{spec}', and {where} cannot be loaded"):
-        module = _module(local(place, field)) if place.endswith(".py") else importlib.import_module(place)
+    file = local(place, field) if place.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise InputError(f"{field} is '{spec}', and there is no file {file.absolute()}")
+    with refusing(f"{field} is '{spec}', and {place} cannot be loaded", say=described):
+        module = _module(file) if file is not None else importlib.import_module(place)
     if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
         _EXECUTED.add(module.__file__)
     return getattr(module, name, None)
@@ -164,7 +164,7 @@ def complete(config: Config) -> Config:
             raise InputError(f"{kind} declares the coefficient {name}, which an optimizer or corruption has; rename it")
     takes = own_optimizer(optimizer)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
     known = config.require_declared(coefficients, takes)
-    require_known(config.model.options, options, "model.options", kind)
+    require_known(config.model.options, options, "model.options", {"model.kind": kind})
     for name, value in config.model.options.items():
         default = options[name]
         value = (value,) if isinstance(default, tuple) and not isinstance(value, tuple) else value
@@ -193,6 +193,11 @@ def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
     return make, {name: value for name, value in known.items() if name in parameters}
 
 
+def described(error: BaseException) -> str:
+    """Describe in one line where and why code of the user failed."""
+    return failure(error) or f"{type(error).__name__}: {reason(error)}"
+
+
 def failure(error: BaseException) -> str | None:
     """Describe in one line where a user's file failed, frame by frame; None if no user's file took part."""
     places, file = [], ""
@@ -204,10 +209,10 @@ def failure(error: BaseException) -> str | None:
     places = places or _called_wrongly(error)
     if not places:
         return None
-    reason = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
+    message = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
     if len(places) > 7:
         places[3:-3] = [f"... {len(places) - 6} more ..."]
-    return f"{', '.join(places)}: {type(error).__name__}: {shown(reason, str)}"
+    return f"{', '.join(places)}: {type(error).__name__}: {shown(message, str)}"
 
 
 def _called_wrongly(error: BaseException) -> list[str]:
@@ -249,18 +254,3 @@ def _executed(path: str, digest: str) -> types.ModuleType:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextlib.contextmanager
-def _failing(path: str | Path, what: str) -> Iterator[None]:
-    """Turn a failure of the user's code into an `InputError` with the line of the file in which it occurred."""
-    try:
-        yield
-    except (InputError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(path).resolve()]
-        place = f"line {lines[-1]}: " if lines else ""
-        reason = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(f"{what}: {place}{type(error).__name__}: {reason}") from error

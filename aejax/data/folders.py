@@ -15,7 +15,7 @@ from aejax.config import InputError
 from aejax.data import images
 from aejax.data.array_files import FORMATS, load, reader
 from aejax.data.mapped import Shards, require_memory
-from aejax.data.parts import PART_OF, WORDS, named, say_left_out, with_test
+from aejax.data.parts import PART_OF, WORDS, named, refuse_both, say_left_out, with_test
 
 _DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})}|labels?|targets?|y)(?![a-z])")
 """words in the name of a file that may hold no training examples"""
@@ -50,35 +50,31 @@ def read(folder: Path) -> Mapping[str, Any]:
                     )
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
+    found = dict.fromkeys(file for group in (arrays, *groups.values()) for file in group)
+    groups = with_test(groups)
     used = {file for group in groups.values() for file in group}
-    groups, unused = with_test(groups)
-    say_left_out(folder, [file.name for file in arrays if file not in used])
-    say_left_out(folder, unused)
+    say_left_out(folder, [str(file.relative_to(folder)) for file in found if file not in used])
     return {part: _joined(group, part.endswith("labels")) for part, group in groups.items()}
 
 
 def _by_name(folder: Path, arrays: Sequence[Path]) -> dict[str, list[Path]]:
     """Return the files that are named for each part: one file without a number, or shards."""
-    found: dict[str, dict[Path, str]] = {}
+    groups: dict[str, list[Path]] = {}
     for file in arrays:
         if known := named(file.stem):
-            found.setdefault(known[0], {})[file] = known[1]
-    groups = {}
-    for part, group in found.items():
-        whole = [file for file, rest in group.items() if not rest]
-        if shards := [file for file, rest in group.items() if whole and re.match(r"[-_.]?\d", rest)]:
-            _refuse_both(folder, whole[0], f"{shards[0].name}: is that a shard? Name the first train-0.npy, or")
+            groups.setdefault(known[0], []).append(file)
+    for part, files in groups.items():
+        whole = [file for file in files if not named(file.stem)[1]]
+        if shards := [file for file in files if whole and re.match(r"[-_.]?\d", named(file.stem)[1])]:
+            advice = "is that a shard? Name the first train-0.npy"
+            refuse_both(folder, whole[0].name, f"{shards[0].name}: {advice}")
         if len(whole) > 1:
-            _refuse_both(folder, whole[0], f"{whole[1].name};")
-        groups[part] = whole or list(group)
+            refuse_both(folder, whole[0].name, whole[1].name)
+        groups[part] = whole or files
         for entry in folder.iterdir() if part == "train" and not whole else ():
             if entry.is_dir() and PART_OF.get(entry.name.lower()) == "train":
-                _refuse_both(folder, groups[part][0], f"a folder {entry.name};")
+                refuse_both(folder, groups[part][0].name, f"a folder {entry.name}")
     return groups
-
-
-def _refuse_both(folder: Path, first: Path, second: str) -> None:
-    raise InputError(f"{folder} holds {first.name} and {second} keep one of them")
 
 
 def _arrays_in(folder: Path) -> list[Path]:
@@ -99,7 +95,7 @@ def _parts_of(folder: Path) -> dict[str, Path]:
     for entry in inside:
         if entry.is_dir() and (part := PART_OF.get(entry.name.lower())):
             if part in parts:
-                _refuse_both(folder, parts[part], f"{entry.name};")
+                refuse_both(folder, parts[part].name, entry.name)
             parts[part] = entry
     if not parts:
         return {"train": folder}
@@ -178,8 +174,8 @@ def _unpacked(file: Path) -> int:
 
 def _images(folder: Path, folders: Mapping[str, Path]) -> dict[str, np.ndarray]:
     """Read the images of each part, and their classes if folders are classes in all parts."""
-    parts, unused = with_test(folders)
-    say_left_out(folder, [folders[part].name for part in unused])
+    parts = with_test(folders)
+    say_left_out(folder, [path.name for path in folders.values() if path not in parts.values()])
     files = {part: list(_images_in(path)) for part, path in parts.items()}
     for part, path in parts.items():
         if not files[part]:
