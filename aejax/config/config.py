@@ -204,7 +204,8 @@ def _section(made: Any, section: str, fields: Any) -> Any:
     """Build a section from its fields."""
     if isinstance(fields, made):
         return fields
-    require(isinstance(fields, Mapping), section, fields, "a mapping of its fields")
+    example = f", such as {dataclasses.asdict(Schedule())} (--{section}.shape cosine)" if made is Schedule else ""
+    require(isinstance(fields, Mapping), section, fields, f"a mapping of its fields{example}")
     if not dataclasses.is_dataclass(made):
         return made(fields)
     known = {each.name for each in dataclasses.fields(made)}

@@ -117,7 +117,7 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
             require_size({path: len(values) + count}, LARGEST, "give fewer values")
             values += span
         elif re.fullmatch(r"[0-9]+-[0-9]+", text) and not options:
-            raise InputError(f"{path} is {text}; give a range as {text.replace('-', ':')}, without the last number")
+            raise InputError(f"{path} is {text}; a sweep takes a range as {text.replace('-', ':')}, without its end")
         elif lists or (options and "," in text):
             parts = text.split(",") if text else []
             if "" in parts:

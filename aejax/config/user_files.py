@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import operator
+import os
 import re
 import sys
 import traceback
@@ -24,7 +26,7 @@ from typing import Any
 
 from aejax.config.checks import InputError, is_own, plain, reason, refusing, require, shown
 from aejax.config.config import Config
-from aejax.config.files import local
+from aejax.config.files import local, scripts_dir
 from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
 
 
@@ -38,7 +40,11 @@ def load_config(path: str | Path) -> Config:
     """
     path = local(path, "the config file")
     if not path.is_file():
-        raise InputError(f"there is no config file {path}")
+        ours = {str(file.relative_to(scripts_dir())): file for file in (scripts_dir() / "configs").rglob("*.py")}
+        known = ours | {str(file): file for file in path.parent.glob("*.py")}
+        near = difflib.get_close_matches(str(path), known, 1)
+        advice = f"; did you mean {os.path.relpath(known[near[0]])}?" if near else ""
+        raise InputError(f"there is no config file {path}{advice}")
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
     with refusing(f"the config file {path} fails", say=described):

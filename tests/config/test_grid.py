@@ -14,7 +14,7 @@ def test_a_list_of_widths_has_no_holes(text):
 
 
 def test_a_range_has_a_colon():
-    with pytest.raises(InputError, match=r"training.seed is 0-2; give a range as 0:2"):
+    with pytest.raises(InputError, match=r"training.seed is 0-2; a sweep takes a range as 0:2"):
         parse_values("training.seed", ["0-2"])
     assert parse_values("model.options.form", ["0-2"]) == ["0-2"]
 
