@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import InputError
+from aejax.config.checks import InputError, refusing
 
 try:
     import fcntl
@@ -37,15 +37,11 @@ def local(path: object, what: str) -> Path:
             f"{what} is {text}; {scheme[1]}: is no disk, and files on it can be neither locked nor renamed atomically: "
             "give a folder on a disk of this machine, and copy from or to the object store"
         )
-    try:
+    advice = "; rename it, or start Python with -X utf8"  # JAX's libraries and config.json cannot hold the name
+    with refusing(f"{what} is {text!a}, which is not UTF-8", advice, only=UnicodeError):
         text.encode()
-    except UnicodeEncodeError as error:  # JAX's libraries, config.json and the terminal cannot hold the name
-        shown = text.encode(errors="backslashreplace").decode()
-        raise InputError(f"{what} is {shown}, which is not UTF-8; rename it, or start Python with -X utf8") from error
-    try:
+    with refusing(f"{what} is {text}, but no user has that name", "; give another path", only=RuntimeError):
         return Path(text).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{what} is {text}, but no user has that name; give another path") from error
 
 
 def write(path: Path, text: str) -> None:
@@ -125,12 +121,9 @@ def data_dir() -> Path:
     """Return the folder of prepared data, AEJAX_DATA_DIR or ~/.cache/aejax; raise `InputError` without one."""
     if given := os.environ.get("AEJAX_DATA_DIR"):
         return local(given, "AEJAX_DATA_DIR")
-    try:
+    advice = "; set AEJAX_DATA_DIR to a folder of yours"
+    with refusing("there is no home folder for prepared data", advice, only=RuntimeError):  # as in a container
         return Path.home() / ".cache" / "aejax"
-    except RuntimeError as error:  # HOME is not set and the system does not know the user, as in a container
-        raise InputError(
-            "there is no home folder for prepared data; set AEJAX_DATA_DIR to a folder of yours"
-        ) from error
 
 
 def keep_compiled_programs() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aejax.config.checks import InputError, plain, require, shown
+from aejax.config.checks import InputError, plain, require
 from aejax.config.config import SAME_RESULT, Config
 from aejax.config.user_files import complete
 
@@ -57,8 +57,6 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
         found = [_plain(value) for value in itertools.islice(values, LARGEST + 1)]
         if not found or path in paths:
             raise InputError(f"{path} is swept over {'nothing' if not found else 'twice'}; give its values once")
-        if len({repr(value) for value in found}) < len(found):
-            raise InputError(f"{path} is swept over {shown(found)}; give each value once")
         paths[path] = found
     require_size({path: len(values) for path, values in paths.items()}, LARGEST, "give fewer values")
     if not paths:
@@ -71,7 +69,7 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
     for values in itertools.product(*paths.values()):
         name = "_".join(f"{label}-{_text(value)}" for label, value in zip(labels, values, strict=True))
         if name in members:
-            raise InputError(f"two members of the sweep would have the name {name}; give fewer values")
+            raise InputError(f"two members of the sweep would have the name {name}; give each value once")
         settings[name] = dict(zip(paths, values, strict=True))
         members[name] = complete(config.replace(settings[name]))
         programs.setdefault(members[name].differing_in_values, []).append(name)

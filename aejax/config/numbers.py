@@ -51,7 +51,7 @@ class Coefficients(Named):
             ours = name in NON_NEGATIVE
             holds = is_finite(value) and (value >= 0 or not ours)
             require(holds, f"coefficients.{name}", value, f"a finite number{' of at least 0' if ours else ''}")
-        dict.__init__(self, {name: float(value) for name, value in self.items()})
+            dict.__setitem__(self, name, float(value))
 
     @classmethod
     def traced(cls, values: Mapping[str, Any]) -> Coefficients:

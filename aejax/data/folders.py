@@ -32,17 +32,16 @@ def read(folder: Path) -> Mapping[str, Any]:
         InputError: a file cannot be read, there are arrays and images, there are neither, examples differ in size or
             type, or their part is not clear.
     """
+    folders, parts = {}, {}
     try:
         arrays = _arrays_in(folder)
         groups = _by_name(folder, arrays)
         if "train" not in groups:
-            parts = _parts_of(folder)
-            groups = {part: _arrays_in(path) for part, path in parts.items()}
-            if not any(groups.values()):
-                if not arrays:
-                    return _images(folder, parts)
-                parts, groups = {"train": folder}, {"train": arrays}
-            _require_clear(parts, groups)
+            folders = _parts_of(folder)
+            parts = with_test(folders)
+            if arrays and not any(map(_arrays_in, parts.values())):
+                parts = {"train": folder}
+            groups = {part: _files_in(path) for part, path in parts.items()}
             for file in arrays if parts["train"] == folder else ():
                 if _DOUBTFUL.search(file.stem.lower()):
                     raise InputError(
@@ -50,10 +49,13 @@ def read(folder: Path) -> Mapping[str, Any]:
                     )
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
-    found = dict.fromkeys(file for group in (arrays, *groups.values()) for file in group)
     groups = with_test(groups)
-    used = {file for group in groups.values() for file in group}
-    say_left_out(folder, [str(file.relative_to(folder)) for file in found if file not in used])
+    used = {*parts.values(), *(file for group in groups.values() for file in group)}
+    say_left_out(folder, [entry.name for entry in (*arrays, *folders.values()) if entry not in used])
+    if len({reader(group[0]) is None for group in groups.values()}) > 1:
+        raise InputError(f"{folder} holds a part with arrays and a part with images; keep one kind")
+    if reader(groups["train"][0]) is None:
+        return _images(folder, parts, groups)
     return {part: _joined(group, part.endswith("labels")) for part, group in groups.items()}
 
 
@@ -124,17 +126,16 @@ def _entries(folder: Path) -> list[Path]:
     return [each for each in sorted(folder.iterdir()) if not each.name.startswith(".") and each.name != "__MACOSX"]
 
 
-def _require_clear(parts: Mapping[str, Path], arrays: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse a part without arrays, or with images too."""
-    for part, path in parts.items():
-        if not arrays[part]:
-            other = next(files[0] for files in arrays.values() if files)
-            raise InputError(f"{path} holds no arrays ({', '.join(FORMATS)}) and {other.parent} does; give both")
-        if (image := next(_images_in(path), None)) is not None:
-            raise InputError(
-                f"{path} holds arrays ({arrays[part][0].name}) and images ({image.relative_to(path)}); keep one kind, "
-                "or give the path of a file"
-            )
+def _files_in(folder: Path) -> list[Path]:
+    """Return the arrays in a folder, or else the images in it and below it; refuse both, and neither."""
+    arrays, pictures = _arrays_in(folder), list(_images_in(folder))
+    if arrays and pictures:
+        both = f"arrays ({arrays[0].name}) and images ({pictures[0].relative_to(folder)})"
+        raise InputError(f"{folder} holds {both}; keep one kind, or give the path of a file")
+    if not arrays and not pictures:
+        endings = ", ".join(sorted(images.ENDINGS))
+        raise InputError(f"the folder {folder} holds no images ({endings}) and no arrays ({', '.join(FORMATS)})")
+    return arrays or pictures
 
 
 def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
@@ -172,16 +173,9 @@ def _unpacked(file: Path) -> int:
     return 0
 
 
-def _images(folder: Path, folders: Mapping[str, Path]) -> dict[str, np.ndarray]:
+def _images(folder: Path, parts: Mapping[str, Path], files: Mapping[str, Sequence[Path]]) -> dict[str, np.ndarray]:
     """Read the images of each part, and their classes if folders are classes in all parts."""
-    parts = with_test(folders)
-    say_left_out(folder, [path.name for path in folders.values() if path not in parts.values()])
-    files = {part: list(_images_in(path)) for part, path in parts.items()}
-    for part, path in parts.items():
-        if not files[part]:
-            endings = ", ".join(sorted(images.ENDINGS))
-            raise InputError(f"the folder {path} holds no images ({endings}) and no arrays ({', '.join(FORMATS)})")
-    found: dict[str, Any] = images.read(folder, files)
+    found = images.read(folder, files)
     for part, path in parts.items():
         names = [file.relative_to(path).parts[0] for file in files[part] if file.parent != path]
         if len(names) < len(files[part]) or len(set(names)) < 2:

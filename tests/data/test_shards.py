@@ -175,8 +175,12 @@ def test_folders_without_arrays_or_with_images_too(tmp_path):
         with pytest.raises(InputError, match=r"holds no images \(.*\) and no arrays \(\.npy, \.npz, "):
             load_dataset(tmp_path / folder)
     write(tmp_path / "half" / "train", VECTORS)
-    with pytest.raises(InputError, match=r"test holds no arrays \(.*\) and .*train does"):
+    with pytest.raises(InputError, match=r"test holds no images \(.*\) and no arrays"):
         load_dataset(tmp_path / "half")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "half" / "test" / "a.png")
+    with pytest.raises(InputError, match="a part with arrays and a part with images"):
+        load_dataset(tmp_path / "half")
+    (tmp_path / "half" / "test" / "a.png").unlink()
     write(tmp_path / "half" / "test", VECTORS)
     write(tmp_path / "mixed", VECTORS, "{}.npy")
     for folder in (tmp_path / "mixed", tmp_path / "half" / "train"):

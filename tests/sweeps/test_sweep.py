@@ -187,9 +187,9 @@ def test_what_a_sweep_left_is_read_as_it_was_written_or_written_again(swept, noi
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"data.binarize": ["yes"]}, "data.binarize is swept over 'yes'; give True or False"),
-        ({"model.tied": [1]}, "model.tied is swept over 1"),
-        ({"coefficients.learning_rate": [True]}, "learning_rate is swept over True"),
+        ({"data.binarize": ["yes"]}, "data.binarize is 'yes'; it must be True or False"),
+        ({"model.tied": [1]}, "model.tied is 1; it must be True or False"),
+        ({"coefficients.learning_rate": [True]}, "learning_rate is True; it must be a finite number"),
     ],
 )
 def test_a_value_of_another_type_is_refused(axes, message):
