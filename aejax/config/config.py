@@ -77,7 +77,7 @@ class Config:
             value = getattr(self, part.name)
             require(type(value) is part.default_factory, part.name, value, f"a {part.default_factory.__name__}")
         if not (is_own(self.model.kind) or is_own(self.training.optimizer)):
-            self.require_declared(KINDS[self.model.kind], OPTIMIZERS[self.training.optimizer])
+            self.require_declared(KINDS[self.model.kind], OPTIMIZERS[self.training.optimizer], {})
         for name, schedule in self.schedules.items():
             schedule.require_valid(f"schedules.{name}", self.training.epochs)
         noise, kind = self.coefficients.get("noise", 0), self.corruption.kind
@@ -98,8 +98,15 @@ class Config:
             value = operator.attrgetter(path)(self)
             require(value in values, path, value, f"{values[0]} {why}")
 
-    def require_declared(self, kind: Mapping[str, float], optimizer: Mapping[str, float]) -> dict[str, float]:
-        """Return the declared coefficients with their defaults; refuse coefficients and schedules of other names."""
+    def require_declared(
+        self, kind: Mapping[str, float], optimizer: Mapping[str, float], options: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Return the declared coefficients with their defaults; refuse coefficients, schedules, options of other names.
+
+        Args:
+            kind, optimizer: coefficients that the kind of model and the optimizer declare.
+            options: options that the kind of model declares.
+        """
         settings = {path: operator.attrgetter(path)(self) for path in DECLARED_BY}
         for path, table in LOSSES.items():
             unused = {name for value, names in table.items() if value != settings[path] for name in names}
@@ -107,6 +114,7 @@ class Config:
         known = {**optimizer, **CORRUPTIONS[self.corruption.kind], **kind}
         require_known(self.coefficients, known, "coefficients", settings)
         require_known(self.schedules, known, "schedules", settings)
+        require_known(self.model.options, options, "model.options", {"model.kind": self.model.kind})
         return known
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:

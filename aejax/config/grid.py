@@ -97,7 +97,9 @@ def field_path(field: str, config: Config) -> str:
         missing = f"there is no field {field!r} in the configuration; {known}"
         raise InputError(f"{field!r} could be {' or '.join(found)}; give its path" if found else missing)
     if found[0].startswith(SAME_RESULT):
-        raise InputError(f"{found[0]} cannot be swept: sweep a field that changes the result, one sweep per dataset")
+        raise InputError(
+            f"{found[0]} cannot be swept: sweep a field that changes the result, in one sweep for each dataset"
+        )
     return found[0]
 
 

@@ -30,12 +30,12 @@ KINDS: Mapping[str, Mapping[str, float]] = {
 }
 
 LOSSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "loss.sparsity": {"l1": ("l1",), "rate": ("rate_penalty", "rate")},
     "loss.bound": {"elbo": ("free_bits",), "importance": ()},
+    "loss.sparsity": {"l1": ("l1",), "rate": ("rate_penalty", "rate")},
 }
 """field of the loss → its value → coefficients of a kind that exist only with this value"""
 
-DECLARED_BY = {"training.optimizer": OPTIMIZERS, "corruption.kind": CORRUPTIONS, "model.kind": KINDS, **LOSSES}
+DECLARED_BY = {"model.kind": KINDS, "corruption.kind": CORRUPTIONS, "training.optimizer": OPTIMIZERS, **LOSSES}
 """field → its value → coefficients that the value declares"""
 
 NON_NEGATIVE = {name for table in (OPTIMIZERS, CORRUPTIONS, KINDS) for numbers in table.values() for name in numbers}

@@ -26,7 +26,9 @@ _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0
 _SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "between 0 and 1")
 _NAME = Allowed(bool, "a dataset's name or a path")
 _KIND = Allowed(lambda value: value in KINDS or is_own(value), f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS")
-_OPTIMIZER = Allowed(lambda value: value in OPTIMIZERS or is_own(value), f"{', '.join(OPTIMIZERS)}, or FILE.py:NAME")
+_OPTIMIZER = Allowed(
+    lambda value: value in OPTIMIZERS or is_own(value), f"one of {', '.join(OPTIMIZERS)}, or FILE.py:NAME"
+)
 
 
 class _Section:

@@ -27,7 +27,7 @@ from typing import Any
 from aejax.config.checks import InputError, is_own, plain, reason, refusing, require, shown
 from aejax.config.config import Config
 from aejax.config.files import local, scripts_dir
-from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
+from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS
 
 
 def load_config(path: str | Path) -> Config:
@@ -48,7 +48,7 @@ def load_config(path: str | Path) -> Config:
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
     with refusing(f"the config file {path} fails", say=described):
-        module = _module(path)
+        module = _executed(path.resolve(), _sha256(path))
         config = module.get_config() if hasattr(module, "get_config") else None
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
@@ -69,7 +69,7 @@ def own(spec: str, field: str) -> Any:
     if file is not None and not file.is_file():
         raise InputError(f"{field} is '{spec}', and there is no file {file.absolute()}")
     with refusing(f"{field} is '{spec}', and {place} cannot be loaded", say=described):
-        module = _module(file) if file is not None else importlib.import_module(place)
+        module = importlib.import_module(place) if file is None else _executed(file.resolve(), _sha256(file))
     if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
         _EXECUTED.add(module.__file__)
     return getattr(module, name, None)
@@ -169,8 +169,7 @@ def complete(config: Config) -> Config:
         if name in coefficients:
             raise InputError(f"{kind} declares the coefficient {name}, which an optimizer or corruption has; rename it")
     takes = own_optimizer(optimizer)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
-    known = config.require_declared(coefficients, takes)
-    require_known(config.model.options, options, "model.options", {"model.kind": kind})
+    known = config.require_declared(coefficients, takes, options)
     for name, value in config.model.options.items():
         default = options[name]
         value = (value,) if isinstance(default, tuple) and not isinstance(value, tuple) else value
@@ -238,20 +237,16 @@ _EXECUTED: set[str] = set()
 """paths of the user's files that were executed"""
 
 
-def _module(path: Path) -> types.ModuleType:
-    return _executed(str(path.resolve()), _sha256(path))
-
-
 @functools.cache
-def _executed(path: str, digest: str) -> types.ModuleType:
+def _executed(path: Path, digest: str) -> types.ModuleType:
     """Execute a file once for each content, so that a class stays the same object."""
-    spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_{digest[:12]}", path)
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_{digest[:12]}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    _EXECUTED.add(path)
+    _EXECUTED.add(str(path))
     try:
         # Not by the loader: it writes a cache into the user's folder, and may execute a cache of another content.
-        exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except BaseException:
         del sys.modules[spec.name]
         raise
