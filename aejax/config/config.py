@@ -67,15 +67,11 @@ class Config:
                 f"{type(self).__name__} extends Config, which would lose the added fields; declare a model's own "
                 "numbers in its class, as coefficients and options"
             )
-        for part in ("coefficients", "schedules"):
-            require_names(getattr(self, part), part)
-        made = {name: _section(Schedule, f"schedules.{name}", fields) for name, fields in self.schedules.items()}
-        schedules = Named({name: schedule for name, schedule in made.items() if schedule != Schedule()})
-        object.__setattr__(self, "coefficients", Coefficients(self.coefficients))
-        object.__setattr__(self, "schedules", schedules)
         for part in dataclasses.fields(self):
-            value = getattr(self, part.name)
-            require(type(value) is part.default_factory, part.name, value, f"a {part.default_factory.__name__}")
+            object.__setattr__(self, part.name, _section(part.default_factory, part.name, getattr(self, part.name)))
+        made = {name: _section(Schedule, f"schedules.{name}", given) for name, given in self.schedules.items()}
+        schedules = Named({name: schedule for name, schedule in made.items() if schedule != Schedule()})
+        object.__setattr__(self, "schedules", schedules)
         if not (is_own(self.model.kind) or is_own(self.training.optimizer)):
             self.require_declared(KINDS[self.model.kind], OPTIMIZERS[self.training.optimizer], {})
         for name, schedule in self.schedules.items():
@@ -179,12 +175,10 @@ class Config:
     @staticmethod
     def from_dict(values: Mapping[str, Mapping[str, Any]]) -> Config:
         """Build a configuration from the result of `to_dict`; missing fields take their defaults."""
-        sections = {each.name: each.default_factory for each in dataclasses.fields(Config)}
         require(isinstance(values, Mapping), "the configuration", values, "a mapping of sections")
-        for section in values:
-            if section not in sections:
-                raise InputError(f"there is no field {section!r} in the configuration")
-        return Config(**{name: _section(sections[name], name, fields) for name, fields in values.items()})
+        if unknown := [name for name in values if name not in Config.__dataclass_fields__]:
+            raise InputError(f"there is no field {unknown[0]!r} in the configuration")
+        return Config(**values)
 
     @property
     def computed(self) -> dict[str, Any]:
@@ -208,15 +202,15 @@ _NAMED = ("coefficients", "schedules", "model.options")
 """mappings whose names the user's classes declare"""
 
 
-def _section(made: Any, section: str, fields: Any) -> Any:
-    """Build a section from its fields."""
-    if isinstance(fields, made):
-        return fields
-    example = f", such as {dataclasses.asdict(Schedule())} (--{section}.shape cosine)" if made is Schedule else ""
-    require(isinstance(fields, Mapping), section, fields, f"a mapping of its fields{example}")
+def _section(made: Any, path: str, given: Any) -> Any:
+    """Build a part of the configuration from a mapping of its fields, or of names to values."""
     if not dataclasses.is_dataclass(made):
-        return made(fields)
-    known = {each.name for each in dataclasses.fields(made)}
-    if unknown := [name for name in fields if name not in known]:
-        raise InputError(f"there is no field '{section}.{unknown[0]}' in the configuration")
-    return made(**fields)
+        require_names(given, path)
+        return made(given)
+    if type(given) is made:
+        return given
+    example = f", such as {dataclasses.asdict(Schedule())} (--{path}.shape cosine)" if made is Schedule else ""
+    require(isinstance(given, Mapping), path, given, f"a {made.__name__}, or a mapping of its fields{example}")
+    if unknown := [name for name in given if name not in made.__dataclass_fields__]:
+        raise InputError(f"there is no field '{path}.{unknown[0]}' in the configuration")
+    return made(**given)
