@@ -146,7 +146,9 @@ def require_types(section: Any, prefix: str) -> None:
         value = plain(getattr(section, field))
         object.__setattr__(section, field, value)
         optional = type(None) in typing.get_args(hint)
-        for allowed in _allowed(hint) if value is not None or not optional else ():
+        if value is None and optional:
+            continue
+        for allowed in _allowed(hint):
             require(allowed.holds(value), f"{prefix}.{field}", value, allowed.text + " or None" * optional)
 
 

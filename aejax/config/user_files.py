@@ -182,6 +182,14 @@ def complete(config: Config) -> Config:
     return dataclasses.replace(config, model=model, coefficients={**known, **config.coefficients})
 
 
+def require_scheduled(config: Config) -> None:
+    """Refuse a schedule of a coefficient that is 0, since a schedule multiplies it; a member of a sweep may be 0."""
+    values = complete(config).coefficients
+    for name in config.schedules:
+        allowed = f"other than 0 while schedules.{name} is set, which multiplies it: set it, or leave the schedule out"
+        require(values[name] != 0, f"coefficients.{name}", values[name], allowed)
+
+
 def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
     """Return the function that training.optimizer names, and the coefficients that it takes with their defaults."""
     make, known = own(spec, "training.optimizer"), OPTIMIZERS["adamw"]

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Schedule, Training, load_config
+from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Schedule, Training, fit, load_config
 from aejax.config import Data, Devices, Hosts, complete
+from aejax.config.grid import grid
+from aejax.config.user_files import require_scheduled
 
 configs = st.builds(
     Config,
@@ -215,6 +217,17 @@ def test_schedules_are_a_value_like_any_other():
 def test_a_schedule_that_cannot_be_is_refused_by_the_name_of_its_coefficient(schedule, message):
     with pytest.raises(InputError, match=r"schedules\.l1\." + message if "no field" not in message else message):
         Config(schedules={"l1": schedule})
+
+
+def test_a_schedule_of_a_coefficient_that_is_0_is_refused_except_in_a_sweep(tmp_path):
+    config = Config().replace({"schedules.l1.shape": "cosine"})
+    with pytest.raises(
+        InputError, match=r"coefficients\.l1 is 0\.0; it must be other than 0 while schedules\.l1 is set"
+    ):
+        fit(config, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+    assert len(grid(config, {"l1": [0, 1e-4]}).members) == 2
+    require_scheduled(config.replace({"coefficients.l1": 1e-4}))
 
 
 @pytest.mark.parametrize(
