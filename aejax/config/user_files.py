@@ -15,7 +15,6 @@ import importlib
 import importlib.util
 import inspect
 import operator
-import os
 import re
 import sys
 import traceback
@@ -43,7 +42,7 @@ def load_config(path: str | Path) -> Config:
         ours = {str(file.relative_to(scripts_dir())): file for file in (scripts_dir() / "configs").rglob("*.py")}
         known = ours | {str(file): file for file in path.parent.glob("*.py")}
         near = difflib.get_close_matches(str(path), known, 1)
-        advice = f"; did you mean {os.path.relpath(known[near[0]])}?" if near else ""
+        advice = f"; did you mean {known[near[0]]}?" if near else ""
         raise InputError(f"there is no config file {path}{advice}")
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
