@@ -26,10 +26,12 @@ from aejax.config.numbers import (
 )
 from aejax.config.sections import Corruption, Data, Devices, Hosts, Loss, Model, Training
 
-_STANDARDIZED = {"loss.reconstruction": ("mse",), "corruption.kind": ("none",), "data.binarize": (False,)}
+ANY_RANGE = {"loss.reconstruction": ("mse",), "corruption.kind": ("none",), "data.binarize": (False,)}
+"""field → the values with which examples may lie outside [0, 1]"""
+
 _VARIATIONAL = {"model.tied": (False,), "model.top_k": (None,), "model.code_activation": (None, "identity")}
 _NOT_VARIATIONAL = {"model.samples": (1,), "loss.bound": ("elbo",)}
-"""field → the values that it may have with standardized data, with a variational model, with any other model"""
+"""field → the values that it may have with a variational model, with any other model"""
 
 SAME_RESULT = ("devices.", "hosts.", "data.name", "data.source_dir", "data.channels", "data.placement")
 """fields that do not change the result; a dataset is identified by its fingerprint"""
@@ -80,7 +82,7 @@ class Config:
         allowed = f"a probability from 0 to 1 while corruption.kind is {kind}"
         require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)
         if self.data.standardize:
-            self._require(_STANDARDIZED, "while data.standardize is set, since standardized values leave [0, 1]")
+            self._require(ANY_RANGE, "while data.standardize is set, since standardized values leave [0, 1]")
         if self.loss.sparsity == "rate":
             code = self.model.code_activation or self.model.activation
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
@@ -89,10 +91,14 @@ class Config:
         if not is_own(self.model.kind):
             self.require_kind(variational=self.model.kind == "variational")
 
-    def _require(self, fields: Mapping[str, tuple[Any, ...]], why: str) -> None:
-        for path, values in fields.items():
-            value = operator.attrgetter(path)(self)
-            require(value in values, path, value, f"{values[0]} {why}")
+    def others(self, allowed: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+        """Return path → value of the fields that have none of the allowed values."""
+        values = {path: operator.attrgetter(path)(self) for path in allowed}
+        return {path: value for path, value in values.items() if value not in allowed[path]}
+
+    def _require(self, allowed: Mapping[str, tuple[Any, ...]], why: str) -> None:
+        for path, value in self.others(allowed).items():
+            require(False, path, value, f"{allowed[path][0]} {why}")
 
     def require_declared(
         self, kind: Mapping[str, float], optimizer: Mapping[str, float], options: Mapping[str, Any]

@@ -9,6 +9,7 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import refusing
+from aejax.config.config import ANY_RANGE
 from aejax.data.examples import Examples, examples_of
 from aejax.data.mapped import Shards, require_memory
 
@@ -121,12 +122,7 @@ def scale(images: Examples) -> tuple[float, float]:
 
 def require_range(config: Config, images: Examples, where: str) -> None:
     """Raise `InputError` for floats outside [0, 1] if the loss or the corruption needs that range."""
-    fields = {
-        "loss.reconstruction": config.loss.reconstruction,
-        "corruption.kind": config.corruption.kind,
-        "data.binarize": config.data.binarize,
-    }
-    needs = [f"{field} {value}" for field, value in fields.items() if value not in ("mse", "none", False)]
+    needs = [f"{path} {value}" for path, value in config.others(ANY_RANGE).items()]
     low, high = examples_of(images).extremes if needs else (0.0, 1.0)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(
