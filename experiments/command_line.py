@@ -197,6 +197,8 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
         file, *given = local(given[0], "the config file"), *given[1:]
     elif not {"-h", "--help"} & set(given):
         usage_error(f"the config file comes first, as in {example}")
+    if swept := [token for token in given if token.startswith("--sweep.")]:
+        usage_error(f"{swept[0]} is an option of sweep.py: sweep.py CONFIG {swept[0]} ...")
     config = load_config(file) if file.name else Config()
     # The user's class or function declares coefficients and options: tyro does not know their names.
     named, rest = split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")

@@ -75,9 +75,8 @@ def main(given: list[str]) -> None:
 
 def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
     warmup = {
-        f"schedules.{name}.warmup_epochs": min(schedule.warmup_epochs, epochs - 1)
+        f"schedules.{name}.warmup_epochs": min(schedule.warmup_epochs, epochs - (schedule.shape == "cosine"))
         for name, schedule in config.schedules.items()
-        if schedule.shape == "cosine"
     }
     return config.replace({"training.epochs": epochs} | warmup)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import os
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 
@@ -35,7 +36,29 @@ def reason(error: BaseException) -> str:
         return full
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return text.split("\n")[0] or type(error).__name__
+    if "inhomogeneous" in text:  # NumPy's word for nested lists and arrays
+        return "they are of several sizes"
+    return text.split("\n")[0].rstrip(".") or type(error).__name__
+
+
+@contextlib.contextmanager
+def refusing(
+    what: str,
+    advice: str = "",
+    *,
+    only: type[BaseException] = BaseException,
+    say: Callable[[BaseException], str] = reason,
+) -> Iterator[None]:
+    """Turn an exception in the block into an `InputError`: `what` failed, the reason that `say` gives, and the advice.
+
+    Damaged files, libraries and the user's code raise exceptions of many types. Our own errors are not changed.
+    """
+    try:
+        yield
+    except (AejaxError, KeyboardInterrupt):
+        raise
+    except only as error:
+        raise InputError(f"{what}: {say(error)}{advice}") from error
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:
@@ -118,36 +141,35 @@ def require_names(values: object, name: str) -> None:
 
 
 def require_types(section: Any, prefix: str) -> None:
-    """Make the fields of a section plain values and check each against its type: choices, switches, `Allowed`."""
+    """Make the fields of a section plain values, and check each against its type: choices, switches, `Allowed`."""
     for field, hint in typing.get_type_hints(type(section), include_extras=True).items():
         value = plain(getattr(section, field))
         object.__setattr__(section, field, value)
-        name, parts = f"{prefix}.{field}", list(_parts(hint))
-        optional = type(None) in parts
+        optional = type(None) in typing.get_args(hint)
         if value is None and optional:
             continue
-        suffix = " or None" if optional else ""
-        choices = [each for part in parts if typing.get_origin(part) is Literal for each in typing.get_args(part)]
-        if choices:
-            require(isinstance(value, str) and value in choices, name, value, "one of " + ", ".join(choices))
-        for allowed in (part for part in parts if isinstance(part, Allowed)):
-            require(allowed.holds(value), name, value, allowed.text + suffix)
-        if bool in parts:
-            require(isinstance(value, bool), name, value, "True or False")
-        elif str in parts:
-            require(isinstance(value, str), name, value, "a string" + suffix)
+        for allowed in _allowed(hint):
+            require(allowed.holds(value), f"{prefix}.{field}", value, allowed.text + " or None" * optional)
 
 
-def _parts(hint: Any) -> Iterable[Any]:
-    """Yield the alternatives of a type, and the metadata of each."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        for each in typing.get_args(hint):
-            yield from _parts(each)
-    elif typing.get_origin(hint) is typing.Annotated:
-        yield from _parts(hint.__origin__)
-        yield from hint.__metadata__
-    else:
-        yield hint
+_PLAIN = {
+    bool: Allowed(lambda value: isinstance(value, bool), "True or False"),
+    str: Allowed(lambda value: isinstance(value, str), "a string"),
+}
+
+
+def _allowed(hint: Any) -> Iterator[Allowed]:
+    """Yield the conditions of a type, or of the alternatives of a type."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        for each in arguments:
+            yield from _allowed(each)
+    elif origin is typing.Annotated:
+        yield from (*_allowed(hint.__origin__), *hint.__metadata__)
+    elif origin is Literal:
+        yield Allowed(lambda value: value in arguments, f"one of {', '.join(arguments)}")
+    elif hint in _PLAIN:
+        yield _PLAIN[hint]
 
 
 def plain(value: Any) -> Any:

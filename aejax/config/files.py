@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from aejax.config.checks import InputError
+from aejax.config.checks import InputError, refusing
 
 try:
     import fcntl
@@ -37,15 +37,11 @@ def local(path: object, what: str) -> Path:
             f"{what} is {text}; {scheme[1]}: is no disk, and files on it can be neither locked nor renamed atomically: "
             "give a folder on a disk of this machine, and copy from or to the object store"
         )
-    try:
+    advice = "; rename it, or start Python with -X utf8"  # JAX's libraries and config.json cannot hold the name
+    with refusing(f"{what} is {text!a}, which is not UTF-8", advice, only=UnicodeError):
         text.encode()
-    except UnicodeEncodeError as error:  # JAX's libraries, config.json and the terminal cannot hold the name
-        shown = text.encode(errors="backslashreplace").decode()
-        raise InputError(f"{what} is {shown}, which is not UTF-8; rename it, or start Python with -X utf8") from error
-    try:
+    with refusing(f"{what} is {text}, but no user has that name", "; give another path", only=RuntimeError):
         return Path(text).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{what} is {text}, but no user has that name; give another path") from error
 
 
 def write(path: Path, text: str) -> None:
@@ -105,38 +101,29 @@ def locked(folder: Path, what: str) -> Iterator[None]:
     require_file(folder / ".lock")
     with open(folder / ".lock", "a", encoding="utf-8") as file:
         try:
-            take_lock(file)
-        except BlockingIOError as error:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            if fcntl is not None and not isinstance(error, BlockingIOError):
+                raise
             raise InputError(
                 f"another {what} is under way in {folder}; wait for it, or give another workdir"
             ) from error
         yield
 
 
-def take_lock(file: IO[str]) -> None:
-    """Lock a file for as long as it is open; raise `BlockingIOError` if another process has locked it."""
-    if fcntl is not None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    import msvcrt
-
-    file.seek(0)
-    try:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    except OSError as error:
-        raise BlockingIOError(error.errno, error.strerror) from error
-
-
 def data_dir() -> Path:
     """Return the folder of prepared data, AEJAX_DATA_DIR or ~/.cache/aejax; raise `InputError` without one."""
     if given := os.environ.get("AEJAX_DATA_DIR"):
         return local(given, "AEJAX_DATA_DIR")
-    try:
+    advice = "; set AEJAX_DATA_DIR to a folder of yours"
+    with refusing("there is no home folder for prepared data", advice, only=RuntimeError):  # as in a container
         return Path.home() / ".cache" / "aejax"
-    except RuntimeError as error:  # HOME is not set and the system does not know the user, as in a container
-        raise InputError(
-            "there is no home folder for prepared data; set AEJAX_DATA_DIR to a folder of yours"
-        ) from error
 
 
 def keep_compiled_programs() -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aejax.config.checks import InputError, plain, require, shown
-from aejax.config.config import Config
+from aejax.config.checks import InputError, plain, require
+from aejax.config.config import SAME_RESULT, Config
 from aejax.config.user_files import complete
 
 SEED = "training.seed"
@@ -54,11 +54,9 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
         holds = isinstance(values, Iterable) and not isinstance(values, str)
         require(holds, field, values, "a list of values to sweep")
         path = field_path(field, config)
-        found = [_plain(path, value) for value in itertools.islice(values, LARGEST + 1)]
+        found = [_plain(value) for value in itertools.islice(values, LARGEST + 1)]
         if not found or path in paths:
             raise InputError(f"{path} is swept over {'nothing' if not found else 'twice'}; give its values once")
-        if len({repr(value) for value in found}) < len(found):
-            raise InputError(f"{path} is swept over {shown(found)}; give each value once")
         paths[path] = found
     require_size({path: len(values) for path, values in paths.items()}, LARGEST, "give fewer values")
     if not paths:
@@ -71,7 +69,7 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
     for values in itertools.product(*paths.values()):
         name = "_".join(f"{label}-{_text(value)}" for label, value in zip(labels, values, strict=True))
         if name in members:
-            raise InputError(f"two members of the sweep would have the name {name}; give fewer values")
+            raise InputError(f"two members of the sweep would have the name {name}; give each value once")
         settings[name] = dict(zip(paths, values, strict=True))
         members[name] = complete(config.replace(settings[name]))
         programs.setdefault(members[name].differing_in_values, []).append(name)
@@ -98,10 +96,10 @@ def field_path(field: str, config: Config) -> str:
         known = f"its coefficients are {', '.join(declared.coefficients)}"
         missing = f"there is no field {field!r} in the configuration; {known}"
         raise InputError(f"{field!r} could be {' or '.join(found)}; give its path" if found else missing)
-    if found[0].startswith(("devices.", "hosts.")) or found[0] == "data.source_dir":
-        raise InputError(f"{found[0]} does not change the result; sweep another field")
-    if found[0] in ("data.name", "data.channels"):
-        raise InputError(f"{found[0]} cannot be swept; start one sweep for each dataset")
+    if found[0].startswith(SAME_RESULT):
+        raise InputError(
+            f"{found[0]} cannot be swept: sweep a field that changes the result, in one sweep for each dataset"
+        )
     return found[0]
 
 
@@ -118,10 +116,12 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
             count = -(-(span.stop - span.start) // span.step)  # `len` fails for large spans
             require_size({path: len(values) + count}, LARGEST, "give fewer values")
             values += span
+        elif re.fullmatch(r"[0-9]+-[0-9]+", text) and not options:
+            raise InputError(f"{path} is {text}; a sweep takes a range as {text.replace('-', ':')}, without its end")
         elif lists or (options and "," in text):
             parts = text.split(",") if text else []
             if "" in parts:
-                raise InputError(f"{path} is swept over {text!r}; give numbers with a comma between them: 128,64")
+                raise InputError(f"{path} is {text!r}; give numbers with a comma between them: 128,64")
             values.append(None if text == "None" else [_scalar(part) for part in parts])
         elif text == "":
             raise InputError(f"{path} is empty; give it a value")
@@ -139,17 +139,10 @@ def _scalar(text: str) -> Any:
     return text
 
 
-def _plain(path: str, value: Any) -> Any:
-    """Convert a value to JSON's types; refuse truth values where numbers are meant, and the reverse."""
-    section, _, name = path.partition(".")
+def _plain(value: Any) -> Any:
+    """Convert a value to the types of JSON."""
     value = plain(value)
-    is_switch = isinstance(getattr(getattr(Config(), section), name, None), bool)
-    if isinstance(value, bool) != is_switch and not path.startswith("model.options."):
-        raise InputError(f"{path} is swept over {value!r}; give {'True or False' if is_switch else 'other values'}")
-    if isinstance(value, tuple):
-        return [list(part) if isinstance(part, tuple) else part for part in value]
-    coefficient = section == "coefficients" and isinstance(value, int) and abs(value) < 2**63
-    return float(value) if coefficient else value
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
 def _text(value: Any) -> str:

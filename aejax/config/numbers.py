@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from aejax.config.checks import COUNT, EPOCHS, InputError, Named, is_finite, require, require_types
 
@@ -29,12 +29,14 @@ KINDS: Mapping[str, Mapping[str, float]] = {
     "variational": _PENALTIES | {"beta": 1.0, "free_bits": 0.0},
 }
 
-UNUSED = {
-    ("sparsity", "l1"): ("rate_penalty", "rate"),
-    ("sparsity", "rate"): ("l1",),
-    ("bound", "importance"): ("free_bits",),
+LOSSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "loss.bound": {"elbo": ("free_bits",), "importance": ()},
+    "loss.sparsity": {"l1": ("l1",), "rate": ("rate_penalty", "rate")},
 }
-"""(field of the section loss, its value) → coefficients that the loss then does not have"""
+"""field of the loss → its value → coefficients of a kind that exist only with this value"""
+
+DECLARED_BY = {"model.kind": KINDS, "corruption.kind": CORRUPTIONS, "training.optimizer": OPTIMIZERS, **LOSSES}
+"""field → its value → coefficients that the value declares"""
 
 NON_NEGATIVE = {name for table in (OPTIMIZERS, CORRUPTIONS, KINDS) for numbers in table.values() for name in numbers}
 """coefficients of this library; those of the user's classes may be negative"""
@@ -49,7 +51,7 @@ class Coefficients(Named):
             ours = name in NON_NEGATIVE
             holds = is_finite(value) and (value >= 0 or not ours)
             require(holds, f"coefficients.{name}", value, f"a finite number{' of at least 0' if ours else ''}")
-        dict.__init__(self, {name: float(value) for name, value in self.items()})
+            dict.__setitem__(self, name, float(value))
 
     @classmethod
     def traced(cls, values: Mapping[str, Any]) -> Coefficients:
@@ -74,18 +76,41 @@ class Schedule:
     cycles: Annotated[int, COUNT] = 4
     """number of cycles of the shape cyclical"""
 
-    def __post_init__(self) -> None:
-        require_types(self, "schedules")
-        if self.shape == "cyclical":
-            require(self.warmup_epochs == 0, "schedules.warmup_epochs", self.warmup_epochs, "0 with the shape cyclical")
+    def require_valid(self, path: str, epochs: int) -> None:
+        """Check the fields for a run of so many epochs; `path` names the schedule in messages."""
+        require_types(self, path)
+        most = {"constant": epochs, "cyclical": 0}.get(self.shape, epochs - 1)
+        allowed = f"from 0 to {most} while {path}.shape is {self.shape} and training.epochs is {epochs}"
+        require(self.warmup_epochs <= most, f"{path}.warmup_epochs", self.warmup_epochs, allowed)
+        holds = self.shape == "cyclical" or self.cycles == Schedule.cycles
+        require(holds, f"{path}.cycles", self.cycles, f"left out unless {path}.shape is cyclical")
 
 
-def require_known(given: Mapping[str, Any], known: Mapping[str, Any], section: str, owner: str) -> None:
-    """Raise `InputError` for a name that nothing declares; the message lists the declared names."""
+Option = int | float | str | None | tuple[int | float | str, ...]
+if TYPE_CHECKING:
+    Numbers, Schedules, Options = Mapping[str, float], Mapping[str, Schedule], Mapping[str, Option]
+else:  # types that tyro accepts; `experiments/command_line.py` reads these arguments itself
+    Numbers = Schedules = Options = Mapping[str, float]
+
+
+def require_known(
+    given: Mapping[str, Any], known: Mapping[str, Any], section: str, settings: Mapping[str, str]
+) -> None:
+    """Raise `InputError` for a name that nothing declares; the message says which setting would declare the name.
+
+    Args:
+        settings: field → value of the settings that declare `known`, all in `DECLARED_BY`.
+    """
     for name, value in given.items():
-        if name not in known:
-            declared = ", ".join(known) or "none"
-            raise InputError(
-                f"{section}.{name} is {value}, and {owner} declares no {name}; declared are: {declared} "
-                f"(--{section}.{name} None removes it)"
-            )
+        if name in known:
+            continue
+        advice = ""
+        for path, current in settings.items():
+            values = [each for each, names in DECLARED_BY[path].items() if name in names]
+            if values and current not in values:
+                advice += f"the coefficient {name} is declared by {path} {' or '.join(values)}: set {path}; "
+        owner = ", ".join(f"{path} {current}" for path, current in settings.items())
+        raise InputError(
+            f"{section}.{name} is {value}, and {owner} declares no {name}; {advice}declared are: "
+            f"{', '.join(known) or 'none'} (--{section}.{name} None removes it)"
+        )

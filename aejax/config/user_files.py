@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import functools
 import hashlib
 import importlib
@@ -18,14 +19,14 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import InputError, is_own, plain, require, shown
+from aejax.config.checks import InputError, is_own, plain, reason, refusing, require, shown
 from aejax.config.config import Config
-from aejax.config.files import local
-from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS, require_known
+from aejax.config.files import local, scripts_dir
+from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS
 
 
 def load_config(path: str | Path) -> Config:
@@ -38,11 +39,15 @@ def load_config(path: str | Path) -> Config:
     """
     path = local(path, "the config file")
     if not path.is_file():
-        raise InputError(f"there is no config file {path}")
+        ours = {str(file.relative_to(scripts_dir())): file for file in (scripts_dir() / "configs").rglob("*.py")}
+        known = ours | {str(file): file for file in path.parent.glob("*.py")}
+        near = difflib.get_close_matches(str(path), known, 1)
+        advice = f"; did you mean {known[near[0]]}?" if near else ""
+        raise InputError(f"there is no config file {path}{advice}")
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
-    with _failing(path, f"the config file {path} fails"):
-        module = _module(path)
+    with refusing(f"the config file {path} fails", say=described):
+        module = _executed(path.resolve(), _sha256(path))
         config = module.get_config() if hasattr(module, "get_config") else None
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
@@ -59,11 +64,11 @@ def own(spec: str, field: str) -> Any:
         InputError: there is no such file or module, or it fails.
     """
     place, _, name = spec.rpartition(":")
-    where = Path(place).absolute() if place.endswith(".py") else place
-    if place.endswith(".py") and not local(place, field).is_file():
-        raise InputError(f"{field} is '{spec}', and there is no file {where}")
-    with _failing(where, f"{field} is '{spec}', and {where} cannot be loaded"):
-        module = _module(local(place, field)) if place.endswith(".py") else importlib.import_module(place)
+    file = local(place, field) if place.endswith(".py") else None
+    if file is not None and not file.is_file():
+        raise InputError(f"{field} is '{spec}', and there is no file {file.absolute()}")
+    with refusing(f"{field} is '{spec}', and {place} cannot be loaded", say=described):
+        module = importlib.import_module(place) if file is None else _executed(file.resolve(), _sha256(file))
     if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
         _EXECUTED.add(module.__file__)
     return getattr(module, name, None)
@@ -163,8 +168,7 @@ def complete(config: Config) -> Config:
         if name in coefficients:
             raise InputError(f"{kind} declares the coefficient {name}, which an optimizer or corruption has; rename it")
     takes = own_optimizer(optimizer)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
-    known = config.require_declared(coefficients, takes)
-    require_known(config.model.options, options, "model.options", kind)
+    known = config.require_declared(coefficients, takes, options)
     for name, value in config.model.options.items():
         default = options[name]
         value = (value,) if isinstance(default, tuple) and not isinstance(value, tuple) else value
@@ -175,6 +179,14 @@ def complete(config: Config) -> Config:
         options[name] = value
     model = dataclasses.replace(config.model, options=options)
     return dataclasses.replace(config, model=model, coefficients={**known, **config.coefficients})
+
+
+def require_scheduled(config: Config) -> None:
+    """Refuse a schedule of a coefficient that is 0, since a schedule multiplies it; a member of a sweep may be 0."""
+    values = complete(config).coefficients
+    for name in config.schedules:
+        allowed = f"other than 0 while schedules.{name} is set, which multiplies it: set it, or leave the schedule out"
+        require(values[name] != 0, f"coefficients.{name}", values[name], allowed)
 
 
 def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
@@ -193,6 +205,11 @@ def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
     return make, {name: value for name, value in known.items() if name in parameters}
 
 
+def described(error: BaseException) -> str:
+    """Describe in one line where and why code of the user failed."""
+    return failure(error) or f"{type(error).__name__}: {reason(error)}"
+
+
 def failure(error: BaseException) -> str | None:
     """Describe in one line where a user's file failed, frame by frame; None if no user's file took part."""
     places, file = [], ""
@@ -204,10 +221,10 @@ def failure(error: BaseException) -> str | None:
     places = places or _called_wrongly(error)
     if not places:
         return None
-    reason = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
+    message = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
     if len(places) > 7:
         places[3:-3] = [f"... {len(places) - 6} more ..."]
-    return f"{', '.join(places)}: {type(error).__name__}: {shown(reason, str)}"
+    return f"{', '.join(places)}: {type(error).__name__}: {shown(message, str)}"
 
 
 def _called_wrongly(error: BaseException) -> list[str]:
@@ -227,20 +244,16 @@ _EXECUTED: set[str] = set()
 """paths of the user's files that were executed"""
 
 
-def _module(path: Path) -> types.ModuleType:
-    return _executed(str(path.resolve()), _sha256(path))
-
-
 @functools.cache
-def _executed(path: str, digest: str) -> types.ModuleType:
+def _executed(path: Path, digest: str) -> types.ModuleType:
     """Execute a file once for each content, so that a class stays the same object."""
-    spec = importlib.util.spec_from_file_location(f"{Path(path).stem}_{digest[:12]}", path)
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_{digest[:12]}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    _EXECUTED.add(path)
+    _EXECUTED.add(str(path))
     try:
         # Not by the loader: it writes a cache into the user's folder, and may execute a cache of another content.
-        exec(compile(Path(path).read_bytes(), path, "exec"), module.__dict__)
+        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     except BaseException:
         del sys.modules[spec.name]
         raise
@@ -249,18 +262,3 @@ def _executed(path: str, digest: str) -> types.ModuleType:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextlib.contextmanager
-def _failing(path: str | Path, what: str) -> Iterator[None]:
-    """Turn a failure of the user's code into an `InputError` with the line of the file in which it occurred."""
-    try:
-        yield
-    except (InputError, KeyboardInterrupt):
-        raise
-    except BaseException as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(path).resolve()]
-        place = f"line {lines[-1]}: " if lines else ""
-        reason = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(f"{what}: {place}{type(error).__name__}: {reason}") from error

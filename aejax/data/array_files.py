@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 
 from aejax.config import InputError
-from aejax.config.checks import reason
-from aejax.data.parts import of_array, say_left_out, with_test
+from aejax.config.checks import refusing
+from aejax.data.parts import of_array, refuse_both, say_left_out, with_test
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -55,12 +55,10 @@ def load(path: Path) -> Any:
     Raises:
         InputError: the file is damaged, or contains pickled objects.
     """
-    try:
+    with refusing(f"{path} cannot be read as arrays"):
         content = reader(path)(path)
         many = isinstance(content, Mapping)
         return {name: _typed(array) for name, array in content.items()} if many else _typed(content)
-    except Exception as error:  # damage raises many types
-        raise InputError(f"{path} cannot be read as arrays: {reason(error)}") from error
 
 
 def _typed(array: np.ndarray) -> np.ndarray:
@@ -85,14 +83,12 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
     names: dict[str, str] = {}
     for name, part in part_of.items():
         if part in names:
-            raise InputError(
-                f"{path} holds {names[part]} and {name}; only one of them can be its {part.replace('_', ' ')}"
-            )
+            refuse_both(path, names[part], name)
         if part is not None:
             names[part] = name
     if "train" not in names:
         held = ", ".join(arrays) or "nothing"
         raise InputError(f"{path} holds {held}; it needs an array train (or x_train, images, x, data), or one array")
-    names, _ = with_test(names)
+    names = with_test(names)
     say_left_out(path, [name for name in arrays if name not in names.values()])
     return {part: arrays[name] for part, name in names.items()}

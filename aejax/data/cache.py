@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aejax.config import InputError
-from aejax.config.checks import reason
+from aejax.config.checks import reason, refusing
 from aejax.config.files import data_dir
 
 _CHECKSUMS = "crc32.json"
@@ -41,16 +40,12 @@ def cached(
             logging.getLogger("aejax").warning(
                 "the prepared data in %s is damaged (%s); preparing it again", folder, reason(error)
             )
-    try:  # before the download
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise InputError(
-            f"the folder for prepared data {folder.parent} cannot be written ({error.strerror}); "
-            "set AEJAX_DATA_DIR to a folder that can"
-        ) from error
-    try:
-        arrays = prepare()
+    advice = "; set AEJAX_DATA_DIR to another folder"
+    with refusing(f"the folder for prepared data {folder.parent} cannot be written", advice, only=OSError):
+        folder.parent.mkdir(parents=True, exist_ok=True)  # before the download
+        made = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True)
+    with refusing(f"{name} could not be prepared in {folder.parent}", only=OSError), made as partial:
+        partial, arrays = Path(partial), prepare()
         for key, array in arrays.items():
             np.save(partial / f"{key}.npy", np.ascontiguousarray(array))
         (partial / _CHECKSUMS).write_text(json.dumps({"files": {key: _checksum(partial, key) for key in arrays}}))
@@ -58,10 +53,6 @@ def cached(
         with contextlib.suppress(OSError):  # another process may have just prepared this dataset
             partial.rename(folder)
         return _open(folder, parts)
-    except OSError as error:
-        raise InputError(f"{name} could not be prepared in {folder.parent}: {reason(error)}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:

@@ -83,8 +83,8 @@ class Dataset:
     @property
     def labels_fingerprint(self) -> str | None:
         """Identifies the labels; None without labels."""
-        given = [Shards([labels]).crc32 for labels in self.class_indices() if labels is not None]
-        return " ".join(f"{checksum:08x}" for checksum in given) if self.train_labels is not None else None
+        given = [Shards([labels]).fingerprint for labels in self.class_indices() if labels is not None]
+        return ", ".join(given) if self.train_labels is not None else None
 
     def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Return training and test labels as models meet them, int32[N]; None without labels.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from aejax.config import Config, InputError, complete
-from aejax.config.checks import MOST, reason, require
+from aejax.config.checks import MOST, refusing, require
 from aejax.config.files import local, scripts_dir
-from aejax.config.user_files import digests, failure, names_data, own
+from aejax.config.user_files import described, digests, names_data, own
 from aejax.data import array_files, cache, folders
 from aejax.data.dataset import Dataset
 from aejax.data.parts import PARTS
@@ -56,7 +56,13 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
         path = local(name, "the dataset").absolute()  # the name is known from any folder
         return Dataset.from_arrays(**_read(path), name=str(path), channels=channels)
     parts = PARTS if name in ("mnist", "fashion_mnist") else PARTS[:1]
-    return Dataset.from_arrays(**cache.cached(name, lambda: _download(name, source_dir), parts), name=name)
+
+    def prepare() -> dict[str, np.ndarray]:
+        from aejax.data import downloads  # imports tensorflow-datasets, which takes a second
+
+        return downloads.read(name, source_dir)
+
+    return Dataset.from_arrays(**cache.cached(name, prepare, parts), name=name)
 
 
 def is_path(name: str) -> bool:
@@ -94,17 +100,11 @@ def require_fit(config: Config, dataset: Dataset) -> None:
             is for images and the examples are vectors; or computed examples do not support an option.
     """
     training, data, train = config.training, config.data, dataset.examples["train"]
-    if training.batch_size > len(train):
-        aside = f", after {len(dataset.test)} of those given were set aside as test examples"
-        raise InputError(
-            f"training.batch_size is {training.batch_size}; it must be at most {len(train)}, "
-            f"the number of training examples{aside if dataset.set_aside else ''}"
-        )
-    if dataset.vectors and (config.model.channels or config.model.spatial_code):
-        raise InputError(
-            f"{dataset.name} holds vectors [N, {train.shape[1]}], and model.channels is for images; give "
-            "images [N, H, W, C], or --model.channels without values"
-        )
+    aside = f", after {len(dataset.test)} of those given were set aside as test examples" if dataset.set_aside else ""
+    allowed = f"at most {len(train)}, the number of training examples{aside}"
+    require(training.batch_size <= len(train), "training.batch_size", training.batch_size, allowed)
+    if config.model.channels or config.model.spatial_code:
+        require_images(dataset, "model.channels (set it without values for dense layers)")
     if data.standardize and not dataset.vectors:
         raise InputError(f"data.standardize is for vectors [N, D]; {dataset.name} holds images")
     if train.make is not None:
@@ -146,15 +146,11 @@ def _from_code(spec: str, channels: Channels) -> Dataset:
     """Make the dataset that FILE.py:NAME or MODULE:NAME names."""
     place, _, name = spec.rpartition(":")
     made = own(spec, "data.name")
-    try:
+    with refusing(f"data.name is {spec!r}, and {name} fails", say=described):
         made = made() if callable(made) else made
         if made is None:
             raise InputError(f"data.name is {spec!r}: {place} has no {name}, or it is or returns None")
         return _from_arrays(f"{Path(place).name}:{name}", made, channels)
-    except InputError:
-        raise
-    except Exception as error:  # of any type, raised by the user's code
-        raise InputError(f"data.name is {spec!r}, and {name} fails: {failure(error) or reason(error)}") from error
 
 
 def _from_arrays(name: str, given: Any, channels: Channels) -> Dataset:
@@ -181,12 +177,6 @@ def _from_arrays(name: str, given: Any, channels: Channels) -> Dataset:
             raise InputError("the examples and their classes have other indices; bring them into one order")
         parts |= {part: examples, f"{part}_labels": labels}
     return Dataset.from_arrays(**parts, name=name, channels=channels)
-
-
-def _download(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]:
-    from aejax.data import downloads  # imports tensorflow-datasets, which takes a second
-
-    return downloads.read(name, source_dir)
 
 
 def _digits() -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.image_classification import mnist as upstream
 
 from aejax.config import InputError
-from aejax.config.checks import reason
+from aejax.config.checks import refusing
 from aejax.config.files import data_dir, local
 from aejax.data.array_files import idx
 
@@ -65,48 +65,36 @@ def _original(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]
         folder = folder / name if (folder / name).is_dir() else folder
         files = {part: folder / file for part, file in _FILES.items()}
         for file in files.values():
-            expected, size = infos[url + file.name], file.stat().st_size if file.is_file() else None
-            if size is None:
-                wrong = "is missing"
-            elif size != expected.size:
-                wrong = f"has {size:,} bytes instead of {int(expected.size):,}"
-            elif hashlib.sha256(file.read_bytes()).hexdigest() != expected.checksum:
-                wrong = "fails its checksum (SHA-256)"
-            else:
-                continue
-            advice = f"--source-dir names a folder with the original files, or with a folder {name}/ of them"
-            raise InputError(f"{name}: {file} {wrong}; {advice}")
+            expected, content = infos[url + file.name], file.read_bytes() if file.is_file() else b""
+            if hashlib.sha256(content).hexdigest() != expected.checksum:
+                sizes = f"{len(content):,} of {int(expected.size):,} bytes"
+                wrong = f"fails its checksum (SHA-256), with {sizes}" if content else "is missing, or empty"
+                advice = f"--source-dir names a folder with the original files, or with a folder {name}/ of them"
+                raise InputError(f"{name}: {file} {wrong}; {advice}")
     else:
         advice = "give --source-dir with the original files"
         require_network(url, f"{name}: {advice}")
-        try:
+        with refusing(f"{name} could not be downloaded", f"; {advice}"):
             manager = tfds.download.DownloadManager(download_dir=data_dir() / "tfds" / "downloads", url_infos=infos)
             files = manager.download({part: url + file for part, file in _FILES.items()})
-        except Exception as error:  # of any type
-            raise InputError(f"{name} could not be downloaded: {reason(error)}; {advice}") from error
     arrays = {part: idx(file) for part, file in files.items()}
     return {part: array[..., None] if array.ndim == 3 else array.astype(np.int32) for part, array in arrays.items()}
 
 
 def _prepared(name: str) -> dict[str, np.ndarray]:
     folder = data_dir() / "tfds"
-    try:
+    advice = (
+        "; give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of tensorflow-datasets, "
+        "FILE.py:NAME, or the path of a .npy or .npz file or of a folder; or remove damaged data"
+    )
+    wrong = f"there is no dataset {name!r}, or its prepared data in {folder} is damaged"
+    with refusing(wrong, advice, say=lambda error: type(error).__name__):
         builder = tfds.builder(name, data_dir=folder)
-    except Exception as error:  # an unknown name or damaged data raise many types
-        raise InputError(
-            f"there is no dataset {name!r}, or its prepared data in {folder} is damaged ({type(error).__name__}): "
-            "give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of tensorflow-datasets, "
-            "FILE.py:NAME, or the path of a .npy or .npz file or of a folder; or remove damaged data"
-        ) from error
     if not builder.is_prepared():
         advice = f"prepare it with tensorflow-datasets on another machine and copy it to {folder}"
         require_network("https://storage.googleapis.com", f"{name}: {advice}")
-        try:
+        with refusing(f"{name} could not be prepared in {builder.data_dir}", f"; {advice}"):
             builder.download_and_prepare()
-        except Exception as error:  # of any type
-            raise InputError(
-                f"{name} could not be prepared in {builder.data_dir}: {reason(error)}; {advice}"
-            ) from error
     features = builder.info.features
     keys = [key for key in features if isinstance(features[key], tfds.features.Image)]
     if len(keys) != 1 or "train" not in builder.info.splits:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aejax.data.mapped import Shards, numbers_of, require_memory
+from aejax.data.mapped import Shards, require_memory
 
 if TYPE_CHECKING:
     import jax
@@ -80,8 +80,7 @@ class Computed:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         index, *rest = index if isinstance(index, tuple) else (index,)
-        index = slice(None) if index is Ellipsis else index
-        return self.rows(numbers_of(index, len(self)))[(..., *rest)]
+        return self.rows(np.arange(len(self))[index])[(..., *rest)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self._whole.astype(dtype or self.dtype, copy=False)

@@ -15,7 +15,7 @@ from aejax.config import InputError
 from aejax.data import images
 from aejax.data.array_files import FORMATS, load, reader
 from aejax.data.mapped import Shards, require_memory
-from aejax.data.parts import PART_OF, WORDS, named, say_left_out, with_test
+from aejax.data.parts import PART_OF, WORDS, named, refuse_both, say_left_out, with_test
 
 _DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})}|labels?|targets?|y)(?![a-z])")
 """words in the name of a file that may hold no training examples"""
@@ -32,17 +32,16 @@ def read(folder: Path) -> Mapping[str, Any]:
         InputError: a file cannot be read, there are arrays and images, there are neither, examples differ in size or
             type, or their part is not clear.
     """
+    folders, parts = {}, {}
     try:
         arrays = _arrays_in(folder)
         groups = _by_name(folder, arrays)
         if "train" not in groups:
-            parts = _parts_of(folder)
-            groups = {part: _arrays_in(path) for part, path in parts.items()}
-            if not any(groups.values()):
-                if not arrays:
-                    return _images(folder, parts)
-                parts, groups = {"train": folder}, {"train": arrays}
-            _require_clear(parts, groups)
+            folders = _parts_of(folder)
+            parts = with_test(folders)
+            if arrays and not any(map(_arrays_in, parts.values())):
+                parts = {"train": folder}
+            groups = {part: _files_in(path) for part, path in parts.items()}
             for file in arrays if parts["train"] == folder else ():
                 if _DOUBTFUL.search(file.stem.lower()):
                     raise InputError(
@@ -50,35 +49,34 @@ def read(folder: Path) -> Mapping[str, Any]:
                     )
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
-    used = {file for group in groups.values() for file in group}
-    groups, unused = with_test(groups)
-    say_left_out(folder, [file.name for file in arrays if file not in used])
-    say_left_out(folder, unused)
+    groups = with_test(groups)
+    used = {*parts.values(), *(file for group in groups.values() for file in group)}
+    say_left_out(folder, [entry.name for entry in (*arrays, *folders.values()) if entry not in used])
+    if len({reader(group[0]) is None for group in groups.values()}) > 1:
+        raise InputError(f"{folder} holds a part with arrays and a part with images; keep one kind")
+    if reader(groups["train"][0]) is None:
+        return _images(folder, parts, groups)
     return {part: _joined(group, part.endswith("labels")) for part, group in groups.items()}
 
 
 def _by_name(folder: Path, arrays: Sequence[Path]) -> dict[str, list[Path]]:
     """Return the files that are named for each part: one file without a number, or shards."""
-    found: dict[str, dict[Path, str]] = {}
+    groups: dict[str, list[Path]] = {}
     for file in arrays:
         if known := named(file.stem):
-            found.setdefault(known[0], {})[file] = known[1]
-    groups = {}
-    for part, group in found.items():
-        whole = [file for file, rest in group.items() if not rest]
-        if shards := [file for file, rest in group.items() if whole and re.match(r"[-_.]?\d", rest)]:
-            _refuse_both(folder, whole[0], f"{shards[0].name}: is that a shard? Name the first train-0.npy, or")
+            groups.setdefault(known[0], []).append(file)
+    for part, files in groups.items():
+        whole = [file for file in files if not named(file.stem)[1]]
+        if shards := [file for file in files if whole and re.match(r"[-_.]?\d", named(file.stem)[1])]:
+            advice = "is that a shard? Name the first train-0.npy"
+            refuse_both(folder, whole[0].name, f"{shards[0].name}: {advice}")
         if len(whole) > 1:
-            _refuse_both(folder, whole[0], f"{whole[1].name};")
-        groups[part] = whole or list(group)
+            refuse_both(folder, whole[0].name, whole[1].name)
+        groups[part] = whole or files
         for entry in folder.iterdir() if part == "train" and not whole else ():
             if entry.is_dir() and PART_OF.get(entry.name.lower()) == "train":
-                _refuse_both(folder, groups[part][0], f"a folder {entry.name};")
+                refuse_both(folder, groups[part][0].name, f"a folder {entry.name}")
     return groups
-
-
-def _refuse_both(folder: Path, first: Path, second: str) -> None:
-    raise InputError(f"{folder} holds {first.name} and {second} keep one of them")
 
 
 def _arrays_in(folder: Path) -> list[Path]:
@@ -99,7 +97,7 @@ def _parts_of(folder: Path) -> dict[str, Path]:
     for entry in inside:
         if entry.is_dir() and (part := PART_OF.get(entry.name.lower())):
             if part in parts:
-                _refuse_both(folder, parts[part], f"{entry.name};")
+                refuse_both(folder, parts[part].name, entry.name)
             parts[part] = entry
     if not parts:
         return {"train": folder}
@@ -128,17 +126,16 @@ def _entries(folder: Path) -> list[Path]:
     return [each for each in sorted(folder.iterdir()) if not each.name.startswith(".") and each.name != "__MACOSX"]
 
 
-def _require_clear(parts: Mapping[str, Path], arrays: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse a part without arrays, or with images too."""
-    for part, path in parts.items():
-        if not arrays[part]:
-            other = next(files[0] for files in arrays.values() if files)
-            raise InputError(f"{path} holds no arrays ({', '.join(FORMATS)}) and {other.parent} does; give both")
-        if (image := next(_images_in(path), None)) is not None:
-            raise InputError(
-                f"{path} holds arrays ({arrays[part][0].name}) and images ({image.relative_to(path)}); keep one kind, "
-                "or give the path of a file"
-            )
+def _files_in(folder: Path) -> list[Path]:
+    """Return the arrays in a folder, or else the images in it and below it; refuse both, and neither."""
+    arrays, pictures = _arrays_in(folder), list(_images_in(folder))
+    if arrays and pictures:
+        both = f"arrays ({arrays[0].name}) and images ({pictures[0].relative_to(folder)})"
+        raise InputError(f"{folder} holds {both}; keep one kind, or give the path of a file")
+    if not arrays and not pictures:
+        endings = ", ".join(sorted(images.ENDINGS))
+        raise InputError(f"the folder {folder} holds no images ({endings}) and no arrays ({', '.join(FORMATS)})")
+    return arrays or pictures
 
 
 def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
@@ -176,16 +173,9 @@ def _unpacked(file: Path) -> int:
     return 0
 
 
-def _images(folder: Path, folders: Mapping[str, Path]) -> dict[str, np.ndarray]:
+def _images(folder: Path, parts: Mapping[str, Path], files: Mapping[str, Sequence[Path]]) -> dict[str, np.ndarray]:
     """Read the images of each part, and their classes if folders are classes in all parts."""
-    parts, unused = with_test(folders)
-    say_left_out(folder, [folders[part].name for part in unused])
-    files = {part: list(_images_in(path)) for part, path in parts.items()}
-    for part, path in parts.items():
-        if not files[part]:
-            endings = ", ".join(sorted(images.ENDINGS))
-            raise InputError(f"the folder {path} holds no images ({endings}) and no arrays ({', '.join(FORMATS)})")
-    found: dict[str, Any] = images.read(folder, files)
+    found = images.read(folder, files)
     for part, path in parts.items():
         names = [file.relative_to(path).parts[0] for file in files[part] if file.parent != path]
         if len(names) < len(files[part]) or len(set(names)) < 2:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aejax.config import InputError
-from aejax.config.checks import reason
+from aejax.config.checks import refusing
 from aejax.data.mapped import require_memory
 
 if TYPE_CHECKING:
@@ -55,22 +55,17 @@ def _pixels(file: Path) -> np.ndarray:
 
     if not file.is_file():
         raise InputError(f"{file} is no file that can be read: {'a broken link' if file.is_symlink() else 'remove it'}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # palettes with transparency, which we check ourselves
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                _require_plain(image, file)
-                upright = ImageOps.exif_transpose(image)
-                if image.mode in ("1", "L", "LA"):
-                    return np.asarray(upright.convert("L"))
-                colours = np.asarray(upright.convert("RGB"))
-                palette_of_greys = image.mode in ("P", "PA") and (colours == colours[..., :1]).all()
-                return colours[..., 0] if palette_of_greys else colours
-    except InputError:
-        raise
-    except Exception as error:  # damage raises many types
-        raise InputError(f"{file} cannot be read as an image: {reason(error)}") from error
+    with refusing(f"{file} cannot be read as an image"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # palettes with transparency, which we check ourselves
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            _require_plain(image, file)
+            upright = ImageOps.exif_transpose(image)
+            if image.mode in ("1", "L", "LA"):
+                return np.asarray(upright.convert("L"))
+            colours = np.asarray(upright.convert("RGB"))
+            palette_of_greys = image.mode in ("P", "PA") and (colours == colours[..., :1]).all()
+            return colours[..., 0] if palette_of_greys else colours
 
 
 def _require_plain(image: Image.Image, file: Path) -> None:

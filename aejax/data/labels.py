@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
+from aejax.data.pixels import as_array
 
 
 def as_classes(given: Any, count: int, where: str) -> np.ndarray:
@@ -19,28 +20,23 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
     Raises:
         InputError: the number of labels is wrong, a label is missing, or the labels are no classes.
     """
-    wanted = "give a class for each example, integers or names"
-    try:
-        if hasattr(given, "detach"):  # a tensor of PyTorch
-            given = given.detach().cpu()
-        labels = given.to_numpy() if hasattr(given, "to_numpy") else np.asarray(given)
-        if labels.dtype == object and all(value is not None and value == value for value in labels.flat):
-            labels = np.asarray(labels.tolist())
-    except Exception as error:  # of any type, raised by another library
-        raise InputError(f"{where} ({type(given).__name__}) are no array; {wanted}") from error
+    wanted = "a class for each example, integers or names"
+    labels = as_array(given, where, wanted)
+    if labels.dtype == object and all(value is not None and value == value for value in labels.flat):
+        labels = as_array(labels.tolist(), where, wanted)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
 
     def refuse(bad: np.ndarray) -> None:
         if bad.any():
             place = tuple(np.argwhere(bad)[0])
-            raise InputError(f"{where}: number {int(place[0])} is {labels[place]}; {wanted}")
+            raise InputError(f"{where}: number {int(place[0])} is {labels[place]}; give {wanted}")
 
     if labels.dtype.kind in "Ofc":
         refuse(~np.isfinite(labels) if labels.dtype != object else (labels == None) | (labels != labels))  # noqa: E711
     if labels.ndim == 2 and labels.dtype.kind in "iufb":
         if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
-            raise InputError(f"{where} have shape {list(labels.shape)} and are not one-hot; {wanted}")
+            raise InputError(f"{where} have shape {list(labels.shape)} and are not one-hot; give {wanted}")
         labels = labels.argmax(axis=1)
     if labels.shape != (count,):
         raise InputError(f"{where} have shape {list(labels.shape)} for {count} examples; give one class each")
@@ -48,7 +44,7 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
         refuse(labels != np.rint(labels))
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iubUS":
-        raise InputError(f"{where} are {labels.dtype}; {wanted}")
+        raise InputError(f"{where} are {labels.dtype}; give {wanted}")
     if labels.dtype.kind in "iu" and labels.size and max(-int(labels.min()), int(labels.max())) >= 2**31:
-        raise InputError(f"{where} go from {labels.min()} to {labels.max()}; {wanted} below 2**31")
+        raise InputError(f"{where} go from {labels.min()} to {labels.max()}; give {wanted}, below 2**31")
     return labels.astype(np.int32) if labels.dtype.kind == "b" else labels

@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 
 from aejax.config import InputError
+from aejax.config.checks import refusing
 
 LARGE = 2**30
 """bytes of examples above which rows are read from the files instead of the mapping"""
@@ -25,17 +26,6 @@ def require_memory(needed: int, purpose: str, advice: str) -> None:
     """Raise `InputError` for an operation that needs more bytes of memory than this machine has free."""
     if needed > (free := psutil.virtual_memory().available):
         raise InputError(f"{purpose}, {needed / 1e9:.1f} GB are needed, and {free / 1e9:.1f} GB are free; {advice}")
-
-
-def numbers_of(index: Any, count: int) -> np.ndarray:
-    """Return the numbers, from 0 on, that an index along the first axis selects among `count` examples."""
-    indices = np.arange(*index.indices(count)) if isinstance(index, slice) else np.asarray(index)
-    indices = np.flatnonzero(indices) if indices.dtype == bool and len(indices) == count else indices
-    if isinstance(index, tuple) or indices.dtype.kind not in "iu":
-        raise IndexError("examples are indexed by their numbers: use an integer, a slice or a list")
-    if indices.size and not -count <= indices.min() <= indices.max() < count:
-        raise IndexError(f"index {index} is out of bounds for {count} examples")
-    return np.where(indices < 0, indices + count, indices)
 
 
 class Shards:
@@ -71,7 +61,7 @@ class Shards:
     def __getitem__(self, index: Any) -> np.ndarray:
         if isinstance(index, slice) and index.indices(len(self))[2] == 1:
             return self._between(*index.indices(len(self))[:2])
-        return self.rows(numbers_of(index, len(self)))
+        return self.rows(np.arange(len(self))[index])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
@@ -137,18 +127,13 @@ class Shards:
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Smallest and largest value; NaN if one value is NaN."""
-        return self._survey[0]
-
-    @property
-    def crc32(self) -> int:
-        """CRC-32 of the bytes, which does not depend on the number of parts."""
-        return self._survey[1]
+        """Smallest and largest value, NaN if one value is NaN; for uint8 the range of pixels as a model meets them."""
+        return (0.0, 1.0) if self.dtype == np.uint8 else self._survey[0]
 
     @property
     def fingerprint(self) -> str:
-        """Identifies type, shape and content; the content is read once."""
-        return f"{self.dtype}{list(self.shape)} {self.crc32:08x}"
+        """Type, shape and CRC-32 of the content, which is read once; the number of parts makes no difference."""
+        return f"{self.dtype}{list(self.shape)} {self._survey[1]:08x}"
 
 
 def _reader(array: np.ndarray, whole: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -156,10 +141,8 @@ def _reader(array: np.ndarray, whole: int) -> Callable[[np.ndarray], np.ndarray]
     root = _root(array)
     if root is None or whole < LARGE or not array.flags.c_contiguous or not hasattr(os, "preadv"):
         return lambda indices: array.take(indices, axis=0, mode="clip")
-    try:
+    with refusing(f"{root.filename} cannot be opened"):
         file = open(root.filename, "rb", buffering=0)  # noqa: SIM115 (open as long as the examples)
-    except OSError as error:
-        raise InputError(f"{root.filename} cannot be opened: {error.strerror}") from error
     begin = root.offset + array.ctypes.data - root.ctypes.data
     size = array[0].nbytes
 

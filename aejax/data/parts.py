@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from aejax.config import InputError
+
 PARTS = ("train", "test", "train_labels", "test_labels")
 
 WORDS = {
@@ -38,16 +40,16 @@ def of_array(name: str) -> str | None:
     return None if rest else part
 
 
-def with_test(parts: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Rename the validation part to test if there is no test part; otherwise leave it out.
-
-    Returns:
-        the parts without validation; and the names of the parts that are left out.
-    """
+def with_test(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the validation part to test if there is no test part; otherwise leave it out."""
     if "test" not in parts:
-        return {part.replace("validation", "test"): value for part, value in parts.items()}, ()
-    unused = tuple(part for part in parts if part.startswith("validation"))
-    return {part: value for part, value in parts.items() if part not in unused}, unused
+        return {part.replace("validation", "test"): value for part, value in parts.items()}
+    return {part: value for part, value in parts.items() if not part.startswith("validation")}
+
+
+def refuse_both(where: Path, first: str, second: str) -> None:
+    """Refuse two files, folders or arrays for one part."""
+    raise InputError(f"{where} holds {first} and {second}; keep one of them")
 
 
 def say_left_out(where: Path, names: Iterable[str]) -> None:

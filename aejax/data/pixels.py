@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.checks import refusing
+from aejax.config.config import ANY_RANGE
 from aejax.data.examples import Examples, examples_of
 from aejax.data.mapped import Shards, require_memory
 
@@ -39,7 +41,7 @@ def converted(given: Any, where: str, channels: Channels) -> Shards:
     called = [f"{where} in {name}" if name else where for name in names]
     arrays = [_typed(_array(part, name), name) for part, name in zip(parts, called, strict=True)]
     examples = Shards([_shaped(array, name, channels) for array, name in zip(arrays, called, strict=True)], names)
-    if examples.dtype != np.uint8 and not np.isfinite(examples.extremes).all():
+    if not np.isfinite(examples.extremes).all():
         for array, name in zip(arrays, called, strict=True):
             for number, row in enumerate(array):
                 for place in np.argwhere(~np.isfinite(row)):
@@ -49,6 +51,15 @@ def converted(given: Any, where: str, channels: Channels) -> Shards:
     return examples
 
 
+def as_array(given: Any, where: str, wanted: str) -> np.ndarray:
+    """Convert nested lists, a tensor of PyTorch or a table of pandas; raise `InputError` if their library cannot."""
+    with refusing(f"{where} ({type(given).__name__}) are no array", f"; give {wanted}"):
+        if hasattr(given, "detach"):  # a tensor: on any device, with or without a gradient
+            given = given.detach().cpu()
+            given = given.float() if str(given.dtype) == "torch.bfloat16" else given
+        return given.to_numpy() if hasattr(given, "to_numpy") else np.asarray(given)
+
+
 def _array(given: Any, where: str) -> np.ndarray:
     kind = type(given).__name__
     known = ("__array__", "__array_interface__", "to_numpy")  # of arrays, tensors, tables and images
@@ -56,17 +67,9 @@ def _array(given: Any, where: str) -> np.ndarray:
         raise InputError(f"{where} are of the type {kind}; give {_WANTED}")
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError(f"{where} are an array with masked values; fill them in, or leave out these examples")
-    try:
-        if hasattr(given, "detach"):  # a tensor of PyTorch: on any device, with or without a gradient
-            given = given.detach().cpu()
-            given = given.float() if str(given.dtype) == "torch.bfloat16" else given
-        array = given.to_numpy() if hasattr(given, "to_numpy") else np.asarray(given)
-        if array.dtype == object and array.ndim:
-            array = np.asarray(array.tolist())  # columns of several types may have a common type
-    except Exception as error:  # of any type, raised by another library
-        why = str(error).splitlines()[0].rstrip(".")
-        why = "they are of several sizes" if "inhomogeneous" in why else why
-        raise InputError(f"{where} ({kind}) are no array: {why}; give {_WANTED}") from error
+    array = as_array(given, where, _WANTED)
+    if array.dtype == object and array.ndim:
+        array = as_array(array.tolist(), where, _WANTED)  # columns of several types may have a common type
     if array.dtype.kind in "OUSMmc" or array.dtype.names:
         what = "text, or contain text" if array.dtype.kind in "US" else str(array.dtype)
         raise InputError(f"{where} ({kind}) are {what}; give {_WANTED}, of numbers")
@@ -110,8 +113,6 @@ _ROUNDING = 1e-5
 
 def scale(images: Examples) -> tuple[float, float]:
     """Return the range of the pixels as a model meets them: [0, 1], [-1, 1], or otherwise their extremes."""
-    if images.dtype == np.uint8:
-        return 0.0, 1.0
     low, high = examples_of(images).extremes
     for usual in ((0.0, 1.0), (-1.0, 1.0)):
         if low >= usual[0] - _ROUNDING and high <= usual[1] + _ROUNDING:
@@ -121,15 +122,8 @@ def scale(images: Examples) -> tuple[float, float]:
 
 def require_range(config: Config, images: Examples, where: str) -> None:
     """Raise `InputError` for floats outside [0, 1] if the loss or the corruption needs that range."""
-    fields = {
-        "loss.reconstruction": config.loss.reconstruction,
-        "corruption.kind": config.corruption.kind,
-        "data.binarize": config.data.binarize,
-    }
-    needs = [f"{field} {value}" for field, value in fields.items() if value not in ("mse", "none", False)]
-    if images.dtype == np.uint8 or not needs:
-        return
-    low, high = examples_of(images).extremes
+    needs = [f"{path} {value}" for path, value in config.others(ANY_RANGE).items()]
+    low, high = examples_of(images).extremes if needs else (0.0, 1.0)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(
             f"{where} lie in [{low:g}, {high:g}]; {' and '.join(needs)} needs [0, 1]: scale them, or use "
@@ -146,7 +140,7 @@ def require_scale(images: Examples, trained: tuple[float, float], where: str) ->
     Args:
         trained: range of the training images, from `scale`.
     """
-    low, high = (0.0, 1.0) if images.dtype == np.uint8 else examples_of(images).extremes
+    low, high = examples_of(images).extremes
     margin = 0.5 * (trained[1] - trained[0])
     beyond = low < trained[0] - margin or high > trained[1] + margin
     largest = max(-low, high)

@@ -13,7 +13,7 @@ import jax
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats
 from aejax.config.files import local
-from aejax.config.user_files import replaced
+from aejax.config.user_files import replaced, require_scheduled
 from aejax.evaluation.run import Run
 from aejax.training import Single, best, build_steps, devices, is_first, restore, train
 from aejax.training.records import read_identity, stored
@@ -63,6 +63,7 @@ def fit(
     workdir = None if workdir is None else local(workdir, "the workdir")
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
     formats = figure_formats(figures)
+    require_scheduled(config)
     finished_before = None if workdir is None else _finished_at(workdir)
     run = Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
     if workdir is not None and formats and is_first():

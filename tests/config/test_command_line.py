@@ -34,6 +34,7 @@ def refused(script, tmp_path):
         ([CONFIG, "--model.code_size", "three"], "--model.code_size"),
         ([CONFIG, "--loss.reconstruction", "mae"], "bce"),
         ([CONFIG, "extra"], "extra"),
+        ([CONFIG, "--sweep.seed", "0:2"], "--sweep.seed is an option of sweep.py"),
     ],
 )
 def test_wrong_usage(refused, arguments, message):
@@ -44,6 +45,10 @@ def test_wrong_usage(refused, arguments, message):
     ("arguments", "message"),
     [
         (["missing.py"], "there is no config file missing.py"),
+        (["configs/mnist/dep.py"], "configs/mnist/deep.py?"),
+        ([CONFIG, "--schedules.l1", "cosine"], "such as {'shape': 'constant', "),
+        ([CONFIG, "--schedules.l1.shap", "cosine"], "there is no field 'schedules.l1.shap'"),
+        ([CONFIG, "--coefficients.noise", "0.4"], "set corruption.kind"),
         ([CONFIG, "--model.code_size", "0"], "model.code_size is 0"),
         ([CONFIG, "--model.hidden", "0"], "model.hidden"),
         ([CONFIG, "--corruption.kind", "gaussian", "--coefficients.noise", "-1"], "coefficients.noise is -1"),

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Schedule, Training, load_config
+from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Schedule, Training, fit, load_config
 from aejax.config import Data, Devices, Hosts, complete
+from aejax.config.grid import grid
+from aejax.config.user_files import require_scheduled
 
 configs = st.builds(
     Config,
@@ -53,14 +55,11 @@ def test_json_and_back(config):
         (Training, "passes", 0),
         (Training, "seed", -1),
         (Training, "clip_norm", 0.0),
-        (Schedule, "shape", "step"),
-        (Schedule, "cycles", 0),
         (Data, "name", ""),
         (Data, "binarize", "no"),
         (Data, "source_dir", 5),
         (Model, "spatial_code", 1),
         (Model, "hidden", (True,)),
-        (Schedule, "warmup_epochs", True),
         (Training, "epochs", 10**12),
         (Coefficients, "l1", True),
         (Coefficients, "l1", 10**400),
@@ -163,7 +162,7 @@ def test_differences_name_the_fields_and_leave_out_where_files_lie():
         (None, "there is no config file"),
         ("x = 1", "needs a function get_config"),
         ("get_config = lambda: {}", "needs a function get_config"),
-        ("1 / 0", "fails: line 1: ZeroDivisionError"),
+        ("1 / 0", "fails: .*config.py, line 1 in <module>: ZeroDivisionError"),
         ("from aejax import Model\nget_config = lambda: Model(code_size=0)", "code_size is 0"),
     ],
 )
@@ -199,8 +198,52 @@ def test_schedules_are_a_value_like_any_other():
     assert hash(config) != hash(Config()) and not config.epochs_may_grow and Config().epochs_may_grow
     with pytest.raises(InputError, match=r"schedules.beta is .*, and .* declares no beta"):
         Config().replace({"schedules.beta.shape": "cosine"})
-    with pytest.raises(InputError, match=r"schedules.l1.warmup_epochs is 10; it must be from 0 to 9, below"):
-        Config().replace({"schedules.l1": {"shape": "cosine", "warmup_epochs": 10}})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (Schedule("step"), r"shape is 'step'; it must be one of constant, cosine, cyclical"),
+        (Schedule(warmup_epochs=True), r"warmup_epochs is True"),
+        (Schedule("cyclical", cycles=0), r"cycles is 0"),
+        (Schedule(warmup_epochs=11), r"warmup_epochs is 11; it must be from 0 to 10 while .*training\.epochs is 10"),
+        (Schedule("cosine", warmup_epochs=10), r"warmup_epochs is 10; it must be from 0 to 9 while .*shape is cosine"),
+        (Schedule("cyclical", warmup_epochs=1), r"warmup_epochs is 1; it must be from 0 to 0 while .*cyclical"),
+        (Schedule("cosine", cycles=2), r"cycles is 2; it must be left out unless schedules\.l1\.shape is cyclical"),
+        ({"cycles": 2}, r"cycles is 2; it must be left out unless schedules\.l1\.shape is cyclical"),
+        ({"shap": "cosine"}, r"there is no field 'schedules\.l1\.shap'"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused_by_the_name_of_its_coefficient(schedule, message):
+    with pytest.raises(InputError, match=r"schedules\.l1\." + message if "no field" not in message else message):
+        Config(schedules={"l1": schedule})
+
+
+def test_a_schedule_of_a_coefficient_that_is_0_is_refused_except_in_a_sweep(tmp_path):
+    config = Config().replace({"schedules.l1.shape": "cosine"})
+    with pytest.raises(
+        InputError, match=r"coefficients\.l1 is 0\.0; it must be other than 0 while schedules\.l1 is set"
+    ):
+        fit(config, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+    assert len(grid(config, {"l1": [0, 1e-4]}).members) == 2
+    require_scheduled(config.replace({"coefficients.l1": 1e-4}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coefficients.noise": 0.4}, "noise is declared by corruption.kind gaussian or masking or salt_and_pepper"),
+        ({"coefficients.beta": 1}, "beta is declared by model.kind variational: set model.kind"),
+        ({"coefficients.weight_decay": 1}, "weight_decay is declared by training.optimizer adamw"),
+        ({"coefficients.rate": 0.1}, "rate is declared by loss.sparsity rate: set loss.sparsity"),
+        ({"schedules.noise.shape": "cosine"}, "noise is declared by corruption.kind"),
+        ({"coefficients.none": 1}, "declares no none; declared are: learning_rate, l1"),
+    ],
+)
+def test_an_undeclared_coefficient_names_the_setting_that_declares_it(changes, message):
+    with pytest.raises(InputError, match=message):
+        Config().replace(changes)
 
 
 def test_a_complete_configuration_has_every_declared_number():

@@ -13,6 +13,18 @@ def test_a_list_of_widths_has_no_holes(text):
         parse_values("model.hidden", [text])
 
 
+def test_a_range_has_a_colon():
+    with pytest.raises(InputError, match=r"training.seed is 0-2; a sweep takes a range as 0:2"):
+        parse_values("training.seed", ["0-2"])
+    assert parse_values("model.options.form", ["0-2"]) == ["0-2"]
+
+
+@pytest.mark.parametrize("field", ["parallel", "source_dir", "data.name", "channels"])
+def test_fields_that_do_not_change_the_result_are_not_swept(field):
+    with pytest.raises(InputError, match=r"cannot be swept|give its path"):
+        field_path(field, Config())
+
+
 def test_members_share_the_order_of_examples_and_programs_what_is_compiled():
     made = grid(
         Config().replace({"training.seed": 7}), {"seed": [1, 2], "l1": np.array([0, 1e-4]), "hidden": [(), (8, 4)]}

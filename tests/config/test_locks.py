@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from aejax.config import files
+from aejax.config import InputError, files
 
 
 def test_without_fcntl_the_package_is_imported_and_locks_by_msvcrt():
@@ -40,5 +40,5 @@ def test_a_failure_of_msvcrt_is_a_lock_that_another_has(monkeypatch, tmp_path):
 
     monkeypatch.setattr(files, "fcntl", None)
     monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(locking=locking, LK_NBLCK=2))
-    with open(tmp_path / "lock", "a") as file, pytest.raises(BlockingIOError):
-        files.take_lock(file)
+    with pytest.raises(InputError, match="another run is under way"), files.locked(tmp_path, "run"):
+        pass

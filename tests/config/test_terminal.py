@@ -68,7 +68,7 @@ def test_odd_arguments(script, tmp_path, arguments, code, message):
         (["--sweep.seed", "0:1000000000000"], "1,000,000,000,000 members"),
         (["--sweep.seed", "0:20000"], r"20,000 members .*10 epochs of training.*--yes"),
         (["--sweep.seed", "0:40", "--sweep.l1", *map(str, range(40))], r"1,600 members \(40 of seed x 40 of l1\)"),
-        (["--sweep.binarize", "yes"], "give True or False"),
+        (["--sweep.binarize", "yes"], "must be True or False"),
         (["--sweep.hidden", ","], "with a comma between"),
         (["--sweep.learning_rate", "True"], "learning_rate"),
         (["--sweep.l1", "1e999"], "coefficients.l1 is inf"),

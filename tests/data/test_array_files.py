@@ -35,7 +35,7 @@ def test_what_is_not_used_is_said_and_what_is_twice_refused(tmp_path, caplog):
     assert load_dataset(tmp_path / "data.npz").test[0, 0, 0, 0] == 2
     assert "left out: val_images, weights" in caplog.text
     np.savez(tmp_path / "data.npz", train=IMAGES, x_train=IMAGES)
-    with pytest.raises(InputError, match="holds train and x_train; only one"):
+    with pytest.raises(InputError, match="holds train and x_train; keep one"):
         load_dataset(tmp_path / "data.npz")
 
 

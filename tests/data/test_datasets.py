@@ -197,7 +197,7 @@ def test_source_files_are_looked_at_before_anything_is_written(monkeypatch, tmp_
     labels = source / "t10k-labels-idx1-ubyte.gz"
     content = labels.read_bytes()
     labels.write_bytes(content[:-1])
-    with pytest.raises(InputError, match=r"t10k-labels.*4,541 bytes instead of 4,542"):
+    with pytest.raises(InputError, match=r"t10k-labels.*checksum.*4,541 of 4,542 bytes"):
         load_dataset("mnist", tmp_path / "source")
     labels.write_bytes(gzip.compress(b"")[:10] + content[10:-1] + b"\0")
     with pytest.raises(InputError, match=r"t10k-labels.*checksum"):

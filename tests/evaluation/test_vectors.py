@@ -84,7 +84,7 @@ def test_bytes_are_vectors_from_0_to_1():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.standardize": False, "model.channels": (4,)}, "vectors .* model.channels is for images"),
+        ({"data.standardize": False, "model.channels": (4,)}, "vectors .* model.channels .* needs images"),
         ({"loss.reconstruction": "bce"}, "must be mse while data.standardize"),
         ({"corruption.kind": "gaussian"}, "must be none while data.standardize"),
     ],

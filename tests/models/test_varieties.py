@@ -111,7 +111,7 @@ def test_what_the_readme_says_against_dead_units_helps(digits):
         ({"training.average": 1.0}, "training.average is 1.0; it must be between 0 and 1"),
         ({"training.patience": 0}, "training.patience is 0"),
         ({"model.samples": 4}, "samples is 4; it must be 1 while"),
-        ({"schedules.beta.warmup_epochs": -1}, "warmup_epochs is -1"),
+        ({"schedules.l1.warmup_epochs": -1}, "schedules.l1.warmup_epochs is -1"),
         ({"model.top_k": 33}, "top_k is 33; it must be from 1 to 32"),
         ({"model.tied": True, "model.channels": [3]}, "tied is True; it must be False except for mirrored dense"),
         ({"model.spatial_code": True}, r"hidden is \(128,\); it must be empty"),

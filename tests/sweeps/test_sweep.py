@@ -187,9 +187,9 @@ def test_what_a_sweep_left_is_read_as_it_was_written_or_written_again(swept, noi
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        ({"data.binarize": ["yes"]}, "data.binarize is swept over 'yes'; give True or False"),
-        ({"model.tied": [1]}, "model.tied is swept over 1"),
-        ({"coefficients.learning_rate": [True]}, "learning_rate is swept over True"),
+        ({"data.binarize": ["yes"]}, "data.binarize is 'yes'; it must be True or False"),
+        ({"model.tied": [1]}, "model.tied is 1; it must be True or False"),
+        ({"coefficients.learning_rate": [True]}, "learning_rate is True; it must be a finite number"),
     ],
 )
 def test_a_value_of_another_type_is_refused(axes, message):
@@ -263,9 +263,9 @@ def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tm
         ({"l1": []}, "swept over nothing"),
         ({"l1": [0, 0.0]}, "give each value once"),
         ({"l1": [1], "coefficients.l1": [2]}, "coefficients.l1 is swept over twice"),
-        ({"l1": [-1]}, "coefficients.l1 is -1.0; it must be"),
+        ({"l1": [-1]}, "coefficients.l1 is -1; it must be"),
         ({"noise": [0.1]}, "no field .noise. in the configuration; its coefficients are learning_rate, l1"),
-        ({"devices.count": [1, 2]}, "does not change the result"),
+        ({"devices.count": [1, 2]}, "cannot be swept: sweep a field that changes the result"),
         ({"data.name": ["mnist"]}, "one sweep for each dataset"),
     ],
 )

@@ -1,0 +1,214 @@
+"""The sections of a configuration, each checked when it is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from aejax.config.checks import (
+    COUNT,
+    SEED,
+    WIDTH,
+    WIDTHS,
+    Allowed,
+    Named,
+    is_non_negative,
+    is_own,
+    is_whole,
+    require,
+    require_names,
+    require_types,
+)
+from aejax.config.numbers import KINDS, OPTIMIZERS, Options
+
+_Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
+_POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
+_SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "between 0 and 1")
+_NAME = Allowed(bool, "a dataset's name or a path")
+_KIND = Allowed(lambda value: value in KINDS or is_own(value), f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS")
+_OPTIMIZER = Allowed(
+    lambda value: value in OPTIMIZERS or is_own(value), f"one of {', '.join(OPTIMIZERS)}, or FILE.py:NAME"
+)
+
+
+class _Section:
+    def __post_init__(self) -> None:
+        require_types(self, type(self).__name__.lower())
+
+
+@dataclass(frozen=True)
+class Data(_Section):
+    """The examples."""
+
+    name: Annotated[str, _NAME] = "digits"
+    """digits, mnist, fashion_mnist, another image dataset of tensorflow-datasets, the path of a .npy or .npz file or of
+    a folder of images or of shards (train-0.npy, train-1.npy, ...), or a dataset of your own, FILE.py:NAME"""
+    source_dir: str | None = None
+    """folder with the original files of mnist or fashion_mnist, or with one folder per dataset; default: the
+    environment variable AEJAX_SOURCE_DIR"""
+    binarize: bool = False
+    """draw each pixel as 0 or 1 with its value as the probability, anew at every step; the target too"""
+    order_seed: Annotated[int, SEED] | None = None
+    """seed of the order of examples; None takes training.seed"""
+    channels: Literal["auto", "first", "last"] = "auto"
+    """position of the channels of arrays from a file, [N, C, H, W] or [N, H, W, C]; auto refuses arrays that look like
+    the first form"""
+    standardize: bool = False
+    """give each feature of vectors mean 0 and standard deviation 1 over the training examples; the trained model takes
+    and returns values on the scale of the data"""
+    placement: Literal["auto", "device", "stream"] = "auto"
+    """keep all images on the device, or stream them to it in blocks; auto keeps them on the device if they and the
+    state fit in half of its free memory. The result does not depend on the placement"""
+
+
+@dataclass(frozen=True)
+class Model(_Section):
+    """The architecture: number of layers and nodes per layer (`hidden`) and the code size."""
+
+    hidden: Annotated[tuple[int, ...], WIDTHS] = (128,)
+    """widths of the encoder's layers before the code; no widths make the model shallow"""
+    code_size: Annotated[int, WIDTH] = 32
+    """number of units of the code"""
+    decoder_hidden: Annotated[tuple[int, ...], WIDTHS] | None = None
+    """widths of the decoder's layers after the code; None mirrors the encoder"""
+    activation: _Activation = "relu"
+    """nonlinearity of every layer, including the code, except the last layer"""
+    kind: Annotated[str, _KIND] = "plain"
+    """plain, variational, or a class of your own that extends `aejax.Autoencoder`: FILE.py:CLASS or MODULE:CLASS"""
+    code_activation: _Activation | None = None
+    """nonlinearity of the code; None takes `activation` (a variational code has none)"""
+    channels: Annotated[tuple[int, ...], WIDTHS] = ()
+    """widths of 3x3 convolutions of stride 2 before the dense layers, mirrored in the decoder; () is dense"""
+    spatial_code: bool = False
+    """make the code by one more such convolution instead of dense layers: [h, w, code_size / (h w)], flattened"""
+    tied: bool = False
+    """the decoder's weights are the encoder's, transposed (dense layers only)"""
+    top_k: int | None = None
+    """keep only the k largest units of each code; None keeps all"""
+    samples: Annotated[int, COUNT] = 1
+    """codes that a variational model draws for each image in training"""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """type in which the layers compute; parameters, optimizer and loss are always float32"""
+    precision: Literal["default", "high", "highest"] = "default"
+    """precision of products of float32 arrays in training: by default an accelerator rounds the factors (a TPU to
+    bfloat16, a GPU to TF32); on a TPU, high takes three products instead of one, highest six; a CPU rounds nothing"""
+    options: Options = field(default_factory=Named)
+    """static numbers, strings or lists that a class of your own declares: --model.options.NAME"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_names(self.options, "model.options")
+        object.__setattr__(self, "options", Named(self.options))
+        for name, value in self.options.items():
+            for each in value if isinstance(value, tuple) else (value,):
+                holds = isinstance(each, str | None) or (isinstance(each, int | float) and abs(each) < 2**63)
+                require(holds, f"model.options.{name}", value, "a finite number, a string, or a list of them")
+        holds = self.top_k is None or is_whole(self.top_k, 1, self.code_size)
+        require(holds, "model.top_k", self.top_k, f"from 1 to {self.code_size}, the code size, or None")
+        if self.spatial_code:
+            require(self.hidden == (), "model.hidden", self.hidden, "empty while model.spatial_code is set")
+        if self.tied:
+            mirrored = self.channels == () and not self.spatial_code and self.decoder_hidden is None
+            require(mirrored, "model.tied", True, "False except for mirrored dense layers")
+
+    def code_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
+        """Return [code_size], or [h, w, channels] of a spatial code.
+
+        Raises:
+            InputError: a spatial code of this size does not fit these images.
+        """
+        if not self.spatial_code:
+            return (self.code_size,)
+        halvings = len(self.channels) + 1
+        height, width = (-(-side // 2**halvings) for side in image_shape[:2])
+        channels, rest = divmod(self.code_size, height * width)
+        made = f"{halvings} convolutions of stride 2 make {height}x{width} of {image_shape[0]}x{image_shape[1]} images"
+        require(rest == 0, "model.code_size", self.code_size, f"a multiple of {height * width}, since {made}")
+        return height, width, channels
+
+
+@dataclass(frozen=True)
+class Loss(_Section):
+    """The comparison of a reconstruction with the clean image."""
+
+    reconstruction: Literal["bce", "mse"] = "bce"
+    """binary cross-entropy on logits, or mean squared error"""
+    pixels: Literal["mean", "sum"] = "mean"
+    """reduction of the reconstruction over pixels; a sum of bce is in nats per image, as an ELBO needs it"""
+    bound: Literal["elbo", "importance"] = "elbo"
+    """objective of a variational model: the ELBO, or the importance-weighted bound of `model.samples` codes"""
+    sparsity: Literal["l1", "rate"] = "l1"
+    """penalty on the code: its L1 norm, or the divergence of each unit's mean from a target rate"""
+
+
+@dataclass(frozen=True)
+class Corruption(_Section):
+    """The noise on the input; the target stays clean."""
+
+    kind: Literal["none", "gaussian", "masking", "salt_and_pepper"] = "none"
+    """gaussian adds noise and clips to [0, 1]; masking sets pixels to 0; salt_and_pepper to 0 or 1"""
+
+
+@dataclass(frozen=True)
+class Training(_Section):
+    """Duration, batches, randomness and optimizer."""
+
+    epochs: Annotated[int, COUNT] = 10
+    """number of epochs"""
+    passes: Annotated[int, COUNT] = 1
+    """passes over the training set in an epoch (several passes give a small dataset epochs of a useful length)"""
+    batch_size: Annotated[int, COUNT] = 32
+    """examples per step; the last, smaller batch of a pass is dropped"""
+    seed: Annotated[int, SEED] = 0
+    """seed of everything random: initial weights, order of examples, corruption"""
+    optimizer: Annotated[str, _OPTIMIZER] = "adam"
+    """adam, adamw, sgd (plain gradient descent), or a function of your own that returns an optax transformation,
+    FILE.py:NAME or MODULE:NAME (see `aejax.training.optimizer`)"""
+    average: Annotated[float, _SHARE] | None = None
+    """decay of an exponential moving average (EMA) of the weights, which evaluation and the trained model then use;
+    None uses the weights themselves"""
+    patience: Annotated[int, COUNT] | None = None
+    """epochs without a lower test loss after which the run finishes (early stopping); None trains all epochs"""
+    clip_norm: Annotated[float, _POSITIVE] | None = None
+    """largest global norm of the gradient; None does not clip"""
+
+
+@dataclass(frozen=True)
+class Devices(_Section):
+    """The devices of a run; the result does not depend on them."""
+
+    parallel: Literal["jit", "pmap", "shard_map"] = "jit"
+    """driver of several devices: the compiler (jit), or each device with its share of the batch"""
+    count: Annotated[int, COUNT] | None = None
+    """number of devices; None takes all devices"""
+
+
+@dataclass(frozen=True)
+class Hosts(_Section):
+    """The processes that compute one run together, usually one per host; the result does not depend on them."""
+
+    coordinator: str | None = None
+    """HOST:PORT at which all processes reach process 0; auto where JAX finds the others by itself (TPU pods, SLURM);
+    None runs in this process alone"""
+    count: int | None = None
+    """number of processes; not with auto"""
+    index: int | None = None
+    """index of this process, from 0; not with auto"""
+    heartbeat_seconds: Annotated[int, COUNT] = 10
+    """seconds without a heartbeat after which a process counts as dead"""
+    startup_seconds: Annotated[int, COUNT] = 60
+    """seconds to wait for all processes at the start"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.coordinator in (None, "auto"):
+            for name in ("count", "index"):
+                value = getattr(self, name)
+                require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
+            return
+        host, _, port = self.coordinator.rpartition(":")
+        holds = host != "" and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 2**16
+        require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
+        require(COUNT.holds(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
+        holds = is_whole(self.index, 0, self.count - 1)
+        require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")
