@@ -36,7 +36,7 @@ def export(run: Any, folder: str | Path, kind: str) -> None:
     try:
         partial.mkdir(parents=True)
         KINDS[kind](run, partial)
-        write_json(partial / "config.json", run.description)
+        write_json(partial / "config.json", run.identity.to_dict())
         partial.replace(folder)
     except ModuleNotFoundError as error:
         raise InputError(f"kind {kind} needs the package {error.name}: install aejax[export]") from error

@@ -52,16 +52,6 @@ def variance_explained(
     return float(1 - np.square(examples - others).sum() / variance) if variance > 0 else None
 
 
-def feature_errors(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each feature over its variance: float[N, D] twice → float64[D].
-
-    A perfect reconstruction has 0, the feature's mean has 1, and a constant feature has NaN.
-    """
-    vectors = vectors.astype(np.float64)
-    error, variance = np.square(vectors - others).mean(axis=0), vectors.var(axis=0)
-    return np.divide(error, variance, out=np.full_like(error, np.nan), where=variance > 0)
-
-
 def code_measures(codes: np.ndarray) -> dict[str, Any]:
     """Return the metrics of codes by name (see `evaluation.FIELDS`): float[N, code_size] → numbers."""
     codes = codes.astype(np.float64)

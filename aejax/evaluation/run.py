@@ -20,7 +20,7 @@ from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
-from aejax.models.dense import identity
+from aejax.models.networks import identity
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
 from aejax.training.identity import Identity
@@ -64,11 +64,6 @@ class Run:
         return self.identity.config
 
     @property
-    def description(self) -> dict[str, Any]:
-        """Content of config.json."""
-        return self.identity.to_dict()
-
-    @property
     def image_shape(self) -> ImageShape:
         """(height, width, channels) of the model's input; (1, D, 1) for vectors."""
         return self.identity.dataset.image_shape
@@ -84,19 +79,9 @@ class Run:
         return self.identity.dataset.vectors
 
     @property
-    def range(self) -> tuple[float, float] | None:
-        """Lowest and highest pixel of the training images (see `Dataset.range`); None for vectors of floats."""
-        return self.identity.dataset.range
-
-    @property
     def parameters(self) -> int:
         """Number of trained parameters."""
         return sum(np.size(leaf) for leaf in jax.tree.leaves(self.state.params))
-
-    @functools.cached_property
-    def is_variational(self) -> bool:
-        """Whether the model extends `Variational`."""
-        return issubclass(model_class(self.config.model.kind), Variational)
 
     @functools.cached_property
     def standardization(self) -> Standardization | None:
@@ -242,8 +227,8 @@ class Run:
         if examples.shape[1:] != self.example_shape:
             taken = ", ".join(map(str, self.example_shape))
             raise InputError(f"{kind} have shape {list(examples.shape)}; this model takes [N, {taken}]")
-        if self.range is not None:
-            require_scale(examples, self.range, values)
+        if (trained := self.identity.dataset.range) is not None:
+            require_scale(examples, trained, values)
         if self.standardization is not None:
             return self.standardization.apply(examples)
         require_range(self.config, examples, values)

@@ -17,7 +17,7 @@ from flax import nnx
 from aejax.config import Config, InputError
 from aejax.config.checks import COUNT, require
 from aejax.models.autoencoder import Autoencoder
-from aejax.models.dense import ImageShape
+from aejax.models.networks import ImageShape
 from aejax.models.output import Context, Output
 
 

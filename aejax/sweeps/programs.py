@@ -28,7 +28,6 @@ from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
 from aejax.evaluation import Run
-from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
 from aejax.training.batches import steps_per_epoch
@@ -87,7 +86,6 @@ def sweep(
     workdir = None if workdir is None else local(workdir, "the workdir")
     planned = grid(located(config), axes)
     for name, member in planned.members.items():
-        require_model(member)
         if (patience := member.training.patience) is not None:
             raise InputError(f"training.patience is {patience} in {name}; the members of a sweep end together")
     dataset = as_dataset(dataset, config)
@@ -159,7 +157,7 @@ def _write_member(run: Run, folder: Path) -> None:
     with contextlib.suppress(InputError):
         found, summary = stored(folder, read_identity(folder))
         written = found[-1].identity.to_dict(), found[-1].history, summary, found[-1].step
-        if written == (run.description, run.history, run.summary, run.summary["step"]):
+        if written == (run.identity.to_dict(), run.history, run.summary, run.summary["step"]):
             return
     for path in [folder / name for name in _WRITTEN] + list(folder.glob("events.out.tfevents*")):
         if path.is_dir() and not path.is_symlink():
