@@ -9,7 +9,6 @@ import numpy as np
 EXAMPLES = 10_000
 """training examples of a probe: all 60,000 of MNIST add about a point of accuracy, and take minutes for pixels"""
 NEIGHBOURS = 5
-_ITERATIONS = 50
 
 
 def chosen(examples: int, most: int = EXAMPLES) -> np.ndarray:
@@ -34,7 +33,7 @@ def linear_probe(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, 
     with warnings.catch_warnings():
         # More iterations fit the training images better, but not the test images.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probe = LogisticRegression(max_iter=_ITERATIONS).fit((train - mean) / scale, train_labels)
+        probe = LogisticRegression(max_iter=50).fit((train - mean) / scale, train_labels)
     return float(probe.score((test - mean) / scale, test_labels))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
+from aejax.config.checks import require
+from aejax.config.files import local
 from aejax.config.user_files import names_data
 from aejax.data import Dataset, as_dataset, is_path, load_dataset
 from aejax.evaluation import classes, measures
@@ -82,11 +83,8 @@ def evaluate(
     Raises:
         InputError: the workdir holds no run, or the examples do not fit the model.
     """
-    if not isinstance(run, Run | str | os.PathLike):
-        raise InputError(f"the run is of the type {type(run).__name__}; give a Run, or the workdir of a run")
-    run = run if isinstance(run, Run) else load(run, models=models)
-    if samples < 0:
-        raise InputError(f"samples is {samples}; it must be at least 0")
+    run = run if isinstance(run, Run) else load(local(run, "the run"), models=models)
+    require(samples >= 0, "samples", samples, "at least 0")
     dataset = images_of(run) if dataset is None else as_dataset(dataset, run.config)
     if dataset.set_aside and dataset.fingerprint != run.identity.dataset.fingerprint:
         every = np.concatenate([dataset.train, dataset.test])

@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.checks import require
 from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
+from aejax.models.losses import TO_EXAMPLES
 from aejax.models.networks import identity
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
@@ -90,11 +92,6 @@ class Run:
         return None if recorded is None else Standardization.from_dict(recorded)
 
     @property
-    def edge(self) -> Callable:
-        """Function from the decoder's logits to images."""
-        return {"bce": jax.nn.sigmoid, "mse": identity}[self.config.loss.reconstruction]
-
-    @property
     def autoencoder(self) -> Autoencoder:
         """Flax module with the trained parameters."""
         require_own()
@@ -108,7 +105,7 @@ class Run:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes [N, code_size] → images float32[N, H, W, C]; of a model with BCE these are probabilities."""
-        return self._on_scale(self._decoded(codes, self.edge))
+        return self._on_scale(self._decoded(codes, TO_EXAMPLES[self.config.loss.reconstruction]))
 
     def logits(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes [N, code_size] → the decoder's output float32[N, H, W, C], before the sigmoid of BCE.
@@ -132,8 +129,7 @@ class Run:
             raise InputError(f"model.kind is {self.config.model.kind!r}; only a variational model can be sampled from")
         if kind.prior is Variational.prior and kind.log_prior is not Variational.log_prior:
             raise InputError(f"{kind.__name__} has a log_prior of its own and no prior(keys) to draw from")
-        if count < 1:
-            raise InputError(f"count is {count}; it must be at least 1")
+        require(count >= 1, "count", count, "at least 1")
         require_own()
         return self.decode(self._apply(kind.prior, per_example(stream(seed, "sample"), jnp.arange(count))))
 

@@ -46,10 +46,11 @@ class Encoder(nnx.Module):
             layers += [Convolution(inputs, width, 2, rngs=rngs), activation]
             inputs = width
         if model.spatial_code:
-            layers += [Convolution(inputs, outputs, 2, rngs=rngs), last, flatten]
+            pixels = math.prod(halved(image_shape[:2], len(model.channels) + 1))
+            layers += [Convolution(inputs, outputs, 2, rngs=rngs), last, Reshape((pixels * outputs,))]
         else:
             inputs *= math.prod(halved(image_shape[:2], len(model.channels)))
-            layers += [flatten, *linear((inputs, *model.hidden, outputs), activation, last, rngs)]
+            layers += [Reshape((inputs,)), *linear((inputs, *model.hidden, outputs), activation, last, rngs)]
         self.layers = nnx.Sequential(*layers)
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -99,13 +100,8 @@ class Transposed(nnx.Module):
         return rows @ self.layer.kernel[...].T + self.bias[...]
 
 
-def flatten(rows: jax.Array) -> jax.Array:
-    """Flatten [B, ...] → [B, D]."""
-    return rows.reshape(rows.shape[0], -1)
-
-
 class Reshape(nnx.Module):
-    """Layer that reshapes [B, D] → [B, *shape]."""
+    """Layer that reshapes [B, ...] → [B, *shape]."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape

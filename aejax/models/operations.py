@@ -112,7 +112,7 @@ def _of(layer: Any, shape: Shape) -> list[Operation]:
         return [Convolution(_numbers(layer.kernel), _numbers(layer.bias), layer.stride, shape[:2])]
     if isinstance(layer, convolutional.Doubling):
         return [*_of(layer.convolution, convolutional.halved(shape, 1)), Doubling(shape[:2])]
-    if isinstance(layer, networks.Reshape) or layer is networks.flatten:
+    if isinstance(layer, networks.Reshape):
         return [Reshape(shape)]
     name = next(name for name, function in autoencoder.ACTIVATIONS.items() if function is layer)
     return [] if name == "identity" else [Activation(name)]

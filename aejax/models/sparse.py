@@ -52,8 +52,7 @@ class SparseAutoencoder(Autoencoder):
         require(config.loss.reconstruction == "mse", "loss.reconstruction", config.loss.reconstruction, f"mse {ours}")
         self.config, self.image_shape = config, image_shape
         self.dead_after = config.model.options["dead_after"]
-        holds = COUNT.holds(self.dead_after)
-        require(holds, "model.options.dead_after", self.dead_after, "a whole number of steps of at least 1")
+        require(COUNT.holds(self.dead_after), "model.options.dead_after", self.dead_after, COUNT.text)
         values, units = math.prod(image_shape), config.model.code_size
         rows = jax.random.normal(rngs.params(), (units, values))
         rows = rows * (_LENGTH / jnp.linalg.norm(rows, axis=1, keepdims=True))
