@@ -8,7 +8,6 @@ import numpy as np
 
 EXAMPLES = 10_000
 """training examples of a probe: all 60,000 of MNIST add about a point of accuracy, and take minutes for pixels"""
-NEIGHBOURS = 5
 
 
 def chosen(examples: int, most: int = EXAMPLES) -> np.ndarray:
@@ -41,7 +40,7 @@ def knn(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labe
     """Return the test accuracy, from 0 to 1, of the majority of the 5 nearest training images (Euclidean, exact)."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(train)), algorithm="brute")
+    neighbours = KNeighborsClassifier(min(5, len(train)), algorithm="brute")
     return float(neighbours.fit(train, train_labels).score(test, test_labels))
 
 

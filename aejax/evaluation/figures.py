@@ -232,9 +232,8 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
         train, test = ([line[part]["total"] for line in run.history] for part in ("train", "test"))
         axis.plot(epochs, train, label="train", marker=marker, color="C0", linewidth=3, alpha=0.45)
         axis.plot(epochs, test, label="test", marker=marker, color="0.15", linewidth=1.2)
-        axis.set(title=label, xlabel="epoch")
+        axis.set(title=label, xlabel="epoch", xlim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.set_xlim(left=0)
         if not common or axis.get_subplotspec().is_first_col():
             axis.set_ylabel(f"total loss\n[{unit}]")
     for axis in axes[len(runs) :]:
@@ -285,8 +284,7 @@ def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
         axis.plot(np.sort(errors), color="C0")
         axis.set(xlabel="features, sorted by error")
     axis.axhline(1, color="0.4", linestyle="--", label="error of the feature's mean")
-    axis.set(ylabel="squared error / variance")
-    axis.set_ylim(bottom=0)
-    axis.set_title("errors by feature" + (f" ({constant} constant features omitted)" if constant else ""))
+    omitted = f" ({constant} constant features omitted)" if constant else ""
+    axis.set(ylabel="squared error / variance", ylim=(0, None), title=f"errors by feature{omitted}")
     figure.legend(loc="outside lower right", fontsize=8)
     return figure
