@@ -86,7 +86,7 @@ def test_the_packages_import_in_one_direction():
     [
         ("aejax.evaluation.export", "if TYPE_CHECKING:\n    from aejax.evaluation.run import Run", "cycle"),
         ("aejax.evaluation.export", "def late():\n    import aejax.evaluation.run", "cycle"),
-        ("aejax.models.dense", "from aejax import data", "order"),
+        ("aejax.models.networks", "from aejax import data", "order"),
         ("aejax.signals", "from aejax.config import Config", "order"),
         ("aejax.evaluation.run", "from aejax import Config", "order"),
         ("aejax.sweeps.members", "import train", "order"),

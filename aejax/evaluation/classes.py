@@ -8,8 +8,6 @@ import numpy as np
 
 EXAMPLES = 10_000
 """training examples of a probe: all 60,000 of MNIST add about a point of accuracy, and take minutes for pixels"""
-NEIGHBOURS = 5
-_ITERATIONS = 50
 
 
 def chosen(examples: int, most: int = EXAMPLES) -> np.ndarray:
@@ -34,7 +32,7 @@ def linear_probe(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, 
     with warnings.catch_warnings():
         # More iterations fit the training images better, but not the test images.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        probe = LogisticRegression(max_iter=_ITERATIONS).fit((train - mean) / scale, train_labels)
+        probe = LogisticRegression(max_iter=50).fit((train - mean) / scale, train_labels)
     return float(probe.score((test - mean) / scale, test_labels))
 
 
@@ -42,7 +40,7 @@ def knn(train: np.ndarray, train_labels: np.ndarray, test: np.ndarray, test_labe
     """Return the test accuracy, from 0 to 1, of the majority of the 5 nearest training images (Euclidean, exact)."""
     from sklearn.neighbors import KNeighborsClassifier
 
-    neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(train)), algorithm="brute")
+    neighbours = KNeighborsClassifier(min(5, len(train)), algorithm="brute")
     return float(neighbours.fit(train, train_labels).score(test, test_labels))
 
 

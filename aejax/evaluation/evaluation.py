@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
+from aejax.config.checks import require
+from aejax.config.files import local
 from aejax.config.user_files import names_data
 from aejax.data import Dataset, as_dataset, is_path, load_dataset
 from aejax.evaluation import classes, measures
@@ -82,11 +83,8 @@ def evaluate(
     Raises:
         InputError: the workdir holds no run, or the examples do not fit the model.
     """
-    if not isinstance(run, Run | str | os.PathLike):
-        raise InputError(f"the run is of the type {type(run).__name__}; give a Run, or the workdir of a run")
-    run = run if isinstance(run, Run) else load(run, models=models)
-    if samples < 0:
-        raise InputError(f"samples is {samples}; it must be at least 0")
+    run = run if isinstance(run, Run) else load(local(run, "the run"), models=models)
+    require(samples >= 0, "samples", samples, "at least 0")
     dataset = images_of(run) if dataset is None else as_dataset(dataset, run.config)
     if dataset.set_aside and dataset.fingerprint != run.identity.dataset.fingerprint:
         every = np.concatenate([dataset.train, dataset.test])
@@ -94,7 +92,7 @@ def evaluate(
     images, seen = run.evaluation_inputs(dataset.test)
     target = run.standardized_inputs(dataset.test)[0]
     codes = run.encode(seen)
-    metrics: dict[str, Any] = {
+    return dict.fromkeys(FIELDS) | {
         "dataset": dataset.name,
         "test_images": len(images),
         "step": int(run.state.step),
@@ -105,7 +103,6 @@ def evaluate(
         **_classes(run, dataset),
         **_variational(run, target, samples),
     }
-    return {name: metrics.get(name) for name in FIELDS}
 
 
 def images_of(run: Run, name: str | None = None, source_dir: str | Path | None = None) -> Dataset:
@@ -137,9 +134,8 @@ def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
     Args:
         images: float32[N, H, W, C], the target on the scale of the model's loss (`Run.standardized_inputs`).
     """
-    if run.config.loss.reconstruction == "bce":
-        return np.asarray(losses.binary_cross_entropy(run.logits(codes), images), np.float64)
-    return np.square(run.logits(codes).astype(np.float64) - images).mean(axis=(1, 2, 3))
+    compare = losses.RECONSTRUCTIONS[run.config.loss.reconstruction]
+    return np.asarray(compare(run.logits(codes), images), np.float64)
 
 
 def _reconstruction(
@@ -155,8 +151,8 @@ def _reconstruction(
         "bits_8": 8 * codes.shape[1],
         "bits_entropy": measures.entropy_bits(levels),
     }
-    if not run.vectors and run.range is not None:
-        least, most = run.range
+    if not run.vectors:
+        least, most = run.identity.dataset.range
 
         def unit_scaled(pixels: np.ndarray) -> np.ndarray:
             return (np.clip(pixels, least, most) - least) / max(most - least, 1e-12)
@@ -190,9 +186,9 @@ def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
 
 
 def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
-    if not run.is_variational or samples == 0:
-        return {}
     model = run.autoencoder
+    if not isinstance(model, Variational) or samples == 0:
+        return {}
     if type(model).log_likelihood is Variational.log_likelihood and run.config.loss.reconstruction != "bce":
         return {}
     if type(model).__call__ is not Variational.__call__ and type(model).draw is Variational.draw:

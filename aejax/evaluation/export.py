@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import InputError
+from aejax.config.checks import require
 from aejax.config.files import local, write_json
-from aejax.models.operations import Activation, Reshape, Scale, Shift, operations
+from aejax.models.losses import TO_EXAMPLES
+from aejax.models.operations import Activation, Elementwise, Reshape, operations
 from aejax.training import for_evaluation
-
-PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export(run: Any, folder: str | Path, kind: str) -> None:
@@ -26,8 +26,7 @@ def export(run: Any, folder: str | Path, kind: str) -> None:
     Raises:
         InputError: the kind is unknown, a package is missing, the folder is not empty, or the model has no such export.
     """
-    if kind not in KINDS:
-        raise InputError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    require(kind in KINDS, "kind", kind, f"one of {', '.join(KINDS)}")
     folder = local(folder, "the folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; give a new folder")
@@ -36,7 +35,7 @@ def export(run: Any, folder: str | Path, kind: str) -> None:
     try:
         partial.mkdir(parents=True)
         KINDS[kind](run, partial)
-        write_json(partial / "config.json", run.description)
+        write_json(partial / "config.json", run.identity.to_dict())
         partial.replace(folder)
     except ModuleNotFoundError as error:
         raise InputError(f"kind {kind} needs the package {error.name}: install aejax[export]") from error
@@ -50,14 +49,14 @@ def _jax(run: Any, folder: Path) -> None:
     """Write one file of StableHLO for each function, with the parameters as constants."""
     import flatbuffers  # noqa: F401 - jax.export needs it, but raises only after all the work
 
-    model, edge, change, given = run.autoencoder, run.edge, run.standardization, run.example_shape
+    model, change, given = run.autoencoder, run.standardization, run.example_shape
 
     def encode(images: jax.Array) -> jax.Array:
         images = images if change is None else (images - change.mean) / change.deviation
         return model.encode(images.reshape(-1, *run.image_shape))
 
     def decode(codes: jax.Array) -> jax.Array:
-        images = edge(model.decode(codes)).reshape(-1, *given)
+        images = TO_EXAMPLES[run.config.loss.reconstruction](model.decode(codes)).reshape(-1, *given)
         return images if change is None else change.invert(images)
 
     functions = {
@@ -69,7 +68,7 @@ def _jax(run: Any, folder: Path) -> None:
         rows = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("batch"), *shape), jnp.float32)
         try:
             with jax.default_matmul_precision("highest"):  # the precision of `Run`
-                exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(rows)
+                exported = jax.export.export(jax.jit(function), platforms=("cpu", "cuda", "tpu"))(rows)
         except Exception as error:  # a user's model may raise any type while JAX traces it
             raise InputError(
                 f"{name} of {type(model).__name__} cannot be exported for batches of any size "
@@ -101,8 +100,8 @@ def _onnx(run: Any, folder: Path) -> None:
     if run.vectors:
         encoder, decoder = [Reshape(run.image_shape), *encoder], [*decoder, Reshape(images)]
     if change is not None:
-        encoder = [Shift(-change.mean), Scale(1 / change.deviation), *encoder]
-        decoder = [*decoder, Scale(change.deviation), Shift(change.mean)]
+        encoder = [Elementwise("add", -change.mean), Elementwise("mul", 1 / change.deviation), *encoder]
+        decoder = [*decoder, Elementwise("mul", change.deviation), Elementwise("add", change.mean)]
     graphs = {
         "encode": (encoder, images, codes, ("images", "codes")),
         "decode": (decoder, codes, images, ("codes", "reconstructions")),
@@ -183,16 +182,15 @@ def sae_lens_files(
     Raises:
         InputError: the architecture is unknown, or an array is missing, unknown, of another shape or not finite.
     """
-    if architecture not in _ARCHITECTURES:
-        raise InputError(f"the architecture is {architecture!r}; SAELens must know it: {', '.join(_ARCHITECTURES)}")
-    known, own = _ARCHITECTURES[architecture]
+    known = ", ".join(_ARCHITECTURES)
+    require(architecture in _ARCHITECTURES, "the architecture for SAELens", architecture, f"one of {known}")
+    there, own = _ARCHITECTURES[architecture]
     tensors, wanted = {name: np.asarray(value) for name, value in arrays.items()}, {"W_enc", "W_dec", "b_dec", *own}
     if tensors.keys() != wanted:
         raise InputError(
             f"the arrays of {architecture} are {', '.join(sorted(tensors))}; they must be {', '.join(sorted(wanted))}"
         )
-    if tensors["W_enc"].ndim != 2:
-        raise InputError(f"W_enc has the shape {tensors['W_enc'].shape}; it must be [D, F]")
+    require(tensors["W_enc"].ndim == 2, "the shape of W_enc", tensors["W_enc"].shape, "[D, F]")
     values, units = tensors["W_enc"].shape
     count = tensors.pop("k", None)
     if "threshold" in own and tensors["threshold"].ndim == 0:
@@ -200,11 +198,11 @@ def sae_lens_files(
     shapes = {"W_enc": (values, units), "W_dec": (units, values), "b_dec": (values,)}
     for name, array in tensors.items():
         shape = shapes.get(name, (units,))
-        if array.shape != shape or not np.isfinite(array).all():
-            raise InputError(f"{name} has the shape {array.shape}; it must be {shape}, of finite numbers")
+        holds = array.shape == shape and np.isfinite(array).all()
+        require(holds, f"the shape of {name}", array.shape, f"{shape}, of finite numbers")
         tensors[name] = np.ascontiguousarray(array, np.float32)
     config: dict[str, Any] = {
-        "architecture": known,
+        "architecture": there,
         "d_in": values,
         "d_sae": units,
         "dtype": "float32",
@@ -215,8 +213,7 @@ def sae_lens_files(
         "metadata": {"sae_lens_version": _LAYOUT, "sae_lens_training_version": None, **metadata},
     }
     if count is not None:
-        k = float(count)
-        if not (k.is_integer() and 1 <= k <= units):
-            raise InputError(f"k is {k:g}; it must be a whole number from 1 to {units}")
+        k = count.item()
+        require(1 <= k <= units and k == int(k), "k", k, f"a whole number from 1 to {units}")
         config |= {"k": int(k), "rescale_acts_by_decoder_norm": False}
     return config, tensors

@@ -11,15 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 from aejax.config.checks import reason
 from aejax.data import Dataset
 from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled
-from aejax.evaluation.measures import feature_errors
 from aejax.evaluation.run import Run
+from aejax.models import Encoder, Variational
 from aejax.training import unit_interval
 
 _COLUMNS = 10
@@ -60,7 +59,7 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
     drawn[first] = lambda: reconstructions(run, dataset.test)
     if _first_kernel(run) is not None:
         drawn["weights"] = lambda: first_layer_weights(run)
-    if run.is_variational:
+    if isinstance(run.autoencoder, Variational):
         drawn |= {
             "samples": lambda: samples(run),
             "interpolations": lambda: interpolations(run, dataset.test),
@@ -129,14 +128,15 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     width, height = figure.get_size_inches()
     axis = figure.add_axes((left / width, below / height, size[0] / width, size[1] / height))
     axis.imshow(sheet, aspect="auto", interpolation="nearest" if max(first.shape[1:3]) <= 64 else None)
-    _bare(axis)
+    axis.spines[:].set_visible(False)
+    axis.set_xticks([])
     axis.set_yticks(down_at, rows)
     if columns:
         ends = np.cumsum(list(columns.values()))
         spans = zip(ends - list(columns.values()), ends, strict=True)
         axis.set_xticks([np.mean(across_at[begin:end]) for begin, end in spans], columns, fontsize=8)
         axis.xaxis.tick_top()
-        axis.tick_params(length=0)
+    axis.tick_params(length=0)
     if across:
         axis.set_xlabel(across)
         axis.xaxis.set_label_position("bottom")
@@ -148,19 +148,12 @@ def _tiled(rows: Sequence[np.ndarray], background: float) -> tuple[np.ndarray, n
     height, width, *channels = rows[0].shape[1:]
     beside, below = (max(1, round(0.09 * side)) for side in (width, height))
     count = max(map(len, rows))
-    sheet = np.full((len(rows) * (height + below) - below, count * (width + beside) - beside, *channels), background)
-    for down, images in enumerate(rows):
-        for across, image in enumerate(images):
-            top, left = down * (height + below), across * (width + beside)
-            sheet[top : top + height, left : left + width] = image
+    cells = np.full((len(rows), count, height + below, width + beside, *channels), background)
+    for cell, images in zip(cells, rows, strict=True):
+        cell[: len(images), :height, :width] = images
+    sheet = np.concatenate(np.concatenate(cells, axis=1), axis=1)[:-below, :-beside]
     across_at = np.arange(count) * (width + beside) + (width - 1) / 2
     return sheet, across_at, np.arange(len(rows)) * (height + below) + (height - 1) / 2
-
-
-def _bare(axis: Axes) -> None:
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set_visible(False)
-    axis.tick_params(length=0)
 
 
 @styled
@@ -209,20 +202,19 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
     figure = Figure(figsize=(6.4, 5.4 * height / width + 0.4), layout="constrained")
     axis = figure.subplots()
     shown = axis.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    _bare(axis)
+    axis.set_axis_off()
     figure.colorbar(shown, ax=axis, label="weight", shrink=0.8, extend="both")
     axis.set_title(f"first layer: {len(images)} of {kernel.shape[-1]} units")
     return figure
 
 
 def _first_kernel(run: Run) -> np.ndarray | None:
-    """Return the first kernel [pixels, units] or [height, width, channels, units]; None for any other first layer."""
-    layers = getattr(getattr(getattr(run.autoencoder, "encoder", None), "layers", None), "layers", [None])
-    kernel = getattr(layers[0], "kernel", None)
-    if kernel is None:
+    """Return the first kernel [pixels, units] or [height, width, channels, units]; None for any other encoder."""
+    encoder = getattr(run.autoencoder, "encoder", None)
+    if not isinstance(encoder, Encoder):
         return None
-    kernel = np.asarray(kernel[...])
-    return kernel if kernel.ndim == 4 or kernel.shape[:-1] == (math.prod(run.image_shape),) else None
+    kernel = np.asarray(next(layer.kernel for layer in encoder.layers.layers if hasattr(layer, "kernel"))[...])
+    return kernel if kernel.ndim == 4 or len(kernel) == math.prod(run.image_shape) else None
 
 
 @styled
@@ -240,17 +232,12 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
         train, test = ([line[part]["total"] for line in run.history] for part in ("train", "test"))
         axis.plot(epochs, train, label="train", marker=marker, color="C0", linewidth=3, alpha=0.45)
         axis.plot(epochs, test, label="test", marker=marker, color="0.15", linewidth=1.2)
-        axis.set_title(label)
+        axis.set(title=label, xlabel="epoch", xlim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.set_xlim(left=0)
-        if not common or len(runs) == 1:
+        if not common or axis.get_subplotspec().is_first_col():
             axis.set_ylabel(f"total loss\n[{unit}]")
     for axis in axes[len(runs) :]:
         axis.set_axis_off()
-    for axis in axes[max(0, len(runs) - columns) : len(runs)]:
-        axis.set_xlabel("epoch")
-    if common and len(runs) > 1:
-        figure.supylabel(f"total loss [{units[0]}]", fontsize=9)
     axes[0].legend(loc="upper right")
     note(figure, "train: mean over the steps of an epoch; test: after the epoch")
     return figure
@@ -284,20 +271,20 @@ def error_histogram(run: Run, dataset: Dataset) -> Figure:
 def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
     """Draw the squared error of each feature over its variance; many features are sorted by error."""
     vectors, seen = run.evaluation_inputs(dataset.test)
-    errors = feature_errors(vectors, run.reconstruct(seen))
-    constant = int(np.isnan(errors).sum())
+    squares, variance = np.square(np.float64(vectors) - run.reconstruct(seen)), np.float64(vectors).var(axis=0)
+    varying = np.flatnonzero(variance)
+    errors, constant = squares.mean(axis=0)[varying] / variance[varying], len(variance) - len(varying)
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
-    if len(errors) <= _NAMED:
-        axis.bar(np.arange(len(errors)), errors, color="C0")
+    if len(variance) <= _NAMED:
+        axis.bar(varying, errors, color="C0")
         axis.set(xlabel="feature")
         axis.xaxis.get_major_locator().set_params(integer=True)
     else:
-        axis.plot(np.sort(errors[~np.isnan(errors)]), color="C0")
+        axis.plot(np.sort(errors), color="C0")
         axis.set(xlabel="features, sorted by error")
     axis.axhline(1, color="0.4", linestyle="--", label="error of the feature's mean")
-    axis.set(ylabel="squared error / variance")
-    axis.set_ylim(bottom=0)
-    axis.set_title("errors by feature" + (f" ({constant} constant features omitted)" if constant else ""))
+    omitted = f" ({constant} constant features omitted)" if constant else ""
+    axis.set(ylabel="squared error / variance", ylim=(0, None), title=f"errors by feature{omitted}")
     figure.legend(loc="outside lower right", fontsize=8)
     return figure

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 
 from aejax.config import Config, InputError
-from aejax.config.checks import figure_formats
+from aejax.config.checks import figure_formats, require
 from aejax.config.files import local
 from aejax.config.user_files import replaced, require_scheduled
 from aejax.evaluation.run import Run
@@ -93,12 +93,10 @@ def load(
         InputError: the workdir holds no run, the run needs a file that is not named, no checkpoint is whole, or
             config.json, metrics.jsonl or summary.json differs from the newest checkpoint.
     """
-    if which not in ("newest", "best"):
-        raise InputError(f"which is {which!r}; it must be newest or best")
+    require(which in ("newest", "best"), "which", which, "newest or best")
     workdir = local(workdir, "the workdir")
     if (workdir / "sweep.json").exists():
         raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
-    here = devices()[0]
     described = read_identity(workdir)
     if described.members is not None:
         raise InputError(f"{workdir} holds a program of a sweep; load one of the members of the sweep")
@@ -110,7 +108,7 @@ def load(
     step = best(found) if which == "best" else newest.step
     if step is None:
         raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the end of an epoch")
-    state, _, _ = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(here))
+    state, _, _ = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(devices()[0]))
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
     return Run(identity, state, history, summary if summary.get("step") == step else {})

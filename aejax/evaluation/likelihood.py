@@ -72,10 +72,10 @@ def estimator(
     batch = min(_IMAGES, count)
     chunk = int(np.clip(_FLOATS // (batch * pixels), 1, samples))
     coefficients = {name: np.float32(value) for name, value in model.config.coefficients.items()}
-    graphdef, state = nnx.split(model)
-    model = nnx.merge(graphdef, state)  # a copy
+    model = nnx.clone(model)
     model.config = model.config.differing_in_values
-    return _estimator(nnx.split(model)[0], samples, chunk), batch, (state, coefficients, np.uint32(seed))
+    graphdef, state = nnx.split(model)
+    return _estimator(graphdef, samples, chunk), batch, (state, coefficients, np.uint32(seed))
 
 
 def exact(function: Callable) -> Callable:

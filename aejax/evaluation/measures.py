@@ -10,7 +10,6 @@ from aejax.data import Standardization
 
 PERFECT = 100.0
 """dB, the largest PSNR that is reported: the PSNR of an image without any error is infinite"""
-_SSIM_WINDOW = 7
 
 
 def psnr(images: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -30,7 +29,7 @@ def ssim(images: np.ndarray, others: np.ndarray) -> np.ndarray | None:
     side = min(images.shape[1:3])
     if side < 3:
         return None
-    window = min(_SSIM_WINDOW, max(3, (side // 2 - 1) | 1))
+    window = min(7, max(3, (side // 2 - 1) | 1))
     pairs = zip(images.astype(np.float64), others.astype(np.float64), strict=True)
     return np.array([structural_similarity(*pair, win_size=window, data_range=1.0, channel_axis=-1) for pair in pairs])
 
@@ -50,16 +49,6 @@ def variance_explained(
     examples = examples.astype(np.float64)
     variance = np.square(examples - examples.mean(axis=0)).sum()
     return float(1 - np.square(examples - others).sum() / variance) if variance > 0 else None
-
-
-def feature_errors(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return the mean squared error of each feature over its variance: float[N, D] twice → float64[D].
-
-    A perfect reconstruction has 0, the feature's mean has 1, and a constant feature has NaN.
-    """
-    vectors = vectors.astype(np.float64)
-    error, variance = np.square(vectors - others).mean(axis=0), vectors.var(axis=0)
-    return np.divide(error, variance, out=np.full_like(error, np.nan), where=variance > 0)
 
 
 def code_measures(codes: np.ndarray) -> dict[str, Any]:

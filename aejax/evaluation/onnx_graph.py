@@ -75,10 +75,8 @@ class _Graph:
                 self.node("Slice", np.array([0, 0]), np.array(size), np.array([1, 2]))
             case plain.Reshape(shape):
                 self.node("Reshape", np.array([-1, *shape]))
-            case plain.Scale(factor):
-                self.node("Mul", factor)
-            case plain.Shift(offset):
-                self.node("Add", offset)
+            case plain.Elementwise(kind, numbers):
+                self.node(kind.capitalize(), numbers)
             case plain.EverySecond():
                 self.node("Slice", np.array([0]), np.array([2**62]), np.array([1]), np.array([2]))
             case plain.Largest(count):

@@ -16,11 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.checks import require
 from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
-from aejax.models.dense import identity
+from aejax.models.losses import TO_EXAMPLES
+from aejax.models.networks import identity
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
 from aejax.training.identity import Identity
@@ -64,11 +66,6 @@ class Run:
         return self.identity.config
 
     @property
-    def description(self) -> dict[str, Any]:
-        """Content of config.json."""
-        return self.identity.to_dict()
-
-    @property
     def image_shape(self) -> ImageShape:
         """(height, width, channels) of the model's input; (1, D, 1) for vectors."""
         return self.identity.dataset.image_shape
@@ -84,30 +81,15 @@ class Run:
         return self.identity.dataset.vectors
 
     @property
-    def range(self) -> tuple[float, float] | None:
-        """Lowest and highest pixel of the training images (see `Dataset.range`); None for vectors of floats."""
-        return self.identity.dataset.range
-
-    @property
     def parameters(self) -> int:
         """Number of trained parameters."""
         return sum(np.size(leaf) for leaf in jax.tree.leaves(self.state.params))
-
-    @functools.cached_property
-    def is_variational(self) -> bool:
-        """Whether the model extends `Variational`."""
-        return issubclass(model_class(self.config.model.kind), Variational)
 
     @functools.cached_property
     def standardization(self) -> Standardization | None:
         """Standardization of the vectors before the model; None without standardization."""
         recorded = self.identity.dataset.standardization
         return None if recorded is None else Standardization.from_dict(recorded)
-
-    @property
-    def edge(self) -> Callable:
-        """Function from the decoder's logits to images."""
-        return {"bce": jax.nn.sigmoid, "mse": identity}[self.config.loss.reconstruction]
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -123,7 +105,7 @@ class Run:
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes [N, code_size] → images float32[N, H, W, C]; of a model with BCE these are probabilities."""
-        return self._on_scale(self._decoded(codes, self.edge))
+        return self._on_scale(self._decoded(codes, TO_EXAMPLES[self.config.loss.reconstruction]))
 
     def logits(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes [N, code_size] → the decoder's output float32[N, H, W, C], before the sigmoid of BCE.
@@ -147,8 +129,7 @@ class Run:
             raise InputError(f"model.kind is {self.config.model.kind!r}; only a variational model can be sampled from")
         if kind.prior is Variational.prior and kind.log_prior is not Variational.log_prior:
             raise InputError(f"{kind.__name__} has a log_prior of its own and no prior(keys) to draw from")
-        if count < 1:
-            raise InputError(f"count is {count}; it must be at least 1")
+        require(count >= 1, "count", count, "at least 1")
         require_own()
         return self.decode(self._apply(kind.prior, per_example(stream(seed, "sample"), jnp.arange(count))))
 
@@ -243,8 +224,8 @@ class Run:
         if examples.shape[1:] != self.example_shape:
             taken = ", ".join(map(str, self.example_shape))
             raise InputError(f"{kind} have shape {list(examples.shape)}; this model takes [N, {taken}]")
-        if self.range is not None:
-            require_scale(examples, self.range, values)
+        if (trained := self.identity.dataset.range) is not None:
+            require_scale(examples, trained, values)
         if self.standardization is not None:
             return self.standardization.apply(examples)
         require_range(self.config, examples, values)

@@ -5,7 +5,8 @@ variational.py   Variational: a posterior of the code, and a prior
 sparse.py        SparseAutoencoder: many units, few of which are active, each with one direction
 kinds.py         from the name of a kind to a model
 output.py        Context, Output, Posterior: further input of a model, and its result
-dense.py  convolutional.py   encoders and decoders
+networks.py      encoder and decoder, dense or convolutional
+convolutional.py convolutional layers
 operations.py    an encoder or a decoder as a list of plain operations, for other runtimes
 losses.py        named terms of the loss
 corruption.py    noise on the input, binarization
@@ -13,8 +14,8 @@ randomness.py    random numbers from seed, stream, epoch or step, and example
 """
 
 from aejax.models.autoencoder import Autoencoder
-from aejax.models.dense import Decoder, Encoder, ImageShape
-from aejax.models.kinds import build, model_class, require_model
+from aejax.models.kinds import build, model_class
+from aejax.models.networks import Decoder, Encoder, ImageShape
 from aejax.models.output import Context, Output, Posterior
 from aejax.models.sparse import SparseAutoencoder
 from aejax.models.variational import Variational

@@ -12,8 +12,7 @@ from flax import nnx
 from aejax.config import Config
 from aejax.config.numbers import KINDS
 from aejax.models import losses
-from aejax.models.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
-from aejax.models.dense import Decoder, Encoder, ImageShape, TiedDecoder, identity
+from aejax.models.networks import Decoder, Encoder, ImageShape, TiedDecoder, identity
 from aejax.models.output import Context, Output
 
 ACTIVATIONS: dict[str, Callable] = {
@@ -50,18 +49,12 @@ class Autoencoder(nnx.Module):
         self.config, model, outputs = config, config.model, self.outputs_per_unit
         activation = ACTIVATIONS[model.activation]
         last = ACTIVATIONS[model.code_activation or model.activation if outputs == 1 else "identity"]
-        mirrored = model.hidden[::-1] if model.decoder_hidden is None else model.decoder_hidden
-        if model.channels or model.spatial_code:
-            outputs *= model.code_shape(image_shape)[-1]
-            self.encoder = ConvolutionalEncoder(model, image_shape, outputs, activation, last, rngs)
-            self.decoder = ConvolutionalDecoder(model, image_shape, mirrored, activation, rngs)
+        outputs *= model.code_shape(image_shape)[-1]
+        self.encoder = Encoder(model, image_shape, outputs, activation, last, rngs)
+        if model.tied:
+            self.decoder = TiedDecoder(image_shape, self.encoder, activation)
         else:
-            outputs *= model.code_size
-            self.encoder = Encoder(image_shape, model.hidden, outputs, activation, last, rngs=rngs)
-            if model.tied:
-                self.decoder = TiedDecoder(image_shape, self.encoder, activation)
-            else:
-                self.decoder = Decoder(image_shape, mirrored, model.code_size, activation, rngs=rngs)
+            self.decoder = Decoder(model, image_shape, activation, rngs)
 
     def __call__(self, images: jax.Array, context: Context = Context()) -> Output:
         """Encode and decode a batch, float32[B, H, W, C]."""

@@ -1,6 +1,6 @@
-"""Convolutional encoder and decoder for images of any size.
+"""Convolutional layers for images of any size.
 
-Each convolution of the encoder (3x3, stride 2) halves height and width, rounded up. Each step of the decoder doubles
+Each convolution of an encoder (3x3, stride 2) halves height and width, rounded up. Each step of a decoder doubles
 them: a convolution to four times the channels, then a 2x2 square of pixels from these channels (Shi et al. 2016). The
 result is cut to the encoder's size at that layer, so odd sizes are restored exactly.
 """
@@ -8,16 +8,10 @@ result is cut to the encoder's size at that layer, so odd sizes are restored exa
 from __future__ import annotations
 
 import functools
-import itertools
-import math
-from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-
-from aejax.config import Model
-from aejax.models.dense import ImageShape, linear
 
 _SIDE = 3
 
@@ -87,63 +81,3 @@ class Doubling(nnx.Module):
 def halved(size: tuple[int, int], times: int) -> tuple[int, int]:
     """Return (height, width) after a number of convolutions with stride 2."""
     return -(-size[0] // 2**times), -(-size[1] // 2**times)
-
-
-class ConvolutionalEncoder(nnx.Module):
-    """Convolutional encoder: images float32[B, H, W, C] → float32[B, outputs], or [B, h · w · outputs] if spatial.
-
-    Dense layers follow the convolutions. With `model.spatial_code`, one more convolution with stride 2 follows instead.
-    """
-
-    def __init__(
-        self, model: Model, image_shape: ImageShape, outputs: int, activation: Callable, last: Callable, rngs: nnx.Rngs
-    ) -> None:
-        layers, inputs = [], image_shape[2]
-        for width in model.channels:
-            layers += [Convolution(inputs, width, 2, rngs=rngs), activation]
-            inputs = width
-        if model.spatial_code:
-            layers += [Convolution(inputs, outputs, 2, rngs=rngs), last, flatten]
-        else:
-            inputs *= math.prod(halved(image_shape[:2], len(model.channels)))
-            layers += [flatten, *linear((inputs, *model.hidden, outputs), activation, last, rngs)]
-        self.layers = nnx.Sequential(*layers)
-
-    def __call__(self, images: jax.Array) -> jax.Array:
-        return self.layers(images)
-
-
-class ConvolutionalDecoder(nnx.Module):
-    """Convolutional decoder, the mirror of the encoder: codes float32[B, code_size] → logits float32[B, H, W, C]."""
-
-    def __init__(
-        self, model: Model, image_shape: ImageShape, hidden: Sequence[int], activation: Callable, rngs: nnx.Rngs
-    ) -> None:
-        steps = len(model.channels) + model.spatial_code
-        smallest, layers = halved(image_shape[:2], steps), []
-        widths = [model.code_shape(image_shape)[-1], *model.channels[::-1], image_shape[2]]
-        if not model.spatial_code:
-            code, *widths = widths
-            layers = linear((code, *hidden, math.prod(smallest) * widths[0]), activation, activation, rngs)
-        layers.append(Reshape((*smallest, widths[0])))
-        for step, (inputs, outputs) in zip(reversed(range(steps)), itertools.pairwise(widths), strict=True):
-            layers += [Doubling(inputs, outputs, halved(image_shape[:2], step), rngs=rngs), activation]
-        self.layers = nnx.Sequential(*layers[:-1])  # logits have no activation
-
-    def __call__(self, codes: jax.Array) -> jax.Array:
-        return self.layers(codes)
-
-
-def flatten(rows: jax.Array) -> jax.Array:
-    """Flatten [B, ...] → [B, D]."""
-    return rows.reshape(rows.shape[0], -1)
-
-
-class Reshape(nnx.Module):
-    """Layer that reshapes [B, D] → [B, *shape]."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-
-    def __call__(self, rows: jax.Array) -> jax.Array:
-        return rows.reshape(rows.shape[0], *self.shape)

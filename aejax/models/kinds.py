@@ -8,7 +8,7 @@ from aejax.config import Config, InputError, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import own
 from aejax.models.autoencoder import Autoencoder
-from aejax.models.dense import ImageShape
+from aejax.models.networks import ImageShape
 from aejax.models.variational import Variational
 
 KINDS = {"plain": Autoencoder, "variational": Variational}
@@ -29,21 +29,14 @@ def model_class(kind: str) -> type[Autoencoder]:
     return found
 
 
-def require_model(config: Config) -> None:
-    """Refuse fields that the class of the model would ignore or compute wrongly.
-
-    Raises:
-        InputError: there is no such class, or a field has no meaning for it.
-    """
-    kind = model_class(config.model.kind)
-    if is_own(config.model.kind):
-        config.require_kind(issubclass(kind, Variational), own_loss=kind.loss is not Autoencoder.loss)
-
-
 def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencoder:
     """Build the autoencoder that a configuration describes, with fresh weights.
 
     Raises:
-        InputError: the class of the model does not declare a given coefficient or option.
+        InputError: there is no such class, the class does not declare a given coefficient or option, or it would ignore
+            a field or compute it wrongly.
     """
-    return model_class(config.model.kind)(complete(config), image_shape, rngs)
+    kind = model_class(config.model.kind)
+    if is_own(config.model.kind):
+        config.require_kind(issubclass(kind, Variational), own_loss=kind.loss is not Autoencoder.loss)
+    return kind(complete(config), image_shape, rngs)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from aejax.config import Loss
+from aejax.models.networks import identity
 from aejax.models.output import Output, Posterior
 
 
@@ -130,6 +131,8 @@ _PIXELS_PER_LOGARITHM = 7
 """at most; 112 logarithms remain for the 784 pixels of MNIST, whole vectors of a CPU"""
 
 RECONSTRUCTIONS = {"bce": binary_cross_entropy, "mse": mean_squared_error}
+TO_EXAMPLES = {"bce": jax.nn.sigmoid, "mse": identity}
+"""functions from the decoder's logits to examples"""
 
 
 def _flat(images: jax.Array) -> jax.Array:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from aejax.config import InputError
-from aejax.models import autoencoder, convolutional, dense
+from aejax.models import autoencoder, convolutional, networks
 from aejax.models.autoencoder import Autoencoder
-from aejax.models.convolutional import ConvolutionalDecoder, ConvolutionalEncoder
-from aejax.models.dense import Decoder, Encoder, ImageShape, TiedDecoder
+from aejax.models.networks import Decoder, Encoder, ImageShape, TiedDecoder
 from aejax.models.variational import Variational
 
 
@@ -56,16 +56,11 @@ class Largest(NamedTuple):
     count: int
 
 
-class Scale(NamedTuple):
-    """Product: rows [B, D] → rows * factor [D]."""
+class Elementwise(NamedTuple):
+    """Sum or product with the same numbers [D] in each row: rows [B, D] → rows + numbers, or rows * numbers."""
 
-    factor: np.ndarray
-
-
-class Shift(NamedTuple):
-    """Sum: rows [B, D] → rows + offset [D]."""
-
-    offset: np.ndarray
+    kind: Literal["add", "mul"]
+    numbers: np.ndarray
 
 
 class EverySecond(NamedTuple):
@@ -73,7 +68,7 @@ class EverySecond(NamedTuple):
 
 
 Shape = tuple[int, ...]
-Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | Scale | Shift | EverySecond
+Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | Elementwise | EverySecond
 
 
 def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operation], list[Operation]]:
@@ -88,46 +83,39 @@ def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operat
         ours = ours and kind.moments is Variational.moments and kind.draw is Variational.draw
     if not ours:
         raise InputError(f"{kind.__name__} overrides encode, decode or a part of them, and only JAX can run its code")
-    encoder, _ = _listed(model.encoder, image_shape)
-    decoder, shape = _listed(model.decoder, (model.config.model.code_size,))
+    encoder, decoder = _listed(model.encoder, image_shape), _listed(model.decoder, (model.config.model.code_size,))
     if isinstance(model, Variational):
         encoder.append(EverySecond())
     elif model.config.model.top_k is not None:
         encoder.append(Largest(model.config.model.top_k))
-    return encoder, decoder if shape == image_shape else [*decoder, Reshape(image_shape)]
+    return encoder, decoder
 
 
-def _listed(half: nnx.Module, shape: Shape) -> tuple[list[Operation], Shape]:
-    """Return the operations of an encoder or decoder on inputs [B, *shape], and the shape of its output."""
-    if type(half) not in (Encoder, Decoder, TiedDecoder, ConvolutionalEncoder, ConvolutionalDecoder):
+def _listed(half: nnx.Module, shape: Shape) -> list[Operation]:
+    """List the operations of an encoder or decoder on inputs [B, *shape]."""
+    if type(half) not in (Encoder, Decoder, TiedDecoder):
         raise InputError(f"{type(half).__name__} is no encoder or decoder of this library, and only JAX can run it")
-    first = [convolutional.flatten] if isinstance(half, Encoder) else []
     listed = []
-    for layer in (*first, *half.layers.layers):
-        operations, shape = _of(layer, shape)
-        listed += operations
-    return listed, shape
+    for layer in half.layers.layers:
+        shape = jax.eval_shape(lambda rows, layer=layer: layer(rows), jnp.zeros((1, *shape))).shape[1:]
+        listed += _of(layer, shape)
+    return listed
 
 
-def _of(layer: Any, shape: Shape) -> tuple[list[Operation], Shape]:
+def _of(layer: Any, shape: Shape) -> list[Operation]:
+    """List the operations of a layer with outputs [B, *shape]."""
     if isinstance(layer, nnx.Linear):
-        return [Dense(_numbers(layer.kernel), _numbers(layer.bias))], (layer.out_features,)
-    if isinstance(layer, dense.Transposed):
-        return [Dense(_numbers(layer.layer.kernel).T, _numbers(layer.bias))], (layer.layer.in_features,)
+        return [Dense(_numbers(layer.kernel), _numbers(layer.bias))]
+    if isinstance(layer, networks.Transposed):
+        return [Dense(_numbers(layer.layer.kernel).T, _numbers(layer.bias))]
     if isinstance(layer, convolutional.Convolution):
-        size = tuple(-(-side // layer.stride) for side in shape[:2])
-        kernel = _numbers(layer.kernel)
-        return [Convolution(kernel, _numbers(layer.bias), layer.stride, size)], (*size, kernel.shape[3])
+        return [Convolution(_numbers(layer.kernel), _numbers(layer.bias), layer.stride, shape[:2])]
     if isinstance(layer, convolutional.Doubling):
-        listed, (*_, channels) = _of(layer.convolution, shape)
-        return [*listed, Doubling(tuple(layer.size))], (*layer.size, channels // 4)
-    if isinstance(layer, convolutional.Reshape):
-        return [Reshape(tuple(layer.shape))], tuple(layer.shape)
-    if layer is convolutional.flatten:
-        flat = (math.prod(shape),)
-        return ([] if shape == flat else [Reshape(flat)]), flat
+        return [*_of(layer.convolution, convolutional.halved(shape, 1)), Doubling(shape[:2])]
+    if isinstance(layer, networks.Reshape):
+        return [Reshape(shape)]
     name = next(name for name, function in autoencoder.ACTIVATIONS.items() if function is layer)
-    return ([] if name == "identity" else [Activation(name)]), shape
+    return [] if name == "identity" else [Activation(name)]
 
 
 def _numbers(parameter: nnx.Param) -> np.ndarray:

@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 import zlib
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -34,29 +35,25 @@ def per_example(key: Key, examples: jax.Array) -> Key:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, examples)
 
 
-def uniform(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
+def uniform(keys: Key, size: int, rows: jax.Array | None = None, *, axis: int = 1) -> jax.Array:
     """Draw independent numbers in [0, 1): float32[B, size].
 
     Args:
         keys: one key for each row, [B], or a single key.
         rows: int32[B], the index of each row, needed with a single key.
+        axis: 1, or 0 for the transposed numbers float32[size, B] of a single key.
     """
-    return jnp.concatenate([*map(_unit_interval, _blocks(keys, size, rows))], axis=1)[:, :size]
+    return _joined([*map(_unit_interval, _blocks(keys, size, rows, axis))], size, axis)
 
 
-def normal(keys: Key, size: int, rows: jax.Array | None = None) -> jax.Array:
+def normal(keys: Key, size: int, rows: jax.Array | None = None, *, axis: int = 1) -> jax.Array:
     """Draw standard normal numbers in pairs (Box and Muller 1958): float32[B, size]; arguments as in `uniform`."""
-    return jnp.concatenate(_normals(*_blocks(keys, size, rows)), axis=1)[:, :size]
+    return _joined(_normals(*_blocks(keys, size, rows, axis)), size, axis)
 
 
-def uniform_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
-    """Draw the numbers of `uniform` from one key, with an example in each column: int32[B] → float32[size, B]."""
-    return jnp.concatenate([*map(_unit_interval, _column_blocks(key, size, columns))])[:size]
-
-
-def normal_columns(key: Key, size: int, columns: jax.Array) -> jax.Array:
-    """Draw the numbers of `normal` from one key, with an example in each column: int32[B] → float32[size, B]."""
-    return jnp.concatenate(_normals(*_column_blocks(key, size, columns)))[:size]
+def _joined(halves: Sequence[jax.Array], size: int, axis: int) -> jax.Array:
+    numbers = jnp.concatenate(halves, axis=axis)
+    return numbers[:, :size] if axis == 1 else numbers[:size]
 
 
 def _normals(radius: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -115,27 +112,17 @@ _ROWS = 8
 """rows of a TPU vector: concatenating two halves of whole vectors is free"""
 
 
-def _blocks(keys: Key, size: int, rows: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+def _blocks(keys: Key, size: int, rows: jax.Array | None, axis: int) -> tuple[jax.Array, jax.Array]:
     """Draw 32 random bits for at least `size` numbers of each row, as two halves of the row: uint32[B, half] twice.
 
     The generator is JAX's Threefry-2x32 (Salmon et al. 2011), but with 13 rounds where JAX uses 20. Its authors publish
     known answers for both.
     """
-    first, second = jax.random.key_data(keys).T[..., None]
-    columns = jnp.arange(_half(size), dtype=jnp.uint32)[None]
-    rows = jnp.zeros((), jnp.uint32) if rows is None else rows.astype(jnp.uint32)[:, None]
+    first, second = jax.random.key_data(keys).T[..., None] if axis == 1 else jax.random.key_data(keys)
+    half = -(-size // (2 * _ROWS)) * _ROWS
+    columns = jnp.expand_dims(jnp.arange(half, dtype=jnp.uint32), 1 - axis)
+    rows = jnp.zeros((), jnp.uint32) if rows is None else jnp.expand_dims(rows.astype(jnp.uint32), axis)
     return threefry_2x32(first, second, columns, rows, rounds=13)
-
-
-def _column_blocks(key: Key, size: int, columns: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draw the bits of `_blocks` from one key, as two halves of each column: uint32[half, B] twice."""
-    first, second = jax.random.key_data(key)
-    counters = jnp.arange(_half(size), dtype=jnp.uint32)[:, None]
-    return threefry_2x32(first, second, counters, columns.astype(jnp.uint32)[None], rounds=13)
-
-
-def _half(size: int) -> int:
-    return -(-size // (2 * _ROWS)) * _ROWS
 
 
 def threefry_2x32(

@@ -17,7 +17,7 @@ from flax import nnx
 from aejax.config import Config, InputError
 from aejax.config.checks import COUNT, require
 from aejax.models.autoencoder import Autoencoder
-from aejax.models.dense import ImageShape
+from aejax.models.networks import ImageShape
 from aejax.models.output import Context, Output
 
 
@@ -45,15 +45,13 @@ class SparseAutoencoder(Autoencoder):
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
         ours = f"while model.kind is {config.model.kind}"
         require(config.corruption.kind == "none", "corruption.kind", config.corruption.kind, f"none {ours}")
-        require(config.model.hidden == (), "model.hidden", config.model.hidden, f"empty {ours}: it has one layer")
-        require(not config.model.channels, "model.channels", config.model.channels, f"empty {ours}")
-        require(not config.model.tied, "model.tied", True, f"False {ours}")
-        require(config.model.top_k is None, "model.top_k", config.model.top_k, f"None {ours}")
+        for name, allowed in {"hidden": (), "channels": (), "tied": False, "top_k": None}.items():
+            value = getattr(config.model, name)
+            require(value == allowed, f"model.{name}", value, f"{allowed} {ours}")
         require(config.loss.reconstruction == "mse", "loss.reconstruction", config.loss.reconstruction, f"mse {ours}")
         self.config, self.image_shape = config, image_shape
         self.dead_after = config.model.options["dead_after"]
-        holds = COUNT.holds(self.dead_after)
-        require(holds, "model.options.dead_after", self.dead_after, "a whole number of steps of at least 1")
+        require(COUNT.holds(self.dead_after), "model.options.dead_after", self.dead_after, COUNT.text)
         values, units = math.prod(image_shape), config.model.code_size
         rows = jax.random.normal(rngs.params(), (units, values))
         rows = rows * (_LENGTH / jnp.linalg.norm(rows, axis=1, keepdims=True))

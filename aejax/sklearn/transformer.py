@@ -152,7 +152,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
 
 def _by_chunks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Apply a function to chunks of one size, [N, ...] → [N, ...], the last chunk padded with copies of its last row.
+    """Apply a function to chunks of one size, [N, ...] → [N, ...], the last chunk padded with copies of its rows.
 
     Compilers order sums by the shape of a batch. With one shape, a row's result is the same bit for bit in any batch, a
     requirement of scikit-learn, and another number of rows compiles nothing.
@@ -160,6 +160,5 @@ def _by_chunks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -
     made = []
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
-        filled = np.concatenate([chunk, np.repeat(chunk[-1:], _CHUNK - len(chunk), axis=0)])
-        made.append(function(filled)[: len(chunk)])
+        made.append(function(np.resize(chunk, (_CHUNK, *chunk.shape[1:])))[: len(chunk)])
     return np.concatenate(made)

@@ -25,10 +25,10 @@ _METRICS = {
     "code mean": ("code", "mean"),
     "code variance": ("code", "variance"),
     "code zeros": ("code", "fraction_zero"),
+    "active units": ("test", "l0"),
+    "dead units": ("test", "dead"),
 }
-"""label → part of a member's summary, and name in it"""
-_SPARSE_METRICS = {"active units": ("test", "l0"), "dead units": ("test", "dead")}
-"""metrics that only a `SparseAutoencoder` has"""
+"""label → part of a member's summary, and name in it; a metric that a member does not have is left out"""
 _CHANGE_THE_LOSS = {"l1", "beta", "free_bits", "rate_penalty", "rate"}
 
 
@@ -48,16 +48,15 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
     trained = [row for row in rows if "diverged" not in row]
     names = {path.rpartition(".")[2] for path in axes}  # the weight of a term has the term's name
     weighted = any(name in _CHANGE_THE_LOSS or any(name in row["test"] for row in rows) for name in names)
-    compared = all("reconstruction" in row["test"] for row in rows)  # a user's own loss may have no such term
-    part, name = _METRICS["test reconstruction" if weighted and compared else "test loss"]
+    metrics = {label: each for label, each in _METRICS.items() if all(each[1] in row[each[0]] for row in rows)}
+    part, name = metrics.get("test reconstruction" if weighted else "test loss", _METRICS["test loss"])
     best = min(trained, key=lambda row: row[part][name], default=None)
-    sparse = trained and all(name in row[part] for part, name in _SPARSE_METRICS.values() for row in trained)
-    metrics, groups = _METRICS | (_SPARSE_METRICS if sparse else {}), {}
+    groups = {}
     for row in rows:
         groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)
 
     def statistics(members: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, float | None]:
-        values = [row[part][name] for row in members if "diverged" not in row and name in row[part]]
+        values = [row[part][name] for row in members if "diverged" not in row]
         mean = float(np.mean(values)) if values else None
         return {"mean": mean, "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
 
@@ -164,7 +163,10 @@ def figure(found: Mapping[str, Any], config: Config) -> Figure:
         if numbers and along != SEED:
             _mark_numbers(panel, list(values.values()))
         else:
-            _mark_texts(panel, list(place.values()), [_text(value) for value in values.values()])
+            texts = [_text(value) for value in values.values()]
+            turned = sum(map(len, texts)) > 20  # characters that fit side by side below a panel
+            panel.set_xticks(list(place.values()), texts, **({"rotation": 40, "ha": "right"} if turned else {}))
+            panel.margins(x=0.25 if len(texts) < 4 else 0.1)
     pairs.set(xlabel=labels["code zeros"], ylabel=labels["test reconstruction"])
     _legends(drawn, swept, {_text(value): colour[key] for key, value in values.items()}, pairs)
     if along != SEED:
@@ -190,12 +192,6 @@ def _axis_label(path: str, config: Config) -> str:
     noise = {"gaussian": "standard deviation, pixels from 0 to 1"}.get(config.corruption.kind, "share of the pixels")
     unit = "epochs" if path.endswith("epochs") else (_UNITS | {"coefficients.noise": noise}).get(path)
     return path.partition(".")[2] + (f" [{unit}]" if unit else "")
-
-
-def _mark_texts(panel: Axes, at: Sequence[float], texts: Sequence[str]) -> None:
-    turned = sum(map(len, texts)) > 20  # characters that fit side by side below a panel
-    panel.set_xticks(at, texts, **({"rotation": 40, "ha": "right"} if turned else {}))
-    panel.margins(x=0.25 if len(texts) < 4 else 0.1)
 
 
 def _mark_numbers(panel: Axes, numbers: Sequence[float]) -> None:

@@ -13,7 +13,7 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,12 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import figure_formats, reason
+from aejax.config.checks import figure_formats, reason, require
 from aejax.config.files import local, locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
 from aejax.evaluation import Run
-from aejax.models import require_model
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
 from aejax.training.batches import steps_per_epoch
@@ -86,10 +85,9 @@ def sweep(
     formats = figure_formats(figures)
     workdir = None if workdir is None else local(workdir, "the workdir")
     planned = grid(located(config), axes)
-    for name, member in planned.members.items():
-        require_model(member)
-        if (patience := member.training.patience) is not None:
-            raise InputError(f"training.patience is {patience} in {name}; the members of a sweep end together")
+    for member in planned.members.values():
+        patience = member.training.patience
+        require(patience is None, "training.patience", patience, "None: the members of a sweep end together")
     dataset = as_dataset(dataset, config)
     # The first member of each program, and a member for each value of each swept coefficient.
     representative = [planned.members[names[0]] for names in planned.programs]
@@ -106,37 +104,31 @@ def sweep(
                 stack.enter_context(locked(workdir, "sweep"))
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
-        return _swept(config, planned, dataset, workdir, formats, progress)
-
-
-def _swept(
-    config: Config, planned: Grid, dataset: Dataset, workdir: Path | None, formats: Sequence[str], progress: bool
-) -> Sweep:
-    programs = _programs(planned, config, dataset, workdir, progress)
-    runs: dict[str, Run] = {}
-    rows: dict[str, dict[str, Any]] = {}
-    for number, names in enumerate(programs):
-        if progress and len(programs) > 1:
-            print(f"program {number + 1} of {len(programs)}: {len(names)} members, {names[0]} first", flush=True)
-        members = {name: planned.members[name] for name in names}
-        folder = None if workdir is None else workdir / "programs" / str(number)
-        trained = train(Members(members), members[names[0]], folder, dataset, progress=progress)
-        for index, (name, member) in enumerate(members.items()):
-            row = rows[name] = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
-            run = _member(trained, index, name, member)
-            if "diverged" not in row and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state)):
-                row["diverged"] = f"the state is not finite after step {int(run.state.step)}"
-            if "diverged" not in row:
-                runs[name] = run
-                if workdir is not None:
-                    _write_member(run, workdir / "members" / name)
-    results = comparison.results(planned.axes, [rows[name] for name in planned.members])
-    if workdir is not None:
-        comparison.write(results, config, workdir, formats)
-    if not runs:
-        name, row = next(iter(rows.items()))
-        raise Diverged(f"every member diverged; {name}: {row['diverged']}")
-    return Sweep(runs, results)
+        programs = _programs(planned, config, dataset, workdir, progress)
+        runs: dict[str, Run] = {}
+        rows: dict[str, dict[str, Any]] = {}
+        for number, names in enumerate(programs):
+            if progress and len(programs) > 1:
+                print(f"program {number + 1} of {len(programs)}: {len(names)} members, {names[0]} first", flush=True)
+            members = {name: planned.members[name] for name in names}
+            folder = None if workdir is None else workdir / "programs" / str(number)
+            trained = train(Members(members), members[names[0]], folder, dataset, progress=progress)
+            for index, (name, member) in enumerate(members.items()):
+                row = rows[name] = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
+                run = _member(trained, index, name, member)
+                if "diverged" not in row and not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(run.state)):
+                    row["diverged"] = f"the state is not finite after step {int(run.state.step)}"
+                if "diverged" not in row:
+                    runs[name] = run
+                    if workdir is not None:
+                        _write_member(run, workdir / "members" / name)
+        results = comparison.results(planned.axes, [rows[name] for name in planned.members])
+        if workdir is not None:
+            comparison.write(results, config, workdir, formats)
+        if not runs:
+            name, row = next(iter(rows.items()))
+            raise Diverged(f"every member diverged; {name}: {row['diverged']}")
+        return Sweep(runs, results)
 
 
 def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
@@ -144,9 +136,8 @@ def _member(trained: Trained, index: int, name: str, config: Config) -> Run:
     step = trained.state.step
     own = jax.tree.map(lambda array: np.asarray(array[index]), trained.state._replace(step=None))._replace(step=step)
     identity = dataclasses.replace(trained.identity, config=config, members=None)
-    lines = [dict(line) for line in trained.lines if line["member"] == name]
-    for line in lines:
-        del line["member"]
+    lines = [line for line in trained.lines if line["member"] == name]
+    lines = [{key: value for key, value in line.items() if key != "member"} for line in lines]
     return Run(identity, own, lines, trained.summary["members"][name], trained.dataset)
 
 
@@ -159,7 +150,7 @@ def _write_member(run: Run, folder: Path) -> None:
     with contextlib.suppress(InputError):
         found, summary = stored(folder, read_identity(folder))
         written = found[-1].identity.to_dict(), found[-1].history, summary, found[-1].step
-        if written == (run.description, run.history, run.summary, run.summary["step"]):
+        if written == (run.identity.to_dict(), run.history, run.summary, run.summary["step"]):
             return
     for path in [folder / name for name in _WRITTEN] + list(folder.glob("events.out.tfevents*")):
         if path.is_dir() and not path.is_symlink():
@@ -171,23 +162,20 @@ def _write_member(run: Run, folder: Path) -> None:
 
 def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
     """Return the names of the members of each program; a resumed sweep keeps its programs."""
-    own = {"config": config.to_dict(), "axes": planned.axes}
     path = None if workdir is None else workdir / "sweep.json"
     advice = "put the file back, or give another workdir"
     if path is not None and path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-            saved, axes, programs = Config.from_dict(found["config"]), found["axes"], found["programs"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+            axes, programs = found["axes"], found["programs"]
+            held = sorted(name for names in programs for name in names)
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise InputError(f"{path} is damaged ({reason(error)}); {advice}") from error
-        # Each program checks the number of epochs, as an ordinary run does.
-        differences = [each for each in config.differences(saved) if not each.startswith("training.epochs:")]
-        differences += [] if axes == planned.axes else [f"axes: {planned.axes} here, {axes} there"]
-        if differences:
-            raise InputError(
-                f"{workdir} holds another sweep ({'; '.join(differences)}); give another workdir, or remove this one"
-            )
-        if sorted(name for names in programs for name in names) != sorted(planned.members):
+        # Each program compares its configuration, as an ordinary run does.
+        if axes != planned.axes:
+            differences = f"axes: {planned.axes} here, {axes} there"
+            raise InputError(f"{workdir} holds another sweep ({differences}); give another workdir, or remove this one")
+        if held != sorted(planned.members):
             raise InputError(f"{path} is damaged (its programs do not hold each member once); {advice}")
         return programs
     if path is not None and (workdir / "config.json").exists():
@@ -206,7 +194,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
         parts = -(-len(names) // most)
         programs += [names[len(names) * part // parts : len(names) * (part + 1) // parts] for part in range(parts)]
     if path is not None:
-        write_json(path, own | {"programs": programs})
+        write_json(path, {"config": config.to_dict(), "axes": planned.axes, "programs": programs})
     return programs
 
 

@@ -17,7 +17,7 @@ from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import own
 from aejax.data import Dataset
-from aejax.models import Autoencoder, Context, ImageShape, build, model_class, require_model
+from aejax.models import Autoencoder, Context, ImageShape, build, model_class
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training.optimizer import Values, build_optimizer
@@ -101,7 +101,6 @@ def build_steps(
         examples: number of training examples, for `Context.examples`.
     """
     config = complete(config)
-    require_model(config)
     configured, average = config.training.seed, config.training.average
     last = config.training.epochs * steps_per_epoch
     schedules = {name: factor(schedule, steps_per_epoch, last) for name, schedule in config.schedules.items()}

@@ -66,7 +66,7 @@ def reproduce(
             folder = workdir / model / f"seed-{seed}"
             runs[model].append(fit(seeded, folder, dataset=dataset, figures=()))
     results = {"dataset": dataset.name, "seeds": seeds, "passes": passes}
-    results |= {name: runs["deep"][0].description[name] for name in ("versions", "device")}
+    results |= {name: runs["deep"][0].identity.to_dict()[name] for name in ("versions", "device")}
     results["models"] = {model: _over_seeds([_results_of(run) for run in runs[model]]) for model in runs}
     first = {model: runs[model][0] for model in runs}
     codes = {model: first[model].encode(dataset.test) for model in ("standard", "sparse")}

@@ -66,7 +66,7 @@ def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -
     if not words or run.config.model.kind != "plain":
         words.append(run.config.model.kind.rpartition("/")[2])
     return {
-        "title": f"{' '.join(words)} autoencoder on {run.description['dataset']['name']}",
+        "title": f"{' '.join(words)} autoencoder on {run.identity.dataset.name}",
         "facts": f"{run.parameters:,} parameters, step {int(run.state.step):,}, {len(shown):,} of "
         f"{len(dataset.test):,} test images",
         "shape": run.image_shape,

@@ -23,7 +23,7 @@ import numpy as np
 import aejax
 from aejax.config.checks import COUNT, SEED, Allowed, is_non_negative, is_whole, require, require_types
 from aejax.data import Computed
-from aejax.models.randomness import GENERATOR, normal, normal_columns, stream, uniform_columns
+from aejax.models.randomness import GENERATOR, normal, stream, uniform
 
 LAW = 1
 """version of the distribution; raise it when a specification draws other examples"""
@@ -268,11 +268,11 @@ def strengths(law: SparseFeatures, arrays: Law, examples: jax.Array) -> list[jax
     keys = jax.random.wrap_key_data(arrays.keys, impl=GENERATOR)
     count, slots = len(examples), law.roots * len(law.levels) + law.features - law.in_trees
     # Both factors of this product are exact in bfloat16: one pass of a matrix unit computes it to float32.
-    hidden = normal_columns(keys[0], law.rank, examples)
+    hidden = normal(keys[0], law.rank, examples, axis=0)
     hidden = jax.lax.reduce_precision(hidden, exponent_bits=8, mantissa_bits=7)
     # The middle of each of 2**23 intervals: 0 itself would be below every probability.
-    chance = uniform_columns(keys[1], slots, examples) + np.float32(2**-24)
-    strength = normal_columns(keys[2], slots, examples)
+    chance = uniform(keys[1], slots, examples, axis=0) + np.float32(2**-24)
+    strength = normal(keys[2], slots, examples, axis=0)
     # Without the barrier, XLA for a CPU draws the numbers again for each feature.
     chance, strength = jax.lax.optimization_barrier((chance, strength))
 

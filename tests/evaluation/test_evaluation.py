@@ -95,7 +95,7 @@ def linear_variational(code_size, spread):
     """Make a variational model of 12 pixels with a linear decoder and an inexact posterior."""
     config = aejax.Config().replace(VARIATIONAL | {"model.hidden": (), "model.code_size": code_size})
     model = nnx.jit(lambda: build(config, (3, 4, 1), nnx.Rngs(3)))()
-    model.encoder.layers.layers[0].bias[...] = jnp.full(2 * code_size, spread)
+    model.encoder.layers.layers[1].bias[...] = jnp.full(2 * code_size, spread)
     return model
 
 
@@ -105,7 +105,7 @@ def test_the_likelihood_is_that_of_a_decoder_that_ignores_its_code(samples):
     linear = model.decoder.layers.layers[0]
     linear.kernel[...] = jnp.zeros((2, 12))
     linear.bias[...] = jnp.asarray(RANDOM.normal(size=12), jnp.float32)
-    encoder = model.encoder.layers.layers[0]
+    encoder = model.encoder.layers.layers[1]
     encoder.kernel[...] = jnp.zeros_like(encoder.kernel[...])  # the posterior is the prior, so all weights are equal
     images = (RANDOM.random((7, 3, 4, 1)) < 0.5).astype(np.float32)
     found = likelihood(model, images, samples)

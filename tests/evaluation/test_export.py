@@ -112,7 +112,7 @@ from safetensors.numpy import load_file
 arrays, config = load_file('out/model.safetensors'), json.load(open('out/config.json'))
 assert config['model']['hidden'] == [12]
 def half(name, rows):
-    for layer in (0, 2):
+    for layer in {'encoder': (1, 3), 'decoder': (0, 2)}[name]:
         rows = rows @ arrays[f'{name}.layers.layers.{layer}.kernel'] + arrays[f'{name}.layers.layers.{layer}.bias']
         if (name, layer) != ('decoder', 2):
             rows = np.where(rows > 0, rows, np.expm1(rows))

@@ -120,12 +120,12 @@ ARRAYS = {"W_enc": np.ones((3, 5)), "W_dec": np.ones((5, 3)), "b_dec": np.ones(3
 @pytest.mark.parametrize(
     ("architecture", "changes", "said"),
     [
-        ("transcoder", {}, "'transcoder'; SAELens must know it: standard, topk"),
+        ("transcoder", {}, "'transcoder'; it must be one of standard, topk"),
         ("jumprelu", {}, "jumprelu are .*; they must be .*threshold"),
         ("standard", {"threshold": 1.0}, "standard are .*; they must be"),
-        ("jumprelu", {"threshold": np.ones(3)}, r"threshold has the shape \(3,\); it must be \(5,\)"),
-        ("standard", {"W_enc": np.ones((5, 3))}, r"W_dec has the shape \(5, 3\); it must be \(3, 5\)"),
-        ("standard", {"W_enc": np.ones(5)}, r"W_enc has the shape \(5,\); it must be \[D, F\]"),
+        ("jumprelu", {"threshold": np.ones(3)}, r"the shape of threshold is \(3,\); it must be \(5,\)"),
+        ("standard", {"W_enc": np.ones((5, 3))}, r"the shape of W_dec is \(5, 3\); it must be \(3, 5\)"),
+        ("standard", {"W_enc": np.ones(5)}, r"the shape of W_enc is \(5,\); it must be \[D, F\]"),
         ("standard", {"b_enc": np.full(5, np.nan)}, "b_enc .* of finite numbers"),
         ("topk", {"k": 2.5}, "k is 2.5; it must be a whole number from 1 to 5"),
         ("topk", {"k": 6}, "k is 6; it must be"),

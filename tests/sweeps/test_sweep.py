@@ -105,7 +105,7 @@ def test_a_finished_sweep_is_not_trained_again_and_another_one_is_refused(swept,
     for axes, change, message in (
         (AXES | {"training.seed": range(3)}, {}, r"holds another sweep \(axes: "),
         (AXES, {"training.epochs": 2}, r"another run, .* \(training.epochs: 2 here, 3 there"),
-        (AXES, {"training.passes": 2}, r"holds another sweep \(training.passes: 2 here, 1 there"),
+        (AXES, {"training.passes": 2}, r"another run, .* \(training.passes: 2 here, 1 there"),
     ):
         with pytest.raises(InputError, match=message):
             sweep(config.replace(change), axes, folder, dataset=dataset, progress=False)

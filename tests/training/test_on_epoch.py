@@ -70,7 +70,7 @@ def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tm
     resumed = fit(config, tmp_path, dataset=dataset, progress=False)
     assert same(whole, resumed) and without_clock(resumed.history) == without_clock(whole.history)
     assert load(tmp_path, "best").history[-1]["test"]["total"] == min(totals)
-    with pytest.raises(InputError, match=r"training\.patience is 2 .*end together"):
+    with pytest.raises(InputError, match=r"training\.patience is 2; .*end together"):
         aejax.sweep(config, {"training.seed": [0, 1]}, dataset=dataset, progress=False)
 
 
