@@ -132,7 +132,7 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
     rows = _rows(measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups)
     if _COMPILED.is_file():
         known = json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"]
-        compiled.beside(rows, known, jax.devices()[0].device_kind)
+        compiled.add_counts(rows, known, jax.devices()[0].device_kind)
     content = {**described, **describe_machine(), "rows": rows}
     dataset, configs = groups[0]
     first = next(iter(configs.values()))
@@ -148,12 +148,13 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
 
 
 def _compile(arguments: Arguments, groups: Groups, described: dict[str, Any], path: Path) -> None:
-    from aejax.training.identity import versions
+    from aejax.training.identity import describe_machine
     from benchmark import compiled
 
     measure = functools.partial(compiled.rows, arguments.compile_for, members=arguments.sweep or (1,))
     rows = _rows(measure, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups)
-    content = {**described, "versions": versions(), "compilers": compiled.compilers(), "rows": rows}
+    versions = describe_machine()["versions"]
+    content = {**described, "versions": versions, "compilers": compiled.compilers(), "rows": rows}
     files.write_json(path, content)
     print(f"\n{compiled.table(rows)}\n\n{path}")
     if failed := [row for row in rows if "error" in row]:

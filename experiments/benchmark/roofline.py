@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -18,8 +17,8 @@ from aejax.evaluation.drawing import note, styled
 from aejax.models import ImageShape
 from aejax.training import Batch, build_steps
 
-_SIZES = {"cpu": (2048, 2**25), "gpu": (8192, 2**28), "tpu": (8192, 2**28)}
-"""platform → rows of the matrices and length of the vectors: enough for the peak rate, and larger than any cache"""
+_ROWS = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
+"""platform → rows of the matrices: enough for the peak rate"""
 
 
 class Cost(NamedTuple):
@@ -66,22 +65,11 @@ def step_cost(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, la
 
 def matmul_rate(dtype: Any) -> float:
     """Measure the peak FLOP/s of a product of two large square matrices."""
-    side = _SIZES[jax.devices()[0].platform][0]
-    matrix = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
-    return 2 * side**3 / _fastest(jax.jit(lambda a, b: a @ b), matrix, matrix)
-
-
-def memory_bandwidth() -> float:
-    """Measure the peak bytes/s, read and written, of y + 2 x with two long vectors (McCalpin's triad)."""
-    numbers = _SIZES[jax.devices()[0].platform][1]
-    x, y = jnp.ones(numbers), jnp.ones(numbers)
-    return 3 * x.nbytes / _fastest(jax.jit(lambda x, y: y + 2 * x), x, y)
-
-
-def _fastest(program: Callable, *arguments: jax.Array) -> float:
-    """Return the seconds of the fastest of several calls; the first call, which compiles, does not count."""
-    program(*arguments).block_until_ready()
-    return min(timeit.repeat(lambda: program(*arguments).block_until_ready(), number=1, repeat=5))
+    side = _ROWS[jax.devices()[0].platform]
+    matrix, product = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype), jax.jit(lambda a, b: a @ b)
+    product(matrix, matrix).block_until_ready()  # compiles
+    seconds = timeit.repeat(lambda: product(matrix, matrix).block_until_ready(), number=1, repeat=5)
+    return 2 * side**3 / min(seconds)
 
 
 @styled

@@ -11,7 +11,7 @@ l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
                                                  sparse autoencoders of vectors; batch_top_k_16k.py is a large one
 sparse_features.py                               vectors with known features
 study.py  measures.py  recovery.py               training, evaluation and tables
-beside_sae_lens.py  sae_lens_peer.py             comparison with SAELens
+compare_sae_lens.py  sae_lens_peer.py            comparison with SAELens
 """
 
 IMAGES = (

@@ -52,21 +52,21 @@ def row(small, tmp_path_factory):
 
 @pytest.mark.long
 def test_a_row_has_what_was_timed_in_turn_with_it(row):
-    assert set(row["clean"]["beside"]) == {"pmap", "2 models", "stream", "fast"}
-    assert set(row["noisy"]["beside"]) == {"pmap", "2 models", "stream", "without noise"}  # no peer has noise
-    peer = row["clean"]["beside"]["fast"]
+    assert set(row["clean"]["alternatives"]) == {"pmap", "2 models", "stream", "fast"}
+    assert set(row["noisy"]["alternatives"]) == {"pmap", "2 models", "stream", "without noise"}  # no peer has noise
+    peer = row["clean"]["alternatives"]["fast"]
     assert peer["peer"] == {"name": "fast", "batch": 16}
     assert peer["images_per_second"] == pytest.approx(80 / 1e-9) and peer["ratio"] < 1e-3  # the peer is the faster one
     assert 0 < row["clean"]["share_of_matmul"] < 1 and row["clean"]["steps"] == 5
     assert json.loads(json.dumps(row)) == row
     rows = list(row.values())
     assert report.table(rows).count("\n") == 3 and "fast 80,000,000,000" in report.table(rows)
-    head, _, clean, noisy = report.beside_table(rows).splitlines()
+    head, _, clean, noisy = report.alternatives_table(rows).splitlines()
     assert head == "| model | batch | images/s | pmap | 2 models | stream | without noise |"
-    ratios = {name: f"{each['ratio']:.2f}" for name, each in row["noisy"]["beside"].items()}
+    ratios = {name: f"{each['ratio']:.2f}" for name, each in row["noisy"]["alternatives"].items()}
     assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
     assert clean.endswith(" | - |") and "fast" not in head
-    assert report.beside_table([row["clean"] | {"beside": {}}]) == ""
+    assert report.alternatives_table([row["clean"] | {"alternatives": {}}]) == ""
     require_readable(roofline(rows))
 
 

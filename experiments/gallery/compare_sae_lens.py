@@ -3,7 +3,7 @@
 Both train on the same arrays in memory, in turn on one machine. Compilation and the first steps are not timed. SAELens
 runs in an environment of its own (`sae_lens_peer.py`), which `--peer` names.
 
-    uv run experiments/gallery/beside_sae_lens.py --peer ENVIRONMENT/bin/python
+    uv run experiments/gallery/compare_sae_lens.py --peer ENVIRONMENT/bin/python
 """
 
 from __future__ import annotations
@@ -18,12 +18,9 @@ if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the scr
 
 import itertools
 import json
-import math
 import os
 import shlex
 import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,17 +36,16 @@ from aejax.config.checks import require
 
 _FOLDER = Path(__file__).parent
 PEERS = {
-    "l1": ("standard", "l1"),
-    "top_k": ("topk", "k"),
-    "batch_top_k": ("batchtopk", "k"),
-    "jump_relu": ("jumprelu", "active"),
-    "gated": ("gated", "gates"),
-    "matryoshka": ("matryoshka", "k"),
+    "l1": ("standard", "l1_coefficient", "l1"),
+    "top_k": ("topk", "k", "k"),
+    "batch_top_k": ("batchtopk", "k", "k"),
+    "jump_relu": ("jumprelu", "l0_coefficient", "active"),
+    "gated": ("gated", "l1_coefficient", "gates"),
+    "matryoshka": ("matryoshka_batchtopk", "k", "k"),
 }
-"""model of the gallery → architecture of SAELens, and our coefficient that sets the number of active units"""
+"""model of the gallery → architecture of SAELens, and its field and our coefficient that set the active units"""
 _WIDTHS = (16, 64)
 """widths of the inner groups of Matryoshka, in both programs"""
-Axes = Mapping[str, Sequence[float]]
 _METRICS = ("l0", "f1", "cosine", "matched_cosine", "unexplained", "dead")
 
 
@@ -67,28 +63,29 @@ class Arguments:
     """number of models for the comparison of features"""
     learning_rate: float = 1e-3
     """of both programs"""
-    workdir: Path = Path("runs", "beside_sae_lens")
-    """folder for beside_sae_lens.json and the arrays"""
+    workdir: Path = Path("runs", "compare_sae_lens")
+    """folder for compare_sae_lens.json and the arrays"""
 
 
 def main(given: list[str]) -> None:
     given = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, given, Arguments(), program="beside_sae_lens.py")
+    arguments = command_line.parse(Arguments, given, Arguments(), program="compare_sae_lens.py")
     command_line.require_some(arguments, "models", "rounds", "seeds")
     require(set(arguments.models) <= set(PEERS), "models", arguments.models, f"some of {', '.join(PEERS)}")
     if not (arguments.peer.is_file() and os.access(arguments.peer, os.X_OK)):
         raise InputError(f"there is no interpreter {arguments.peer}; give --peer the path of a Python with SAELens")
     command_line.require_workdir(arguments.workdir)
+    command_line.spread_over_cores(16)
 
     from aejax.training.identity import describe_machine  # imports JAX: after all checks of the arguments
 
-    made, path = aejax.load_dataset("sparse_features_512"), arguments.workdir / "beside_sae_lens.json"
+    made, path = aejax.load_dataset("sparse_features_512"), arguments.workdir / "compare_sae_lens.json"
     arrays = {"train": np.asarray(made.train), "test": np.asarray(made.test)}
     dataset = aejax.Dataset(made.name, **arrays)
     arrays |= {"test_activations": made.truth.activations(), "directions": made.truth.directions}
     for name, array in arrays.items():  # both programs train on them
         np.save(arguments.workdir / f"{name}.npy", array)
-    result: dict[str, Any] = {"command": shlex.join(["experiments/gallery/beside_sae_lens.py", *given])}
+    result: dict[str, Any] = {"command": shlex.join(["experiments/gallery/compare_sae_lens.py", *given])}
     result |= {**describe_machine(), "models": {}}
     for name in arguments.models:
         changes = {"coefficients.learning_rate": arguments.learning_rate, "training.epochs": 2}
@@ -106,44 +103,34 @@ def main(given: list[str]) -> None:
 
 
 def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aejax.Dataset) -> dict[str, Any]:
-    """Time each way to train, in vectors per second times models, and compare ours with the fastest of SAELens's.
+    """Time each way to train, in vectors per second times models, and compare ours with SAELens's fastest way.
 
-    Sixteen models have four seeds, two learning rates, and two values of the coefficient that makes codes sparse.
+    Sixteen models have four seeds, two learning rates, and two values of the coefficient that makes codes sparse. On a
+    CPU, one model has one JAX device, and each core is a device for some of sixteen models.
     """
     from gallery import recovery
 
-    steps, field = len(dataset.train) // config.training.batch_size, PEERS[name][1]
-    axes = {f"coefficients.{field}": [8.0, 12.0] if field == "k" else [0.5, 1.0]}
+    alone, sparsity = config.replace({"devices.count": 1}), PEERS[name][2]
+    steps = len(dataset.train) // config.training.batch_size
+    axes = {f"coefficients.{sparsity}": [8.0, 12.0] if sparsity == "k" else [0.5, 1.0]}
     axes |= {"coefficients.learning_rate": [3e-4, 1e-3], "training.seed": [0, 1, 2, 3]}
     ways = {"all threads": None, "one thread": 1} if _platform() == "cpu" else {"on a GPU": None}
     rows: list[dict[str, float]] = []
     for _ in range(arguments.rounds):
-        row = {"aejax": aejax.fit(config, dataset=dataset, progress=False).history[-1]["images_per_second"]}
-        row["aejax, 16 as one sweep"] = _sweep(config, axes, arguments)
+        row = {"aejax": aejax.fit(alone, dataset=dataset, progress=False).history[-1]["images_per_second"]}
+        members = aejax.sweep(config, axes, dataset=dataset, progress=False).runs.values()
+        row["aejax, 16 as one sweep"] = sum(run.history[-1]["images_per_second"] for run in members)
         for where, threads in ways.items():
             single = _peer(name, config, arguments, steps, threads=threads)
             several = _peer(name, config, arguments, steps // 4, axes, threads)
-            row[f"sae_lens, {where}"] = single["one_after_another"]["model_samples_per_second"]
-            row[f"sae_lens, 16 one after another, {where}"] = several["one_after_another"]["model_samples_per_second"]
-            row[f"sae_lens, 16 in its trainer of several, {where}"] = several["together"]["model_samples_per_second"]
+            row[f"sae_lens, {where}"] = single["one_after_another"]["vectors_per_second"]
+            row[f"sae_lens, 16 one after another, {where}"] = several["one_after_another"]["vectors_per_second"]
+            row[f"sae_lens, 16 in its trainer of several, {where}"] = several["together"]["vectors_per_second"]
         rows.append(row)
     middle = {way: median(row[way] for row in rows) for way in rows[0]}
     ours = [way for way in middle if way.startswith("aejax")]
     ratios = {way: median(row[way] / recovery.fastest(row, way) for row in rows) for way in ours}
-    return {"median": middle, "ours / best of theirs": ratios, "rounds": rows}
-
-
-def _sweep(config: aejax.Config, axes: Axes, arguments: Arguments) -> float:
-    """Time the script sweep.py in a process of its own, where each core is a device with some of the models."""
-    with tempfile.TemporaryDirectory() as folder:
-        options = {"dataset": [arguments.workdir], "workdir": [folder], "figures": []}
-        options |= {"training.epochs": [config.training.epochs]}
-        options |= {f"model.options.{name}": value for name, value in config.model.options.items()}
-        options |= {f"sweep.{field}": values for field, values in axes.items()}
-        file = config.model.kind.rpartition(":")[0]
-        _run([sys.executable, _FOLDER.parent / "sweep.py", file], options, "the sweep")
-        metrics = Path(folder, "programs", "0", "metrics.jsonl").read_text(encoding="utf-8")
-    return math.prod(map(len, axes.values())) * json.loads(metrics.splitlines()[-1])["images_per_second"]
+    return {"versions": single["versions"], "median": middle, "aejax / best of SAELens": ratios, "rounds": rows}
 
 
 def _recovery(name: str, config: aejax.Config, arguments: Arguments, dataset: aejax.Dataset) -> dict[str, Any]:
@@ -168,39 +155,34 @@ def _peer(
     config: aejax.Config,
     arguments: Arguments,
     steps: int,
-    axes: Axes | None = None,
+    axes: Mapping[str, Sequence[float]] | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Run SAELens's trainer on the same model, or on a grid of models, and return its report."""
-    architecture, field = PEERS[name]
+    """Run SAELens's trainer on the same model, or on a grid of models, and return its report.
+
+    Raises:
+        InputError: the trainer fails; the message is its last line. Or PyTorch runs on another platform than JAX.
+    """
+    architecture, field, sparsity = PEERS[name]
     values = {name: [value] for name, value in complete(config).coefficients.items()} | {"seed": [0]}
     values |= {path.rpartition(".")[2]: swept for path, swept in (axes or {}).items()}
-    size, report = config.model.code_size, arguments.workdir / "peer.json"
-    options = {"architecture": [architecture], "latents": [size], "steps": [steps], "json": [report]}
-    options |= {"k" if field == "k" else "coefficient": values[field], "lr": values["learning_rate"]}
-    options |= {"seeds": values["seed"], "batch": [config.training.batch_size]}
-    options |= {"widths": [*_WIDTHS, size]} if name == "matryoshka" else {}
-    options |= {"threads": [threads]} if threads else {}
-    options |= {"several": []} if len(values["learning_rate"]) > 1 else {}
-    _run([arguments.peer, _FOLDER / "sae_lens_peer.py", arguments.workdir], options, "SAELens's trainer")
-    found = json.loads(report.read_text(encoding="utf-8"))
-    if (theirs := found["machine"]["platform"]) != _platform():
+    fields = {"d_sae": config.model.code_size}
+    if name == "matryoshka":
+        fields["matryoshka_widths"] = [*_WIDTHS, config.model.code_size]
+    task = {"architecture": architecture, "sparsity": field, "fields": fields, "threads": threads}
+    task |= {"steps": steps, "batch": config.training.batch_size, "several": len(values["learning_rate"]) > 1}
+    task["axes"] = {"sparsity": values[sparsity], "lr": values["learning_rate"], "seed": values["seed"]}
+    files.write_json(arguments.workdir / "task.json", task)
+    command = [str(arguments.peer), str(_FOLDER / "sae_lens_peer.py"), str(arguments.workdir)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(f"SAELens's trainer fails: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    if (theirs := found["platform"]) != _platform():
         raise InputError(
             f"SAELens runs on {theirs}, and aejax on {_platform()}; give --peer a PyTorch for {_platform()}"
         )
     return found
-
-
-def _run(command: Sequence[Any], options: Mapping[str, Sequence[Any]], what: str) -> None:
-    """Run a command with options.
-
-    Raises:
-        InputError: the command fails; the message is its last line.
-    """
-    parts = [*command, *(part for name, values in options.items() for part in (f"--{name}", *values))]
-    done = subprocess.run([*map(str, parts)], capture_output=True, text=True)
-    if done.returncode:
-        raise InputError(f"{what} fails: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
 
 
 def _platform() -> str:
