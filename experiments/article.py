@@ -27,8 +27,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    split = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, split, Arguments(), program="article.py")
+    arguments = command_line.parse(Arguments, given, Arguments(), program="article.py")
     command_line.require_some(arguments, "seeds")
     workdir = arguments.folder("article")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)

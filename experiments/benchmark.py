@@ -61,12 +61,11 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    split = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, split, Arguments(), program="benchmark.py")
+    arguments = command_line.parse(Arguments, given, Arguments(), program="benchmark.py")
     command_line.require_some(arguments, "models", "batches", "dtypes", "drivers", "placements", "repeats")
     if any(count < 1 for count in arguments.sweep):
         raise aejax.InputError(f"sweep is {arguments.sweep}; give numbers of models of at least 1")
-    if "--compile-for" in split and not arguments.compile_for:
+    if "--compile-for" in given and not arguments.compile_for:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
     python = arguments.peers_python
     if python is not None and not (python.is_file() and os.access(python, os.X_OK)):

@@ -24,8 +24,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    split = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, split, Arguments(dataset="mnist"), program="beyond.py")
+    arguments = command_line.parse(Arguments, given, Arguments(dataset="mnist"), program="beyond.py")
     command_line.require_some(arguments, "models")
     workdir = arguments.folder("beyond")
     configs = command_line.configurations(_CONFIGS, arguments.models)
@@ -35,9 +34,13 @@ def main(given: list[str]) -> None:
     command_line.require_workdir(workdir)
 
     from article import beyond  # imports JAX: after all checks of the arguments
+    from gallery import study
 
-    results = beyond.measure(configs, dataset, workdir, shlex.join(["experiments/beyond.py", *given]))
-    print(f"\n{beyond.table(results)}\n\n{workdir / 'results.json'}")
+    command, results = shlex.join(["experiments/beyond.py", *given]), {}
+    for name, config in configs.items():
+        print(name, flush=True)
+        results[name] = study.measure(name, config, 1, dataset, workdir, command)
+    print(f"\n{beyond.table(results)}\n\n{workdir}")
 
 
 if __name__ == "__main__":

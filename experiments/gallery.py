@@ -42,8 +42,6 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
     command_line.require_some(arguments, "seeds")
     require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
-    known = MODELS + LARGE
-    require(set(arguments.names) <= set(known), "names", arguments.names, f"some of {', '.join(known)}")
     configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
     datasets = {}
     for name, config in configs.items():
@@ -56,7 +54,7 @@ def main(given: list[str]) -> None:
         if name == "discretised_logistic" and (dataset.vectors or dataset.train.dtype != "uint8"):
             found = f"{dataset.name} has {'vectors' if dataset.vectors else 'images'} of {dataset.train.dtype}"
             raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
-    workdir = arguments.folder("gallery") if arguments.dataset else arguments.workdir or Path("runs", "gallery")
+    workdir = arguments.folder("gallery")
     command_line.require_workdir(workdir)
 
     from gallery import recovery, study  # imports JAX: after all checks of the arguments

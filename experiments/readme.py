@@ -9,6 +9,7 @@ if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the scr
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +40,16 @@ def tables() -> dict[str, str]:
     compiled.add_counts(gpu, compiled_rows["batches"], "NVIDIA H100 80GB HBM3")  # the processor of an H200
     return {
         "article": article.comparison(_read("article_mnist")),
-        "beyond": beyond.table(_read("beyond_mnist")),
-        "gallery": study.table(_gallery()),
+        "beyond": beyond.table(_measured([model for model, *_ in beyond.REPORTED], "beyond_mnist")),
+        "gallery": study.table(_measured()),
         "gallery compiled images": compiled.table(
             [row for name in ("v5e-1", "h100") for row in _read("gallery_compiled", f"{name}.json")["rows"]]
         ),
         "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
-        "gallery rates": study.rates(_gallery(), _read("claims_mnist")),
+        "gallery rates": study.rates(_measured(), _read("claims_mnist")),
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
-        "gallery vectors": recovery.table(_gallery(VECTORS, "gallery_vectors")),
-        "gallery large": recovery.table(_gallery(LARGE, "gallery_vectors"), LARGE),
+        "gallery vectors": recovery.table(_measured(VECTORS, "gallery_vectors")),
+        "gallery large": recovery.table(_measured(LARGE, "gallery_vectors"), LARGE),
         "gallery sae_lens": recovery.comparison(_read("gallery_vectors", "compare_sae_lens.json")),
         "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
@@ -88,7 +89,7 @@ def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], 
     return notebook | {"cells": [first, *others]}, with_badge(readme, "# aejax", repository)
 
 
-def _gallery(models: tuple[str, ...] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:
+def _measured(models: Sequence[str] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:
     """Return the results of each measured model."""
     names = [name for name in models if (_RESULTS / folder / f"{name}.json").is_file()]
     return {name: _read(folder, f"{name}.json") for name in names}

@@ -68,7 +68,6 @@ class Arguments:
 
 
 def main(given: list[str]) -> None:
-    given = command_line.without_commas(Arguments, given)
     arguments = command_line.parse(Arguments, given, Arguments(), program="compare_sae_lens.py")
     command_line.require_some(arguments, "models", "rounds", "seeds")
     require(set(arguments.models) <= set(PEERS), "models", arguments.models, f"some of {', '.join(PEERS)}")

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from aejax import Dataset, Run
+from aejax.evaluation.figures import image_rows
 from aejax.evaluation.measures import entropy_bits
 from aejax.models import losses
 from aejax.models.randomness import per_example, stream
@@ -111,3 +113,11 @@ MEASURES: dict[str, Callable[[Run, Dataset], dict[str, float]]] = {
     "discretised_logistic": _discretised_logistic,
     **dict.fromkeys(VECTORS + LARGE, recovery.of_run),
 }
+"""model → function of its own metrics, beyond those of `aejax.evaluate`"""
+
+FIGURES: dict[str, Callable[[Run], Figure]] = {
+    "conditional": lambda run: image_rows(
+        {f"class {number}": images for number, images in enumerate(of_each_class(run, 10))}
+    ),
+}
+"""model → function of its own figure"""

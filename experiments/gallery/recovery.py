@@ -106,7 +106,7 @@ def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTO
     rows = []
     for name in names:
         result = results.get(name, {"seeds": [], "agreement": None})
-        found = [seed["figures"] for seed in result["seeds"]]
+        found = [seed["metrics"] for seed in result["seeds"]]
         cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in _SHOWN.items()]
         agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3f}"
         rows.append([name, len(found) or "not trained", *cells, agreement])

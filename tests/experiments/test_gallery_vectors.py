@@ -14,8 +14,8 @@ from runs import untrained
 
 
 def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
-    seed = {"figures": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
-    others = seed | {"figures": seed["figures"] | {"l0": 12.0}}
+    seed = {"metrics": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
+    others = seed | {"metrics": seed["metrics"] | {"l0": 12.0}}
     found = recovery.table({"l1": {"seeds": [seed, others], "agreement": 0.5}}).splitlines()
     row = "| l1 | 2 | 11.0 ± 1.4 | 0.250 ± 0.000 | 1 ± 0 | - | - | - | 0.500 |"
     assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)

@@ -128,7 +128,7 @@ def test_a_program_of_one_step_runs_without_the_host():
         assert train["host_transfers"] == 0 and train.get("host_waits", 0) == 0, target
 
 
-def test_what_was_compiled_for_a_device_stands_beside_what_was_measured_on_it():
+def test_measured_rows_show_the_counts_of_programs_compiled_for_the_device():
     committed = json.loads((ROOT / "experiments/results/compiled/compiled.json").read_text())["rows"]
     h100 = next(row for row in committed if (row["target"], row["model"]) == ("h100", "deep"))
     count = h100["programs"]["train 234 steps"]["launches"]
