@@ -27,9 +27,8 @@ class Arguments(command_line.StudyArguments):
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """names of models in experiments/gallery; by default all models except the large ones"""
     dataset: str | None = None
-    """digits, mnist, fashion_mnist, photograph (the patches of the claims), or any dataset or path that data.name of a
-    configuration accepts. By default, digits for models of images, and the dataset of the configuration for models of
-    vectors"""
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration accepts. By default,
+    digits for models of images, and the dataset of the configuration for models of vectors"""
     seeds: int = 1
     """number of seeds, from 0"""
     epochs: int | None = None
@@ -43,12 +42,12 @@ def main(given: list[str]) -> None:
     command_line.require_some(arguments, "seeds")
     require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
     configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
-    datasets = {}
+    datasets, load = {}, functools.cache(aejax.load_dataset)
     for name, config in configs.items():
         if arguments.epochs is not None:
             configs[name] = config = _trained_for(config, arguments.epochs)
         usual = "digits" if name in IMAGES else config.data.name
-        datasets[name] = dataset = _dataset(arguments.dataset or usual, arguments.source_dir)
+        datasets[name] = dataset = load(arguments.dataset or usual, arguments.source_dir)
         aejax.require_fit(config, dataset)
         _require_classes(config, dataset)
         if name == "discretised_logistic" and (dataset.vectors or dataset.train.dtype != "uint8"):
@@ -78,15 +77,6 @@ def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
         if schedule.shape == "cosine"
     }
     return config.replace({"training.epochs": epochs} | warmup)
-
-
-@functools.cache
-def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:
-    if name != "photograph":
-        return aejax.load_dataset(name, source_dir)
-    from claims.images import photograph_patches
-
-    return photograph_patches((28, 28, 1))
 
 
 def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:

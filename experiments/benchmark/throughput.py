@@ -46,7 +46,7 @@ def measure(
     Yields:
         model, batch, dtype; compile_seconds, steps (timed together), ms_per_step; images_per_second and its standard
         deviation over the rounds, per device; flop_per_image (counted by hand, or by XLA for models that are not
-        dense), flop_per_image_xla, bytes_per_image, memory_bytes; flops_per_second, share_of_matmul, matmul_rate.
+        dense), flop_per_image_xla, memory_bytes of a step; flops_per_second, share_of_matmul, matmul_rate.
         `alternatives` maps the name of each other program to its images_per_second and to a ratio, the median over
         pairs: our rate to a peer's, or the rate of another configuration to the rate of this row.
     """
@@ -66,9 +66,9 @@ def measure(
 def _row(
     config: Config, dataset: Dataset, ours: Mapping[str, Prepared], repeats: int, peers: Mapping[str, list[str]]
 ) -> dict[str, Any]:
-    cost = roofline.step_cost(config, dataset.image_shape, dataset.train.dtype, dataset.train_labels is not None)
-    flop_per_image = roofline.flops_per_image(config, dataset.image_shape) or cost.flops
+    step = roofline.one_step(config, dataset.image_shape, dataset.train.dtype, dataset.train_labels is not None)
     first, batch = Prepared(config, dataset), config.training.batch_size
+    flop_per_image = roofline.flops_per_image(config, dataset.image_shape) or step.flops / batch
     compile_seconds, devices = first.compile(), len(first.driver.devices)
     epoch = len(dataset.train) // batch * batch
     with started(peers, config, dataset.train) as running:
@@ -94,9 +94,8 @@ def _row(
         "images_per_second": mean,
         "images_per_second_std": statistics.stdev(per_device) if repeats > 1 else 0.0,
         "flop_per_image": flop_per_image,
-        "flop_per_image_xla": cost.flops,
-        "bytes_per_image": cost.bytes,
-        "memory_bytes": cost.memory,
+        "flop_per_image_xla": step.flops / batch,
+        "memory_bytes": sum(step.memory.values()),
         "flops_per_second": mean * flop_per_image,
         "share_of_matmul": statistics.median(shares),
         "matmul_rate": statistics.mean(matmul),

@@ -28,6 +28,11 @@ def photograph_patches(shape: tuple[int, int, int], seed: int = 0) -> Dataset:
     return Dataset("photograph", patches(grey[:, :border], _TRAIN), patches(grey[:, border:], _TEST))
 
 
+def photograph() -> Dataset:
+    """Cut patches of the size of MNIST's images, for `--dataset experiments/claims/images.py:photograph`."""
+    return photograph_patches((28, 28, 1))
+
+
 def random_pixels(shape: tuple[int, int, int], count: int, seed: int = 0) -> Dataset:
     """Draw images of uniform, independent pixels, whose only structure is their mean."""
     random = np.random.default_rng(seed)

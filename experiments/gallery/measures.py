@@ -68,20 +68,6 @@ def label_accuracy(run: Run, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def _vq_vae(run: Run, dataset: Dataset) -> dict[str, float]:
-    return codebook_use(run.encode(dataset.test), *run.state.extra["book"].shape)
-
-
-def _fsq(run: Run, dataset: Dataset) -> dict[str, float]:
-    levels = run.config.model.options["levels"]
-    return codebook_use(np.round(run.encode(dataset.test), 3), math.prod(levels), len(levels))
-
-
-def _tc_vae(run: Run, dataset: Dataset) -> dict[str, float]:
-    names, weights = ("information", "total_correlation", "unit_kl"), run.config.coefficients
-    return {name: run.summary["test"][name] / weights[name] / weights["beta"] for name in names}
-
-
 def _ladder(run: Run, dataset: Dataset) -> dict[str, float]:
     """Measure the KL divergence of each layer [nats], of the lower layer given the upper one.
 
@@ -98,6 +84,16 @@ def _ladder(run: Run, dataset: Dataset) -> dict[str, float]:
     }
 
 
+def _fsq(run: Run, dataset: Dataset) -> dict[str, float]:
+    levels = run.config.model.options["levels"]
+    return codebook_use(np.round(run.encode(dataset.test), 3), math.prod(levels), len(levels))
+
+
+def _tc_vae(run: Run, dataset: Dataset) -> dict[str, float]:
+    names, weights = ("information", "total_correlation", "unit_kl"), run.config.coefficients
+    return {name: run.summary["test"][name] / weights[name] / weights["beta"] for name in names}
+
+
 def _discretised_logistic(run: Run, dataset: Dataset) -> dict[str, float]:
     from claims.compression import lossless
 
@@ -105,7 +101,7 @@ def _discretised_logistic(run: Run, dataset: Dataset) -> dict[str, float]:
 
 
 MEASURES: dict[str, Callable[[Run, Dataset], dict[str, float]]] = {
-    "vq_vae": _vq_vae,
+    "vq_vae": lambda run, dataset: codebook_use(run.encode(dataset.test), *run.state.extra["book"].shape),
     "fsq": _fsq,
     "tc_vae": _tc_vae,
     "ladder": _ladder,

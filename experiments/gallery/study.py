@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -140,20 +141,15 @@ def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[flo
         members: of results.json of the sweep.
         nats: the divergences.
     """
-    curves: dict[float, dict[int, list[tuple[float, float]]]] = {}
+    curves: dict[float, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for member in members:
-        weight = next(value for path, value in member.items() if path.endswith(".total_correlation"))
-        parts = {name: member["test"][name] for name in ("information", "total_correlation", "unit_kl")}
-        parts["total_correlation"] /= weight
-        point = sum(parts.values()), parts["total_correlation"]
-        curve = curves.setdefault(weight, {}).setdefault(member["training.seed"], [])
-        curve.append(tuple(value / member["coefficients.beta"] for value in point))
+        weight, beta, test = member["coefficients.total_correlation"], member["coefficients.beta"], member["test"]
+        correlation = test["total_correlation"] / weight / beta
+        divergence = (test["information"] + test["unit_kl"]) / beta + correlation
+        curves[weight][member["training.seed"]].append((divergence, correlation))
     rows = []
     for weight, of_seeds in sorted(curves.items()):
         lines = [np.transpose(sorted(curve)) for curve in of_seeds.values()]
-        row = [f"{weight:g}"]
-        for divergence in nats:
-            within = all(divergences[0] <= divergence <= divergences[-1] for divergences, _ in lines)
-            row.append(spread([np.interp(divergence, *line) for line in lines], ".2f") if within else "-")
-        rows.append(row)
+        cells = [[np.interp(divergence, *line, left=np.nan, right=np.nan) for line in lines] for divergence in nats]
+        rows.append([f"{weight:g}", *("-" if np.isnan(cell).any() else spread(cell, ".2f") for cell in cells)])
     return drawing.markdown(["weight", *[f"total correlation at {each:g} nats" for each in nats]], rows)
