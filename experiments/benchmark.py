@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 import functools
 import json
 import os
@@ -49,8 +44,6 @@ class Arguments(command_line.StudyArguments):
     """also measure the time against the number of examples, batch size, code size and epochs, for the first model"""
     cold_start: bool = False
     """also measure the time from the imports to the first step of the first model, in new processes"""
-    figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figure, separated by commas or spaces; no format draws no figure"""
     workdir: Path = Path("runs", "benchmark")
     """folder for benchmark.json and the figure"""
     compile_for: tuple[str, ...] = ()
@@ -95,14 +88,11 @@ Groups = list[tuple[aejax.Dataset, dict[str, aejax.Config]]]
 
 
 def _groups(arguments: Arguments) -> Groups:
-    mnist, of_gallery = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
-    own = [name for name in gallery.MODELS + gallery.LARGE if not (mnist / f"{name}.py").is_file()]
-    configs = command_line.configurations(mnist, [name for name in arguments.models if name not in own])
-    configs |= command_line.configurations(of_gallery, [name for name in arguments.models if name in own])
+    folders = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
     groups: dict[str, dict[str, aejax.Config]] = {}
-    for model in arguments.models:
-        usual = configs[model].data.name if model in gallery.VECTORS + gallery.LARGE else "digits"
-        groups.setdefault(arguments.dataset or usual, {})[model] = configs[model]
+    for model, config in command_line.configurations(arguments.models, *folders).items():
+        usual = config.data.name if model in gallery.VECTORS + gallery.LARGE else "digits"
+        groups.setdefault(arguments.dataset or usual, {})[model] = config
     return [(aejax.load_dataset(name, arguments.source_dir), of_it) for name, of_it in groups.items()]
 
 

@@ -15,10 +15,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from aejax import signals
+
+if Path(__file__).resolve().parent in Path(getattr(sys.modules["__main__"], "__file__", None) or "/").resolve().parents:
+    signals.install()  # before slow imports: from here on Ctrl-C and SIGTERM end a script of this folder with one line
+
 import tyro
 
 import aejax
-from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.files import keep_compiled_programs, local
@@ -51,6 +55,8 @@ class StudyArguments:
     """folder with the original files of mnist or fashion_mnist"""
     workdir: Path | None = None
     """folder for the results, the figures and the runs (default: runs/SCRIPT/DATASET)"""
+    figures: tuple[FigureFormat, ...] = ("png",)
+    """formats of the figures, separated by commas or spaces; no format draws no figure"""
 
     def folder(self, study: str) -> Path:
         """Return the workdir, or the default folder for a study of this dataset."""
@@ -264,20 +270,21 @@ def _require_readable(given: Sequence[str]) -> None:
             usage_error(f"the argument {token} is not UTF-8; rename the file or folder")
 
 
-def configurations(folder: Path, names: Sequence[str]) -> dict[str, Config]:
-    """Load the named configurations of a folder.
+def configurations(names: Sequence[str], *folders: Path) -> dict[str, Config]:
+    """Load the named configurations, each from the first of the folders that has it.
 
     Raises:
-        InputError: the folder has no configuration of a name, or a name is given twice.
+        InputError: no folder has a configuration of a name, or a name is given twice.
     """
-    known = sorted(path.stem for path in folder.glob("*.py") if "def get_config" in path.read_text(encoding="utf-8"))
+    files = [path for folder in reversed(folders) for path in sorted(folder.glob("*.py"))]
+    known = {path.stem: path for path in files if "def get_config" in path.read_text(encoding="utf-8")}
     for name in names:
         if name not in known:
-            where = f"{folder.parent.name}/{folder.name}"
+            where = " and ".join(f"{folder.parent.name}/{folder.name}" for folder in folders)
             raise InputError(f"{name}.py is no configuration in {where}; known are {', '.join(known)}")
         if names.count(name) > 1:
             raise InputError(f"the model {name} is given twice")
-    return {name: load_config(folder / f"{name}.py") for name in names}
+    return {name: load_config(known[name]) for name in names}
 
 
 def require_some(arguments: object, *names: str) -> None:

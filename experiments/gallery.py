@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 import functools
 import shlex
 from dataclasses import dataclass
@@ -41,7 +36,7 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
     command_line.require_some(arguments, "seeds")
     require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
-    configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
+    configs = command_line.configurations(arguments.names or MODELS, Path(__file__).with_suffix(""))
     datasets, load = {}, functools.cache(aejax.load_dataset)
     for name, config in configs.items():
         if arguments.epochs is not None:
@@ -58,12 +53,11 @@ def main(given: list[str]) -> None:
 
     from gallery import recovery, study  # imports JAX: after all checks of the arguments
 
-    command, results = shlex.join(["experiments/gallery.py", *given]), {}
-    for name, config in configs.items():
-        print(name, flush=True)
-        results[name] = study.measure(
-            name, config, arguments.seeds, datasets[name], workdir, command, arguments.samples
-        )
+    command, options = shlex.join(["experiments/gallery.py", *given]), (arguments.samples, arguments.figures)
+    results = {
+        name: study.measure(name, config, arguments.seeds, datasets[name], workdir, command, *options)
+        for name, config in configs.items()
+    }
     for names, table in ((IMAGES, study.table), (VECTORS + LARGE, recovery.table)):
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")

@@ -8,12 +8,9 @@ runs in an environment of its own (`sae_lens_peer.py`), which `--peer` names.
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
+if __name__ == "__main__":
     from sys import path
 
-    from aejax import signals
-
-    signals.install()
     path.insert(0, __file__.rpartition("/gallery/")[0])  # the folder of the package `gallery`
 
 import itertools
@@ -46,7 +43,6 @@ PEERS = {
 """model of the gallery → architecture of SAELens, and its field and our coefficient that set the active units"""
 _WIDTHS = (16, 64)
 """widths of the inner groups of Matryoshka, in both programs"""
-_METRICS = ("l0", "f1", "cosine", "matched_cosine", "unexplained", "dead")
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,8 @@ class Arguments:
     """names of models of the gallery, separated by commas or spaces"""
     rounds: int = 3
     """number of timings of each program, in turn with the others"""
-    epochs: int = 16
-    """epochs of 256 steps before the learned features are compared with the true ones; 0 skips the comparison"""
     seeds: int = 5
     """number of models for the comparison of features"""
-    learning_rate: float = 1e-3
-    """of both programs"""
     workdir: Path = Path("runs", "compare_sae_lens")
     """folder for compare_sae_lens.json and the arrays"""
 
@@ -77,6 +69,7 @@ def main(given: list[str]) -> None:
     command_line.spread_over_cores(16)
 
     from aejax.training.identity import describe_machine  # imports JAX: after all checks of the arguments
+    from gallery import recovery
 
     made, path = aejax.load_dataset("sparse_features_512"), arguments.workdir / "compare_sae_lens.json"
     arrays = {"train": np.asarray(made.train), "test": np.asarray(made.test)}
@@ -87,18 +80,14 @@ def main(given: list[str]) -> None:
     result: dict[str, Any] = {"command": shlex.join(["experiments/gallery/compare_sae_lens.py", *given])}
     result |= {**describe_machine(), "models": {}}
     for name in arguments.models:
-        changes = {"coefficients.learning_rate": arguments.learning_rate, "training.epochs": 2}
+        config, found = aejax.load_config(_FOLDER / f"{name}.py"), result["models"].setdefault(name, {})
         if name == "matryoshka":
-            changes["model.options.widths"] = list(_WIDTHS)
-        config = aejax.load_config(_FOLDER / f"{name}.py").replace(changes)
-        found = result["models"][name] = {"speed": _speeds(name, config, arguments, dataset)}
-        print(name, json.dumps(found["speed"]["median"]), flush=True)
-        files.write_json(path, result)
-        if arguments.epochs:
-            found["recovery"] = _recovery(name, config, arguments, dataset)
-            print(name, json.dumps(found["recovery"]["mean"]), flush=True)
+            config = config.replace({"model.options.widths": list(_WIDTHS)})
+        for what, measured in {"speed": _speeds, "recovery": _recovery}.items():
+            print(f"{name}: {what}", flush=True)
+            found[what] = measured(name, config, arguments, dataset)
             files.write_json(path, result)
-    print(path)
+    print(f"{recovery.comparison(result)}\n\n{path}")
 
 
 def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aejax.Dataset) -> dict[str, Any]:
@@ -109,12 +98,12 @@ def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aeja
     """
     from gallery import recovery
 
-    alone, sparsity = config.replace({"devices.count": 1}), PEERS[name][2]
+    config, sparsity = config.replace({"training.epochs": 2}), PEERS[name][2]
     steps = len(dataset.train) // config.training.batch_size
     axes = {f"coefficients.{sparsity}": [8.0, 12.0] if sparsity == "k" else [0.5, 1.0]}
     axes |= {"coefficients.learning_rate": [3e-4, 1e-3], "training.seed": [0, 1, 2, 3]}
     ways = {"all threads": None, "one thread": 1} if _platform() == "cpu" else {"on a GPU": None}
-    rows: list[dict[str, float]] = []
+    alone, rows = config.replace({"devices.count": 1}), []
     for _ in range(arguments.rounds):
         row = {"aejax": aejax.fit(alone, dataset=dataset, progress=False).history[-1]["images_per_second"]}
         members = aejax.sweep(config, axes, dataset=dataset, progress=False).runs.values()
@@ -136,16 +125,15 @@ def _recovery(name: str, config: aejax.Config, arguments: Arguments, dataset: ae
     """Compare the features that both programs learn with the true ones, after the same steps from several seeds."""
     from gallery import recovery
 
-    config = config.replace({"training.epochs": arguments.epochs})
-    steps = arguments.epochs * (len(dataset.train) // config.training.batch_size)
+    steps = config.training.epochs * (len(dataset.train) // config.training.batch_size)
     axes, made = {"training.seed": list(range(arguments.seeds))}, aejax.load_dataset(dataset.name)
     runs = aejax.sweep(config, axes, dataset=dataset, progress=False).runs.values()
     found = {"aejax": [recovery.of_run(run, made) for run in runs]}
     found["sae_lens"] = _peer(name, config, arguments, steps, axes)["one_after_another"]["models"]
-    means: dict[str, dict[str, list[float]]] = {program: {} for program in found}
-    for program, metric in itertools.product(found, _METRICS if arguments.seeds > 1 else ()):
+    means: dict[str, dict[str, list[float | None]]] = {program: {} for program in found}
+    for program, metric in itertools.product(found, recovery.SHOWN):
         values = [model[metric] for model in found[program]]
-        means[program][metric] = [mean(values), stdev(values)]
+        means[program][metric] = [mean(values), stdev(values) if len(values) > 1 else None]
     return {"steps": steps, "seeds": arguments.seeds, "mean": means, **found}
 
 

@@ -17,7 +17,7 @@ from aejax import Dataset, Run
 from aejax.evaluation import drawing
 from gallery import VECTORS
 
-_SHOWN = {
+SHOWN = {
     "l0": ("active units", ".1f"),
     "unexplained": ("variance unexplained", ".3f"),
     "dead": ("dead units", ".0f"),
@@ -102,12 +102,12 @@ def spread(values: Sequence[float], form: str) -> str:
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:
     """Format a Markdown table with a row for each model, also for models without results."""
-    heads = ["model", "seeds", *[head for head, _ in _SHOWN.values()], "agreement of seeds"]
+    heads = ["model", "seeds", *[head for head, _ in SHOWN.values()], "agreement of seeds"]
     rows = []
     for name in names:
         result = results.get(name, {"seeds": [], "agreement": None})
         found = [seed["metrics"] for seed in result["seeds"]]
-        cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in _SHOWN.items()]
+        cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in SHOWN.items()]
         agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3f}"
         rows.append([name, len(found) or "not trained", *cells, agreement])
     return drawing.markdown(heads, rows)

@@ -188,10 +188,8 @@ class SparseVectors(Computed):
     def shapes(self) -> Law:
         """Shapes and types of `arrays`, without computing them."""
         law, zeros = self.specification, functools.partial(np.broadcast_to, np.float32(0))
-        parts = [
-            Part(zeros((*each, law.rank)), zeros(each), zeros(each), zeros(each), zeros((*each, law.dimensions)))
-            for each in law.parts
-        ]
+        last = (law.rank,), (), (), (), (law.dimensions,)
+        parts = [Part(*(zeros(each + axes) for axes in last)) for each in law.parts]
         return Law(np.broadcast_to(np.uint32(0), (3, 2)), zeros((law.dimensions,)), tuple(parts))
 
     def make(self, arrays: Law, examples: jax.Array) -> jax.Array:

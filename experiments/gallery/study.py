@@ -15,7 +15,7 @@ import numpy as np
 from aejax.config import Config
 from aejax.config.files import write_json
 from aejax.data import Dataset
-from aejax.evaluation import drawing, evaluate, figures, fit
+from aejax.evaluation import drawing, evaluate, fit
 from aejax.training.identity import describe_machine
 from gallery import IMAGES, LARGE, VECTORS, recovery
 from gallery.measures import FIGURES, MEASURES
@@ -32,7 +32,14 @@ _PUBLISHED = {
 
 
 def measure(
-    name: str, config: Config, seeds: int, dataset: Dataset, workdir: Path, command: str, samples: int = 500
+    name: str,
+    config: Config,
+    seeds: int,
+    dataset: Dataset,
+    workdir: Path,
+    command: str,
+    samples: int = 500,
+    formats: Sequence[str] = ("png",),
 ) -> dict[str, Any]:
     """Train a model from several seeds, evaluate it, draw figures, and write NAME.json.
 
@@ -41,6 +48,7 @@ def measure(
     Args:
         command: the command line, for the record.
         samples: codes drawn for each image to estimate the likelihood.
+        formats: of the figures: png, pdf, svg.
 
     Returns:
         the content of NAME.json: the command, the machine, and epochs, seconds, evaluation and metrics of each seed.
@@ -50,12 +58,12 @@ def measure(
     results |= {"pixels": dataset.test[0].size, "seeds": []}
     runs = []
     for seed in range(seeds):
-        folder = workdir / name / str(seed)
-        run = fit(config.replace({"training.seed": seed, "data.name": dataset.name}), folder, dataset=dataset)
+        print(f"{name}, seed {seed}", flush=True)
+        seeded, folder = config.replace({"training.seed": seed, "data.name": dataset.name}), workdir / name / str(seed)
+        run = fit(seeded, folder, dataset=dataset, figures=formats)
         runs.append(run)
-        figures.draw_run(run, dataset, folder / "figures")
         if name in FIGURES:
-            figures.draw({name: functools.partial(FIGURES[name], run)}, folder / "figures")
+            drawing.draw({name: functools.partial(FIGURES[name], run)}, folder / "figures", formats)
         found = {"seed": seed, "epochs": run.summary["epochs"], "seconds": run.summary["seconds"]}
         found["evaluation"] = evaluate(run, dataset, samples=samples)
         found["metrics"] = MEASURES[name](run, dataset) if name in MEASURES else {}
