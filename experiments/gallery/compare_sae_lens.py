@@ -160,7 +160,7 @@ def _peer(
     task |= {"steps": steps, "batch": config.training.batch_size, "several": len(values["learning_rate"]) > 1}
     task["axes"] = {"sparsity": values[sparsity], "lr": values["learning_rate"], "seed": values["seed"]}
     files.write_json(arguments.workdir / "task.json", task)
-    command = [str(arguments.peer), str(_FOLDER / "sae_lens_peer.py"), str(arguments.workdir)]
+    command = [str(arguments.peer.absolute()), str(_FOLDER / "sae_lens_peer.py"), str(arguments.workdir)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise InputError(f"SAELens's trainer fails: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
