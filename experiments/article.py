@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +17,10 @@ _MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
 class Arguments(command_line.StudyArguments):
     seeds: int = 1
     """number of seeds, from 0"""
-    figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figures, separated by commas or spaces; no format draws no figure"""
 
 
 def main(given: list[str]) -> None:
-    split = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, split, Arguments(), program="article.py")
+    arguments = command_line.parse(Arguments, given, Arguments(), program="article.py")
     command_line.require_some(arguments, "seeds")
     workdir = arguments.folder("article")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 import functools
 import json
 import os
@@ -49,8 +44,6 @@ class Arguments(command_line.StudyArguments):
     """also measure the time against the number of examples, batch size, code size and epochs, for the first model"""
     cold_start: bool = False
     """also measure the time from the imports to the first step of the first model, in new processes"""
-    figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figure, separated by commas or spaces; no format draws no figure"""
     workdir: Path = Path("runs", "benchmark")
     """folder for benchmark.json and the figure"""
     compile_for: tuple[str, ...] = ()
@@ -61,12 +54,11 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    split = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, split, Arguments(), program="benchmark.py")
+    arguments = command_line.parse(Arguments, given, Arguments(), program="benchmark.py")
     command_line.require_some(arguments, "models", "batches", "dtypes", "drivers", "placements", "repeats")
     if any(count < 1 for count in arguments.sweep):
         raise aejax.InputError(f"sweep is {arguments.sweep}; give numbers of models of at least 1")
-    if "--compile-for" in split and not arguments.compile_for:
+    if "--compile-for" in given and not arguments.compile_for:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
     python = arguments.peers_python
     if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
@@ -96,14 +88,11 @@ Groups = list[tuple[aejax.Dataset, dict[str, aejax.Config]]]
 
 
 def _groups(arguments: Arguments) -> Groups:
-    mnist, of_gallery = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
-    own = [name for name in gallery.MODELS + gallery.LARGE if not (mnist / f"{name}.py").is_file()]
-    configs = command_line.configurations(mnist, [name for name in arguments.models if name not in own])
-    configs |= command_line.configurations(of_gallery, [name for name in arguments.models if name in own])
+    folders = _ROOT / "configs" / "mnist", _ROOT / "experiments" / "gallery"
     groups: dict[str, dict[str, aejax.Config]] = {}
-    for model in arguments.models:
-        usual = configs[model].data.name if model in gallery.VECTORS + gallery.LARGE else "digits"
-        groups.setdefault(arguments.dataset or usual, {})[model] = configs[model]
+    for model, config in command_line.configurations(arguments.models, *folders).items():
+        usual = config.data.name if model in gallery.VECTORS + gallery.LARGE else "digits"
+        groups.setdefault(arguments.dataset or usual, {})[model] = config
     return [(aejax.load_dataset(name, arguments.source_dir), of_it) for name, of_it in groups.items()]
 
 
@@ -132,7 +121,7 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
     rows = _rows(measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups)
     if _COMPILED.is_file():
         known = json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"]
-        compiled.beside(rows, known, jax.devices()[0].device_kind)
+        compiled.add_counts(rows, known, jax.devices()[0].device_kind)
     content = {**described, **describe_machine(), "rows": rows}
     dataset, configs = groups[0]
     first = next(iter(configs.values()))
@@ -148,12 +137,13 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
 
 
 def _compile(arguments: Arguments, groups: Groups, described: dict[str, Any], path: Path) -> None:
-    from aejax.training.identity import versions
+    from aejax.training.identity import describe_machine
     from benchmark import compiled
 
     measure = functools.partial(compiled.rows, arguments.compile_for, members=arguments.sweep or (1,))
     rows = _rows(measure, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups)
-    content = {**described, "versions": versions(), "compilers": compiled.compilers(), "rows": rows}
+    versions = describe_machine()["versions"]
+    content = {**described, "versions": versions, "compilers": compiled.compilers(), "rows": rows}
     files.write_json(path, content)
     print(f"\n{compiled.table(rows)}\n\n{path}")
     if failed := [row for row in rows if "error" in row]:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +19,24 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    split = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, split, Arguments(dataset="mnist"), program="beyond.py")
+    arguments = command_line.parse(Arguments, given, Arguments(dataset="mnist"), program="beyond.py")
     command_line.require_some(arguments, "models")
     workdir = arguments.folder("beyond")
-    configs = command_line.configurations(_CONFIGS, arguments.models)
+    configs = command_line.configurations(arguments.models, _CONFIGS)
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     for config in configs.values():
         aejax.require_fit(config, dataset)
     command_line.require_workdir(workdir)
 
     from article import beyond  # imports JAX: after all checks of the arguments
+    from gallery import study
 
-    results = beyond.measure(configs, dataset, workdir, shlex.join(["experiments/beyond.py", *given]))
-    print(f"\n{beyond.table(results)}\n\n{workdir / 'results.json'}")
+    command = shlex.join(["experiments/beyond.py", *given])
+    results = {
+        name: study.measure(name, config, 1, dataset, workdir, command, formats=arguments.figures)
+        for name, config in configs.items()
+    }
+    print(f"\n{beyond.table(results)}\n\n{workdir}")
 
 
 if __name__ == "__main__":

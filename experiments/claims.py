@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 from dataclasses import dataclass
 
 import aejax
@@ -22,15 +17,12 @@ class Arguments(command_line.StudyArguments):
     """number of seeds, from 0"""
     epochs: int = 5
     """number of epochs of every model; an epoch repeats a dataset of less than 40,000 images"""
-    figures: tuple[command_line.FigureFormat, ...] = ("png",)
-    """formats of the figures, separated by commas or spaces; no format draws no figure"""
     only: tuple[int, ...] = ()
     """numbers of the claims to test, from 1 to 9; none tests all"""
 
 
 def main(given: list[str]) -> None:
-    split = command_line.without_commas(Arguments, given)
-    arguments = command_line.parse(Arguments, split, Arguments(), program="claims.py")
+    arguments = command_line.parse(Arguments, given, Arguments(), program="claims.py")
     command_line.require_some(arguments, "seeds", "epochs")
     if wrong := set(arguments.only) - set(range(1, 10)):
         raise aejax.InputError(f"only is {min(wrong)}; the claims have the numbers 1 to 9")

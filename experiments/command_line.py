@@ -15,10 +15,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from aejax import signals
+
+if Path(__file__).resolve().parent in Path(getattr(sys.modules["__main__"], "__file__", None) or "/").resolve().parents:
+    signals.install()  # before slow imports: from here on Ctrl-C and SIGTERM end a script of this folder with one line
+
 import tyro
 
 import aejax
-from aejax import signals
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
 from aejax.config.config import Config
 from aejax.config.files import keep_compiled_programs, local
@@ -51,10 +55,12 @@ class StudyArguments:
     """folder with the original files of mnist or fashion_mnist"""
     workdir: Path | None = None
     """folder for the results, the figures and the runs (default: runs/SCRIPT/DATASET)"""
+    figures: tuple[FigureFormat, ...] = ("png",)
+    """formats of the figures, separated by commas or spaces; no format draws no figure"""
 
     def folder(self, study: str) -> Path:
         """Return the workdir, or the default folder for a study of this dataset."""
-        return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem)
+        return self.workdir or Path("runs", study, Path(self.dataset).resolve().stem if self.dataset else "")
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,7 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
     """Parse the arguments of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2."""
     if "--" in given:
         usage_error("no arguments are allowed after --")
-    shown = io.StringIO()
+    shown, given = io.StringIO(), _without_commas(arguments, given)
     try:
         with contextlib.redirect_stderr(shown):
             made = tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
@@ -214,7 +220,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
     named = {name: kept[name] for name in ("coefficients", "schedules")} | {"model.options": kept["model"]["options"]}
     plain = replace(config, coefficients={}, schedules={}, model=replace(config.model, options={}))
     program = f"{example.partition(' ')[0]} CONFIG"
-    made = parse(arguments, without_commas(arguments, rest), arguments(config=plain), program=program)
+    made = parse(arguments, rest, arguments(config=plain), program=program)
     shortcuts = {"data.source_dir": made.source_dir, "data.name": made.dataset}
     changes |= {path: value for path, value in shortcuts.items() if value is not None}
     config = made.config.replace(named | changes)
@@ -238,9 +244,9 @@ def split(given: Sequence[str], names: str, prefix: str = "") -> tuple[dict[str,
     return named, rest
 
 
-def without_commas(arguments: type, given: Sequence[str]) -> list[str]:
-    """Rewrite `--batches 32,256` as `--batches 32 256`, for the fields of a dataclass that are lists."""
-    lists = {field.name for field in fields(arguments) if isinstance(field.default, tuple)}
+def _without_commas(arguments: type, given: Sequence[str]) -> list[str]:
+    """Rewrite `--batches 32,256` as `--batches 32 256`, for the fields of a dataclass that are lists of no paths."""
+    lists = {each.name for each in fields(arguments) if isinstance(each.default, tuple) and "Path" not in each.type}
     parts, flag = [], ""
     for token in given:
         flag = token if token.startswith("--") else flag
@@ -266,19 +272,21 @@ def _require_readable(given: Sequence[str]) -> None:
             usage_error(f"the argument {token} is not UTF-8; rename the file or folder")
 
 
-def configurations(folder: Path, names: Sequence[str]) -> dict[str, Config]:
-    """Load the named configurations of a folder.
+def configurations(names: Sequence[str], *folders: Path) -> dict[str, Config]:
+    """Load the named configurations, each from the first of the folders that has it.
 
     Raises:
-        InputError: the folder has no configuration of a name, or a name is given twice.
+        InputError: no folder has a configuration of a name, or a name is given twice.
     """
-    known = sorted(path.stem for path in folder.glob("*.py"))
+    files = [path for folder in reversed(folders) for path in sorted(folder.glob("*.py"))]
+    known = {path.stem: path for path in files if "def get_config" in path.read_text(encoding="utf-8")}
     for name in names:
         if name not in known:
-            raise InputError(f"{name}.py is no configuration in configs/{folder.name}; known are {', '.join(known)}")
+            where = " and ".join(f"{folder.parent.name}/{folder.name}" for folder in folders)
+            raise InputError(f"{name}.py is no configuration in {where}; known are {', '.join(known)}")
         if names.count(name) > 1:
             raise InputError(f"the model {name} is given twice")
-    return {name: load_config(folder / f"{name}.py") for name in names}
+    return {name: load_config(known[name]) for name in names}
 
 
 def require_some(arguments: object, *names: str) -> None:

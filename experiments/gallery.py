@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 import functools
 import shlex
 from dataclasses import dataclass
@@ -27,9 +22,8 @@ class Arguments(command_line.StudyArguments):
     names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """names of models in experiments/gallery; by default all models except the large ones"""
     dataset: str | None = None
-    """digits, mnist, fashion_mnist, photograph (the patches of the claims), or any dataset or path that data.name of a
-    configuration accepts. By default, digits for models of images, and the dataset of the configuration for models of
-    vectors"""
+    """digits, mnist, fashion_mnist, or any dataset or path that data.name of a configuration accepts. By default,
+    digits for models of images, and the dataset of the configuration for models of vectors"""
     seeds: int = 1
     """number of seeds, from 0"""
     epochs: int | None = None
@@ -42,31 +36,28 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), program="gallery.py NAME")
     command_line.require_some(arguments, "seeds")
     require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
-    known = MODELS + LARGE
-    require(set(arguments.names) <= set(known), "names", arguments.names, f"some of {', '.join(known)}")
-    configs = command_line.configurations(Path(__file__).with_suffix(""), arguments.names or MODELS)
-    datasets = {}
+    configs = command_line.configurations(arguments.names or MODELS, Path(__file__).with_suffix(""))
+    datasets, load = {}, functools.cache(aejax.load_dataset)
     for name, config in configs.items():
         if arguments.epochs is not None:
             configs[name] = config = _trained_for(config, arguments.epochs)
         usual = "digits" if name in IMAGES else config.data.name
-        datasets[name] = dataset = _dataset(arguments.dataset or usual, arguments.source_dir)
+        datasets[name] = dataset = load(arguments.dataset or usual, arguments.source_dir)
         aejax.require_fit(config, dataset)
         _require_classes(config, dataset)
         if name == "discretised_logistic" and (dataset.vectors or dataset.train.dtype != "uint8"):
             found = f"{dataset.name} has {'vectors' if dataset.vectors else 'images'} of {dataset.train.dtype}"
             raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
-    workdir = arguments.folder("gallery") if arguments.dataset else arguments.workdir or Path("runs", "gallery")
+    workdir = arguments.folder("gallery")
     command_line.require_workdir(workdir)
 
     from gallery import recovery, study  # imports JAX: after all checks of the arguments
 
-    command, results = shlex.join(["experiments/gallery.py", *given]), {}
-    for name, config in configs.items():
-        print(name, flush=True)
-        results[name] = study.measure(
-            name, config, arguments.seeds, datasets[name], workdir, command, arguments.samples
-        )
+    command, options = shlex.join(["experiments/gallery.py", *given]), (arguments.samples, arguments.figures)
+    results = {
+        name: study.measure(name, config, arguments.seeds, datasets[name], workdir, command, *options)
+        for name, config in configs.items()
+    }
     for names, table in ((IMAGES, study.table), (VECTORS + LARGE, recovery.table)):
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")
@@ -79,15 +70,6 @@ def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
         for name, schedule in config.schedules.items()
     }
     return config.replace({"training.epochs": epochs} | warmup)
-
-
-@functools.cache
-def _dataset(name: str, source_dir: Path | None) -> aejax.Dataset:
-    if name != "photograph":
-        return aejax.load_dataset(name, source_dir)
-    from claims.images import photograph_patches
-
-    return photograph_patches((28, 28, 1))
 
 
 def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:

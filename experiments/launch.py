@@ -6,11 +6,6 @@ tools.
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 import ctypes
 import signal
 import socket
@@ -23,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import command_line
-from aejax.config import InputError
+from aejax.config.checks import InputError, require
 
 _GRACE = 20.0
 """seconds for the other processes to end after one process has failed"""
@@ -43,9 +38,8 @@ def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given[:split], Arguments(), program=usage)
     if not given[split + 1 :]:
         command_line.usage_error("the command comes after --, as in launch.py --count 2 -- experiments/train.py ...")
-    if arguments.count < 1 or arguments.restarts < 0:
-        found = f"count is {arguments.count} and restarts is {arguments.restarts}"
-        raise InputError(f"{found}; they must be at least 1 and at least 0")
+    command_line.require_some(arguments, "count")
+    require(arguments.restarts >= 0, "restarts", arguments.restarts, "at least 0")
     sys.exit(launch(given[split + 1 :], arguments.count, arguments.restarts))
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import command_line
 from aejax.config.files import write
-from aejax.evaluation.drawing import markdown
 from article import article, beyond
 from benchmark import compiled, report
 from gallery import IMAGES, LARGE, VECTORS, recovery, study
@@ -36,25 +31,27 @@ def tables() -> dict[str, str]:
     compiled_rows["compiled"] = [*before, *_read("compiled", "iwae.json")["rows"]]
     first = [row for row in compiled_rows["compiled"] if row["target"] in _SHOWN[0] and row["model"] in _SHOWN[1]]
     peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
+    gpu = _read("benchmark_gpu", "benchmark.json")["rows"]
+    compiled.add_counts(gpu, compiled_rows["batches"], "NVIDIA H100 80GB HBM3")  # the processor of an H200
     return {
         "article": article.comparison(_read("article_mnist")),
-        "beyond": beyond.table(_read("beyond_mnist")),
-        "gallery": study.table(_gallery()),
+        "beyond": beyond.table(_measured([model for model, *_ in beyond.REPORTED], "beyond_mnist")),
+        "gallery": study.table(_measured()),
         "gallery compiled images": compiled.table(
             [row for name in ("v5e-1", "h100") for row in _read("gallery_compiled", f"{name}.json")["rows"]]
         ),
         "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
-        "gallery rates": study.rates(_gallery(), _read("claims_mnist")),
+        "gallery rates": study.rates(_measured(), _read("claims_mnist")),
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
-        "gallery vectors": recovery.table(_gallery(VECTORS, "gallery_vectors")),
-        "gallery large": recovery.table(_gallery(LARGE, "gallery_vectors"), LARGE),
-        "gallery beside": recovery.beside(_read("gallery_vectors", "beside_sae_lens.json")),
+        "gallery vectors": recovery.table(_measured(VECTORS, "gallery_vectors")),
+        "gallery large": recovery.table(_measured(LARGE, "gallery_vectors"), LARGE),
+        "gallery sae_lens": recovery.comparison(_read("gallery_vectors", "compare_sae_lens.json")),
         "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.table(first),
         **{f"compiled {name}": compiled.table(rows) for name, rows in compiled_rows.items()},
-        "gpu": _launches(_read("benchmark_gpu", "benchmark.json")["rows"], compiled_rows["batches"], "h100"),
-        "beside": report.beside_table(_read("benchmark", "benchmark.json")["rows"]),
+        "gpu": report.text({"rows": gpu}),
+        "alternatives": report.alternatives_table(_read("benchmark", "benchmark.json")["rows"]),
     }
 
 
@@ -87,24 +84,7 @@ def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], 
     return notebook | {"cells": [first, *others]}, with_badge(readme, "# aejax", repository)
 
 
-def _launches(measured: list[dict[str, Any]], compiled: list[dict[str, Any]], target: str) -> str:
-    """Return a table of the compiler's counts, and of the time per step on a device with the same processor."""
-    counted = {
-        (row["model"], row["batch"]): next(program["launches"] for program in row["programs"].values())
-        for row in compiled
-        if row["target"] == target and row["dtype"] == "float32"
-    }
-    rows = []
-    for row in measured:
-        launches, microseconds = counted[row["model"], row["batch"]], 1e3 * row["ms_per_step"]
-        figures = [f"{microseconds:.0f}", launches, f"{microseconds / launches:.2f}"]
-        figures += [f"{row['images_per_second']:,.0f}", f"{row['beside']['64 models']['ratio']:.1f}"]
-        rows.append([row["model"], row["batch"], *figures])
-    heads = ["model", "batch", "µs per step", "launches, counted", "µs per launch", "images/s", "64 models"]
-    return markdown(heads, rows)
-
-
-def _gallery(models: tuple[str, ...] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:
+def _measured(models: Sequence[str] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:
     """Return the results of each measured model."""
     names = [name for name in models if (_RESULTS / folder / f"{name}.json").is_file()]
     return {name: _read(folder, f"{name}.json") for name in names}

@@ -8,11 +8,6 @@ Each --sweep.FIELD is an axis of the grid: the path of a field, or its last name
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 from dataclasses import dataclass
 from pathlib import Path
 

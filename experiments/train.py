@@ -5,11 +5,6 @@ The config file is the first argument. Options after it change any field of the 
 
 from __future__ import annotations
 
-if __name__ == "__main__":  # first: from here on Ctrl-C and SIGTERM end the script with one line
-    from aejax import signals
-
-    signals.install()
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -56,10 +56,11 @@ def read(folder: Path) -> Schedule:
     # The longest of several is the program itself; the others begin and end it.
     program = max((_bundles(file) for file in folder.glob("*-TLP-*-final_bundles.txt")), key=len)
     parts = _parts(program)
-    calls = [[call for bundle in part for call in _CALL.findall(bundle.text)] for part in parts]
-    once = [_total(_inside(part), unknown) + sum(map(cost, names)) for part, names in zip(parts, calls, strict=True)]
-    main = max((i for i, part in enumerate(parts) if part[0].begins_loop), key=lambda i: len(calls[i]))
-    outside = sum(_trips(part, unknown) * once[i] for i, part in enumerate(parts) if i != main)
+    calls = [[call for bundle in part for call in _CALL.findall(bundle.text)] for _, part in parts]
+    once = [_total(part, unknown) + sum(map(cost, names)) for (_, part), names in zip(parts, calls, strict=True)]
+    main = max((i for i, (is_loop, _) in enumerate(parts) if is_loop), key=lambda i: len(calls[i]))
+    rest = [(part, once[i], is_loop) for i, (is_loop, part) in enumerate(parts) if i != main]
+    outside = sum(_trips(part, unknown) * bundles if is_loop else bundles for part, bundles, is_loop in rest)
     operations = sorted(((cost(call), call) for call in calls[main]), reverse=True)
     return Schedule(once[main], outside, operations, len(unknown))
 
@@ -76,36 +77,29 @@ def _bundles(file: Path) -> list[Bundle]:
     return found
 
 
-def _parts(bundles: Sequence[Bundle]) -> list[list[Bundle]]:
-    """Split the bundles into the outermost loops, each of which begins with its mark, and the parts between them."""
-    parts: list[list[Bundle]] = [[]]
+def _parts(bundles: Sequence[Bundle]) -> list[tuple[bool, list[Bundle]]]:
+    """Split the bundles into the outermost loops (True), without their marks, and the parts between them (False)."""
+    parts: list[tuple[bool, list[Bundle]]] = [(False, [])]
     outer = None
     for bundle in bundles:
         if outer is not None and (bundle.depth < outer or (bundle.begins_loop and bundle.depth == outer)):
             outer = None
-            parts.append([])
+            parts.append((False, []))
         if outer is None and bundle.begins_loop:
-            outer = bundle.depth
-            parts.append([])
-        parts[-1].append(bundle)
-    return [part for part in parts if part]
-
-
-def _inside(part: Sequence[Bundle]) -> list[Bundle]:
-    """Remove the mark of a loop, so that its body counts once."""
-    return [part[0]._replace(begins_loop=False), *part[1:]]
+            outer, bundle = bundle.depth, bundle._replace(begins_loop=False)
+            parts.append((True, []))
+        parts[-1][1].append(bundle)
+    return [(is_loop, part) for is_loop, part in parts if part]
 
 
 def _total(bundles: Sequence[Bundle], unknown: list[int]) -> int:
     """Count the bundles, those of a loop once per iteration."""
     parts = _parts(bundles)
-    return sum(_trips(p, unknown) * (_total(_inside(p), unknown) if p[0].begins_loop else len(p)) for p in parts)
+    return sum(_trips(part, unknown) * _total(part, unknown) if is_loop else len(part) for is_loop, part in parts)
 
 
 def _trips(part: Sequence[Bundle], unknown: list[int]) -> int:
-    """Read the trip count of a loop from the constant of its exit test; 1 for a part that is not a loop."""
-    if not part[0].begins_loop:
-        return 1
+    """Read the trip count of a loop from the constant of its exit test; 1, and an entry in `unknown`, without one."""
     own = [bundle.text for bundle in part if bundle.depth == part[0].depth]
     exits = [int(found[1]) for text in own if (found := _EXIT.search(text))]
     literals = [int(number) for text in own for number in _LITERAL.findall(text) if int(number) > 1]

@@ -223,8 +223,8 @@ def _cell(row: Mapping[str, Any]) -> str:
     return ", ".join(parts if row["fits"] else [*parts, "too much"])
 
 
-def beside(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
-    """Add "compiled", the counts of the same program compiled for this kind of device, to each measured row."""
+def add_counts(measured: Sequence[dict[str, Any]], content: Sequence[Mapping[str, Any]], device: str) -> None:
+    """Add "compiled", the counts of the same program compiled for a kind of device, to each measured row."""
     for row, other in itertools.product(measured, content):
         same = all(row[key] == other[key] for key in ("model", "batch", "dtype"))
         alone = (other["members"], other["driver"], other["placement"]) == (1, "jit", "device")

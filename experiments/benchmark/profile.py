@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 from jax.profiler import ProfileData
@@ -21,8 +21,7 @@ _CONTAINERS = ("while", "conditional", "call", "async-start", "async-done")
 """kinds of operations that contain other operations, and so their time"""
 
 
-@dataclass(frozen=True)
-class Timed:
+class Timed(NamedTuple):
     """All executions of one operation in a trace, on all devices; kind and origin as in `hlo.Operation`."""
 
     name: str

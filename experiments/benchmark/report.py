@@ -13,39 +13,40 @@ from aejax.evaluation import drawing
 def text(content: Mapping[str, Any]) -> str:
     """Return all tables of a benchmark's content, as Markdown."""
     rows = content["rows"]
-    shown = [table(rows), beside_table(rows), scaling_table(content.get("scaling", []))]
+    shown = [table(rows), alternatives_table(rows), scaling_table(content.get("scaling", []))]
     return "\n\n".join(each for each in shown if each)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows as a Markdown table, with the peers' rates and, where known, the compiler's counts."""
-    head = ["model", "batch", "type", "ms per step", "images/s", "of the matmul rate", "peers, images/s"]
-    head.append("ours / best peer")
-    if counted := any("compiled" in row for row in rows):
-        head.append("as compiled for it")
+    """Return the rows as a Markdown table, with the rates of peers and the compiler's counts where known."""
+    peers = [{name: each for name, each in row["alternatives"].items() if "peer" in each} for row in rows]
+    head = ["model", "batch", "type", "ms per step", "images/s", "of the matmul rate"]
+    head += ["peers, images/s", "ours / best peer"] if any(peers) else []
+    head += ["as compiled for it"] if (counted := any("compiled" in row for row in rows)) else []
     lines = []
-    for row in rows:
-        peers = {name: each for name, each in row["beside"].items() if "peer" in each}
-        shown = ", ".join(f"{name} {each['images_per_second']:,.0f}" for name, each in peers.items()) or "-"
-        best = f"{min(each['ratio'] for each in peers.values()):.2f}" if peers else "-"
+    for row, known in zip(rows, peers, strict=True):
         rate = drawing.with_spread(row["images_per_second"], row["images_per_second_std"], ",.0f")
-        figures = [f"{row['ms_per_step']:.3f}", rate, f"{row['share_of_matmul']:.0%}"]
-        lines.append([row["model"], row["batch"], row["dtype"], *figures, shown, best])
+        line = [row["model"], row["batch"], row["dtype"], f"{row['ms_per_step']:.3f}", rate]
+        line.append(f"{row['share_of_matmul']:.0%}")
+        if any(peers):
+            line.append(", ".join(f"{name} {each['images_per_second']:,.0f}" for name, each in known.items()) or "-")
+            line.append(f"{min(each['ratio'] for each in known.values()):.2f}" if known else "-")
         if counted:
             counts = row.get("compiled", {}).items()
             each = [f"{count:,} {unit}, {1e6 * row['ms_per_step'] / count:,.1f} ns each" for unit, count in counts]
-            lines[-1] += each or ["-"]
+            line += each or ["-"]
+        lines.append(line)
     return drawing.markdown(head, lines)
 
 
-def beside_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the ratio of each of our other contenders to its row, as a Markdown table."""
-    beside = [{name: each for name, each in row["beside"].items() if "peer" not in each} for row in rows]
-    names = list(dict.fromkeys(name for each in beside for name in each))
+def alternatives_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rate of each other configuration as a multiple of the rate of its row, as a Markdown table."""
+    others = [{name: each for name, each in row["alternatives"].items() if "peer" not in each} for row in rows]
+    names = list(dict.fromkeys(name for each in others for name in each))
     if not names:
         return ""
     lines = []
-    for row, each in zip(rows, beside, strict=True):
+    for row, each in zip(rows, others, strict=True):
         ratios = [f"{each[name]['ratio']:.2f}" if name in each else "-" for name in names]
         lines.append([row["model"], row["batch"], f"{row['images_per_second']:,.0f}", *ratios])
     return drawing.markdown(["model", "batch", "images/s", *names], lines)

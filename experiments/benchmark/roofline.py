@@ -5,32 +5,20 @@ from __future__ import annotations
 import itertools
 import math
 import timeit
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.config import Config, complete
 from aejax.evaluation.drawing import note, styled
 from aejax.models import ImageShape
-from aejax.training import Batch, build_steps
+from aejax.training import Batch, Program, build_steps
 
-_SIZES = {"cpu": (2048, 2**25), "gpu": (8192, 2**28), "tpu": (8192, 2**28)}
-"""platform → rows of the matrices and length of the vectors: enough for the peak rate, and larger than any cache"""
-
-
-class Cost(NamedTuple):
-    """The counts of XLA for one compiled train step."""
-
-    flops: float
-    """floating-point operations per image"""
-    bytes: float
-    """read and written by all operations, per image; caches keep a part of them from the memory"""
-    memory: int
-    """bytes of the state, the batch and all intermediate arrays together, for the whole batch"""
+_ROWS = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
+"""platform → rows of the matrices: enough for the peak rate"""
 
 
 def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:
@@ -51,37 +39,24 @@ def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:
     return 2 * (3 * sum(layers) - layers[0])
 
 
-def step_cost(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, labeled: bool = False) -> Cost:
-    """Compile one train step on images of this type, with or without labels, and return the compiler's counts."""
+def one_step(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, labeled: bool = False) -> Program:
+    """Compile one train step on images of this type, with or without labels, for the compiler's counts."""
     config = complete(config)
     steps, size = build_steps(config, image_shape), config.training.batch_size
     numbers = jax.ShapeDtypeStruct((size,), np.int32)
     batch = Batch(jax.ShapeDtypeStruct((size, *image_shape), dtype), numbers, numbers if labeled else None)
     values = {name: np.float32(value) for name, value in config.coefficients.items()}
-    compiled = jax.jit(steps.alone).lower(jax.eval_shape(steps.init), batch, values).compile()
-    costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return Cost(costs.get("flops", 0.0) / size, costs.get("bytes accessed", 0.0) / size, int(held))
+    lowered = jax.jit(steps.alone).lower(jax.eval_shape(steps.init), batch, values)
+    return Program.of(lowered, jax.devices()[0].platform)
 
 
 def matmul_rate(dtype: Any) -> float:
     """Measure the peak FLOP/s of a product of two large square matrices."""
-    side = _SIZES[jax.devices()[0].platform][0]
-    matrix = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype)
-    return 2 * side**3 / _fastest(jax.jit(lambda a, b: a @ b), matrix, matrix)
-
-
-def memory_bandwidth() -> float:
-    """Measure the peak bytes/s, read and written, of y + 2 x with two long vectors (McCalpin's triad)."""
-    numbers = _SIZES[jax.devices()[0].platform][1]
-    x, y = jnp.ones(numbers), jnp.ones(numbers)
-    return 3 * x.nbytes / _fastest(jax.jit(lambda x, y: y + 2 * x), x, y)
-
-
-def _fastest(program: Callable, *arguments: jax.Array) -> float:
-    """Return the seconds of the fastest of several calls; the first call, which compiles, does not count."""
-    program(*arguments).block_until_ready()
-    return min(timeit.repeat(lambda: program(*arguments).block_until_ready(), number=1, repeat=5))
+    side = _ROWS[jax.devices()[0].platform]
+    matrix, product = jax.random.normal(jax.random.key(0), (side, side)).astype(dtype), jax.jit(lambda a, b: a @ b)
+    product(matrix, matrix).block_until_ready()  # compiles
+    seconds = timeit.repeat(lambda: product(matrix, matrix).block_until_ready(), number=1, repeat=5)
+    return 2 * side**3 / min(seconds)
 
 
 @styled

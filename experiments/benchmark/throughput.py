@@ -46,11 +46,10 @@ def measure(
     Yields:
         model, batch, dtype; compile_seconds, steps (timed together), ms_per_step; images_per_second and its standard
         deviation over the rounds, per device; flop_per_image (counted by hand, or by XLA for models that are not
-        dense), flop_per_image_xla, bytes_per_image, memory_bytes; flops_per_second, share_of_matmul,
-        share_of_bandwidth, matmul_rate, bandwidth. `beside` maps the name of each other program to its
-        images_per_second and to a ratio, the median over pairs: ours to a peer's, or another configuration's to this.
+        dense), flop_per_image_xla, memory_bytes of a step; flops_per_second, share_of_matmul, matmul_rate.
+        `alternatives` maps the name of each other program to its images_per_second and to a ratio, the median over
+        pairs: our rate to a peer's, or the rate of another configuration to the rate of this row.
     """
-    bandwidth = roofline.memory_bandwidth()
     for (model, given), batch, dtype in itertools.product(configs.items(), batches, dtypes):
         changes = {"training.batch_size": batch, "model.dtype": dtype, "devices.count": _devices()}
         config = given.replace(changes | {"devices.parallel": drivers[0], "data.placement": placements[0]})
@@ -61,16 +60,15 @@ def measure(
             others["without noise"] = 1, {"corruption.kind": "none", "coefficients.noise": None}
         ours = {name: Prepared(config.replace(changes), dataset, count) for name, (count, changes) in others.items()}
         row = _row(config, dataset, ours, repeats, (peers or {}).get(comparable(config), {}))
-        row["bandwidth"], row["share_of_bandwidth"] = bandwidth, row.pop("bytes_per_second") / bandwidth
         yield {"model": model, "batch": batch, "dtype": dtype, **row}
 
 
 def _row(
     config: Config, dataset: Dataset, ours: Mapping[str, Prepared], repeats: int, peers: Mapping[str, list[str]]
 ) -> dict[str, Any]:
-    cost = roofline.step_cost(config, dataset.image_shape, dataset.train.dtype, dataset.train_labels is not None)
-    flop_per_image = roofline.flops_per_image(config, dataset.image_shape) or cost.flops
+    step = roofline.one_step(config, dataset.image_shape, dataset.train.dtype, dataset.train_labels is not None)
     first, batch = Prepared(config, dataset), config.training.batch_size
+    flop_per_image = roofline.flops_per_image(config, dataset.image_shape) or step.flops / batch
     compile_seconds, devices = first.compile(), len(first.driver.devices)
     epoch = len(dataset.train) // batch * batch
     with started(peers, config, dataset.train) as running:
@@ -78,13 +76,13 @@ def _row(
         timed |= {name: each.rate for name, each in ours.items()}
         timed |= {name: lambda peer=peer: epoch / peer.ask("", Real) for name, (peer, _) in running.items()}
         rates = in_turn(timed, repeats)
-    beside, own, matmul = {}, rates.pop(""), rates.pop("matmul")
+    alternatives, own, matmul = {}, rates.pop(""), rates.pop("matmul")
     for name, each in rates.items():
         above, below = (own, each) if name in running else (each, own)
         ratio = statistics.median(first / second for first, second in zip(above, below, strict=True))
-        beside[name] = {"images_per_second": statistics.mean(each), "ratio": ratio}
+        alternatives[name] = {"images_per_second": statistics.mean(each), "ratio": ratio}
         if name in running:
-            beside[name]["peer"] = running[name][1]
+            alternatives[name]["peer"] = running[name][1]
     per_device = [rate / devices for rate in own]
     mean = statistics.mean(per_device)
     shares = [rate * flop_per_image / most for rate, most in zip(per_device, matmul, strict=True)]
@@ -96,14 +94,12 @@ def _row(
         "images_per_second": mean,
         "images_per_second_std": statistics.stdev(per_device) if repeats > 1 else 0.0,
         "flop_per_image": flop_per_image,
-        "flop_per_image_xla": cost.flops,
-        "bytes_per_image": cost.bytes,
-        "memory_bytes": cost.memory,
+        "flop_per_image_xla": step.flops / batch,
+        "memory_bytes": sum(step.memory.values()),
         "flops_per_second": mean * flop_per_image,
-        "bytes_per_second": mean * cost.bytes,
         "share_of_matmul": statistics.median(shares),
         "matmul_rate": statistics.mean(matmul),
-        "beside": beside,
+        "alternatives": alternatives,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from aejax.evaluation import Run, errors
+from aejax.evaluation import errors
 from aejax.evaluation.classes import knn, linear_probe, pca
 from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
@@ -92,10 +92,18 @@ def convolutions(study: Study) -> Result:
         f"convolutional, code of {16 * spatial}": wide | {"model.channels": (16,), "model.spatial_code": True},
     }
     runs = {name: study.train(f"denoising {name}".replace(",", ""), noise | changes) for name, changes in kinds.items()}
-    clean = unit_interval(study.dataset.test)
-    cost = {"parameters": lambda run: run.parameters, "seconds_of_training": lambda run: run.summary["seconds"]}
-    table: Table = {name: _denoised(study, trained) | over_seeds(trained, **cost) for name, trained in runs.items()}
-    noisy = float(psnr(clean, runs["dense, code of 32"][0].corrupt(study.dataset.test)).mean())
+    test = study.dataset.test
+    clean = unit_interval(test)
+    table: Table = {}
+    for name, trained in runs.items():
+        table[name] = over_seeds(
+            trained,
+            test_PSNR=lambda run: psnr(clean, run.reconstruct(run.corrupt(test))).mean(),
+            test_BCE=lambda run: errors(run, run.encode(run.corrupt(test)), clean).mean(),
+            parameters=lambda run: run.parameters,
+            seconds_of_training=lambda run: run.summary["seconds"],
+        )
+    noisy = float(psnr(clean, runs["dense, code of 32"][0].corrupt(test)).mean())
     best = {
         kind: max((name for name in kinds if name.startswith(kind)), key=lambda name: mean(table[name]["test PSNR"]))
         for kind in ("dense", "convolutional")
@@ -104,11 +112,10 @@ def convolutions(study: Study) -> Result:
     seconds = {kind: mean(table[best[kind]]["seconds of training"]) for kind in best}
 
     def figure() -> Figure:
-        picked = study.dataset.test[:10]
-        rows = {"original": clean[:10], f"noisy\n{noisy:.1f} dB": runs["dense, code of 32"][0].corrupt(picked)}
+        rows = {"original": clean[:10], f"noisy\n{noisy:.1f} dB": runs["dense, code of 32"][0].corrupt(test[:10])}
         for kind in ("dense", "convolutional"):
             run = runs[best[kind]][0]
-            rows[f"{kind}\n{mean(table[best[kind]]['test PSNR']):.1f} dB"] = run.reconstruct(run.corrupt(picked))
+            rows[f"{kind}\n{mean(table[best[kind]]['test PSNR']):.1f} dB"] = run.reconstruct(run.corrupt(test[:10]))
         return image_rows(rows)
 
     return Result(
@@ -128,14 +135,3 @@ def _title(ours: list[float], theirs: list[float]) -> str:
     difference = f"{mean(ours) - mean(theirs):+z.2f} dB, {margin(ours, theirs)}"
     better = "better than" if differs(ours, theirs) and mean(ours) > mean(theirs) else "no better than"
     return f"The best convolutional autoencoder denoises {better} the best dense one ({difference})"
-
-
-def _denoised(study: Study, runs: list[Run]) -> dict[str, list[float]]:
-    """Measure PSNR [dB] and BCE [nats per pixel] of denoised test images, for each run."""
-    table: dict[str, list[float]] = {"test PSNR": [], "test BCE": []}
-    for run in runs:
-        clean, noisy = run.evaluation_inputs(study.dataset.test)
-        codes = run.encode(noisy)
-        table["test PSNR"].append(float(psnr(clean, run.decode(codes)).mean()))
-        table["test BCE"].append(float(errors(run, codes, clean).mean()))
-    return table

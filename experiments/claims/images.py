@@ -1,23 +1,22 @@
-"""More images for the experiments: patches of a photograph, random pixels, Fashion-MNIST."""
+"""More images for the experiments: patches of a photograph, random pixels."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from aejax.config import InputError
-from aejax.data import Dataset, load_dataset
+from aejax.data import Dataset
 
 _TRAIN, _TEST = 10_000, 1_000
 
 
-def photograph_patches(shape: tuple[int, int, int], seed: int = 0) -> Dataset:
+def photograph_patches(shape: tuple[int, int, int] = (28, 28, 1)) -> Dataset:
     """Cut grey patches from a photograph of scikit-learn: training from its left 3/4, test from the rest."""
     from sklearn.datasets import load_sample_image
 
     height, width, channels = shape
     grey = np.round(load_sample_image("china.jpg").mean(axis=2)).astype(np.uint8)
     border = grey.shape[1] * 3 // 4
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
 
     def patches(part: np.ndarray, count: int) -> np.ndarray:
         rows = random.integers(0, part.shape[0] - height + 1, count)
@@ -28,18 +27,8 @@ def photograph_patches(shape: tuple[int, int, int], seed: int = 0) -> Dataset:
     return Dataset("photograph", patches(grey[:, :border], _TRAIN), patches(grey[:, border:], _TEST))
 
 
-def random_pixels(shape: tuple[int, int, int], count: int, seed: int = 0) -> Dataset:
+def random_pixels(shape: tuple[int, int, int], count: int) -> Dataset:
     """Draw images of uniform, independent pixels, whose only structure is their mean."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     train, test = (random.integers(0, 256, (n, *shape), dtype=np.uint8) for n in (count, _TEST))
     return Dataset("random", train, test)
-
-
-def fashion(shape: tuple[int, int, int]) -> Dataset | None:
-    """Load Fashion-MNIST; return None for another size of images, or if it is not available."""
-    if shape != (28, 28, 1):
-        return None
-    try:
-        return load_dataset("fashion_mnist")
-    except InputError:
-        return None

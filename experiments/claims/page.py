@@ -30,17 +30,16 @@ def write_page(
         draw({f"claim_{number}": result.figure}, study.workdir / "figures", formats, replace=True)
         found = {name: getattr(result, name) for name in ("claim", "title", "method", "found")}
         found["table"] = {
-            row: {column: _over_seeds(values) for column, values in columns.items()}
+            row: {
+                column: {"mean": None if math.isnan(mean(each)) else mean(each), "std": std(each), "runs": each}
+                for column, each in columns.items()
+            }
             for row, columns in result.table.items()
         }
         results["claims"][str(number)] = found
         write_json(study.workdir / "results.json", results)
         write(study.workdir / "claims.md", page(results, formats))
     return results
-
-
-def _over_seeds(values: list[float | None]) -> dict[str, Any]:
-    return {"mean": None if math.isnan(mean(values)) else mean(values), "std": std(values), "runs": values}
 
 
 def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:

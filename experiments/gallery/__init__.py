@@ -9,9 +9,9 @@ vq_vae.py  fsq.py                                discrete codes
 discretised_logistic.py                          a likelihood of grey levels
 l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
                                                  sparse autoencoders of vectors; batch_top_k_16k.py is a large one
-sparse_features.py                               vectors with known features
+sparse_features.py  sparse_law.py                vectors with known features
 study.py  measures.py  recovery.py               training, evaluation and tables
-beside_sae_lens.py  sae_lens_peer.py             comparison with SAELens
+compare_sae_lens.py  sae_lens_peer.py            comparison with SAELens
 """
 
 IMAGES = (

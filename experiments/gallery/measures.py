@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from aejax import Dataset, Run
+from aejax.evaluation.figures import image_rows
 from aejax.evaluation.measures import entropy_bits
 from aejax.models import losses
 from aejax.models.randomness import per_example, stream
@@ -66,20 +68,6 @@ def label_accuracy(run: Run, dataset: Dataset) -> dict[str, float]:
     }
 
 
-def _vq_vae(run: Run, dataset: Dataset) -> dict[str, float]:
-    return codebook_use(run.encode(dataset.test), *run.state.extra["book"].shape)
-
-
-def _fsq(run: Run, dataset: Dataset) -> dict[str, float]:
-    levels = run.config.model.options["levels"]
-    return codebook_use(np.round(run.encode(dataset.test), 3), math.prod(levels), len(levels))
-
-
-def _tc_vae(run: Run, dataset: Dataset) -> dict[str, float]:
-    names, weights = ("information", "total_correlation", "unit_kl"), run.config.coefficients
-    return {name: run.summary["test"][name] / weights[name] / weights["beta"] for name in names}
-
-
 def _ladder(run: Run, dataset: Dataset) -> dict[str, float]:
     """Measure the KL divergence of each layer [nats], of the lower layer given the upper one.
 
@@ -96,6 +84,16 @@ def _ladder(run: Run, dataset: Dataset) -> dict[str, float]:
     }
 
 
+def _fsq(run: Run, dataset: Dataset) -> dict[str, float]:
+    levels = run.config.model.options["levels"]
+    return codebook_use(np.round(run.encode(dataset.test), 3), math.prod(levels), len(levels))
+
+
+def _tc_vae(run: Run, dataset: Dataset) -> dict[str, float]:
+    names, weights = ("information", "total_correlation", "unit_kl"), run.config.coefficients
+    return {name: run.summary["test"][name] / weights[name] / weights["beta"] for name in names}
+
+
 def _discretised_logistic(run: Run, dataset: Dataset) -> dict[str, float]:
     from claims.compression import lossless
 
@@ -103,7 +101,7 @@ def _discretised_logistic(run: Run, dataset: Dataset) -> dict[str, float]:
 
 
 MEASURES: dict[str, Callable[[Run, Dataset], dict[str, float]]] = {
-    "vq_vae": _vq_vae,
+    "vq_vae": lambda run, dataset: codebook_use(run.encode(dataset.test), *run.state.extra["book"].shape),
     "fsq": _fsq,
     "tc_vae": _tc_vae,
     "ladder": _ladder,
@@ -111,3 +109,11 @@ MEASURES: dict[str, Callable[[Run, Dataset], dict[str, float]]] = {
     "discretised_logistic": _discretised_logistic,
     **dict.fromkeys(VECTORS + LARGE, recovery.of_run),
 }
+"""model → function of its own metrics, beyond those of `aejax.evaluate`"""
+
+FIGURES: dict[str, Callable[[Run], Figure]] = {
+    "conditional": lambda run: image_rows(
+        {f"class {number}": images for number, images in enumerate(of_each_class(run, 10))}
+    ),
+}
+"""model → function of its own figure"""

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from aejax import Dataset, InputError, Run
+from aejax import Dataset, Run
 from aejax.evaluation import drawing
 from gallery import VECTORS
 
-_SHOWN = {
+SHOWN = {
     "l0": ("active units", ".1f"),
     "unexplained": ("variance unexplained", ".3f"),
     "dead": ("dead units", ".0f"),
@@ -47,18 +47,11 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, float]:
     }
     if dataset.truth is None:
         return found
-    return found | against(directions(run), codes, dataset.truth.directions, dataset.truth.activations())
+    return found | against(_directions(run), codes, dataset.truth.directions, dataset.truth.activations())
 
 
-def directions(run: Run) -> np.ndarray:
-    """Return the unit vector of each unit, float32[F, D].
-
-    Raises:
-        InputError: the model has no directions.
-    """
-    if not hasattr(run.autoencoder, "directions"):
-        raise InputError(f"{type(run.autoencoder).__name__} has no directions; give a SparseAutoencoder")
-    return np.asarray(run.autoencoder.directions())
+def _directions(run: Run) -> np.ndarray:
+    return np.asarray(run.autoencoder.directions())  # float32[F, D]
 
 
 def against(learned: np.ndarray, codes: np.ndarray, true: np.ndarray, activations: np.ndarray) -> dict[str, float]:
@@ -98,7 +91,7 @@ def matched_cosine(some: np.ndarray, others: np.ndarray) -> float:
 
 def agreement(runs: Sequence[Run]) -> float | None:
     """Return the mean `matched_cosine` over all pairs of runs; None for a single run."""
-    found = [matched_cosine(*map(directions, pair)) for pair in itertools.combinations(runs, 2)]
+    found = [matched_cosine(*map(_directions, pair)) for pair in itertools.combinations(runs, 2)]
     return float(np.mean(found)) if found else None
 
 
@@ -109,12 +102,12 @@ def spread(values: Sequence[float], form: str) -> str:
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:
     """Format a Markdown table with a row for each model, also for models without results."""
-    heads = ["model", "seeds", *[head for head, _ in _SHOWN.values()], "agreement of seeds"]
+    heads = ["model", "seeds", *[head for head, _ in SHOWN.values()], "agreement of seeds"]
     rows = []
     for name in names:
         result = results.get(name, {"seeds": [], "agreement": None})
-        found = [seed["figures"] for seed in result["seeds"]]
-        cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in _SHOWN.items()]
+        found = [seed["metrics"] for seed in result["seeds"]]
+        cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in SHOWN.items()]
         agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3f}"
         rows.append([name, len(found) or "not trained", *cells, agreement])
     return drawing.markdown(heads, rows)
@@ -125,15 +118,15 @@ def fastest(rates: Mapping[str, float], ours: str) -> float:
     return max(rate for way, rate in rates.items() if way.startswith("sae_lens") and ("16" in way) == ("16" in ours))
 
 
-def beside(result: Mapping[str, Any]) -> str:
-    """Format a Markdown table of the results of beside_sae_lens.py: aejax / SAELens, with the ratio of the speeds."""
+def comparison(result: Mapping[str, Any]) -> str:
+    """Format a Markdown table of the results of compare_sae_lens.py: aejax / SAELens, with the ratio of the speeds."""
     heads = ["model", "on", "vectors/s of one model", "of 16 models", "steps"]
     heads += ["active", "F1", "cosine", "matched cosine"]
     device = f"{result['cores']} cores" if result["device"] == "cpu" else result["device"]
     rows = []
     for name, found in result["models"].items():
         row, rates = [name, device], found["speed"]["median"]
-        for ours, ratio in found["speed"]["ours / best of theirs"].items():
+        for ours, ratio in found["speed"]["aejax / best of SAELens"].items():
             row.append(f"{rates[ours]:,.0f} / {fastest(rates, ours):,.0f}, {ratio:.2f} times")
         if "recovery" in found:
             means = found["recovery"]["mean"]

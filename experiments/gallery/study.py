@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
@@ -13,10 +15,10 @@ import numpy as np
 from aejax.config import Config
 from aejax.config.files import write_json
 from aejax.data import Dataset
-from aejax.evaluation import drawing, evaluate, figures, fit
+from aejax.evaluation import drawing, evaluate, fit
 from aejax.training.identity import describe_machine
 from gallery import IMAGES, LARGE, VECTORS, recovery
-from gallery.measures import MEASURES, of_each_class
+from gallery.measures import FIGURES, MEASURES
 from gallery.recovery import spread
 
 _PUBLISHED = {
@@ -28,26 +30,16 @@ _PUBLISHED = {
 }
 """published negative log-likelihoods of binary MNIST, after longer training"""
 
-_OWN = {
-    "label_accuracy": ".1%",
-    "codebook_use": ".1%",
-    "perplexity": ".0f",
-    "bits_entropy": ".0f",
-    "psnr": ".2f",
-    "total_correlation": ".2f",
-    "information": ".2f",
-    "unit_kl": ".2f",
-    "active_upper": ".0f",
-    "nats_lower": ".1f",
-    "nats_upper": ".1f",
-    "bits per pixel": ".3f",
-    "PNG, data only": ".3f",
-}
-"""metrics of single models in the table → their format"""
-
 
 def measure(
-    name: str, config: Config, seeds: int, dataset: Dataset, workdir: Path, command: str, samples: int = 500
+    name: str,
+    config: Config,
+    seeds: int,
+    dataset: Dataset,
+    workdir: Path,
+    command: str,
+    samples: int = 500,
+    formats: Sequence[str] = ("png",),
 ) -> dict[str, Any]:
     """Train a model from several seeds, evaluate it, draw figures, and write NAME.json.
 
@@ -56,25 +48,25 @@ def measure(
     Args:
         command: the command line, for the record.
         samples: codes drawn for each image to estimate the likelihood.
+        formats: of the figures: png, pdf, svg.
 
     Returns:
-        the content of NAME.json: the command, the machine, and epochs, seconds, evaluation and figures of each seed.
+        the content of NAME.json: the command, the machine, and epochs, seconds, evaluation and metrics of each seed.
     """
     results: dict[str, Any] = {"command": command, "model": name, "dataset": dataset.name, **describe_machine()}
     results |= {"binarize": config.data.binarize, "batch_size": config.training.batch_size}
     results |= {"pixels": dataset.test[0].size, "seeds": []}
     runs = []
     for seed in range(seeds):
-        folder = workdir / name / str(seed)
-        run = fit(config.replace({"training.seed": seed, "data.name": dataset.name}), folder, dataset=dataset)
+        print(f"{name}, seed {seed}", flush=True)
+        seeded, folder = config.replace({"training.seed": seed, "data.name": dataset.name}), workdir / name / str(seed)
+        run = fit(seeded, folder, dataset=dataset, figures=formats)
         runs.append(run)
-        figures.draw_run(run, dataset, folder / "figures")
-        if name == "conditional":
-            rows = {f"class {number}": images for number, images in enumerate(of_each_class(run, 10))}
-            figures.draw({name: lambda rows=rows: figures.image_rows(rows)}, folder / "figures")
+        if name in FIGURES:
+            drawing.draw({name: functools.partial(FIGURES[name], run)}, folder / "figures", formats)
         found = {"seed": seed, "epochs": run.summary["epochs"], "seconds": run.summary["seconds"]}
         found["evaluation"] = evaluate(run, dataset, samples=samples)
-        found["figures"] = MEASURES[name](run, dataset) if name in MEASURES else {}
+        found["metrics"] = MEASURES[name](run, dataset) if name in MEASURES else {}
         results["seeds"].append(found)
         if name in VECTORS + LARGE:
             results["agreement"] = recovery.agreement(runs)
@@ -84,7 +76,7 @@ def measure(
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = IMAGES) -> str:
     """Format a Markdown table with a row for each model, also for models without results."""
-    head = ["model", "NLL [nats]", "below vae", "-ELBO", "active units", "its own figures", "others, MNIST", "minutes"]
+    head = ["model", "NLL [nats]", "below vae", "-ELBO", "active units", "its own metrics", "others, MNIST", "minutes"]
     return drawing.markdown(head, [_row(name, results.get(name), results.get("vae")) for name in names])
 
 
@@ -97,16 +89,15 @@ def _row(name: str, result: Mapping[str, Any] | None, plain: Mapping[str, Any] |
         row[3:] = f"{-mean(_evaluated(result, 'elbo')):.2f}", f"{mean(_evaluated(result, 'active_units')):.0f}"
         if plain is not None and name != "vae" and result["binarize"] == plain["binarize"]:
             row[2] = f"{mean(_evaluated(plain, 'nll')) - mean(nll):.2f}"
-    own = {
-        figure: mean(each["figures"][figure] for each in result["seeds"]) for figure in result["seeds"][0]["figures"]
-    }
+    seeds = result["seeds"]
+    own = {metric: mean(each["metrics"][metric] for each in seeds) for metric in seeds[0]["metrics"]}
     if not nll and (psnr := _evaluated(result, "psnr")):
         own["psnr"] = mean(psnr)
-    if "png_data_bits_per_pixel" in own:
-        own |= {"bits per pixel": mean(_bits(result)), "PNG, data only": own["png_data_bits_per_pixel"]}
-    shown = [f"{figure.replace('_', ' ')} {value:{_OWN[figure]}}" for figure, value in own.items() if figure in _OWN]
+    if not result["binarize"] and nll:
+        own["bits_per_pixel"] = mean(_bits(result))
+    shown = [f"{metric.replace('_', ' ')} {value:,.4g}" for metric, value in own.items()]
     published = _PUBLISHED.get(name, "-") if result["dataset"] == "mnist" else "-"
-    minutes = mean(each["seconds"] for each in result["seeds"]) / 60
+    minutes = mean(each["seconds"] for each in seeds) / 60
     return [*row, ", ".join(shown) or "-", published, f"{minutes:.1f}"]
 
 
@@ -127,7 +118,7 @@ def rates(results: Mapping[str, Mapping[str, Any]], claims: Mapping[str, Any]) -
     """
     rows = []
     for name in sorted({"vq_vae", "fsq"} & set(results)):
-        bits = mean(each["figures"]["bits_entropy"] for each in results[name]["seeds"])
+        bits = mean(each["metrics"]["bits_entropy"] for each in results[name]["seeds"])
         rows.append((bits, name, mean(_evaluated(results[name], "psnr"))))
     pixels = next(iter(results.values()))["pixels"]
     for row, coders in claims["claims"]["2"]["table"].items():
@@ -142,7 +133,7 @@ def bits_per_pixel(results: Sequence[Mapping[str, Any]]) -> str:
     """Format a Markdown table of the bits per pixel of discretised_logistic and PNG, with a row for each dataset."""
     rows = []
     for result in results:
-        png = [[each["figures"][f"png_{part}bits_per_pixel"] for each in result["seeds"]] for part in ("data_", "")]
+        png = [[each["metrics"][f"png_{part}bits_per_pixel"] for each in result["seeds"]] for part in ("data_", "")]
         rows.append([result["dataset"], spread(_bits(result), ".3f"), *(f"{mean(bits):.3f}" for bits in png)])
     return drawing.markdown(["dataset", "bits per pixel", "PNG, data only", "PNG, whole file"], rows)
 
@@ -158,20 +149,15 @@ def at_equal_divergence(members: Sequence[Mapping[str, Any]], nats: Sequence[flo
         members: of results.json of the sweep.
         nats: the divergences.
     """
-    curves: dict[float, dict[int, list[tuple[float, float]]]] = {}
+    curves: dict[float, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for member in members:
-        weight = next(value for path, value in member.items() if path.endswith(".total_correlation"))
-        parts = {name: member["test"][name] for name in ("information", "total_correlation", "unit_kl")}
-        parts["total_correlation"] /= weight
-        point = sum(parts.values()), parts["total_correlation"]
-        curve = curves.setdefault(weight, {}).setdefault(member["training.seed"], [])
-        curve.append(tuple(value / member["coefficients.beta"] for value in point))
+        weight, beta, test = member["coefficients.total_correlation"], member["coefficients.beta"], member["test"]
+        correlation = test["total_correlation"] / weight / beta
+        divergence = (test["information"] + test["unit_kl"]) / beta + correlation
+        curves[weight][member["training.seed"]].append((divergence, correlation))
     rows = []
     for weight, of_seeds in sorted(curves.items()):
         lines = [np.transpose(sorted(curve)) for curve in of_seeds.values()]
-        row = [f"{weight:g}"]
-        for divergence in nats:
-            within = all(divergences[0] <= divergence <= divergences[-1] for divergences, _ in lines)
-            row.append(spread([np.interp(divergence, *line) for line in lines], ".2f") if within else "-")
-        rows.append(row)
+        cells = [[np.interp(divergence, *line, left=np.nan, right=np.nan) for line in lines] for divergence in nats]
+        rows.append([f"{weight:g}", *("-" if np.isnan(cell).any() else spread(cell, ".2f") for cell in cells)])
     return drawing.markdown(["weight", *[f"total correlation at {each:g} nats" for each in nats]], rows)

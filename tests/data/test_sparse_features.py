@@ -2,6 +2,9 @@
 
 import dataclasses
 import itertools
+import runpy
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,6 +15,7 @@ from aejax.data import require_fit
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver
 from aejax.training.placement import Generated
+from gallery import sparse_features
 from gallery.sparse_features import SparseFeatures, SparseVectors, large
 
 # No hidden variables, so that the rates are known exactly; features are often active, with strengths above 0.
@@ -123,6 +127,15 @@ def test_a_run_goes_on_where_it_stopped(whole, tmp_path):
     resumed = fit(CONFIG, tmp_path / "run", dataset=ALONE.dataset(), progress=False, figures=())
     for line, expected in zip(resumed.history, whole.history, strict=True):
         assert line["train"] == expected["train"] and line["test"] == expected["test"]
+
+
+def test_the_named_datasets_need_no_folder_of_scripts_on_the_path_of_modules(monkeypatch):
+    folder = Path(sparse_features.__file__).parent
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if Path(each).resolve() != folder.parent])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gallery"]:
+        monkeypatch.delitem(sys.modules, name)
+    for file in ("sparse_law.py", "sparse_features.py"):
+        runpy.run_path(str(folder / file))
 
 
 def test_no_example_comes_twice():

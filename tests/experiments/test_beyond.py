@@ -6,24 +6,27 @@ import pytest
 
 from aejax import evaluate, load
 from article import beyond
+from gallery import study
 
 
-def test_each_model_is_trained_evaluated_and_set_beside_what_others_report(small, tmp_path):
+def test_each_model_is_trained_evaluated_and_compared_with_what_others_report(small, tmp_path):
     config, dataset = small
     vae = config.replace({"model.kind": "variational", "loss.pixels": "sum", "training.epochs": 1})
-    results = beyond.measure({"vae": vae, "own": config}, dataset, tmp_path, "the command")
-    assert json.loads((tmp_path / "results.json").read_text()) == results and results["command"] == "the command"
-    found = results["models"]["vae"]
-    assert found["evaluation"] == evaluate(load(tmp_path / "vae"), dataset) and found["epochs"] == 1
+    configs = {"vae": vae, "own": config}
+    results = {name: study.measure(name, each, 1, dataset, tmp_path, "the command") for name, each in configs.items()}
+    for name, result in results.items():
+        assert json.loads((tmp_path / f"{name}.json").read_text()) == result and result["command"] == "the command"
+    (found,) = results["vae"]["seeds"]
+    assert found["evaluation"] == evaluate(load(tmp_path / "vae" / "0"), dataset) and found["epochs"] == 1
     row = beyond.table(results).splitlines()[2]
     assert row.startswith("| vae | test NLL [nats] | 89.78 (pythae)")
     assert f"| {found['evaluation']['nll']:.2f} | 1 | 0.0 |" in row
     assert beyond.table(results).count("\n") == 2  # nobody else reports of our own model
 
 
-def test_a_figure_of_our_own_may_stand_beside_ours():
+def test_a_metric_of_our_own_may_be_compared_with_ours():
     evaluation = {"probe_code": 0.875, "probe_pca": 0.8125, "knn_code": 0.5, "knn_pca": 0.25}
-    results = {"models": {"deep": {"epochs": 3, "seconds": 90.0, "evaluation": evaluation}}}
+    results = {"deep": {"seeds": [{"epochs": 3, "seconds": 90.0, "evaluation": evaluation}]}}
     assert "| 0.8125 (PCA of 32) | 0.8750 | 3 | 1.5 |" in beyond.table(results)
 
 

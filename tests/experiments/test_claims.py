@@ -128,7 +128,7 @@ def test_what_other_claims_found_is_said_by_their_titles():
     assert "denoises better than the best dense one (+10.00 dB" in denoising._title(HIGH, LOW)
 
 
-def test_an_amount_of_nothing_has_no_sign_and_stands_beside_no_other_label():
+def test_an_amount_of_nothing_has_no_sign_and_overlaps_no_other_label():
     shares = {"mnist": [0.85, 0.84], "random": [-0.00001, -0.00003]}
     figure = domain.structure_figure({kind: {"share of it explained": each} for kind, each in shares.items()})
     assert [text.get_text() for text in figure.axes[0].texts] == ["84.5 %", "0.0 %"]

@@ -4,7 +4,7 @@ import pytest
 
 
 @pytest.mark.long
-def test_it_stands_beside_pca(script):
+def test_it_is_compared_with_pca(script):
     done = script("estimators.py", "--epochs", "30")
     assert done.returncode == 0, done.stderr
     shown = {

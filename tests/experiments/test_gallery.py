@@ -242,7 +242,7 @@ def test_codebook_use_counts_the_entries_that_occur():
 
 
 def test_the_table_has_a_row_for_each_model_also_without_results():
-    seeds = [{"epochs": 2, "seconds": 60.0, "figures": {}, "evaluation": dict.fromkeys(aejax.evaluation.FIELDS)}]
+    seeds = [{"epochs": 2, "seconds": 60.0, "metrics": {}, "evaluation": dict.fromkeys(aejax.evaluation.FIELDS)}]
     figures = {"nll": 90.0, "elbo": -93.0, "active_units": 20, "nll_standard_error": 0.25}
     plain = {
         "dataset": "mnist",
@@ -305,6 +305,9 @@ def test_the_script_refuses_examples_without_grey_levels(shape, script, tmp_path
 
 
 def test_the_script_refuses_unknown_models_and_negative_numbers(script):
-    for arguments, message in ((["none"], "some of vae, vamp_prior"), (["vae", "--samples", -1], "samples is -1")):
+    for arguments, message in (
+        (["none"], "none.py is no configuration in"),
+        (["vae", "--samples", -1], "samples is -1"),
+    ):
         refused = script("gallery.py", *arguments)
         assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and message in refused.stderr

@@ -14,8 +14,8 @@ from runs import untrained
 
 
 def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
-    seed = {"figures": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
-    others = seed | {"figures": seed["figures"] | {"l0": 12.0}}
+    seed = {"metrics": {"l0": 10.0, "unexplained": 0.25, "dead": 1}}
+    others = seed | {"metrics": seed["metrics"] | {"l0": 12.0}}
     found = recovery.table({"l1": {"seeds": [seed, others], "agreement": 0.5}}).splitlines()
     row = "| l1 | 2 | 11.0 ± 1.4 | 0.250 ± 0.000 | 1 ± 0 | - | - | - | 0.500 |"
     assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)
@@ -24,8 +24,8 @@ def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
 def test_the_table_of_the_comparison_with_sae_lens_names_the_device():
     speed = {"median": {"aejax": 20.0, "sae_lens, on a GPU": 10.0, "aejax, 16 as one sweep": 60.0}}
     speed["median"]["sae_lens, 16 one after another, on a GPU"] = 12.0
-    speed["ours / best of theirs"] = {"aejax": 2.0, "aejax, 16 as one sweep": 5.0}
-    found = recovery.beside({"device": "a GPU", "models": {"top_k": {"speed": speed}}}).splitlines()
+    speed["aejax / best of SAELens"] = {"aejax": 2.0, "aejax, 16 as one sweep": 5.0}
+    found = recovery.comparison({"device": "a GPU", "models": {"top_k": {"speed": speed}}}).splitlines()
     assert found[2].startswith("| top_k | a GPU | 20 / 10, 2.00 times | 60 / 12, 5.00 times | - |")
 
 
@@ -84,6 +84,6 @@ def test_each_nested_group_reconstructs_by_itself():
 
 
 def test_the_comparison_with_sae_lens_refuses_a_missing_interpreter(script):
-    refused = script("gallery/beside_sae_lens.py", "--peer", "nowhere/python", "--workdir", "beside")
+    refused = script("gallery/compare_sae_lens.py", "--peer", "nowhere/python", "--workdir", "comparison")
     assert refused.returncode == 1 and refused.stderr.count("\n") == 1, refused.stderr
     assert "no interpreter nowhere/python" in refused.stderr

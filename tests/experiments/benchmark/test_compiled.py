@@ -128,16 +128,16 @@ def test_a_program_of_one_step_runs_without_the_host():
         assert train["host_transfers"] == 0 and train.get("host_waits", 0) == 0, target
 
 
-def test_what_was_compiled_for_a_device_stands_beside_what_was_measured_on_it():
+def test_measured_rows_show_the_counts_of_programs_compiled_for_the_device():
     committed = json.loads((ROOT / "experiments/results/compiled/compiled.json").read_text())["rows"]
     h100 = next(row for row in committed if (row["target"], row["model"]) == ("h100", "deep"))
     count = h100["programs"]["train 234 steps"]["launches"]
     measured = {
-        "model": "deep", "batch": 256, "dtype": "float32", "devices": 1, "ms_per_step": 0.068, "beside": {},
+        "model": "deep", "batch": 256, "dtype": "float32", "devices": 1, "ms_per_step": 0.068, "alternatives": {},
         "images_per_second": 3.7e6, "images_per_second_std": 0.0, "share_of_matmul": 0.01,
     }  # fmt: skip
     other = measured | {"batch": 7}
-    compiled.beside([measured, other], committed, h100["device"])
+    compiled.add_counts([measured, other], committed, h100["device"])
     assert measured["compiled"] == {"launches": count} and "compiled" not in other
     shown = report.table([measured, other]).splitlines()
     assert shown[0].endswith("| as compiled for it |") and shown[2].endswith(

@@ -25,9 +25,9 @@ def test_the_operations_counted_by_hand_are_those_of_reference_and_compiler(smal
     config, dataset = small
     assert floors.flops_per_image(load_config("configs/mnist/deep.py"), (28, 28, 1)) == 1_052_672
     wide = config.replace({"model.hidden": [256, 64], "training.batch_size": 64})
-    by_hand, cost = floors.flops_per_image(wide, (28, 28, 1)), floors.step_cost(wide, (28, 28, 1))
-    assert by_hand < cost.flops < 1.1 * by_hand  # the compiler counts also what is not a matrix product
-    assert cost.memory > 3 * 4 * (2 * 28 * 28 * 256)  # parameters and the two moments of Adam
+    by_hand, step = 64 * floors.flops_per_image(wide, (28, 28, 1)), floors.one_step(wide, (28, 28, 1))
+    assert by_hand < step.flops < 1.1 * by_hand  # the compiler counts also what is not a matrix product
+    assert sum(step.memory.values()) > 3 * 4 * (2 * 28 * 28 * 256)  # parameters and the two moments of Adam
     assert floors.flops_per_image(config.replace({"model.channels": [4]}), dataset.image_shape) is None
 
 
@@ -52,28 +52,27 @@ def row(small, tmp_path_factory):
 
 @pytest.mark.long
 def test_a_row_has_what_was_timed_in_turn_with_it(row):
-    assert set(row["clean"]["beside"]) == {"pmap", "2 models", "stream", "fast"}
-    assert set(row["noisy"]["beside"]) == {"pmap", "2 models", "stream", "without noise"}  # no peer has noise
-    peer = row["clean"]["beside"]["fast"]
+    assert set(row["clean"]["alternatives"]) == {"pmap", "2 models", "stream", "fast"}
+    assert set(row["noisy"]["alternatives"]) == {"pmap", "2 models", "stream", "without noise"}  # no peer has noise
+    peer = row["clean"]["alternatives"]["fast"]
     assert peer["peer"] == {"name": "fast", "batch": 16}
     assert peer["images_per_second"] == pytest.approx(80 / 1e-9) and peer["ratio"] < 1e-3  # the peer is the faster one
     assert 0 < row["clean"]["share_of_matmul"] < 1 and row["clean"]["steps"] == 5
     assert json.loads(json.dumps(row)) == row
     rows = list(row.values())
     assert report.table(rows).count("\n") == 3 and "fast 80,000,000,000" in report.table(rows)
-    head, _, clean, noisy = report.beside_table(rows).splitlines()
+    head, _, clean, noisy = report.alternatives_table(rows).splitlines()
     assert head == "| model | batch | images/s | pmap | 2 models | stream | without noise |"
-    ratios = {name: f"{each['ratio']:.2f}" for name, each in row["noisy"]["beside"].items()}
+    ratios = {name: f"{each['ratio']:.2f}" for name, each in row["noisy"]["alternatives"].items()}
     assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
     assert clean.endswith(" | - |") and "fast" not in head
-    assert report.beside_table([row["clean"] | {"beside": {}}]) == ""
+    assert report.alternatives_table([row["clean"] | {"alternatives": {}}]) == ""
     require_readable(roofline(rows))
 
 
 def test_no_point_of_the_figure_is_above_the_roof():
-    measured = {"images_per_second": 100.0, "images_per_second_std": 20.0, "bytes_per_image": 1e5, "bandwidth": 1e9}
+    measured = {"images_per_second": 100.0, "images_per_second_std": 20.0}
     rows = [
-        # What XLA counts as bytes is met in caches: such a step is faster than the memory could be.
         measured | {"model": model, "dtype": dtype, "batch": batch, "share_of_matmul": share, "flops_per_second": 1e12}
         for dtype in ("float32", "bfloat16")
         for model, batch, share in (("deep", 32, 0.35), ("deep", 256, 0.95), ("vae", 32, 0.2), ("vae", 4096, 0.5))
