@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[1]
 # tests. Here, before any test module imports JAX, which reads the variables once; the workers inherit them.
 COMPILED = ROOT / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
+# A smaller program is compiled again sooner than it is written and read.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 keep_compiled_programs()
 MOST_BYTES = 2**30
 """of programs from earlier runs; JAX removes none by itself"""

@@ -8,6 +8,7 @@ from aejax import evaluate, load
 from article import beyond
 
 
+@pytest.mark.long
 def test_each_model_is_trained_evaluated_and_set_beside_what_others_report(small, tmp_path):
     config, dataset = small
     vae = config.replace({"model.kind": "variational", "loss.pixels": "sum", "training.epochs": 1})

@@ -81,11 +81,11 @@ def test_a_signal_is_passed_on_and_nothing_is_started_again(launched, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--count", "2"], 2, "the command comes after --"),
+        pytest.param(["--count", "2"], 2, "the command comes after --", marks=pytest.mark.long),
         (["--cuont", "2", "--", "x.py"], 2, "--cuont"),
-        (["--count", "0", "--", "x.py"], 1, "count is 0"),
+        pytest.param(["--count", "0", "--", "x.py"], 1, "count is 0", marks=pytest.mark.long),
         (["--", "no-such-command"], 1, "no-such-command cannot be started"),
-        (["--", "nowhere.py"], 1, "nowhere.py cannot be started"),
+        pytest.param(["--", "nowhere.py"], 1, "nowhere.py cannot be started", marks=pytest.mark.long),
     ],
 )
 def test_wrong_usage_is_one_line(script, arguments, code, message):
