@@ -52,6 +52,7 @@ def test_all_are_started_again_after_a_stop_or_a_death(launched, code):
     assert "again (1 of at most 3 times)" in run.stderr
 
 
+@pytest.mark.long
 def test_the_restarts_are_counted(launched):
     run = launched([[0, 75]], restarts=2)
     assert run.returncode == 75 and run.stdout.count("[1] attempt") == 3
