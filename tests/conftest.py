@@ -27,22 +27,22 @@ keep_compiled_programs()
 MOST_BYTES = 2**30
 """of programs from earlier runs; JAX removes none by itself"""
 
-FAST = "xla_cpu_use_fusion_emitters"
-"""an option of XLA; without it the programs of a small run are compiled in half the time"""
+FAST = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
+"""options of XLA; without fusion emitters the programs of a small run are compiled in half the time"""
 
 HEAVIEST = [
     "training/test_devices.py",
     "experiments/test_gallery.py",
+    "experiments/test_command_lines.py",
+    "faults/test_hosts.py",
     "faults/test_kill.py",
     "sweeps/test_sweep.py",
-    "faults/test_signals.py",
-    "faults/test_hosts.py",
-    "training/test_own_models.py",
-    "training/test_loop.py",
-    "training/test_stream.py",
-    "training/test_on_epoch.py",
-    "experiments/test_command_lines.py",
     "sklearn/test_transformer.py",
+    "training/test_loop.py",
+    "config/test_command_line.py",
+    "training/test_own_models.py",
+    "training/test_programs.py",
+    "evaluation/test_figures.py",
     "models/test_varieties.py",
 ]
 """The files that take longest, the longest first: begun last, one would keep a core busy and leave the others idle."""
@@ -62,8 +62,9 @@ def pytest_configure(config):
     # Before JAX is imported, which reads the variable once; subprocesses inherit it.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
     given = os.environ.get("XLA_FLAGS", "")
-    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1" and FAST not in given and _known(FAST):
-        os.environ["XLA_FLAGS"] = f"{given} --{FAST}=false"
+    if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+        added = [f"--{name}={value}" for name, value in FAST.items() if name not in given and _known(name)]
+        os.environ["XLA_FLAGS"] = " ".join([given, *added])
     ours = not hasattr(config, "workerinput") and COMPILED.is_dir()
     if ours and sum(path.stat().st_size for path in COMPILED.iterdir()) > MOST_BYTES:
         shutil.rmtree(COMPILED)

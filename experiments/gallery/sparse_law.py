@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.models.randomness import GENERATOR, normal, normal_columns, uniform_columns
+from aejax.models.randomness import GENERATOR, normal, uniform
 
 if TYPE_CHECKING:
     from gallery.sparse_features import SparseFeatures

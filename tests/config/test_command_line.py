@@ -28,12 +28,12 @@ def refused(script, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "config file comes first"),
+        pytest.param([], "config file comes first", marks=pytest.mark.long),
         (["--workdir", "x"], "config file comes first"),
         ([CONFIG, "--model.cod_size", "3"], "--model.code_size"),
-        ([CONFIG, "--model.code_size", "three"], "--model.code_size"),
-        ([CONFIG, "--loss.reconstruction", "mae"], "bce"),
-        ([CONFIG, "extra"], "extra"),
+        pytest.param([CONFIG, "--model.code_size", "three"], "--model.code_size", marks=pytest.mark.long),
+        pytest.param([CONFIG, "--loss.reconstruction", "mae"], "bce", marks=pytest.mark.long),
+        pytest.param([CONFIG, "extra"], "extra", marks=pytest.mark.long),
         ([CONFIG, "--sweep.seed", "0:2"], "--sweep.seed is an option of sweep.py"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from aejax.config import InputError, files
 
 
+@pytest.mark.long
 def test_without_fcntl_the_package_is_imported_and_locks_by_msvcrt():
     """As on Windows: a process hides fcntl, and a fake msvcrt replaces it."""
     program = """

@@ -29,7 +29,9 @@ def test_a_workdir_of_any_name_under_a_locale_of_ascii(script, digits, tmp_path)
     assert "größe" in (tmp_path / "größe" / "report.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&-", ">/dev/full"])
+@pytest.mark.parametrize(
+    "closed", [">&- 2>&-", ">/dev/full", *(pytest.param(each, marks=pytest.mark.long) for each in ("2>&-", "<&-"))]
+)
 def test_streams_that_are_closed_or_full(closed, tmp_path):
     command = f'"{sys.executable}" "{ROOT}/experiments/train.py" "{CONFIG}" --training.epochs 0 {closed}'
     finished = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
@@ -47,13 +49,18 @@ def test_who_reads_the_output_may_stop(tmp_path):
     ("arguments", "code", "message"),
     [
         (["--workdir", ""], 2, "--workdir is empty"),
-        (["--workdir="], 2, "--workdir is empty"),
-        (["--"], 2, "no arguments are allowed after --"),
-        (["--model.code_size", "١٦"], 2, "another script"),
-        (["--workdir", "gs://bucket/run"], 1, "is no disk"),
         (["--workdir", "a\nb", "--model.code_size", "0"], 1, "code_size is 0"),
-        (["--coefficients.l1", "1" + "0" * 400], 1, "coefficients.l1"),
-        (["--training.epochs", "9" * 30], 1, "training.epochs"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                (["--workdir="], 2, "--workdir is empty"),
+                (["--"], 2, "no arguments are allowed after --"),
+                (["--model.code_size", "١٦"], 2, "another script"),
+                (["--workdir", "gs://bucket/run"], 1, "is no disk"),
+                (["--coefficients.l1", "1" + "0" * 400], 1, "coefficients.l1"),
+                (["--training.epochs", "9" * 30], 1, "training.epochs"),
+            )
+        ),
     ],
 )
 def test_odd_arguments(script, tmp_path, arguments, code, message):
@@ -65,13 +72,21 @@ def test_odd_arguments(script, tmp_path, arguments, code, message):
 @pytest.mark.parametrize(
     ("axes", "message"),
     [
-        (["--sweep.seed", "0:1000000000000"], "1,000,000,000,000 members"),
         (["--sweep.seed", "0:20000"], r"20,000 members .*10 epochs of training.*--yes"),
-        (["--sweep.seed", "0:40", "--sweep.l1", *map(str, range(40))], r"1,600 members \(40 of seed x 40 of l1\)"),
-        (["--sweep.binarize", "yes"], "must be True or False"),
-        (["--sweep.hidden", ","], "with a comma between"),
-        (["--sweep.learning_rate", "True"], "learning_rate"),
         (["--sweep.l1", "1e999"], "coefficients.l1 is inf"),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in (
+                (["--sweep.seed", "0:1000000000000"], "1,000,000,000,000 members"),
+                (
+                    ["--sweep.seed", "0:40", "--sweep.l1", *map(str, range(40))],
+                    r"1,600 members \(40 of seed x 40 of l1\)",
+                ),
+                (["--sweep.binarize", "yes"], "must be True or False"),
+                (["--sweep.hidden", ","], "with a comma between"),
+                (["--sweep.learning_rate", "True"], "learning_rate"),
+            )
+        ),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_before_anything_begins(script, tmp_path, axes, message):

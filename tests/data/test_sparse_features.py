@@ -78,6 +78,7 @@ def test_strengths_have_their_mean_and_deviation_and_follow_the_parent(many):
         assert (deviation > 0).all()
 
 
+@pytest.mark.long
 def test_features_are_correlated_as_their_hidden_variables_are():
     law = dataclasses.replace(ALONE, features=12, roots=0, correlation=0.5, rank=2, least=0.2)
     (part,) = law.dataset().test.arrays.parts

@@ -131,6 +131,7 @@ def test_the_likelihood_agrees_with_an_integral_over_the_code_within_its_error()
     assert (likelihood(model, images, 3, seed=1).reconstruction != likelihood(model, images, 3).reconstruction).all()
 
 
+@pytest.mark.long
 def test_the_bound_tightens_with_the_samples_and_begins_at_the_elbo():
     model = linear_variational(4, 0.5)
     images = jax.device_get(jax.random.bernoulli(jax.random.key(0), 0.5, (400, 3, 4, 1)).astype(jnp.float32))

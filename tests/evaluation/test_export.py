@@ -31,7 +31,7 @@ def examples(kind):
     return {"vectors": vectors, "standardized": 20 + 50 * vectors}.get(kind, IMAGES)
 
 
-DEFAULT = ("dense", "convolutional", "variational")
+DEFAULT = ("dense", "convolutional")
 """one kind of each family, of vectors by the test of the format jax"""
 
 

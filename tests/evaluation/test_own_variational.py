@@ -10,6 +10,7 @@ import aejax
 from aejax import InputError, fit
 from aejax.models import build
 from aejax.models.randomness import per_example, stream
+from runs import untrained
 
 
 def test_what_a_variational_model_does_not_say_is_refused_by_name(small, tmp_path):
@@ -19,11 +20,11 @@ def test_what_a_variational_model_does_not_say_is_refused_by_name(small, tmp_pat
         "        return -abs(codes).sum(axis=-1)\n\n\nclass OnlyCall(aejax.Variational):\n"
         "    def __call__(self, images, context=aejax.Context()):\n        return super().__call__(images, context)\n"
     )
-    config = config.replace({"loss.pixels": "sum", "training.epochs": 1})
-    run = fit(config.replace({"model.kind": f"{tmp_path}/half.py:OnlyPrior"}), dataset=dataset, progress=False)
+    config = config.replace({"loss.pixels": "sum"})
+    run = untrained(config.replace({"model.kind": f"{tmp_path}/half.py:OnlyPrior"}), dataset)
     with pytest.raises(InputError, match=r"OnlyPrior has a log_prior of its own and no prior\(keys\)"):
         run.sample(2)
-    run = fit(config.replace({"model.kind": f"{tmp_path}/half.py:OnlyCall"}), dataset=dataset, progress=False)
+    run = untrained(config.replace({"model.kind": f"{tmp_path}/half.py:OnlyCall"}), dataset)
     with pytest.raises(InputError, match="OnlyCall overrides __call__ but not draw"):
         aejax.evaluate(run, dataset)
     assert aejax.evaluate(run, dataset, samples=0)["bce"] > 0

@@ -58,6 +58,7 @@ def test_save_and_load(run, small, tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.long
 def test_the_best_parameters_can_be_loaded(small, tmp_path):
     config, dataset = small
     config = config.replace({"training.epochs": 40, "coefficients.learning_rate": 0.05})

@@ -95,7 +95,7 @@ def test_a_run_is_evaluated_on_its_own_images_or_not_at_all(runs, tmp_path):
 
 
 def test_another_dataset_of_that_name_is_refused(tmp_path):
-    digits = Dataset.from_arrays(RANDOM.random((60, 8, 8)), name="digits")
+    digits = Dataset.from_arrays(UNIT, name="digits")
     fit(SHORT, tmp_path, dataset=digits, progress=False)
     with pytest.raises(InputError, match="trained on other examples than those of 'digits'"):
         evaluate(tmp_path)

@@ -9,6 +9,7 @@ from article import beyond
 from gallery import study
 
 
+@pytest.mark.long
 def test_each_model_is_trained_evaluated_and_compared_with_what_others_report(small, tmp_path):
     config, dataset = small
     vae = config.replace({"model.kind": "variational", "loss.pixels": "sum", "training.epochs": 1})

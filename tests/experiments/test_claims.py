@@ -139,7 +139,7 @@ def test_an_amount_of_nothing_has_no_sign_and_overlaps_no_other_label():
     require_readable(figure)
 
 
-@pytest.mark.parametrize("pixels", [64, 784, 3072])
+@pytest.mark.parametrize("pixels", [784, *(pytest.param(count, marks=pytest.mark.long) for count in (64, 3072))])
 def test_the_sizes_of_codes_are_apart_on_their_axis(pixels):
     sizes = sorted({2, 8, 32, 128, pixels, 2 * pixels})
     columns = {
@@ -186,7 +186,14 @@ def test_the_penalty_s_error_bars_stay_on_their_axes_though_a_code_may_be_zero()
     require_readable(figure)
 
 
-@pytest.mark.parametrize("classes", [["0", "1"], [str(digit) for digit in range(10)], [f"c{n}" for n in range(60)]])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        pytest.param(["0", "1"], marks=pytest.mark.long),
+        [str(digit) for digit in range(10)],
+        pytest.param([f"c{n}" for n in range(60)], marks=pytest.mark.long),
+    ],
+)
 def test_the_numbers_above_the_planes_have_a_name(classes):
     labels = RANDOM.choice(classes, 200)
     names = ("code of 32", "PCA of 32", "pixels")

@@ -59,7 +59,7 @@ SLOW = [name for name in MODELS if name not in QUICK]
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MODELS]
 )
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
-    labelled, tmp_path, stop_after, name, longest
+    labelled, tmp_path, stop_after, name, request, longest
 ):
     config, dataset = tiny(name), labelled
     whole = fit(config, dataset=dataset, progress=False)
@@ -73,6 +73,8 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
     read = load(tmp_path / "run", models=FOLDER / f"{name}.py" if ":" in config.model.kind else ())
     assert same(whole, resumed) and same(whole, read)
+    if not (request.config.getoption("--long") or longest):
+        return
     members = sweep(config, {"training.seed": [0, 1]}, dataset=dataset, progress=False).runs
     assert not same(*members.values())
     for ours, alone in zip(leaves(members["seed-0"]), leaves(whole), strict=True):

@@ -1,6 +1,5 @@
 """Sparse autoencoders of vectors in the gallery, and their comparison with SAELens."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -52,8 +51,14 @@ def test_the_arrays_for_sae_lens_give_the_codes_of_the_model(name):
     assert np.allclose(run.reconstruct(vectors), decoded, atol=1e-5)
 
 
-@pytest.mark.parametrize("k", [0, -1, 11])
-@pytest.mark.parametrize("name", ["top_k", "batch_top_k", "matryoshka"])
+@pytest.mark.parametrize(
+    ("name", "k"),
+    [  # by default each model and each number once
+        pytest.param(name, k, marks=[pytest.mark.long] * (place != number))
+        for place, name in enumerate(("top_k", "batch_top_k", "matryoshka"))
+        for number, k in enumerate((0, -1, 11))
+    ],
+)
 def test_a_k_outside_the_number_of_units_is_refused_also_in_a_sweep(name, k, small):
     message = rf"coefficients\.k is {k}\.0; it must be from 1 to 10"
     with pytest.raises(InputError, match=message):
@@ -64,20 +69,20 @@ def test_a_k_outside_the_number_of_units_is_refused_also_in_a_sweep(name, k, sma
 
 def test_thresholds_of_jump_relu_have_the_gradient_of_a_band_around_them():
     model = made("jump_relu", (1, 7, 1), **{"model.options.bandwidth": 0.5, "model.options.start": 1.0})
-    units = jnp.array([[0.5, 0.8, 1.2, 1.6, *[0.0] * 6]])
+    units = np.array([[0.5, 0.8, 1.2, 1.6, *[0.0] * 6]], np.float32)
 
     for computed in (lambda model: model.jump(units)[0].sum(), lambda model: model.activate(units, Context()).sum()):
-        gradient = nnx.grad(computed)(model)["threshold"][...]
+        gradient = np.asarray(nnx.jit(nnx.grad(computed))(model)["threshold"][...])
         assert np.allclose(gradient[:5], [0, -2, -2, 0, 0])
-    assert np.allclose(model.activate(units, Context())[0, :4], [0, 0, 1.2, 1.6])
+    assert np.allclose(nnx.jit(lambda model: model.activate(units, Context()))(model)[0, :4], [0, 0, 1.2, 1.6])
 
 
 def test_each_nested_group_reconstructs_by_itself():
     model = made("matryoshka", (1, 7, 1))
-    codes = jnp.asarray(np.maximum(RANDOM.normal(size=(3, 10)), 0), jnp.float32)
-    groups = model.nested(codes)
+    codes = np.maximum(RANDOM.normal(size=(3, 10)), 0).astype(np.float32)
+    groups, directions = nnx.jit(lambda model: (model.nested(codes), model.directions()))(model)
     for width, group in zip((2, 5, 10), groups, strict=True):
-        expected = codes[:, :width] @ model.directions()[:width] + model.bias[...]
+        expected = codes[:, :width] @ np.asarray(directions)[:width] + np.asarray(model.bias[...])
         assert np.allclose(group.reshape(3, 7), expected, atol=1e-6)
     with pytest.raises(InputError, match=r"widths is \(5, 2\); they must rise"):
         made("matryoshka", (1, 7, 1), **{"model.options.widths": [5, 2]})

@@ -52,6 +52,7 @@ def test_all_are_started_again_after_a_stop_or_a_death(launched, code):
     assert "again (1 of at most 3 times)" in run.stderr
 
 
+@pytest.mark.long
 def test_the_restarts_are_counted(launched):
     run = launched([[0, 75]], restarts=2)
     assert run.returncode == 75 and run.stdout.count("[1] attempt") == 3
@@ -81,11 +82,11 @@ def test_a_signal_is_passed_on_and_nothing_is_started_again(launched, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--count", "2"], 2, "the command comes after --"),
+        pytest.param(["--count", "2"], 2, "the command comes after --", marks=pytest.mark.long),
         (["--cuont", "2", "--", "x.py"], 2, "--cuont"),
-        (["--count", "0", "--", "x.py"], 1, "count is 0"),
+        pytest.param(["--count", "0", "--", "x.py"], 1, "count is 0", marks=pytest.mark.long),
         (["--", "no-such-command"], 1, "no-such-command cannot be started"),
-        (["--", "nowhere.py"], 1, "nowhere.py cannot be started"),
+        pytest.param(["--", "nowhere.py"], 1, "nowhere.py cannot be started", marks=pytest.mark.long),
     ],
 )
 def test_wrong_usage_is_one_line(script, arguments, code, message):

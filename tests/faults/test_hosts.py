@@ -48,7 +48,8 @@ def logged(log, count):
     return [(log.parent / f"{log.name}.{index}").read_text() for index in range(count)]
 
 
-@pytest.mark.parametrize(("count", "parallel"), [(2, "pmap"), pytest.param(4, "jit", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize(("count", "parallel"), [(2, "pmap"), (4, "jit")])
 def test_several_processes_give_the_result_of_one(dataset, alone, tmp_path, count, parallel):
     config = CONFIG.replace({"devices.parallel": parallel})
     log = tmp_path / "log"

@@ -82,7 +82,7 @@ def test_a_signal_ends_with_75_once_the_run_is_saved_and_it_goes_on(dataset, uni
 
 @pytest.mark.bits
 @pytest.mark.parametrize(
-    ("least", "epochs"), [(2, 4), pytest.param(10, 12, marks=pytest.mark.long)], ids=["twice", "10 times"]
+    ("least", "epochs"), [(1, 3), pytest.param(10, 12, marks=pytest.mark.long)], ids=["once", "10 times"]
 )
 def test_kill_at_random_moments(dataset, uninterrupted, tmp_path, least, epochs, longest):
     config, expected = uninterrupted(epochs)

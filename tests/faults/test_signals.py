@@ -157,7 +157,8 @@ assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
 
 
-@pytest.mark.parametrize("pause", [0.2, pytest.param(1.5, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("pause", [0.2, 1.5])
 def test_two_at_once_are_one_and_a_later_one_ends_it(tmp_path, script, pause):
     """A parent process may pass on the Ctrl-C that the terminal sent to both."""
     (tmp_path / "script.py").write_text(

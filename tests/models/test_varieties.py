@@ -21,14 +21,9 @@ VARIETIES = {
 }
 
 
+@pytest.mark.long  # by default a model of the gallery, which draws from a posterior, and the test after this one
 @pytest.mark.bits
-@pytest.mark.parametrize(
-    "variety",
-    [  # the default set has one that draws from a posterior; the test after this one trains one of sparse codes
-        pytest.param(variety, id=name, marks=[pytest.mark.long] * (name != "importance-weighted"))
-        for name, variety in VARIETIES.items()
-    ],
-)
+@pytest.mark.parametrize("variety", [pytest.param(variety, id=name) for name, variety in VARIETIES.items()])
 def test_each_learns_is_loaded_and_goes_on_bit_for_bit(small, tmp_path, variety):
     config, dataset = small
     config = config.replace(variety)

@@ -62,9 +62,9 @@ def test_the_colours_of_the_figure_are_the_swept_values_with_their_unit(drawn):
     ("path", "values", "joined"),
     [
         ("coefficients.l1", [0.0, 1e-5, 1e-3], True),
-        ("model.code_size", [2, 3, 4], True),
-        ("model.dtype", ["float32", "bfloat16"], False),
-        ("model.tied", [True, False], False),
+        pytest.param("model.code_size", [2, 3, 4], True, marks=pytest.mark.long),
+        pytest.param("model.dtype", ["float32", "bfloat16"], False, marks=pytest.mark.long),
+        pytest.param("model.tied", [True, False], False, marks=pytest.mark.long),
         ("model.hidden", [[512, 256, 128], [128, 64], []], False),
         ("training.seed", [0, 1, 2], False),
     ],

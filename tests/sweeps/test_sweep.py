@@ -197,10 +197,8 @@ def test_a_value_of_another_type_is_refused(axes, message):
         grid(Config(), axes)
 
 
-@pytest.mark.parametrize(
-    "axes",
-    [{"l1": [1e-4]}, *(pytest.param(axes, marks=pytest.mark.long) for axes in ({"seed": [3]}, {"hidden": [[5]]}))],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("axes", [{"l1": [1e-4]}, {"seed": [3]}, {"hidden": [[5]]}])
 def test_an_axis_of_one_value_is_enough(small, tmp_path, axes):
     config, dataset = small
     found = sweep(config.replace({"training.epochs": 1}), axes, tmp_path, dataset=dataset, progress=False)

@@ -27,19 +27,28 @@ def test_the_order_depends_on_seed_and_epoch_only():
     assert len(orders) == 6
 
 
+def permuted(count):
+    return jax.jit(lambda: permutation(jax.random.key(0), count))()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 2**16, 2**16 + 1, 300_000])
 def test_a_permutation_has_everything_once(count):
-    assert np.array_equal(np.sort(permutation(jax.random.key(0), count)), np.arange(count))
+    assert np.array_equal(np.sort(permuted(count)), np.arange(count))
+
+
+def permutations(number, count):
+    draw = jax.jit(lambda: jax.vmap(permutation, (0, None))(jax.random.split(jax.random.key(0), number), count))
+    return np.asarray(draw())
 
 
 def test_all_orders_are_as_likely():
-    orders = jax.vmap(permutation, (0, None))(jax.random.split(jax.random.key(0), 24_000), 4)
-    counts = np.unique(np.asarray(orders), axis=0, return_counts=True)[1]
+    orders = permutations(24_000, 4)
+    counts = np.unique(orders, axis=0, return_counts=True)[1]
     assert len(counts) == 24 and stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_neighbours_do_not_stay_together():
-    orders = np.asarray(jax.vmap(permutation, (0, None))(jax.random.split(jax.random.key(2), 20_000), 100))
+    orders = permutations(20_000, 100)
     together = (np.abs(np.diff(orders, axis=1)) == 1).sum()
     expected = orders[:, 1:].size * 2 / 100
     assert abs(together - expected) < 4 * expected**0.5
@@ -49,6 +58,6 @@ def test_neighbours_do_not_stay_together():
 
 def test_no_bit_of_a_place_shows_where_a_thing_was():
     count = 2**13
-    moved = np.asarray(permutation(jax.random.key(0), count)) ^ np.arange(count)
+    moved = np.asarray(permuted(count)) ^ np.arange(count)
     ones = (moved[:, None] >> np.arange(13) & 1).sum(axis=0)
     assert stats.chisquare(np.stack([ones, count - ones]), axis=0).pvalue.min() > 1e-4

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import aejax
 from aejax import Dataset, InputError, Interrupted, fit, load, sweep
@@ -96,7 +97,7 @@ def test_state_is_trained_and_evaluation_does_not_change_it(own):
 def test_batch_norm_and_dropout_do_in_evaluation_what_they_do_nowhere_else(own, trained):
     dataset, run = own[1], trained("batch_norm")
     norm = run.state.extra["norm"]
-    before = np.asarray(run.autoencoder.encoder(jnp.asarray(dataset.test / np.float32(255))))
+    before = np.asarray(nnx.jit(lambda model: model.encoder(dataset.test / np.float32(255)))(run.autoencoder))
     scale, bias = run.state.params["norm"]["scale"], run.state.params["norm"]["bias"]
     codes = (before - norm["mean"]) / np.sqrt(norm["var"] + 1e-5) * scale + bias
     assert np.allclose(run.encode(dataset.test), codes, atol=1e-4)
@@ -143,9 +144,13 @@ def test_the_optimizer_gets_the_rate_and_the_decay_of_the_step(own):
         terms, _ = steps.evaluate(frozen._replace(params=params), batch, coefficients)
         return terms["total"].mean()
 
-    rule = optax.lion(coefficients["learning_rate"] / 5, weight_decay=0.1)
-    updates, _ = rule.update(jax.grad(total)(frozen.params), frozen.opt_state[1], frozen.params)
-    expected = optax.apply_updates(frozen.params, updates)
+    @jax.jit
+    def step(params):
+        rule = optax.lion(coefficients["learning_rate"] / 5, weight_decay=0.1)
+        updates, _ = rule.update(jax.grad(total)(params), frozen.opt_state[1], params)
+        return optax.apply_updates(params, updates)
+
+    expected = step(frozen.params)
     for ours, theirs in zip(*map(jax.tree.leaves, (after.params, expected)), strict=True):
         assert np.allclose(ours, theirs, atol=1e-6)
 
@@ -291,7 +296,7 @@ def test_a_model_whose_statistics_are_those_of_a_batch_meets_nothing_padded(smal
         assert np.isclose(run.summary["code"]["variance"], expected.var(), rtol=1e-3)
 
 
-def test_labels_step_and_number_of_examples_reach_the_model(small, tmp_path):
+def test_labels_step_and_number_of_examples_reach_the_model(small, tmp_path, request):
     config, dataset = small
     (tmp_path / "told.py").write_text(
         "import aejax\nimport jax.numpy as jnp\n\n\nclass Told(aejax.Autoencoder):\n"
@@ -304,7 +309,7 @@ def test_labels_step_and_number_of_examples_reach_the_model(small, tmp_path):
     test_labels = np.array(["no", "yes"])[(dataset.test[:, 0, 0, 0] > 0).astype(int)]
     labelled = Dataset("small", dataset.train, dataset.test, labels, test_labels)
     config = config.replace({"model.kind": f"{tmp_path}/told.py:Told", "training.epochs": 1})
-    for placement in ("device", "stream"):
+    for placement in ("stream", "device") if request.config.getoption("--long") else ("stream",):
         run = fit(config.replace({"data.placement": placement}), dataset=labelled, progress=False)
         train, test = run.summary["train"], run.summary["test"]
         assert np.isclose(train["label"], (labels == "yes").mean()) and np.isclose(

@@ -32,6 +32,7 @@ def test_a_run_does_not_go_on_under_another_setting(small, tmp_path, name, other
     assert len(run.history) == 2
 
 
+@pytest.mark.long
 def test_the_generator_of_others_does_not_matter(small):
     config, dataset = small
     config = config.replace({"training.epochs": 1, "model.kind": "variational", "loss.pixels": "sum"})

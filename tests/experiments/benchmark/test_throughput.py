@@ -111,6 +111,7 @@ def test_a_peer_that_fails_is_named_in_one_line(small):
         pass
 
 
+@pytest.mark.long
 def test_bfloat16_changes_the_layers_and_not_what_is_kept(small):
     import jax
     import jax.numpy as jnp
