@@ -17,6 +17,7 @@ COMMANDS = {
     "beyond": "train the convolutional and variational models",
     "gallery": "train the gallery of custom models",
     "claims": "test the article's nine claims",
+    "transfer": "start from another run: other images, and more of them",
     "estimators": "compare our estimators with those of scikit-learn",
     "launch": "run a command in several processes on this machine",
 }

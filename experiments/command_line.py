@@ -256,7 +256,7 @@ def _without_commas(arguments: type, given: Sequence[str]) -> list[str]:
 
 def _require_readable(given: Sequence[str]) -> None:
     """Refuse arguments that are empty, have digits of another script (`int` would take them), or are not UTF-8."""
-    paths = ("dir", "dataset", "data.name", "json", "profile", "models")  # endings of options that take a path
+    paths = ("dir", "dataset", "data.name", "json", "profile", "models", "start")  # endings of options that take a path
     name = ""
     for token in given[: given.index("--")] if "--" in given else given:
         value = token

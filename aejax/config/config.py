@@ -141,7 +141,7 @@ class Config:
     def differing_in_values(self) -> Config:
         """The configuration without the values that the members of one program of a sweep may differ in."""
         made = self.with_values(dict.fromkeys(self.coefficients, 0.0))
-        vars(made).update(training=dataclasses.replace(self.training, seed=0))
+        vars(made).update(training=dataclasses.replace(self.training, seed=0, start=None))
         return made
 
     @property

@@ -100,6 +100,8 @@ def field_path(field: str, config: Config) -> str:
         raise InputError(
             f"{found[0]} cannot be swept: sweep a field that changes the result, in one sweep for each dataset"
         )
+    if found[0] == "training.start":
+        raise InputError("training.start cannot be swept; start one sweep for each source")
     return found[0]
 
 

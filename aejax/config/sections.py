@@ -24,6 +24,10 @@ from aejax.config.numbers import KINDS, OPTIMIZERS, Options
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
 _SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "between 0 and 1")
+_PATHS = Allowed(
+    lambda value: isinstance(value, tuple) and all(isinstance(path, str) and path for path in value),
+    "a list of paths, such as encoder and decoder.layers.0",
+)
 _NAME = Allowed(bool, "a dataset's name or a path")
 _KIND = Allowed(lambda value: value in KINDS or is_own(value), f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS")
 _OPTIMIZER = Allowed(
@@ -171,6 +175,11 @@ class Training(_Section):
     """epochs without a lower test loss after which the run finishes (early stopping); None trains all epochs"""
     clip_norm: Annotated[float, _POSITIVE] | None = None
     """largest global norm of the gradient; None does not clip"""
+    start: str | None = None
+    """workdir of another run: parameters and other variables with the same path, shape and type begin with its values;
+    None begins with new values"""
+    frozen: Annotated[tuple[str, ...], _PATHS] = ()
+    """parts of the model that are not trained, by their paths, such as encoder and decoder.layers.0"""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from aejax.config.files import local
 from aejax.config.user_files import replaced, require_scheduled
 from aejax.evaluation.run import Run
 from aejax.training import Single, best, build_steps, devices, is_first, restore, train
-from aejax.training.records import read_identity, stored
+from aejax.training.records import identity_of_run, stored
+from aejax.training.source import Source
 
 
 def fit(
@@ -27,6 +28,7 @@ def fit(
     progress: bool = True,
     on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
     figures: str | Iterable[str] = ("png",),
+    start: Run | str | Path | None = None,
 ) -> Run:
     """Train an autoencoder, or resume the run in `workdir`.
 
@@ -44,6 +46,8 @@ def fit(
         on_epoch: called after each epoch with a `Run` of the model so far. The returned numbers, by name, are
             recorded with the epoch as `metrics`. `aejax.Finish(...)`, with or without numbers, finishes the run.
         figures: formats of the figures: png, pdf, svg; empty draws none. The formats are not recorded.
+        start: a run, or its workdir, in place of `training.start`: parameters and other variables with the same path,
+            shape and type begin with its values.
 
     Raises:
         InputError: the images do not fit the configuration, or the workdir cannot be used.
@@ -61,11 +65,16 @@ def fit(
             f"the workdir is of the type {type(workdir).__name__}; it must be a path; pass images as dataset="
         )
     workdir = None if workdir is None else local(workdir, "the workdir")
+    if not isinstance(start, Run | str | os.PathLike | None):
+        raise InputError(f"start is of the type {type(start).__name__}; it must be an aejax.Run, or the workdir of one")
+    source = Source.of(start.state) if isinstance(start, Run) else None
+    if start is not None:
+        config = config.replace({"training.start": start if source is None else f"sha256:{source.digest}"})
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
     formats = figure_formats(figures)
     require_scheduled(config)
     finished_before = None if workdir is None else _finished_at(workdir)
-    run = Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch))
+    run = Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch, source=source))
     if workdir is not None and formats and is_first():
         from aejax.evaluation.figures import draw_run  # matplotlib, which a run in memory does not need
 
@@ -95,11 +104,7 @@ def load(
     """
     require(which in ("newest", "best"), "which", which, "newest or best")
     workdir = local(workdir, "the workdir")
-    if (workdir / "sweep.json").exists():
-        raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
-    described = read_identity(workdir)
-    if described.members is not None:
-        raise InputError(f"{workdir} holds a program of a sweep; load one of the members of the sweep")
+    described = identity_of_run(workdir)
     config = replaced(described.config, models, str(workdir))
     described.require_files(config, workdir)
     found, summary = stored(workdir, described)

@@ -83,8 +83,8 @@ class MemberDriver(Driver):
     def share(self, examples: jax.Array) -> jax.Array:
         return examples
 
-    def init(self, init: Callable, seed: Any) -> Any:
-        return jax.vmap(init, out_axes=MEMBER_AXES)(seed)
+    def init(self, init: Callable, seed: Any, *begun: Any) -> Any:
+        return jax.vmap(lambda seed: init(seed, *begun), out_axes=MEMBER_AXES)(seed)
 
     def compile(
         self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: tuple[Any, Any]

@@ -35,6 +35,8 @@ from aejax.training.devices import require_memory
 from aejax.training.epoch import build_programs
 from aejax.training.loop import Diverged, Trained, train
 from aejax.training.records import read_identity, stored
+from aejax.training.source import source_of
+from aejax.training.start import devices
 from aejax.training.step import build_steps, require_trainable
 
 
@@ -97,6 +99,12 @@ def sweep(
         require_fit(member, dataset)
     for member in representative:
         require_trainable(member, dataset)
+    begun = workdir is not None and (workdir / "sweep.json").exists()
+    source = source_of(config, workdir, begun, jax.sharding.SingleDeviceSharding(devices()[0]))
+    if source is not None:
+        for member in representative[: len(planned.programs)]:
+            steps = build_steps(member, dataset.image_shape)
+            source.agreeing(jax.eval_shape(steps.init), steps.drawn)
     with contextlib.ExitStack() as stack:
         try:
             if workdir is not None:
@@ -112,7 +120,7 @@ def sweep(
                 print(f"program {number + 1} of {len(programs)}: {len(names)} members, {names[0]} first", flush=True)
             members = {name: planned.members[name] for name in names}
             folder = None if workdir is None else workdir / "programs" / str(number)
-            trained = train(Members(members), members[names[0]], folder, dataset, progress=progress)
+            trained = train(Members(members), members[names[0]], folder, dataset, progress=progress, source=source)
             for index, (name, member) in enumerate(members.items()):
                 row = rows[name] = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
                 run = _member(trained, index, name, member)

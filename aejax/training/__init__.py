@@ -12,6 +12,8 @@ devices.py       devices and processes: jit, pmap, shard_map
 start.py         conditions for the use of JAX in a process
 chunks.py        length of a compiled call
 checkpoint.py    saved states, with a digest of every file
+source.py        the start from the arrays of another run
+paths.py         paths of arrays, and frozen parts of a model
 identity.py      everything that the states of a run follow from
 records.py       config.json, metrics.jsonl, summary.json: written, read, compared with the checkpoint
 """

@@ -16,20 +16,23 @@ import logging
 import shutil
 import stat
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 from orbax.checkpoint import v1 as ocp
 
 from aejax.config import AejaxError, InputError
 from aejax.config.checks import reason
 from aejax.training.devices import PeerLost, abstract, is_first, lost
 from aejax.training.identity import Identity
+from aejax.training.paths import keys
 
 _MANIFEST, _TERMS, _ARRAYS = "manifest.json", "terms.npz", "arrays"
 
@@ -99,6 +102,11 @@ def whole(folder: Path, run: Identity | None = None) -> tuple[list[Manifest], li
     return found, damaged
 
 
+def has_checkpoints(workdir: Path | None) -> bool:
+    """Return whether a run in a workdir has saved a state, whole or damaged."""
+    return workdir is not None and any(path.name.isdecimal() for path in (workdir / "checkpoints").glob("*"))
+
+
 def best(manifests: list[Manifest]) -> int | None:
     """Return the step with the lowest test loss; None without a checkpoint at the end of an epoch."""
     losses = {manifest.step: manifest.test_total for manifest in manifests if manifest.test_total is not None}
@@ -116,22 +124,50 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dic
     """
     path = folder.absolute() / str(step)
     manifest = _verified(path)
-    here, there = _leaves(like), manifest.leaves
+    here, there = forms(like), manifest.leaves
     if here != there:
         name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
         raise InputError(
             f"the checkpoint {path} is of another model: {name} is {here.get(name, 'not there')} here, "
             f"{there.get(name, 'not there')} there"
         )
+    state = like._replace(**_read(path, lambda: _branches(abstract(like, sharding))))
+    if int(state.step) != step:
+        raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
+    return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}, manifest
+
+
+def arrays(folder: Path, step: int, fields: Sequence[str], sharding: Any) -> dict[str, Any]:
+    """Read fields of the state in an undamaged checkpoint, with the paths, types and shapes of its manifest.
+
+    Unlike `restore`, this function needs no model. It leaves out fields without arrays.
+
+    Raises InputError: the arrays cannot be read, or have other types or shapes.
+    """
+    path = folder.absolute() / str(step)
+    manifest = _verified(path)
+
+    def wanted() -> dict[str, Any]:
+        flat = {keys(name): text.partition("[") for name, text in manifest.leaves.items()}
+        described = {
+            place: jax.ShapeDtypeStruct(json.loads(f"[{shape}"), jnp.dtype(kind), sharding=sharding)
+            for place, (kind, _, shape) in flat.items()
+            if place[0] in fields
+        }
+        return unflatten_dict(described)
+
+    some = ocp.Context()
+    some.pytree.loading.partial_load = True
+    with some:
+        return _read(path, wanted)
+
+
+def _read(path: Path, wanted: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Read the state in a checkpoint; `wanted` describes its arrays."""
     try:
-        found = ocp.load_checkpointables(path / _ARRAYS, {"state": _branches(abstract(like, sharding))})["state"]
+        return ocp.load_checkpointables(path / _ARRAYS, {"state": wanted()})["state"]
     except Exception as error:  # of many types; its coroutines are collected once the error is deleted
         failure = str(error).strip().split("\n")[0]
-    else:
-        state = like._replace(**found)
-        if int(state.step) != step:
-            raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
-        return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}, manifest
     _collect_coroutines()
     raise InputError(f"the checkpoint {path} cannot be read: {failure}")
 
@@ -184,7 +220,7 @@ class Checkpoints:
             saving = ocp.save_checkpointables_async(partial / _ARRAYS, {"state": _branches(state)})
         except Exception as error:  # of many types
             raise self._failed(error) from error
-        manifest = Manifest(int(state.step), _leaves(state), records=tuple(records), **described)
+        manifest = Manifest(int(state.step), forms(state), records=tuple(records), **described)
         self._saving = self._thread.submit(self._complete, saving, partial, manifest)
 
     def wait(self) -> None:
@@ -271,9 +307,14 @@ def _branches(state: Any) -> dict[str, Any]:
     return {name: branch for name, branch in state._asdict().items() if jax.tree.leaves(branch)}
 
 
-def _leaves(tree: Any) -> dict[str, str]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+def forms(tree: Any) -> dict[str, str]:
+    """Return path → type and shape of every array."""
+    return {jax.tree_util.keystr(path): form(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def form(array: Any) -> str:
+    """Describe type and shape of an array: `float32[64, 32]`."""
+    return f"{array.dtype}{list(array.shape)}"
 
 
 def _collect_coroutines() -> None:

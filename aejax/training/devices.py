@@ -142,9 +142,9 @@ class Driver:
             return [psutil.virtual_memory().available // len(devices)]
         return [each["bytes_limit"] - each["bytes_in_use"] for each in stats]
 
-    def init(self, init: Callable, seed: Any) -> Any:
-        """Make a fresh state, while tracing."""
-        return init(seed)
+    def init(self, init: Callable, seed: Any, *begun: Any) -> Any:
+        """Make a fresh state, while tracing; `begun` are the other arguments of `Steps.init`."""
+        return init(seed, *begun)
 
     def compile(
         self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: Any = None

@@ -59,6 +59,7 @@ class Identity:
     cores: int | None
     vector_bits: int | None
     members: dict[str, dict[str, float]] | None = None  # swept values of each member of a sweep's program
+    start: dict[str, Any] | None = None  # from `aejax.training.source`: the state that the run began with
 
     @staticmethod
     def of(
@@ -104,6 +105,8 @@ class Identity:
         here, there, free = self.determining, saved.determining, {"training.patience"}
         if self.config.epochs_may_grow and here["training.epochs"] > there["training.epochs"]:
             free.add("training.epochs")
+        if self.start is None:  # the source was not read
+            free.add("state of training.start")
         differing = [name for name in {**here, **there} if name not in free and here.get(name) != there.get(name)]
         listed = "; ".join(f"{name}: {here.get(name)} here, {there.get(name)} there" for name in differing)
         if differing:
@@ -124,6 +127,7 @@ class Identity:
         labels = self.dataset.labels if is_own(self.config.model.kind) else None
         examples = {"images": self.dataset.fingerprint, "labels": labels}
         draws = {"members": self.members, "version of the random draws": self.draws}
+        draws["state of training.start"] = self.start and self.start["digest"]
         return self.config.computed | examples | draws | self.settings
 
     def require_files(self, config: Config, workdir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import math
@@ -23,12 +24,13 @@ from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
-from aejax.training.checkpoint import Checkpoints, Manifest, restore
+from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, summary_of
+from aejax.training.source import Source, report, source_of
 from aejax.training.start import join
 from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
 
@@ -88,9 +90,19 @@ class Trained(NamedTuple):
 
 
 def train(
-    models: Single, config: Config, workdir: Path | None, dataset: Any, progress: bool, on_epoch: Callable | None = None
+    models: Single,
+    config: Config,
+    workdir: Path | None,
+    dataset: Any,
+    progress: bool,
+    on_epoch: Callable | None = None,
+    source: Source | None = None,
 ) -> Trained:
-    """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`."""
+    """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`.
+
+    Args:
+        source: the state to begin with, which is otherwise read from `training.start`.
+    """
     config = complete(located(config))
     given = as_dataset(dataset, config)
     require_fit(config, given)
@@ -109,6 +121,12 @@ def train(
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
             require_trainable(config, dataset, driver.batch_axis)
+            if source is None:
+                source = source_of(config, workdir, has_checkpoints(workdir), driver.replicated)
+            begun = ()
+            if source is not None:
+                *begun, described = source.agreeing(jax.eval_shape(steps.init), steps.drawn)
+                record.identity = identity = dataclasses.replace(identity, start=described)
             _require_same_everywhere(identity)
             like = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
@@ -116,12 +134,13 @@ def train(
                 record.open()
                 saved = checkpoints.recover(record.identity)
                 summary = record.verify(saved, summarize_run)
+        identity = dataclasses.replace(identity, start=record.identity.start)
         step, epoch_terms = int(gather([saved.step])[0, 0]), {}
         if step:
             signals.saved()
             state, epoch_terms, saved = restore(checkpoints.folder, step, like, driver.state_sharding)
         else:
-            state = initializer(driver, steps, steps.own)(values[1])
+            state = initializer(driver, steps, steps.own)(values[1], *begun)
         history, epochs = saved.history, config.training.epochs
         failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
         evaluated = len(history) > 0 and history[-1]["step"] == step
@@ -134,6 +153,8 @@ def train(
             return Trained(identity, models.local(state), history, summarize_run(history), given)
         if step and visible:
             print(f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs", flush=True)
+        if source is not None and not step and visible:
+            print(report(source.place, identity.start), flush=True)
         record.start(history)
         if epoch_terms:
             _check(models, failures, epoch_terms, None, step)

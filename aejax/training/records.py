@@ -156,6 +156,16 @@ def read_identity(workdir: Path) -> Identity:
         raise InputError(f"{workdir} holds no run that can be read: config.json: {why}") from error
 
 
+def identity_of_run(workdir: Path) -> Identity:
+    """Read the identity of a run of one model; `InputError` says that the workdir holds none, or is damaged."""
+    if (workdir / "sweep.json").exists():
+        raise InputError(f"{workdir} holds a sweep; load one of its members, below {workdir / 'members'}")
+    described = read_identity(workdir)
+    if described.members is not None:
+        raise InputError(f"{workdir} holds a program of a sweep; load one of the members of the sweep")
+    return described
+
+
 def stored(workdir: Path, described: Identity) -> tuple[list[Manifest], dict[str, Any]]:
     """Read the undamaged checkpoints of a run, oldest first, and the content of summary.json.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.tree_util import keystr
 
 from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
@@ -20,6 +21,7 @@ from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
+from aejax.training import paths
 from aejax.training.optimizer import Values, build_optimizer
 from aejax.training.own_models import kept, require_output, require_used, weighted_terms
 
@@ -79,7 +81,8 @@ class Steps:
 
     key: Hashable  # everything that the functions but `init` depend on, for memoised programs
     own: Hashable = field(compare=False)  # configuration of a user's class, whose `init` may depend on any field
-    init: Callable[..., TrainState] = field(compare=False)  # of a seed
+    init: Callable[..., TrainState] = field(compare=False)  # of a seed, and of arrays in place of new ones, by path
+    drawn: frozenset[str] = field(compare=False)  # paths of the generators in a state
     at: Callable[..., At] = field(compare=False)  # of step, coefficients and seed
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
     evaluate: Callable[..., tuple[Terms, jax.Array]] = field(compare=False)
@@ -111,9 +114,12 @@ def build_steps(
     abstract = nnx.eval_shape(lambda: build(config, image_shape, nnx.Rngs(stream(0, "parameters"))))
     # The default is the user's setting of JAX, jax_default_matmul_precision.
     chosen = None if config.model.precision == "default" else config.model.precision
+    frozen = paths.frozen(abstract, config.training.frozen)
     abstract.config = fixed  # a number that the class has copied to another attribute stays in the graphdef
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
     generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
+    marked = jax.tree_util.tree_leaves_with_path(TrainState(None, None, None, generators))
+    drawn = frozenset(keystr(path) for path, is_generator in marked if is_generator)
     if axis is not None and any(jax.tree.leaves(generators)):
         raise InputError(
             f"{config.model.kind} has a generator of its own, which would draw the same on each device: choose "
@@ -128,11 +134,15 @@ def build_steps(
         model.config = fixed.with_values(coefficients)
         return model
 
-    def init(seed: Seed = configured) -> TrainState:
+    def init(seed: Seed = configured, begun: Mapping[str, Any] | None = None) -> TrainState:
         model = build(config, image_shape, nnx.Rngs(stream(seed, "parameters")))
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-        averaged = None if average is None else jax.tree.map(jnp.copy, params)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), variables_of(model), averaged)
+        state = TrainState(jnp.zeros((), jnp.int32), params, (), variables_of(model))
+        if begun:
+            state = jax.tree_util.tree_map_with_path(lambda path, leaf: begun.get(keystr(path), leaf), state)
+        averaged = None if average is None else jax.tree.map(jnp.copy, state.params)
+        trained, _ = paths.split(state.params, frozen)
+        return state._replace(opt_state=optimizer.init(trained), average=averaged)
 
     def example_terms(
         params: Any, state: TrainState, batch: Batch, coefficients: Values, key: Keys, context: Context
@@ -142,6 +152,9 @@ def build_steps(
         model = merge(cast(params, config.model.dtype), state.extra, coefficients)
         seen = cast(seen, config.model.dtype)
         (model.train if context.training else model.eval)()
+        for part in paths.parts(model, config.training.frozen):
+            if isinstance(part, nnx.Module):
+                part.eval()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
         given = {"labels": batch.labels, "coefficients": coefficients, "step": state.step, "examples": examples}
         context = context._replace(keys=per_example(key("code"), batch.examples), **given)
@@ -165,12 +178,14 @@ def build_steps(
         def key(name: str) -> Key:
             return jax.random.wrap_key_data(at.keys[name], impl=GENERATOR)
 
-        def loss(params: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
-            context = Context(training=True, axis=axis)
+        trained, still = paths.split(state.params, frozen)
+
+        def loss(trained: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
+            context, params = Context(training=True, axis=axis), paths.joined(trained, still)
             terms, metrics, _, extra = example_terms(params, state, batch, at.coefficients, key, context)
             return terms["total"].mean(), ({**terms, **metrics}, extra)
 
-        gradients, (terms, extra) = jax.grad(loss, has_aux=True)(state.params)
+        gradients, (terms, extra) = jax.grad(loss, has_aux=True)(trained)
         # One reduction of all terms: with several, some would pass over all pixels once more.
         names, each = list(terms), jax.lax.optimization_barrier(list(terms.values()))
         each = jnp.stack([jnp.broadcast_to(term, terms["total"].shape) for term in each])
@@ -180,11 +195,14 @@ def build_steps(
             extra = jax.tree.map(
                 lambda leaf: jax.lax.pmean(leaf, axis) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, extra
             )
-        params, opt_state = optimizer.update(gradients, state.opt_state, state.params, at.coefficients, at.scalars)
+        extra = paths.joined(paths.split(extra, frozen)[0], paths.split(state.extra, frozen)[1])
+        trained, opt_state = optimizer.update(gradients, state.opt_state, trained, at.coefficients, at.scalars)
         averaged = state.average
         if averaged is not None:
-            averaged = jax.tree.map(lambda mean, param: average * mean + (1 - average) * param, averaged, params)
-        return TrainState(state.step + 1, params, opt_state, extra, averaged), terms
+            moved, _ = paths.split(averaged, frozen)
+            moved = jax.tree.map(lambda mean, param: average * mean + (1 - average) * param, moved, trained)
+            averaged = paths.joined(moved, still)
+        return TrainState(state.step + 1, paths.joined(trained, still), opt_state, extra, averaged), terms
 
     def evaluate(
         state: TrainState, batch: Batch, coefficients: Values, seed: Seed = configured, *, shared: bool = True
@@ -204,7 +222,7 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, init, at, train, evaluate, model)
+    return Steps(key, config if owned else None, init, drawn, at, train, evaluate, model)
 
 
 def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:

@@ -70,7 +70,7 @@ def test_before_there_is_something_saved_one_line_and_the_same_code_each_time(tm
     assert not list(tmp_path.glob("run/checkpoints/[0-9]*"))
 
 
-OTHERS = ("evaluate", "article", "beyond", "claims", "benchmark", "gallery", "launch", "readme")
+OTHERS = ("evaluate", "article", "beyond", "claims", "benchmark", "gallery", "launch", "readme", "transfer")
 
 
 @pytest.mark.parametrize("script", ["sweep", *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)])

@@ -96,6 +96,17 @@ def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name,
     require_same(run, on_one_device(name))
 
 
+@pytest.mark.parametrize("devices", DRIVEN)
+def test_a_frozen_part_of_another_run_stays_bit_for_bit(dataset, on_one_device, devices):
+    config = MODELS["sparse"].replace({"training.frozen": ["encoder"], "training.average": 0.9})
+    source = on_one_device("sparse")
+    run = fit(on(config, devices), dataset=dataset, progress=False, start=source)
+    for params in (run.state.params, run.state.average):
+        assert all(map(np.array_equal, *map(jax.tree.leaves, (params["encoder"], source.state.params["encoder"]))))
+    require_same(run, fit(on(config, Devices("jit", 1)), dataset=dataset, progress=False, start=source))
+    assert np.linalg.norm(vector(run) - vector(source)) > 1e-3 * np.linalg.norm(vector(source))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_device, parallel):

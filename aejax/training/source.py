@@ -1,0 +1,119 @@
+"""The start of a run from the arrays of another run (`training.start`). Reading that run executes none of its code."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aejax.config import Config, InputError
+from aejax.config.checks import shown
+from aejax.config.files import local
+from aejax.training.checkpoint import arrays, form, forms
+from aejax.training.paths import dotted, keys
+from aejax.training.records import identity_of_run, stored
+from aejax.training.step import TrainState, for_evaluation
+
+
+@dataclass(frozen=True)
+class Source:
+    """The arrays of a trained model: its parameters (or their moving average) and other variables.
+
+    Attributes:
+        place: the workdir, for messages.
+        step: number of steps that the model was trained.
+        arrays: by their paths in a `TrainState`.
+    """
+
+    place: str
+    step: int
+    arrays: Mapping[str, np.ndarray]
+
+    @staticmethod
+    def of(state: TrainState, place: str = "the given run") -> Source:
+        """Take the arrays of a state."""
+        held = jax.device_get(for_evaluation(state))
+        leaves = jax.tree_util.tree_leaves_with_path(held._replace(step=None))
+        return Source(place, int(held.step), {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+
+    @staticmethod
+    def read(place: str, sharding: Any) -> Source:
+        """Read the newest checkpoint in the workdir of another run.
+
+        Raises InputError: the folder holds no run of one model, or is damaged.
+        """
+        folder = local(place, "training.start")
+        if not (folder / "config.json").exists() and not (folder / "sweep.json").exists():
+            raise InputError(f"training.start is {place}, which holds no run; give the workdir of a run of train.py")
+        try:
+            found, _ = stored(folder, identity_of_run(folder))
+            branches = arrays(folder / "checkpoints", found[-1].step, ("step", "params", "extra", "average"), sharding)
+        except InputError as error:
+            raise InputError(f"training.start cannot be read: {error}") from error
+        return Source.of(TrainState(**{"opt_state": ()} | branches), place)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all arrays with their paths, types and shapes."""
+        digest = hashlib.sha256()
+        for path, array in sorted(self.arrays.items()):
+            digest.update(f"{path} {array.dtype}{list(array.shape)} ".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    def agreeing(self, fresh: TrainState, drawn: frozenset[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the arrays that a new model takes, by their paths, and a description for config.json.
+
+        Args:
+            fresh: the fresh state of one model, or its abstract values.
+            drawn: paths of the model's own generators, which follow its seed and take nothing.
+
+        Raises InputError: no array agrees in path, shape and type.
+        """
+        here = forms(fresh._replace(step=None, opt_state=(), average=None))
+        there = {path: form(array) for path, array in self.arrays.items()}
+        taken, left = {}, {}
+        for path in {**here, **there}:
+            if path in drawn:
+                left[path] = "follows training.seed"
+            elif here.get(path) == there.get(path):
+                taken[path] = self.arrays[path]
+            elif path not in there:
+                left[path] = f"{here[path]} in the new model only"
+            else:
+                left[path] = f"{there[path]} in the source, {here.get(path, 'nothing')} in the new model"
+        left = {dotted(keys(path)[1:]): reason for path, reason in left.items()}
+        if not taken:
+            reasons = shown("; ".join(f"{name}: {reason}" for name, reason in left.items()), str)
+            raise InputError(
+                f"training.start is {self.place}, and no array of it has path, shape and type of an array of the new "
+                f"model ({reasons}); give a run of a similar model"
+            )
+        names = [dotted(keys(path)[1:]) for path in taken]
+        return taken, {"digest": self.digest, "step": self.step, "taken": names, "left": left}
+
+
+def source_of(config: Config, workdir: Path | None, begun: bool, sharding: Any) -> Source | None:
+    """Read the source of a run or sweep; None without a source, or if the run has begun and no longer needs it.
+
+    Raises InputError: the source cannot be read, or is the workdir of the run.
+    """
+    place = config.training.start
+    if place is None:
+        return None
+    if workdir is not None and local(place, "training.start").resolve() == workdir.resolve():
+        raise InputError(f"training.start is {place}, the workdir of this run; give this run another workdir")
+    return None if begun else Source.read(place, sharding)
+
+
+def report(place: str, start: Mapping[str, Any]) -> str:
+    """Tell what a run took from its source, from the description in config.json."""
+    total = len(start["taken"]) + len(start["left"])
+    line = f"starts from {place} after step {start['step']}, {start['digest'][:12]}: takes {len(start['taken'])} of "
+    lines = [f"{line}{total} arrays, {', '.join(start['taken'])}"]
+    return "\n".join(lines + [f"not taken: {name}, {reason}" for name, reason in start["left"].items()])

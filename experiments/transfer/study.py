@@ -1,0 +1,127 @@
+"""Two studies of runs that start from another run.
+
+Another domain: an encoder is trained on the source images and frozen, and a decoder is trained on the target images.
+More data: a model is trained on a part of the source images, and continued on all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from aejax.config import Config, Model, Training
+from aejax.config.files import write_json
+from aejax.data import Dataset
+from aejax.evaluation import Run, fit
+from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled, with_spread
+from aejax.training.identity import describe_machine
+
+_CONFIG = Config(model=Model(hidden=(128,), code_size=32), training=Training(batch_size=128))
+"""the article's deep autoencoder"""
+
+SHARE, PASSES = 10, 20
+"""all source images as a multiple of the small part, and the epochs of training on this part"""
+
+Curves = dict[str, list[list[float]]]
+"""way of training → for each seed, the loss after each epoch"""
+
+
+def measure(
+    source: Dataset,
+    target: Dataset,
+    seeds: int,
+    epochs: int,
+    workdir: Path,
+    command: str,
+    tell: Callable[[str], None] = lambda name: None,
+) -> dict[str, Any]:
+    """Train all models, and write results.json, transfer.md and figures/transfer.png.
+
+    A second call does not train finished runs again.
+
+    Args:
+        source, target: images of one size.
+        command: the command line, for the record.
+        tell: called with the name of each model before its training.
+
+    Returns:
+        the content of results.json.
+    """
+    another: Curves = {"all parameters": [], "all, from source": [], "frozen, from source": [], "frozen, random": []}
+    more: Curves = {"from new values": [], "from a tenth": []}
+    part = Dataset(source.name, source.train[: len(source.train) // SHARE], source.test)
+
+    def train(seed: int, name: str, images: Dataset, changes: Mapping[str, Any], start: Run | None = None) -> Run:
+        tell(f"{name}, seed {seed}")
+        config = _CONFIG.replace({"training.seed": seed, "training.epochs": epochs, "data.name": images.name})
+        folder = workdir / "runs" / name.replace(",", "").replace(" ", "-") / f"seed-{seed}"
+        return fit(config.replace(changes), folder, dataset=images, progress=False, figures=(), start=start)
+
+    for seed in range(seeds):
+        whole = train(seed, "from new values", source, {})
+        still = {"training.frozen": ("encoder",)}
+        starts = [({}, None), ({}, whole), (still, whole), (still, None)]
+        for (name, curves), (changes, start) in zip(another.items(), starts, strict=True):
+            curves.append(losses(train(seed, name, target, changes, start)))
+        small = train(seed, "a tenth", part, {"training.epochs": PASSES})
+        more["from new values"].append(losses(whole))
+        more["from a tenth"].append([losses(small)[-1], *losses(train(seed, "from a tenth", source, {}, small))])
+    results = {"command": command, "source": source.name, "target": target.name, "seeds": seeds, "epochs": epochs}
+    results |= {**describe_machine(), "another domain": another, "more data": more}
+    write_json(workdir / "results.json", results)
+    (workdir / "transfer.md").write_text(f"{tables(results)}\n\n![losses](figures/transfer.png)\n", encoding="utf-8")
+    draw({"transfer": lambda: figure(results)}, workdir / "figures", replace=True)
+    return results
+
+
+def losses(run: Run) -> list[float]:
+    """Return the loss on images that were not trained on, after each epoch [nats per pixel]."""
+    return [line.get("validation", line["test"])["total"] for line in run.history]
+
+
+def epochs_to(curve: list[float], loss: float) -> int | None:
+    """Return the first epoch, from 1, after which a loss is reached; None if it is not reached."""
+    return next((epoch for epoch, value in enumerate(curve, 1) if value <= loss), None)
+
+
+def tables(results: Mapping[str, Any]) -> str:
+    """Return both studies as Markdown tables."""
+
+    def cell(values: list[float], form: str = ".4f") -> str:
+        return with_spread(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, form)
+
+    last = results["epochs"]
+    shown = sorted({1, min(3, last), last})
+    rows = [
+        [name, *(cell([curve[epoch - 1] for curve in curves]) for epoch in shown)]
+        for name, curves in results["another domain"].items()
+    ]
+    first = markdown([f"trained on {results['target']}", *(f"loss after epoch {epoch}" for epoch in shown)], rows)
+    rows, (new, continued) = [], results["more data"].values()
+    for epoch in shown:
+        needed = [epochs_to(after[1:], curve[epoch - 1]) for curve, after in zip(new, continued, strict=True)]
+        reached = [each for each in needed if each is not None]
+        count = cell(reached, ".1f") if len(reached) == len(needed) else f"more than {last}"
+        rows.append([cell([curve[epoch - 1] for curve in new]), epoch, count])
+    return f"{first}\n\n{markdown(['loss', 'epochs from new values', 'epochs from a tenth'], rows)}"
+
+
+@styled
+def figure(results: Mapping[str, Any]) -> Figure:
+    """Draw the losses after each epoch of both studies."""
+    drawn = Figure(figsize=(7.2, 2.9), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    for panel, name in ((left, "another domain"), (right, "more data")):
+        for (way, curves), mark in zip(results[name].items(), "osD^", strict=False):
+            epochs = np.arange(results["epochs"] + 1)[-len(curves[0]) :]
+            spread = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else None
+            panel.errorbar(epochs, np.mean(curves, axis=0), spread, marker=mark, linewidth=1, label=way)
+        panel.legend()
+    left.set(xlabel=f"epochs on {results['target']}", ylabel="test loss [nats per pixel]")
+    right.set(xlabel=f"epochs on all images of {results['source']}")
+    note(drawn, spread_over(results["seeds"]))
+    return drawn
