@@ -13,6 +13,7 @@ from aejax.config.files import write
 from article import article, beyond
 from benchmark import compiled, report
 from gallery import IMAGES, LARGE, VECTORS, recovery, study
+from transfer import study as transfer
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
@@ -52,6 +53,7 @@ def tables() -> dict[str, str]:
         **{f"compiled {name}": compiled.table(rows) for name, rows in compiled_rows.items()},
         "gpu": report.text({"rows": gpu}),
         "alternatives": report.alternatives_table(_read("benchmark", "benchmark.json")["rows"]),
+        "transfer": transfer.tables(_read("transfer_mnist")),
     }
 
 

@@ -51,7 +51,8 @@ def measure(
     Returns:
         the content of results.json.
     """
-    another: Curves = {"all parameters": [], "all, from source": [], "frozen, from source": [], "frozen, random": []}
+    ways = "all parameters, new", "all parameters, from source", "decoder only, from source", "decoder only, new"
+    another: Curves = {way: [] for way in ways}
     more: Curves = {"from new values": [], "from a tenth": []}
     part = Dataset(source.name, source.train[: len(source.train) // SHARE], source.test)
 
@@ -83,9 +84,13 @@ def losses(run: Run) -> list[float]:
     return [line.get("validation", line["test"])["total"] for line in run.history]
 
 
-def epochs_to(curve: list[float], loss: float) -> int | None:
-    """Return the first epoch, from 1, after which a loss is reached; None if it is not reached."""
-    return next((epoch for epoch, value in enumerate(curve, 1) if value <= loss), None)
+def epochs_to(curve: list[float], loss: float, first: int = 1) -> int | None:
+    """Return the first epoch after which a loss is reached; None if it is not reached.
+
+    Args:
+        first: number of epochs before the first loss.
+    """
+    return next((epoch for epoch, value in enumerate(curve, first) if value <= loss), None)
 
 
 def tables(results: Mapping[str, Any]) -> str:
@@ -97,13 +102,13 @@ def tables(results: Mapping[str, Any]) -> str:
     last = results["epochs"]
     shown = sorted({1, min(3, last), last})
     rows = [
-        [name, *(cell([curve[epoch - 1] for curve in curves]) for epoch in shown)]
+        [name.replace("source", results["source"]), *(cell([curve[epoch - 1] for curve in curves]) for epoch in shown)]
         for name, curves in results["another domain"].items()
     ]
     first = markdown([f"trained on {results['target']}", *(f"loss after epoch {epoch}" for epoch in shown)], rows)
     rows, (new, continued) = [], results["more data"].values()
     for epoch in shown:
-        needed = [epochs_to(after[1:], curve[epoch - 1]) for curve, after in zip(new, continued, strict=True)]
+        needed = [epochs_to(after, curve[epoch - 1], 0) for curve, after in zip(new, continued, strict=True)]
         reached = [each for each in needed if each is not None]
         count = cell(reached, ".1f") if len(reached) == len(needed) else f"more than {last}"
         rows.append([cell([curve[epoch - 1] for curve in new]), epoch, count])
@@ -117,9 +122,17 @@ def figure(results: Mapping[str, Any]) -> Figure:
     left, right = drawn.subplots(1, 2)
     for panel, name in ((left, "another domain"), (right, "more data")):
         for (way, curves), mark in zip(results[name].items(), "osD^", strict=False):
+            way = way.replace("source", results["source"])
             epochs = np.arange(results["epochs"] + 1)[-len(curves[0]) :]
             spread = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else None
-            panel.errorbar(epochs, np.mean(curves, axis=0), spread, marker=mark, linewidth=1, label=way)
+            panel.errorbar(
+                epochs,
+                np.mean(curves, axis=0),
+                spread,
+                marker=mark,
+                linewidth=1,
+                label=way.replace("source", results["source"]),
+            )
         panel.legend()
     left.set(xlabel=f"epochs on {results['target']}", ylabel="test loss [nats per pixel]")
     right.set(xlabel=f"epochs on all images of {results['source']}")
