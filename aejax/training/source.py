@@ -115,5 +115,5 @@ def report(place: str, start: Mapping[str, Any]) -> str:
     """Tell what a run took from its source, from the description in config.json."""
     total = len(start["taken"]) + len(start["left"])
     line = f"starts from {place} after step {start['step']}, {start['digest'][:12]}: takes {len(start['taken'])} of "
-    lines = [f"{line}{total} arrays, {', '.join(start['taken'])}"]
+    lines = [f"{line}{total} arrays: {', '.join(start['taken'])}"]
     return "\n".join(lines + [f"not taken: {name}, {reason}" for name, reason in start["left"].items()])
