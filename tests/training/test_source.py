@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax import InputError, Interrupted, fit, load, sweep
+from aejax import Dataset, InputError, Interrupted, fit, load, sweep
 from aejax.training import Batch, build_steps
 from runs import compiled_steps, rewrite, same, traced
 
@@ -45,8 +45,8 @@ def test_what_agrees_is_taken_and_the_rest_is_printed_and_recorded(small, source
     for path in here:
         assert np.array_equal(here[path], there[path] if path in agreeing else fresh[path]), path
     recorded = json.loads((tmp_path / "run" / "config.json").read_text())["start"]
-    assert len(recorded["taken"]) == 5 and "encoder.layers.0.kernel" in recorded["taken"] and recorded["step"] == 15
-    reason = recorded["left"]["encoder.layers.2.kernel"]
+    assert len(recorded["taken"]) == 5 and "encoder.layers.1.kernel" in recorded["taken"] and recorded["step"] == 15
+    reason = recorded["left"]["encoder.layers.3.kernel"]
     assert reason == "float32[12, 4] in the source, float32[12, 6] in the new model" and reason in told
     assert recorded["digest"][:12] in told and "takes 5 of 8 arrays" in told
 
@@ -56,7 +56,7 @@ def test_a_run_and_its_workdir_are_the_same_source(small, source):
     one, other = (
         fit(config.replace(STILL), dataset=dataset, progress=False, start=start) for start in (trained, folder)
     )
-    assert same(one, other) and one.description["start"] == other.description["start"]
+    assert same(one, other) and one.identity.start == other.identity.start
     assert np.array_equal(one.encode(dataset.test), trained.encode(dataset.test))
 
 
@@ -119,6 +119,10 @@ def test_a_frozen_part_works_as_in_evaluation(small):
     run = fit(still, dataset=dataset, progress=False, start=trained)
     assert np.array_equal(run.encode(dataset.test), trained.encode(dataset.test))
     assert not np.array_equal(run.reconstruct(dataset.test), trained.reconstruct(dataset.test))
+    # No dropout and no means of a batch in training either: with a step size of 0, both losses are of the same model.
+    twice = Dataset("twice", dataset.train, dataset.train)
+    line = fit(still.replace(STILL), dataset=twice, progress=False, start=trained).history[0]
+    assert np.isclose(line["train"]["total"], line["test"]["total"], rtol=1e-5)
     moved = fit(config.replace({"training.frozen": ["encoder"]}), dataset=dataset, progress=False, start=trained)
     assert not np.array_equal(moved.encode(dataset.test), trained.encode(dataset.test))
 
@@ -128,8 +132,8 @@ def test_generators_follow_the_seed_of_the_new_run(small):
     config = config.replace({"model.kind": f"{OWN}/batch_norm.py:Normalised", "training.epochs": 1})
     first = fit(config, dataset=dataset, progress=False)
     other = fit(config.replace({"training.seed": 1}), dataset=dataset, progress=False, start=first)
-    assert "follows training.seed" in other.description["start"]["left"].values()
-    assert "norm.mean" in other.description["start"]["taken"]
+    assert "follows training.seed" in other.identity.start["left"].values()
+    assert "norm.mean" in other.identity.start["taken"]
 
 
 def test_the_members_of_a_sweep_start_from_one_source(small, source, tmp_path):
@@ -139,7 +143,7 @@ def test_the_members_of_a_sweep_start_from_one_source(small, source, tmp_path):
     runs = sweep(config, axes, tmp_path, dataset=dataset, progress=False, figures=()).runs
     for name, run in runs.items():
         assert np.array_equal(run.encode(dataset.test), trained.encode(dataset.test)), name
-        taken = len(load(tmp_path / "members" / name).description["start"]["taken"])
+        taken = len(load(tmp_path / "members" / name).identity.start["taken"])
         assert taken == (8 if "decoder_hidden-12" in name else 5)
         still = "learning_rate-0_" in f"{name}_" and taken == 8
         assert np.array_equal(run.reconstruct(dataset.test), trained.reconstruct(dataset.test)) == still
@@ -156,7 +160,7 @@ def test_a_stopped_run_goes_on_without_its_source(small, source, tmp_path, stop_
     shutil.rmtree(tmp_path / "source")
     resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
     assert same(whole, resumed) and same(whole, load(tmp_path / "run"))
-    assert whole.description["start"] == resumed.description["start"] == load(tmp_path / "run").description["start"]
+    assert whole.identity.start == resumed.identity.start == load(tmp_path / "run").identity.start
     with pytest.raises(InputError, match=r"training\.start: None here"):
         fit(config.replace({"training.start": None}), tmp_path / "run", dataset=dataset, progress=False)
 
@@ -171,7 +175,7 @@ def test_a_run_that_saved_nothing_does_not_begin_again_from_another_state(small,
         (tmp_path / "run" / name).unlink()
     shutil.rmtree(tmp_path / "source")
     fit(config.replace({"training.start": None, "training.seed": 3}), tmp_path / "source", dataset=dataset)
-    with pytest.raises(InputError, match=r"began with another state of .*source"):
+    with pytest.raises(InputError, match=r"holds another run, by its config\.json \(state of training\.start: "):
         fit(config, tmp_path / "run", dataset=dataset, progress=False)
 
 
@@ -192,7 +196,7 @@ def of_other_shapes(folder):
     ("change", "message"),
     [
         (shutil.rmtree, r"training\.start is .*source, which holds no run"),
-        (damaged, r"training\.start cannot be read: .* has no whole checkpoint"),
+        (damaged, r"training\.start cannot be read: no checkpoint in .* is whole"),
         (of_other_shapes, r"training\.start cannot be read: the checkpoint .* cannot be read"),
         (lambda folder: (folder / "config.json").write_text("{}"), r"training\.start cannot be read: .*config\.json"),
         (lambda folder: (folder / "sweep.json").write_text("{}"), r"holds a sweep; load one of its members"),
@@ -233,13 +237,13 @@ def test_the_code_of_a_source_is_not_executed(small, tmp_path):
     for file in (tmp_path / "own.py", tmp_path / "source" / "files" / "own.py"):
         file.write_text("raise AssertionError('it was executed')\n")
     started = fit(config.replace(STILL), dataset=dataset, progress=False, start=tmp_path / "source")
-    assert len(started.description["start"]["taken"]) == 8 and started.description["start"]["left"] == {}
+    assert len(started.identity.start["taken"]) == 8 and started.identity.start["left"] == {}
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["encoder", "coder"], r"names 'coder', and the model has no such part; .*encoder\.layers\.0\.kernel"),
+        (["encoder", "coder"], r"names 'coder', and the model has no such part; .*encoder\.layers\.1\.kernel"),
         (["decoder.layers.1"], r"names 'decoder\.layers\.1'"),  # an activation
         (["config"], r"names 'config'"),
         (["decoder.layers.9"], r"names 'decoder\.layers\.9'"),
@@ -273,7 +277,7 @@ def test_a_sparse_autoencoder_goes_on_with_new_vectors(script, tmp_path):
     one, two = (load(tmp_path / name, models="aejax.models.sparse") for name in ("first", "second"))
     moved = {path for path in arrays(one.state.params) if not same_at(path, one, two)}
     assert moved == {"['encoder']", "['encoder_bias']"}
-    assert set(two.description["start"]["taken"]) >= {"idle", "norms"}
+    assert set(two.identity.start["taken"]) >= {"idle", "norms"}
 
 
 def same_at(path, one, two):
