@@ -127,6 +127,21 @@ def test_a_frozen_part_works_as_in_evaluation(small):
     assert not np.array_equal(moved.encode(dataset.test), trained.encode(dataset.test))
 
 
+def test_other_variables_are_frozen_too(small, tmp_path):
+    config, dataset = small
+    (tmp_path / "own.py").write_text(
+        "import aejax\nimport jax.numpy as jnp\nfrom flax import nnx\n\n\nclass Counting(aejax.Autoencoder):\n"
+        "    def __init__(self, config, image_shape, rngs):\n        super().__init__(config, image_shape, rngs)\n"
+        "        self.calls = nnx.Variable(jnp.zeros(2))\n\n"
+        "    def __call__(self, images, context=aejax.Context()):\n        self.calls[...] += 1\n"
+        "        return super().__call__(images, context)\n"
+    )
+    config = config.replace({"model.kind": f"{tmp_path}/own.py:Counting", "training.epochs": 1})
+    for frozen, calls in (([], 5), (["calls"], 0)):
+        run = fit(config.replace({"training.frozen": frozen}), dataset=dataset, progress=False)
+        assert np.array_equal(run.state.extra["calls"], [calls, calls])
+
+
 def test_generators_follow_the_seed_of_the_new_run(small):
     config, dataset = small
     config = config.replace({"model.kind": f"{OWN}/batch_norm.py:Normalised", "training.epochs": 1})
