@@ -81,7 +81,7 @@ def measure(
 
 def losses(run: Run) -> list[float]:
     """Return the loss on images that were not trained on, after each epoch [nats per pixel]."""
-    return [line.get("validation", line["test"])["total"] for line in run.history]
+    return [(line.get("validation") or line["test"])["total"] for line in run.history]
 
 
 def epochs_to(curve: list[float], loss: float, first: int = 1) -> int | None:
