@@ -95,8 +95,7 @@ def sweep(
         representative += {member.coefficients.get(name): member for member in planned.members.values()}.values()
     for member in representative[: len(planned.programs)]:
         require_fit(member, dataset)
-    for member in representative:
-        require_trainable(member, dataset)
+    metrics, *_ = [require_trainable(member, dataset) for member in representative]
     with contextlib.ExitStack() as stack:
         try:
             if workdir is not None:
@@ -122,7 +121,7 @@ def sweep(
                     runs[name] = run
                     if workdir is not None:
                         _write_member(run, workdir / "members" / name)
-        results = comparison.results(planned.axes, [rows[name] for name in planned.members])
+        results = comparison.results(planned.axes, [rows[name] for name in planned.members], metrics)
         if workdir is not None:
             comparison.write(results, config, workdir, formats)
         if not runs:

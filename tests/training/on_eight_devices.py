@@ -164,6 +164,29 @@ def test_models_of_one_s_own_give_the_same_on_4_devices(dataset, name):
             assert np.allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_term_of_each_device_s_own_share_is_refused_before_training(dataset, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import aejax, jax, jax.numpy as jnp\n\n\nclass Own(aejax.Autoencoder):\n"
+        "    options = {'local': True}\n\n    def loss(self, clean, output, coefficients, context):\n"
+        "        mean = output.codes.mean(axis=0)\n"
+        "        if context.axis is not None and not self.config.model.options['local']:\n"
+        "            mean = jax.lax.pmean(mean, context.axis)\n"
+        "        terms = super().loss(clean, output, coefficients, context)\n"
+        "        return terms | {'even': jnp.broadcast_to(jnp.square(mean).sum(), len(clean))}\n"
+    )
+    config = on(MODELS["sparse"].replace({"model.kind": f"{tmp_path}/own.py:Own"}), Devices("pmap", 8))
+    with pytest.raises(
+        InputError, match=r"even of .* on 8 devices by pmap.*context\.axis; or choose devices.parallel jit"
+    ):
+        fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    assert not (tmp_path / "run").exists()
+    config = config.replace({"model.options.local": False})
+    require_same(
+        fit(config, dataset=dataset, progress=False),
+        fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False),
+    )
+
+
 def order_and_noise(devices):
     """The examples of one step and what the model sees of them."""
     driver = Driver(devices, 32)
