@@ -60,7 +60,7 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
         drawn[first] = lambda: reconstructions(run, dataset.test, run.targets_of(dataset))
     if _first_kernel(run) is not None:
         drawn["weights"] = lambda: first_layer_weights(run)
-    if run.has_prior:
+    if hasattr(run.autoencoder, "prior"):
         drawn["samples"] = lambda: samples(run)
     if isinstance(run.autoencoder, Variational):
         drawn |= {

@@ -87,11 +87,6 @@ class Run:
         return sum(np.size(leaf) for leaf in jax.tree.leaves(self.state.params))
 
     @functools.cached_property
-    def has_prior(self) -> bool:
-        """Whether the model has a method `prior`, so that `sample` can draw from it."""
-        return hasattr(model_class(self.config.model.kind), "prior")
-
-    @functools.cached_property
     def standardization(self) -> Standardization | None:
         """Standardization of the vectors before the model; None without standardization."""
         recorded = self.identity.dataset.standardization
@@ -168,7 +163,7 @@ class Run:
             InputError: the model has no prior, or defines only a part of it, or the count is below 1.
         """
         kind = model_class(self.config.model.kind)
-        if not self.has_prior:
+        if not hasattr(kind, "prior"):
             raise InputError(f"model.kind is {self.config.model.kind!r}, which has no method prior(keys) to draw from")
         if kind.prior is Variational.prior and kind.log_prior is not Variational.log_prior:
             raise InputError(f"{kind.__name__} has a log_prior of its own and no prior(keys) to draw from")
@@ -197,7 +192,7 @@ class Run:
         """Corrupt (and binarize) images [N, H, W, C] as the test images in evaluation: → float32."""
         return self.evaluation_inputs(images)[1]
 
-    def evaluation_inputs(self, images: Examples, targets: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def evaluation_inputs(self, images: Examples, targets: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Return target and input of the model for images [N, H, W, C], as in the evaluation: float32 both.
 
         Args:
@@ -206,7 +201,7 @@ class Run:
         target, seen = self.standardized_inputs(images, targets)
         return self._on_scale(target, None if targets is None else self.target_shape), self._on_scale(seen)
 
-    def standardized_inputs(self, images: Examples, targets: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def standardized_inputs(self, images: Examples, targets: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the result of `evaluation_inputs` after standardization, in the model's shape [N, H, W, C]."""
         noise = {"noise": jnp.float32(self.config.coefficients.get("noise", 0.0))}
         batch = jax.tree.map(jnp.asarray, self._batch(images, targets))

@@ -18,18 +18,7 @@ from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, copier
 from aejax.training.placement import Beside, Feed, Generated, Layout, Resident, place
 from aejax.training.programs import Like, Program, like, memoised
-from aejax.training.step import (
-    MEMBER_AXES,
-    At,
-    Batch,
-    Steps,
-    Terms,
-    Traced,
-    TrainState,
-    build_steps,
-    for_evaluation,
-    values_of,
-)
+from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, build_steps, for_evaluation
 
 _EVALUATION_BATCH = 1000
 
@@ -222,13 +211,11 @@ _COMPARED = 64
 """examples that `require_same_terms` takes, about as many"""
 
 
-def require_same_terms(config: Config, steps: Steps, driver: Driver, dataset: Dataset) -> None:
+def require_same_terms(config: Config, steps: Steps, driver: Driver, dataset: Dataset, values: Traced) -> None:
     """Refuse a model of the user's own whose loss depends on how the devices share a batch.
 
-    A sum or mean over the batch of one device differs from that over the whole batch. One small program computes terms
-    and metrics of fresh parameters both ways, with the coefficients without their schedules.
-
-    Raises InputError: a term or metric differs by more than rounding.
+    A mean over the share of one device is not the mean over the batch. One small program computes the terms and metrics
+    of fresh parameters both ways, without schedules, which may begin at 0.
     """
     if driver.batch_axis is None or not is_own(config.model.kind):
         return
@@ -236,7 +223,7 @@ def require_same_terms(config: Config, steps: Steps, driver: Driver, dataset: Da
     chosen = np.linspace(0, len(dataset.train) - 1, count * max(1, _COMPARED // count)).astype(np.int32)
     images = np.asarray(dataset.train[chosen]).reshape(-1, *dataset.image_shape)
     beside = [None if each is None else each[chosen] for each in (dataset.class_indices()[0], dataset.targets()[0])]
-    given = Batch(images, chosen, *beside), values_of([config], alone=True)[:2]
+    given = Batch(images, chosen, *beside), values[:2]
     whole = build_steps(config, dataset.image_shape, examples=len(dataset.train))
     program = _compared(steps, steps.own, whole, driver, like(abstract(given, driver.replicated)))
     shared, alone = jax.device_get(program.call(*driver.replicate(given)))

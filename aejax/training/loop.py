@@ -110,7 +110,7 @@ def train(
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
             require_trainable(config, dataset, driver.batch_axis)
             _require_same_everywhere(identity)
-            require_same_terms(config, steps, driver, dataset)
+            require_same_terms(config, steps, driver, dataset, values)
             like = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
             if record.workdir is not None:

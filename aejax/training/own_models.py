@@ -59,22 +59,19 @@ def weighted_terms(
 
     Raises InputError: a term or metric has another shape, or a name that is in use.
     """
-    kind, size, own = config.model.kind, len(output.codes), type(model)
+    kind, size = f"{config.model.kind}{line_of(type(model).loss)}", len(output.codes)
     if not isinstance(terms, Mapping) or not terms:
-        where = f"the loss of {kind}{line_of(own.loss)}"
-        raise InputError(f"{where} returns {_a(terms)}; it must return its terms by name, in a dict")
+        raise InputError(f"the loss of {kind} returns {_a(terms)}; it must return its terms by name, in a dict")
     if not isinstance(metrics, Mapping):
-        where = f"the method metrics of {kind}{line_of(own.metrics)}"
-        raise InputError(f"{where} returns {_a(metrics)}; it must return metrics by name, in a dict")
+        raise InputError(f"metrics of {kind} returns {_a(metrics)}; it must return metrics by name, in a dict")
     for name, value in terms.items():
         if (shape := _shape(value)) != (size,):
             axes = "the batch stays: no mean over it" if shape == () else "sum or take the mean over the other axes"
-            where = f"the term {name} of {kind}{line_of(own.loss)} {_has(value)}"
+            where = f"the term {name} of {kind} {_has(value)}"
             raise InputError(f"{where}; it must be [{size}], one value per example ({axes})")
     for name, value in (*output.metrics.items(), *metrics.items()):
         if _shape(value) not in ((), (size,)):
-            where = f"the metric {name} of {kind}{line_of(own.metrics if name in metrics else own.__call__)}"
-            raise InputError(f"{where} {_has(value)}; it must be one number, or [{size}]")
+            raise InputError(f"the metric {name} of {kind} {_has(value)}; it must be one number, or [{size}]")
     names = ["total", *terms, *output.metrics, *metrics]
     if taken := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{kind} has a term or metric named {min(taken)}, a name that is in use; rename it")
@@ -112,7 +109,7 @@ def require_matched(config: Config, program: Any, size: int, target: tuple[int, 
         program: a step as a `ClosedJaxpr`, on a batch of `size` examples with targets of this shape.
     """
     kind, model = model_class(config.model.kind), config.model
-    if not issubclass(kind, Variational) or kind.loss is Autoencoder.loss or model.samples == size:
+    if not issubclass(kind, Variational) or kind.loss is Autoencoder.loss or model.samples == size or size == 1:
         return
     pairs = [(size, size, *target)]
     pairs += [(size, size, math.prod(target))] if math.prod(target) != model.code_size else []
@@ -142,6 +139,4 @@ def kept(variables: Any, before: Any) -> Any:
         if leaf.shape != old.shape:
             name = jax.tree_util.keystr(path)
             raise InputError(f"the model's variable {name} has shape {leaf.shape} after a step, {old.shape} before it")
-    return jax.tree.map(
-        lambda leaf, old: leaf if leaf.dtype == old.dtype else leaf.astype(old.dtype), variables, before
-    )
+    return jax.tree.map(lambda leaf, old: leaf.astype(old.dtype), variables, before)

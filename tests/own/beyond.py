@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 import aejax
 
@@ -38,7 +37,3 @@ class Shifted(aejax.Autoencoder):
 
     def prior(self, keys):
         return jax.vmap(lambda key: jax.random.uniform(key, (self.config.model.code_size,)))(keys)
-
-
-def momentum(learning_rate, momentum):
-    return optax.sgd(learning_rate, momentum)
