@@ -106,11 +106,11 @@ class Run:
 
     @functools.cached_property
     def reconstructs(self) -> bool:
-        """Whether `decode` returns examples or targets; another model may lack the method `reconstruction`."""
+        """Whether `decode` returns examples or targets; a model of the user's own may have no such method."""
         codes = jnp.zeros((1, self.config.model.code_size))
         try:
             jax.eval_shape(lambda: reconstructed(self._steps.model(self.state), codes, self._target_shape))
-        except InputError:
+        except Exception:  # a user's model may raise any type
             return False
         return True
 
