@@ -24,6 +24,7 @@ from .models import (
     Posterior as Posterior,
     SparseAutoencoder as SparseAutoencoder,
     Variational as Variational,
+    frozen as frozen,
 )
 from .sweeps import Sweep as Sweep, sweep as sweep
 from .training import Diverged as Diverged, Finish as Finish, Interrupted as Interrupted, PeerLost as PeerLost

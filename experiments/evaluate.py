@@ -32,7 +32,10 @@ def main(given: list[str]) -> None:
     run, dataset = arguments.load()
     figures = aejax.evaluate(run, dataset, samples=arguments.samples)
     for name, value in figures.items():
-        if value is not None:
+        if isinstance(value, dict):
+            for metric, mean in value.items():
+                print(f"{metric:<20}{mean:>12.4f}  of the model")
+        elif value is not None:
             shown = f"{value:.4f}" if isinstance(value, float) else value
             print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")
     try:

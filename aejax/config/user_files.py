@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import dis
 import functools
 import hashlib
 import importlib
@@ -19,11 +20,11 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import InputError, is_own, plain, reason, refusing, require, shown
+from aejax.config.checks import AejaxError, InputError, is_own, plain, reason, refusing, require, shown
 from aejax.config.config import Config
 from aejax.config.files import local, scripts_dir
 from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS
@@ -167,7 +168,8 @@ def complete(config: Config) -> Config:
     for name in {name for numbers in (*OPTIMIZERS.values(), *CORRUPTIONS.values()) for name in numbers}:
         if name in coefficients:
             raise InputError(f"{kind} declares the coefficient {name}, which an optimizer or corruption has; rename it")
-    takes = own_optimizer(optimizer)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
+    declared = OPTIMIZERS["adamw"] | CORRUPTIONS[config.corruption.kind] | coefficients
+    takes = own_optimizer(optimizer, declared)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
     known = config.require_declared(coefficients, takes, options)
     for name, value in config.model.options.items():
         default = options[name]
@@ -189,9 +191,13 @@ def require_scheduled(config: Config) -> None:
         require(values[name] != 0, f"coefficients.{name}", values[name], allowed)
 
 
-def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
-    """Return the function that training.optimizer names, and the coefficients that it takes with their defaults."""
-    make, known = own(spec, "training.optimizer"), OPTIMIZERS["adamw"]
+def own_optimizer(spec: str, known: Mapping[str, float]) -> tuple[Callable[..., Any], dict[str, float]]:
+    """Return the function that training.optimizer names, and the coefficients that it takes with their values.
+
+    Args:
+        known: the coefficients that it may take, by the names of its arguments.
+    """
+    make = own(spec, "training.optimizer")
     if not callable(make):
         place, _, name = spec.rpartition(":")
         raise InputError(f"training.optimizer is {spec!r}; {place} must define a function {name}")
@@ -199,7 +205,7 @@ def own_optimizer(spec: str) -> tuple[Callable[..., Any], dict[str, float]]:
     needs = [name for name, each in parameters.items() if each.default is each.empty and name not in known]
     if needs:
         raise InputError(
-            f"training.optimizer is {spec!r}, which takes {', '.join(needs)}; it may take {' and '.join(known)}, "
+            f"training.optimizer is {spec!r}, which takes {', '.join(needs)}; it may take {', '.join(known)}, "
             "by these names, and arguments with a default"
         )
     return make, {name: value for name, value in known.items() if name in parameters}
@@ -211,20 +217,69 @@ def described(error: BaseException) -> str:
 
 
 def failure(error: BaseException) -> str | None:
-    """Describe in one line where a user's file failed, frame by frame; None if no user's file took part."""
+    """Describe in one line where a user's file failed, frame by frame, and the remedy of a usual mistake.
+
+    The result is None if no user's file took part.
+    """
     places, file = [], ""
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename in _EXECUTED:
             place = "" if frame.filename == file else f"{frame.filename}, "
             places.append(f"{place}line {frame.lineno} in {frame.name}")
             file = frame.filename
-    places = places or _called_wrongly(error)
+    places = _uninitialized(error) or places or _called_wrongly(error)
     if not places:
         return None
-    message = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message"
+    message, kind = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message", type(error).__name__
+    if _uninitialized(error):
+        message = f"{error.name} is missing: __init__ must first call super().__init__(config, image_shape, rngs)"
+    elif remedy := next((text for sign, text in _REMEDIES.items() if sign == kind or sign in str(error)), None):
+        message = f"{re.split(r'[.] | of Pytree', message)[0]}: {remedy}"
     if len(places) > 7:
         places[3:-3] = [f"... {len(places) - 6} more ..."]
-    return f"{', '.join(places)}: {type(error).__name__}: {shown(message, str)}"
+    return f"{', '.join(places)}: {kind}: {shown(message, str)}"
+
+
+_TRACED = "JAX traces a program once, for all values"
+_REMEDIES = {
+    "TracerBoolConversionError": f"{_TRACED}; instead of `if`, use jnp.where, or an option, which is static",
+    "TracerIntegerConversionError": f"{_TRACED}; a size or an index of a list must be static, as an option is",
+    "TracerArrayConversionError": f"{_TRACED}; use jnp instead of np",
+    "ConcretizationTypeError": f"{_TRACED}; use jnp instead of np, float and int",
+    "nnx.List": "make layers a nnx.List(...) or nnx.Sequential(*layers), and each array aejax.frozen(array)",
+}
+"""name of an error, or a part of its message → what to do"""
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn a failure in a user's file into an `InputError` with its lines, the reason and the remedy."""
+    try:
+        yield
+    except AejaxError:
+        raise
+    except Exception as error:
+        if (line := failure(error)) is None:
+            raise
+        raise InputError(line) from error
+
+
+def line_of(function: Callable[..., Any]) -> str:
+    """Return " (line N)" for a function in a user's file, and "" for any other function."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f" (line {code.co_firstlineno})" if code is not None and code.co_filename in _EXECUTED else ""
+
+
+def _uninitialized(error: BaseException) -> list[str]:
+    """Find the user's `__init__` that skipped the `__init__` of our class, whose attribute an error misses."""
+    made = type(error.obj) if isinstance(error, AttributeError) else object
+    code = getattr(made.__init__, "__code__", None)
+    if code is None or code.co_filename not in _EXECUTED:
+        return []
+    ours = [base.__init__ for base in made.__mro__ if base.__module__.startswith("aejax.")]
+    lines = [line for each in ours if hasattr(each, "__code__") for line in dis.get_instructions(each)]
+    made_by_us = {line.argval for line in lines if line.opname == "STORE_ATTR"}
+    return [f"{code.co_filename}, line {code.co_firstlineno} in __init__"] if error.name in made_by_us else []
 
 
 def _called_wrongly(error: BaseException) -> list[str]:

@@ -16,7 +16,8 @@
 No module imports JAX before it needs to compute.
 """
 
-from aejax.data.dataset import Dataset, Standardization
+from aejax.data.dataset import Dataset, Standardization, as_met
 from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, require_images
 from aejax.data.examples import Computed, Examples
+from aejax.data.labels import is_known
 from aejax.data.pixels import as_examples, require_range, require_scale

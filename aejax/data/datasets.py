@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from aejax.config import Config, InputError, complete
-from aejax.config.checks import MOST, refusing, require
+from aejax.config.checks import MOST, is_own, refusing, require
 from aejax.config.files import local, scripts_dir
 from aejax.config.user_files import described, digests, names_data, own
 from aejax.data import array_files, cache, folders
 from aejax.data.dataset import Dataset
-from aejax.data.parts import PARTS
-from aejax.data.pixels import Channels, require_range
+from aejax.data.parts import PARTS, TARGETS
+from aejax.data.pixels import Channels, require_range, size
 
 ALIASES = {
     "sparse_features_512": "experiments/gallery/sparse_features.py:small",
@@ -97,7 +97,8 @@ def require_fit(config: Config, dataset: Dataset) -> None:
 
     Raises:
         InputError: a batch is larger than the training set; the loss or the corruption cannot use the pixels; the model
-            is for images and the examples are vectors; or computed examples do not support an option.
+            is for images and the examples are vectors; the model cannot use the targets; or computed examples do not
+            support an option.
     """
     training, data, train = config.training, config.data, dataset.examples["train"]
     aside = f", after {len(dataset.test)} of those given were set aside as test examples" if dataset.set_aside else ""
@@ -118,6 +119,15 @@ def require_fit(config: Config, dataset: Dataset) -> None:
     for part, examples in dataset.examples.items():
         called = f"the {'training' if part == 'train' else part} {'values' if dataset.vectors else 'pixels'}"
         require_range(config, examples, f"{called} of {dataset.name}")
+    if dataset.target_shape is not None:
+        require(not data.standardize, "data.standardize", True, "False: standardize inputs and targets yourself")
+        if train.make is not None:
+            raise InputError(f"{dataset.name} has targets, and computed examples have none; store the examples")
+        if not is_own(config.model.kind) and dataset.target_shape != dataset.train.shape[1:]:
+            sizes = f"targets of {size(dataset.target_shape)} for examples of {size(dataset.train.shape[1:])}"
+            raise InputError(f"{dataset.name} has {sizes}; only a model of your own can return another size")
+        for targets in (dataset.train_targets, dataset.test_targets):
+            require_range(config, targets, f"the targets of {dataset.name}", seen=False)
     config.model.code_shape(dataset.image_shape)
     complete(config)  # refuses numbers that nothing declares
     digests(config)  # refuses a file of the user's own that fails
@@ -157,9 +167,9 @@ def _from_arrays(name: str, given: Any, channels: Channels) -> Dataset:
     if isinstance(given, Dataset):
         return given
     if isinstance(given, Mapping):
-        if "train" not in given or not set(given) <= set(PARTS):
-            wrong = f"holds {', '.join(map(str, given)) or 'nothing'}"
-            raise InputError(f"the dataset {wrong}; a mapping has train and may have {', '.join(PARTS[1:])}")
+        if "train" not in given or not set(given) <= {*PARTS, *TARGETS}:
+            wrong, others = f"holds {', '.join(map(str, given)) or 'nothing'}", ", ".join(PARTS[1:] + TARGETS)
+            raise InputError(f"the dataset {wrong}; a mapping has train and may have {others}")
         return Dataset.from_arrays(**given, name=name, channels=channels)
     if not (isinstance(given, tuple) and len(given) == 2):
         return Dataset.from_arrays(given, name=name, channels=channels)

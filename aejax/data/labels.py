@@ -1,4 +1,4 @@
-"""Classes of examples: integers, names, whole floats, a column or one-hot rows."""
+"""Classes of examples: integers, names, whole floats, a column or one-hot rows; some may be missing."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from aejax.data.pixels import as_array
 def as_classes(given: Any, count: int, where: str) -> np.ndarray:
     """Convert labels to one class for each of `count` examples: int[N], or strings [N].
 
+    A missing label is -1, None or NaN; the result has -1 for it, or "" among names.
+
     Args:
         given: integers, bools, strings or whole floats, [N] or [N, 1]; or one-hot rows [N, classes].
         where: name of the labels in messages.
 
     Raises:
-        InputError: the number of labels is wrong, a label is missing, or the labels are no classes.
+        InputError: the number of labels is wrong, the labels are no classes, or they are all -1 or 1.
     """
     wanted = "a class for each example, integers or names"
     labels = as_array(given, where, wanted)
-    if labels.dtype == object and all(value is not None and value == value for value in labels.flat):
-        labels = as_array(labels.tolist(), where, wanted)
+    if labels.dtype == object:
+        missing = [type(each).__name__ in _MISSING or each != each for each in labels.flat]
+        named, shape = any(isinstance(each, str) for each in labels.flat), labels.shape
+        filled = [("" if named else -1) if no else each for each, no in zip(labels.flat, missing, strict=True)]
+        labels = as_array(filled, where, wanted).reshape(shape)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
 
@@ -32,8 +37,9 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
             place = tuple(np.argwhere(bad)[0])
             raise InputError(f"{where}: number {int(place[0])} is {labels[place]}; give {wanted}")
 
-    if labels.dtype.kind in "Ofc":
-        refuse(~np.isfinite(labels) if labels.dtype != object else (labels == None) | (labels != labels))  # noqa: E711
+    if labels.dtype.kind == "f":
+        labels = np.where(np.isnan(labels), -1, labels) if labels.ndim == 1 else labels
+        refuse(~np.isfinite(labels))
     if labels.ndim == 2 and labels.dtype.kind in "iufb":
         if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
             raise InputError(f"{where} have shape {list(labels.shape)} and are not one-hot; give {wanted}")
@@ -47,4 +53,17 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
         raise InputError(f"{where} are {labels.dtype}; give {wanted}")
     if labels.dtype.kind in "iu" and labels.size and max(-int(labels.min()), int(labels.max())) >= 2**31:
         raise InputError(f"{where} go from {labels.min()} to {labels.max()}; give {wanted}, below 2**31")
-    return labels.astype(np.int32) if labels.dtype.kind == "b" else labels
+    labels = labels.astype(np.int32) if labels.dtype.kind == "b" else labels
+    if labels.dtype.kind == "i" and set(np.unique(labels).tolist()) == {-1, 1}:
+        raise InputError(f"{where} are -1 and 1, and -1 is a missing label; give 0 and 1 for two classes")
+    return labels
+
+
+_MISSING = "NoneType", "NAType", "NaTType"
+"""names of the types of None and of the missing values of pandas"""
+
+
+def is_known(labels: np.ndarray) -> np.ndarray:
+    """Return whether each label is a class and not missing: [N] → bool[N]."""
+    missing = {"U": "", "S": b"", "i": -1}.get(labels.dtype.kind)
+    return np.ones(len(labels), bool) if missing is None else labels != missing

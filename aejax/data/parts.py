@@ -11,6 +11,8 @@ from typing import Any
 from aejax.config import InputError
 
 PARTS = ("train", "test", "train_labels", "test_labels")
+TARGETS = ("train_targets", "test_targets")
+"""names of targets other than the input, in a mapping"""
 
 WORDS = {
     "train": ("train", "training"),

@@ -51,6 +51,22 @@ def converted(given: Any, where: str, channels: Channels) -> Shards:
     return examples
 
 
+def as_targets(given: Any, where: str, channels: Channels = "auto") -> np.ndarray:
+    """Convert targets [N, ...] to uint8, float16, bfloat16 or float32; three or four axes are images, as examples are.
+
+    Raises:
+        InputError: the array has a type that is no number, another type of integers, or values that are not finite.
+    """
+    array = _typed(_array(given, where), where)
+    if array.ndim in (3, 4):
+        array = _shaped(array, where, channels)
+    if array.ndim == 0 or 0 in array.shape:
+        raise InputError(f"{where} have shape {list(array.shape)}; give an array [N, ...]")
+    if array.dtype != np.uint8 and not np.isfinite(Shards([array]).extremes).all():
+        raise InputError(f"{where} hold NaN or infinity; remove or repair such examples")
+    return array
+
+
 def as_array(given: Any, where: str, wanted: str) -> np.ndarray:
     """Convert nested lists, a tensor of PyTorch or a table of pandas; raise `InputError` if their library cannot."""
     with refusing(f"{where} ({type(given).__name__}) are no array", f"; give {wanted}"):
@@ -120,9 +136,14 @@ def scale(images: Examples) -> tuple[float, float]:
     return low, high
 
 
-def require_range(config: Config, images: Examples, where: str) -> None:
-    """Raise `InputError` for floats outside [0, 1] if the loss or the corruption needs that range."""
-    needs = [f"{path} {value}" for path, value in config.others(ANY_RANGE).items()]
+def require_range(config: Config, images: Examples, where: str, seen: bool = True) -> None:
+    """Raise `InputError` for floats outside [0, 1] if the loss or the corruption needs that range.
+
+    Args:
+        seen: whether the images are input of a model; targets alone are not corrupted.
+    """
+    needs = config.others(ANY_RANGE) if seen else config.others({"loss.reconstruction": ("mse",)})
+    needs = [f"{path} {value}" for path, value in needs.items()]
     low, high = examples_of(images).extremes if needs else (0.0, 1.0)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(
@@ -156,4 +177,4 @@ def require_scale(images: Examples, trained: tuple[float, float], where: str) ->
 
 def size(shape: tuple[int, ...]) -> str:
     """Describe an example in a message: "28x28x1" for images, "64 values" for vectors."""
-    return "x".join(map(str, shape)) if len(shape) == 3 else f"{math.prod(shape)} values"
+    return "x".join(map(str, shape)) if len(shape) > 1 else f"{math.prod(shape)} values"

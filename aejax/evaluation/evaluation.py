@@ -14,7 +14,8 @@ from aejax.config import InputError
 from aejax.config.checks import require
 from aejax.config.files import local
 from aejax.config.user_files import names_data
-from aejax.data import Dataset, as_dataset, is_path, load_dataset
+from aejax.data import Dataset, as_dataset, is_known, is_path, load_dataset
+from aejax.data.pixels import scale
 from aejax.evaluation import classes, measures
 from aejax.evaluation.fitting import load
 from aejax.evaluation.likelihood import likelihood
@@ -56,6 +57,7 @@ FIELDS = {
     "nll_standard_error": "standard error of the mean nll, with the test images as a sample of all images",
     "nll_sampling_error": "part of nll_standard_error that more samples would remove",
     "samples": "codes drawn for each image to estimate nll",
+    "metrics": "the model's own metrics by name, means over the test examples",
 }
 """metric → its meaning, in the order of an evaluation"""
 
@@ -79,6 +81,8 @@ def evaluate(
     Returns:
         All names of `FIELDS`. The value is None where the metric does not apply. Cross-entropy and likelihood need the
         loss "bce", the likelihood needs a variational model, accuracies need classes, and PSNR and SSIM need images.
+        With targets of the dataset's own, reconstructions are compared with the targets. Examples without a class are
+        left out of accuracies. A model whose `decode` returns no examples has no metrics of reconstructions.
 
     Raises:
         InputError: the workdir holds no run, or the examples do not fit the model.
@@ -88,9 +92,14 @@ def evaluate(
     dataset = images_of(run) if dataset is None else as_dataset(dataset, run.config)
     if dataset.set_aside and dataset.fingerprint != run.identity.dataset.fingerprint:
         every = np.concatenate([dataset.train, dataset.test])
-        dataset = Dataset(dataset.name, every, every)  # without labels, since a probe would train on its test examples
-    images, seen = run.evaluation_inputs(dataset.test)
-    target = run.standardized_inputs(dataset.test)[0]
+        targets = None
+        if dataset.target_shape is not None:
+            targets = np.concatenate([dataset.train_targets, dataset.test_targets])
+        # Without labels, since a probe would train on its test examples.
+        dataset = Dataset(dataset.name, every, every, train_targets=targets, test_targets=targets)
+    targets = run.targets_of(dataset)
+    images, seen = run.evaluation_inputs(dataset.test, targets)
+    target = run.standardized_inputs(dataset.test, targets)[0]
     codes = run.encode(seen)
     return dict.fromkeys(FIELDS) | {
         "dataset": dataset.name,
@@ -101,7 +110,8 @@ def evaluate(
         **_reconstruction(run, dataset, codes, images, target),
         **measures.code_measures(codes),
         **_classes(run, dataset),
-        **_variational(run, target, samples),
+        **(_variational(run, target, samples) if targets is None else {}),
+        "metrics": run.own_metrics(dataset),
     }
 
 
@@ -131,28 +141,34 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
 def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Return the error of each image, decoded from its code: nats or squared error, mean over pixels, float64[N].
 
+    Nats need `Run.logits_are_of_probabilities`.
+
     Args:
         images: float32[N, H, W, C], the target on the scale of the model's loss (`Run.standardized_inputs`).
     """
-    compare = losses.RECONSTRUCTIONS[run.config.loss.reconstruction]
-    return np.asarray(compare(run.logits(codes), images), np.float64)
+    nats, flat = run.logits_are_of_probabilities, (len(images), 1, 1, -1)
+    made = run.logits(codes) if nats else run.standardized_outputs(codes)
+    compare = losses.RECONSTRUCTIONS["bce" if nats else "mse"]
+    return np.asarray(compare(made.reshape(flat), images.reshape(flat)), np.float64)
 
 
 def _reconstruction(
     run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray, target: np.ndarray
 ) -> dict[str, Any]:
-    reconstructed = run.decode(codes)
     known = run.encode(run.evaluation_inputs(dataset.train[classes.chosen(len(dataset.train))])[1])
     low, high = known.min(axis=0), known.max(axis=0)
     levels = measures.quantise(codes, low, high)
-    metrics = {
+    metrics = {"bits_8": 8 * codes.shape[1], "bits_entropy": measures.entropy_bits(levels)}
+    if not run.reconstructs:
+        return metrics
+    reconstructed = run.decode(codes)
+    metrics |= {
         "mse": float(np.square(images.astype(np.float64) - reconstructed).mean()),
         "variance_explained": measures.variance_explained(images, reconstructed, run.standardization),
-        "bits_8": 8 * codes.shape[1],
-        "bits_entropy": measures.entropy_bits(levels),
     }
-    if not run.vectors:
-        least, most = run.identity.dataset.range
+    span = run.identity.dataset.range if run.targets_of(dataset) is None else scale(dataset.train_targets)
+    if not run.vectors and images.ndim == 4:
+        least, most = span
 
         def unit_scaled(pixels: np.ndarray) -> np.ndarray:
             return (np.clip(pixels, least, most) - least) / max(most - least, 1e-12)
@@ -163,7 +179,7 @@ def _reconstruction(
         metrics["ssim"] = None if similarity is None else float(similarity.mean())
         decoded = run.decode(measures.dequantise(levels, low, high))
         metrics["psnr_8"] = float(measures.psnr(pair[0], unit_scaled(decoded)).mean())
-    if run.config.loss.reconstruction == "bce":
+    if run.logits_are_of_probabilities:
         metrics["bce"] = float(errors(run, codes, target).mean())
         metrics["nats"] = metrics["bce"] * math.prod(images.shape[1:])
     return metrics
@@ -172,16 +188,20 @@ def _reconstruction(
 def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
     if dataset.train_labels is None or dataset.test_labels is None:
         return {}
-    learnt = classes.chosen(len(dataset.train))
-    parts, labels = (dataset.train[learnt], dataset.test), np.asarray(dataset.train_labels)[learnt]
-    if len(np.unique(labels)) < 2:
+    known, tested = (
+        np.flatnonzero(is_known(np.asarray(labels))) for labels in (dataset.train_labels, dataset.test_labels)
+    )
+    learnt = known[classes.chosen(len(known))]
+    labels, test_labels = np.asarray(dataset.train_labels)[learnt], np.asarray(dataset.test_labels)[tested]
+    if len(np.unique(labels)) < 2 or len(tested) == 0:
         return {}
+    parts = dataset.train[learnt], dataset.test[tested] if len(tested) < len(dataset.test) else dataset.test
     pixels = [unit_interval(np.asarray(part)).reshape(len(part), -1) for part in parts]
     codes = [run.encode(part) for part in parts]
     metrics, pca = {}, classes.pca(*pixels, codes[0].shape[1])
     for name, (train, test) in {"code": codes, "pixels": pixels, "pca": pca}.items():
-        metrics[f"probe_{name}"] = classes.linear_probe(train, labels, test, dataset.test_labels)
-        metrics[f"knn_{name}"] = classes.knn(train, labels, test, dataset.test_labels)
+        metrics[f"probe_{name}"] = classes.linear_probe(train, labels, test, test_labels)
+        metrics[f"knn_{name}"] = classes.knn(train, labels, test, test_labels)
     return metrics
 
 
@@ -193,8 +213,8 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
         return {}
     if type(model).__call__ is not Variational.__call__ and type(model).draw is Variational.draw:
         raise InputError(
-            f"{type(model).__name__} overrides __call__ but not draw(images, keys, count), so its likelihood cannot be "
-            "estimated; define draw, or skip the likelihood with samples=0"
+            f"{type(model).__name__} overrides __call__ but not draw(images, keys, count, context), so its likelihood "
+            "cannot be estimated; define draw, skip the likelihood with samples=0, or override metrics for metrics"
         )
     found = likelihood(model, images, samples)
     count = len(images)

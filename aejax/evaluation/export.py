@@ -15,7 +15,8 @@ import numpy as np
 from aejax.config import InputError
 from aejax.config.checks import require
 from aejax.config.files import local, write_json
-from aejax.models.losses import TO_EXAMPLES
+from aejax.data import as_met
+from aejax.models.autoencoder import reconstructed
 from aejax.models.operations import Activation, Elementwise, Reshape, operations
 from aejax.training import for_evaluation
 
@@ -50,13 +51,14 @@ def _jax(run: Any, folder: Path) -> None:
     import flatbuffers  # noqa: F401 - jax.export needs it, but raises only after all the work
 
     model, change, given = run.autoencoder, run.standardization, run.example_shape
+    target = as_met(run.target_shape, run.vectors)
 
     def encode(images: jax.Array) -> jax.Array:
         images = images if change is None else (images - change.mean) / change.deviation
         return model.encode(images.reshape(-1, *run.image_shape))
 
     def decode(codes: jax.Array) -> jax.Array:
-        images = TO_EXAMPLES[run.config.loss.reconstruction](model.decode(codes)).reshape(-1, *given)
+        images = reconstructed(model, codes, target).reshape(-1, *run.target_shape)
         return images if change is None else change.invert(images)
 
     functions = {
@@ -69,6 +71,8 @@ def _jax(run: Any, folder: Path) -> None:
         try:
             with jax.default_matmul_precision("highest"):  # the precision of `Run`
                 exported = jax.export.export(jax.jit(function), platforms=("cpu", "cuda", "tpu"))(rows)
+        except InputError:
+            raise
         except Exception as error:  # a user's model may raise any type while JAX traces it
             raise InputError(
                 f"{name} of {type(model).__name__} cannot be exported for batches of any size "
@@ -95,6 +99,8 @@ def _onnx(run: Any, folder: Path) -> None:
 
     encoder, decoder = operations(run.autoencoder, run.image_shape)
     images, codes, change = run.example_shape, (run.config.model.code_size,), run.standardization
+    if run.target_shape != images:
+        raise InputError(f"kind onnx needs reconstructions of the shape of the input {images}, not {run.target_shape}")
     if run.config.loss.reconstruction == "bce":
         decoder = [*decoder, Activation("sigmoid")]
     if run.vectors:

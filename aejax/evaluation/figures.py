@@ -42,8 +42,8 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
     """Return name → function that makes the figure, for each figure of a run.
 
     Every run has codes and losses. Runs on images add reconstructions (or denoised images), and weights if the encoder
-    begins with a layer of this library. Variational models add samples, interpolations and traversals. Runs on vectors
-    add errors over the examples and over the features.
+    begins with a layer of this library. Models with a prior add samples, variational models also interpolations and
+    traversals. Runs on vectors add errors over the examples and over the features.
     """
     some = dataset.test[:: -(-len(dataset.test) // _CODES)]
     drawn = {
@@ -51,30 +51,36 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
         "losses": lambda: loss_curves({"": run}),
     }
     if run.vectors:
-        return drawn | {
-            "errors": lambda: error_histogram(run, dataset),
-            "features": lambda: feature_error_bars(run, dataset),
-        }
-    first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
-    drawn[first] = lambda: reconstructions(run, dataset.test)
+        if run.reconstructs and len(run.target_shape) == 1:
+            drawn["errors"] = lambda: error_histogram(run, dataset)
+            drawn["features"] = lambda: feature_error_bars(run, dataset)
+        return drawn
+    if run.reconstructs and run.target_shape == run.example_shape:
+        first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
+        drawn[first] = lambda: reconstructions(run, dataset.test, run.targets_of(dataset))
     if _first_kernel(run) is not None:
         drawn["weights"] = lambda: first_layer_weights(run)
+    if hasattr(run.autoencoder, "prior"):
+        drawn["samples"] = lambda: samples(run)
     if isinstance(run.autoencoder, Variational):
         drawn |= {
-            "samples": lambda: samples(run),
             "interpolations": lambda: interpolations(run, dataset.test),
             "traversals": lambda: traversals(run, some),
         }
     return drawn
 
 
-def reconstructions(run: Run, images: np.ndarray) -> Figure:
-    """Draw originals above reconstructions; for a denoising model originals, corrupted images, denoised images."""
+def reconstructions(run: Run, images: np.ndarray, targets: np.ndarray | None = None) -> Figure:
+    """Draw originals above reconstructions; for a denoising model originals, corrupted images, denoised images.
+
+    Targets of the dataset's own are drawn below the originals.
+    """
     images = images[:_COLUMNS]
+    rows = {"original": images} | ({} if targets is None else {"target": targets[:_COLUMNS]})
     if run.config.corruption.kind == "none":
-        return image_rows({"original": images, "reconstructed": run.reconstruct(images)})
+        return image_rows(rows | {"reconstructed": run.reconstruct(images)})
     noisy = run.corrupt(images)
-    return image_rows({"original": images, "corrupted": noisy, "denoised": run.reconstruct(noisy)})
+    return image_rows(rows | {"corrupted": noisy, "denoised": run.reconstruct(noisy)})
 
 
 def samples(run: Run) -> Figure:
@@ -246,7 +252,7 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
 @styled
 def error_histogram(run: Run, dataset: Dataset) -> Figure:
     """Draw a histogram of the mean squared error of test vectors, with the mean variance of the features."""
-    vectors, seen = run.evaluation_inputs(dataset.test)
+    vectors, seen = run.evaluation_inputs(dataset.test, run.targets_of(dataset))
     others = run.reconstruct(seen)
     if (change := run.standardization) is not None:
         vectors, others = change.apply(vectors), change.apply(others)
@@ -270,7 +276,7 @@ def error_histogram(run: Run, dataset: Dataset) -> Figure:
 @styled
 def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
     """Draw the squared error of each feature over its variance; many features are sorted by error."""
-    vectors, seen = run.evaluation_inputs(dataset.test)
+    vectors, seen = run.evaluation_inputs(dataset.test, run.targets_of(dataset))
     squares, variance = np.square(np.float64(vectors) - run.reconstruct(seen)), np.float64(vectors).var(axis=0)
     varying = np.flatnonzero(variance)
     errors, constant = squares.mean(axis=0)[varying] / variance[varying], len(variance) - len(varying)

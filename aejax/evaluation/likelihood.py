@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aejax.models import Variational
+from aejax.models import Context, Variational
 from aejax.models.randomness import per_example, stream
 from aejax.training import memoised
 
@@ -92,7 +92,8 @@ def _estimator(graphdef: nnx.GraphDef, samples: int, chunk: int) -> Any:
         keys = per_example(stream(seed, "importance"), examples)
 
         def step(sums: Any, index: jax.Array) -> tuple[Any, None]:
-            codes, log_ratio = model.draw(images, jax.vmap(jax.random.fold_in, (0, None))(keys, index), chunk)
+            each = jax.vmap(jax.random.fold_in, (0, None))(keys, index)
+            codes, log_ratio = model.draw(images, each, chunk, Context(coefficients=model.config.coefficients))
             log_likelihood = model.log_likelihood(images, codes)
             counts = index * chunk + jnp.arange(chunk) < samples  # the last chunk may have fewer samples
             log_weights = jnp.where(counts, log_likelihood - log_ratio, -jnp.inf)
@@ -116,7 +117,7 @@ def _estimator(graphdef: nnx.GraphDef, samples: int, chunk: int) -> Any:
         # For weights w, the variance of log(mean w) is var(w) / (samples · (mean w)²) = Σw² / (Σw)² - 1 / samples.
         variance = jnp.maximum(jnp.exp(second - 2 * first) - 1 / samples, 0)
         closed = model.kl(images)
-        kl = log_ratio if closed is None else closed.sum(axis=1)
+        kl = log_ratio if closed is None else closed.reshape(count, -1).sum(axis=1)
         spread = jnp.maximum(square - jnp.square(mean), 0) / max(1, samples - 1)
         if type(model).draw is Variational.draw:
             mean, spread = model.encode(images), jnp.zeros_like(spread)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,11 @@ import numpy as np
 from aejax.config import Config, InputError
 from aejax.config.checks import require
 from aejax.config.files import local
-from aejax.data import Dataset, Examples, Standardization, as_examples, require_range, require_scale
+from aejax.data import Dataset, Examples, Standardization, as_examples, as_met, require_range, require_scale
+from aejax.data.pixels import size
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
-from aejax.models.losses import TO_EXAMPLES
-from aejax.models.networks import identity
+from aejax.models.autoencoder import reconstructed
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
 from aejax.training.identity import Identity
@@ -92,6 +93,32 @@ class Run:
         return None if recorded is None else Standardization.from_dict(recorded)
 
     @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of a reconstruction: that of a target, by default `example_shape`."""
+        recorded = self.identity.dataset.target_shape
+        return self.example_shape if recorded is None else recorded
+
+    @functools.cached_property
+    def logits_are_of_probabilities(self) -> bool:
+        """Whether the loss is "bce" and the model's `reconstruction` the default, so that errors are in nats."""
+        ours = model_class(self.config.model.kind).reconstruction is Autoencoder.reconstruction
+        return ours and self.config.loss.reconstruction == "bce"
+
+    @functools.cached_property
+    def reconstructs(self) -> bool:
+        """Whether `decode` returns examples or targets; a model of the user's own may have no such method."""
+        codes = jnp.zeros((1, self.config.model.code_size))
+        try:
+            jax.eval_shape(lambda: reconstructed(self._steps.model(self.state), codes, self._target_shape))
+        except Exception:  # a user's model may raise any type
+            return False
+        return True
+
+    @property
+    def _target_shape(self) -> tuple[int, ...]:
+        return as_met(self.target_shape, self.vectors)
+
+    @property
     def autoencoder(self) -> Autoencoder:
         """Flax module with the trained parameters."""
         require_own()
@@ -104,29 +131,40 @@ class Run:
         return self._apply(_encode, self._examples(images), self.image_shape)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
-        """Decode codes [N, code_size] → images float32[N, H, W, C]; of a model with BCE these are probabilities."""
-        return self._on_scale(self._decoded(codes, TO_EXAMPLES[self.config.loss.reconstruction]))
+        """Decode codes [N, code_size] → images float32[N, H, W, C]; of a model with BCE these are probabilities.
+
+        The model's `reconstruction` makes them of the logits. With targets of the dataset's own, they have the shape of
+        the targets.
+
+        Raises:
+            InputError: they have the shape of neither.
+        """
+        return self._on_scale(self.standardized_outputs(codes), self.target_shape)
+
+    def standardized_outputs(self, codes: np.ndarray) -> np.ndarray:
+        """Decode codes as `decode` does, on the scale of the loss and in the model's shape [N, H, W, C]."""
+        return self._decoded(codes, reconstructed, self._target_shape)
 
     def logits(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes [N, code_size] → the decoder's output float32[N, H, W, C], before the sigmoid of BCE.
 
-        The output for standardized vectors is standardized.
+        The output for standardized vectors is standardized. A model with a loss of its own may return another shape.
         """
-        return self._decoded(codes, identity)
+        return self._decoded(codes, _decode)
 
     def reconstruct(self, images: Examples) -> np.ndarray:
         """Encode and decode images [N, H, W, C] → float32[N, H, W, C]."""
         return self.decode(self.encode(images))
 
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
-        """Decode codes from the prior of a variational model: → new images float32[count, H, W, C].
+        """Decode codes from the prior of a model, as variational models have it: → images float32[count, H, W, C].
 
         Raises:
             InputError: the model has no prior, or defines only a part of it, or the count is below 1.
         """
         kind = model_class(self.config.model.kind)
-        if not issubclass(kind, Variational):
-            raise InputError(f"model.kind is {self.config.model.kind!r}; only a variational model can be sampled from")
+        if not hasattr(kind, "prior"):
+            raise InputError(f"model.kind is {self.config.model.kind!r}, which has no method prior(keys) to draw from")
         if kind.prior is Variational.prior and kind.log_prior is not Variational.log_prior:
             raise InputError(f"{kind.__name__} has a log_prior of its own and no prior(keys) to draw from")
         require(count >= 1, "count", count, "at least 1")
@@ -139,7 +177,7 @@ class Run:
         if len(first) != len(last) or count < 2:
             raise InputError(f"{len(first)} images, {len(last)} others and count {count}; give as many, and at least 2")
         along = np.linspace(first, last, count, axis=1, dtype=np.float32)
-        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.example_shape)
+        return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.target_shape)
 
     def traverse(self, images: np.ndarray, unit: int, values: np.ndarray) -> np.ndarray:
         """Decode codes with one unit set to each value: images [N, H, W, C] → float32[N, len(values), H, W, C]."""
@@ -148,23 +186,58 @@ class Run:
             raise InputError(f"unit is {unit}, values {values.tolist()}; give 0 to {codes.shape[1] - 1}, and a list")
         varied = np.repeat(codes[:, None], len(values), axis=1)
         varied[..., unit] = values
-        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self.example_shape)
+        return self.decode(varied.reshape(-1, codes.shape[1])).reshape(len(codes), len(values), *self.target_shape)
 
     def corrupt(self, images: Examples) -> np.ndarray:
         """Corrupt (and binarize) images [N, H, W, C] as the test images in evaluation: → float32."""
         return self.evaluation_inputs(images)[1]
 
-    def evaluation_inputs(self, images: Examples) -> tuple[np.ndarray, np.ndarray]:
-        """Return target and input of the model for images [N, H, W, C], as in the evaluation: float32 both."""
-        target, seen = self.standardized_inputs(images)
-        return self._on_scale(target), self._on_scale(seen)
+    def evaluation_inputs(self, images: Examples, targets: Any = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return target and input of the model for images [N, H, W, C], as in the evaluation: float32 both.
 
-    def standardized_inputs(self, images: Examples) -> tuple[np.ndarray, np.ndarray]:
+        Args:
+            targets: [N, ...] of the dataset's own; None takes the images as targets.
+        """
+        target, seen = self.standardized_inputs(images, targets)
+        return self._on_scale(target, None if targets is None else self.target_shape), self._on_scale(seen)
+
+    def standardized_inputs(self, images: Examples, targets: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the result of `evaluation_inputs` after standardization, in the model's shape [N, H, W, C]."""
-        examples = self._examples(images)
-        batch = Batch(jnp.asarray(np.asarray(examples).reshape(-1, *self.image_shape)), jnp.arange(len(examples)))
         noise = {"noise": jnp.float32(self.config.coefficients.get("noise", 0.0))}
+        batch = jax.tree.map(jnp.asarray, self._batch(images, targets))
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
+
+    def own_metrics(self, dataset: Dataset) -> dict[str, float]:
+        """Compute the model's own metrics by name, means over the test examples as in the evaluation during training.
+
+        The result is empty if the model has none, or if it was trained with classes and the examples have none.
+        """
+        if self.identity.dataset.labels is not None and dataset.test_labels is None:
+            return {}
+        batch = self._batch(dataset.test, self.targets_of(dataset))._replace(labels=dataset.class_indices()[1])
+        steps = build_steps(self.config, self.image_shape, examples=len(dataset.train))
+        given = for_evaluation(self.state), *values_of([self.config], alone=True)[:2]
+        measure, totals = _measure(steps), Counter()
+        for at in range(0, len(dataset.test), _CHUNK):
+            measured = measure(*given, jax.tree.map(lambda array: array[at : at + _CHUNK], batch))  # noqa: B023
+            totals.update(
+                {name: float(np.sum(each, dtype=np.float64)) for name, each in jax.device_get(measured).items()}
+            )
+        return {name: total / len(dataset.test) for name, total in totals.items()}
+
+    def targets_of(self, dataset: Dataset) -> np.ndarray | None:
+        """Return the targets [N, ...] of test examples; None if the model was trained to return its input.
+
+        Raises:
+            InputError: the model was trained on targets, and the dataset has none of their shape.
+        """
+        if self.identity.dataset.target_shape is None:
+            return None
+        if dataset.target_shape != self.target_shape:
+            found = "no targets" if dataset.target_shape is None else f"targets of {size(dataset.target_shape)}"
+            wanted = f"it was trained on targets of {size(self.target_shape)}; give test_targets"
+            raise InputError(f"{dataset.name} has {found} for {self.config.model.kind}; {wanted}")
+        return dataset.test_targets
 
     def save(self, folder: str | Path) -> None:
         """Write the run to a new folder, which `load` reads.
@@ -215,6 +288,12 @@ class Run:
         starts = range(0, len(rows), _CHUNK)
         return np.concatenate(jax.device_get([compiled(state, coefficients, rows[at : at + _CHUNK]) for at in starts]))
 
+    def _batch(self, images: Examples, targets: np.ndarray | None) -> Batch:
+        """Return all examples, with their numbers, as one batch of NumPy arrays."""
+        rows = np.asarray(self._examples(images)).reshape(-1, *self.image_shape)
+        targets = None if targets is None else np.asarray(targets).reshape(len(rows), *self._target_shape)
+        return Batch(rows, np.arange(len(rows), dtype=np.int32), targets=targets)
+
     def _examples(self, given: Examples) -> np.ndarray:
         """Check images [N, H, W, C] or vectors [N, D], and return them standardized."""
         kind, values = ("vectors", "the values") if self.vectors else ("images", "the pixels")
@@ -231,16 +310,16 @@ class Run:
         require_range(self.config, examples, values)
         return examples
 
-    def _on_scale(self, examples: np.ndarray) -> np.ndarray:
-        """Convert the model's output [N, H, W, C] to the shape and the scale of the examples."""
-        examples = examples.reshape(-1, *self.example_shape)
+    def _on_scale(self, examples: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """Convert the model's input or output [N, ...] to the shape and the scale of the examples or targets."""
+        examples = examples.reshape(len(examples), *(self.example_shape if shape is None else shape))
         return examples if self.standardization is None else self.standardization.invert(examples)
 
-    def _decoded(self, codes: np.ndarray, edge: Callable) -> np.ndarray:
+    def _decoded(self, codes: np.ndarray, function: Callable, *static: Any) -> np.ndarray:
         codes, size = np.asarray(codes, np.float32), self.config.model.code_size
         if codes.ndim != 2 or codes.shape[1] != size or len(codes) == 0:
             raise InputError(f"codes have shape {list(codes.shape)}; this model takes [N, {size}]")
-        return self._apply(_decode, codes, edge)
+        return self._apply(function, codes, *static)
 
 
 @memoised
@@ -249,9 +328,15 @@ def _compiled(steps: Steps, function: Callable, *static: Any) -> Callable:
     return exact(lambda state, coefficients, array: function(steps.model(state, coefficients), array, *static))
 
 
+@memoised
+def _measure(steps: Steps) -> Callable:
+    """Compile (state, coefficients, seed, batch) → the model's own metrics, float32[B]."""
+    return exact(lambda state, coefficients, seed, batch: steps.measure(state, batch, coefficients, seed))
+
+
 def _encode(model: Autoencoder, images: jax.Array, shape: ImageShape) -> jax.Array:
     return model.encode(unit_interval(images).reshape(len(images), *shape))
 
 
-def _decode(model: Autoencoder, codes: jax.Array, edge: Callable) -> jax.Array:
-    return edge(model.decode(codes))
+def _decode(model: Autoencoder, codes: jax.Array) -> jax.Array:
+    return model.decode(codes)

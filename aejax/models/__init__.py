@@ -14,7 +14,7 @@ randomness.py    random numbers from seed, stream, epoch or step, and example
 """
 
 from aejax.models.autoencoder import Autoencoder
-from aejax.models.kinds import build, model_class
+from aejax.models.kinds import build, frozen, model_class
 from aejax.models.networks import Decoder, Encoder, ImageShape
 from aejax.models.output import Context, Output, Posterior
 from aejax.models.sparse import SparseAutoencoder

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from aejax.config import Config
+from aejax.config import Config, InputError
 from aejax.config.numbers import KINDS
+from aejax.config.user_files import line_of
 from aejax.models import losses
 from aejax.models.networks import Decoder, Encoder, ImageShape, TiedDecoder, identity
 from aejax.models.output import Context, Output
@@ -44,6 +45,8 @@ class Autoencoder(nnx.Module):
     """static numbers, strings or lists with their defaults, for `config.model.options`"""
     outputs_per_unit = 1
     """outputs of the encoder for each unit of the code; with several, the code has no activation"""
+    select: str = "total"
+    """metric that chooses the best epoch and the best member of a sweep: NAME (the smallest), or "max NAME" """
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
         self.config, model, outputs = config, config.model, self.outputs_per_unit
@@ -70,11 +73,25 @@ class Autoencoder(nnx.Module):
         the class declares one.
 
         Args:
-            clean: float32[B, H, W, C], the target.
+            clean: float32[B, H, W, C], the target: the clean input, or the dataset's own targets [B, ...].
             output: the result of the model for the (possibly corrupted) input, in float32.
             coefficients: traced numbers by name: `coefficients["beta"]`.
         """
         return losses.loss_terms(self.config.loss, clean, output, coefficients, context.axis)
+
+    def metrics(self, clean: jax.Array, output: Output, context: Context) -> dict[str, jax.Array]:
+        """Compute metrics by name, float32[B] or scalars, which are recorded and do not change the loss.
+
+        The arguments are those of `loss`. A metric of the whole batch needs `context.axis`.
+        """
+        return {}
+
+    def reconstruction(self, logits: jax.Array) -> jax.Array:
+        """Return the examples that logits [B, ...] stand for: float32[B, H, W, C], or of the shape of the targets.
+
+        By default, these are probabilities with the loss "bce", and the logits themselves with "mse".
+        """
+        return losses.TO_EXAMPLES[self.config.loss.reconstruction](logits)
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Encode images float32[B, H, W, C] → codes float32[B, code_size]."""
@@ -85,6 +102,17 @@ class Autoencoder(nnx.Module):
     def decode(self, codes: jax.Array) -> jax.Array:
         """Decode codes float32[B, code_size] → logits float32[B, H, W, C]."""
         return self.decoder(codes)
+
+
+def reconstructed(model: Autoencoder, codes: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Decode codes [B, code_size] → examples or targets [B, *shape]; refuse a model that returns another shape."""
+    made = model.reconstruction(model.decode(codes))
+    if made.shape[1:] != shape or made.shape[0] != codes.shape[0]:
+        raise InputError(
+            f"the reconstruction of {type(model).__name__}{line_of(type(model).reconstruction)} has shape "
+            f"{list(made.shape)}; it must be {[codes.shape[0], *shape]}: define reconstruction(logits) in the class"
+        )
+    return made
 
 
 def largest(codes: jax.Array, count: int) -> jax.Array:

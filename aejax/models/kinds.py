@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from aejax.config import Config, InputError, complete
 from aejax.config.checks import is_own
-from aejax.config.user_files import own
+from aejax.config.user_files import explained, line_of, own
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.networks import ImageShape
 from aejax.models.variational import Variational
@@ -33,10 +38,29 @@ def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencode
     """Build the autoencoder that a configuration describes, with fresh weights.
 
     Raises:
-        InputError: there is no such class, the class does not declare a given coefficient or option, or it would ignore
-            a field or compute it wrongly.
+        InputError: there is no such class, the class does not declare a given coefficient or option, it would ignore a
+            field or compute it wrongly, it fails, or it has an array as an attribute.
     """
     kind = model_class(config.model.kind)
     if is_own(config.model.kind):
         config.require_kind(issubclass(kind, Variational), own_loss=kind.loss is not Autoencoder.loss)
-    return kind(complete(config), image_shape, rngs)
+    config = complete(config)
+    with explained():
+        model = kind(config, image_shape, rngs)
+    for _, module in nnx.iter_graph(model):
+        for name, value in vars(module).items() if isinstance(module, nnx.Module) else ():
+            if isinstance(value, jax.Array) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+                where = f"{config.model.kind}{line_of(type(module).__init__)}"
+                raise InputError(
+                    f"{where}: the attribute {name} of {type(module).__name__} is an array; write self.{name} = "
+                    f"aejax.frozen(...) and read self.{name}[...], or make it an nnx.Param to train it"
+                )
+    return model
+
+
+def frozen(array: Any) -> nnx.Variable:
+    """Make an attribute of a model from an array that is not trained, such as a mask or a fixed projection.
+
+    Read it by `self.mask[...]`. It is saved with the run, in float32 where the array is float64.
+    """
+    return nnx.Variable(jnp.asarray(array))

@@ -25,11 +25,15 @@ def loss_terms(
     """Compute every term of the loss per example, without its weight.
 
     Args:
-        clean: float32[B, H, W, C], the target.
+        clean: float32[B, H, W, C], or targets [B, ...].
         output: the result of the model for the (possibly corrupted) input.
         coefficients: traced numbers by name; a penalty on the code is computed if its weight is declared.
         axis: the name of the axis of devices over which a batch is spread.
     """
+    if clean.ndim != 4:  # targets that are no images
+        leading = output.logits.shape[: 1 if output.posterior is None else 2]
+        output = output._replace(logits=output.logits.reshape(*leading, 1, 1, -1))
+        clean = clean.reshape(len(clean), 1, 1, -1)
     pixels = clean[0].size if config.pixels == "sum" else 1
     reconstruction = RECONSTRUCTIONS[config.reconstruction]
     if output.posterior is None:
@@ -59,6 +63,8 @@ def variational_terms(
     if bound == "elbo":
         if posterior.kl is None:
             kl = posterior.log_ratio.mean(axis=1)
+        elif posterior.kl.ndim == 1:
+            kl = posterior.kl
         else:
             kl = jnp.maximum(posterior.kl, coefficients["free_bits"]).sum(axis=1)
         return {"reconstruction": reconstruction.mean(axis=1), "kl": beta * kl}

@@ -77,12 +77,14 @@ def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operat
     Raises:
         InputError: a user's model encodes or decodes with anything but the layers of this library.
     """
-    kind = type(model)
-    ours = kind.encode in (Autoencoder.encode, Variational.encode) and kind.decode is Autoencoder.decode
+    kind, ours = type(model), type(model).reconstruction is Autoencoder.reconstruction
+    ours = ours and kind.encode in (Autoencoder.encode, Variational.encode) and kind.decode is Autoencoder.decode
     if isinstance(model, Variational):
         ours = ours and kind.moments is Variational.moments and kind.draw is Variational.draw
     if not ours:
-        raise InputError(f"{kind.__name__} overrides encode, decode or a part of them, and only JAX can run its code")
+        raise InputError(
+            f"{kind.__name__} overrides encode, decode, reconstruction or a part of them, and only JAX can run its code"
+        )
     encoder, decoder = _listed(model.encoder, image_shape), _listed(model.decoder, (model.config.model.code_size,))
     if isinstance(model, Variational):
         encoder.append(EverySecond())

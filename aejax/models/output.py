@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -20,13 +20,15 @@ class Context(NamedTuple):
     examples: int = 0
     """number of training examples; 0 if unknown"""
     labels: jax.Array | None = None
-    """int32[B], the classes; None without classes"""
+    """int32[B], the classes, -1 where a class is unknown; None without classes"""
     training: bool = False
     """whether the model is trained on this batch"""
     axis: str | None = None
     """name of the axis of devices that share the batch, for `jax.lax.pmean`; None if no devices share it"""
     coefficients: Mapping[str, jax.Array | float] = {}
     """traced numbers by name, as `config.coefficients` of the model: arrays within a program, else floats"""
+    targets: jax.Array | None = None
+    """float32[B, ...], targets of the dataset's own; None where the target is the input"""
 
 
 class Posterior(NamedTuple):
@@ -37,7 +39,8 @@ class Posterior(NamedTuple):
     log_ratio: jax.Array
     """[B, K], log q(code | image) - log p(code) in nats"""
     kl: jax.Array | None = None
-    """[B, code_size], divergence of each unit from the prior in nats; None without a closed form"""
+    """[B, code_size], divergence of each unit from the prior in nats, or [B] of the code as a whole; None without a
+    closed form"""
     mean: jax.Array | None = None
     """[B, code_size], of a normal posterior"""
     log_variance: jax.Array | None = None
@@ -48,10 +51,13 @@ class Output(NamedTuple):
     """Result of a model for a batch; the loss is computed from it."""
 
     logits: jax.Array
-    """float32[B, H, W, C]; of a variational model [B, K, H, W, C] for K samples of the code"""
+    """float32[B, H, W, C]; of a variational model [B, K, H, W, C] for K samples of the code. With a loss of its own, a
+    model may return any shape [B, ...]"""
     codes: jax.Array
     """float32[B, code_size]"""
     posterior: Posterior | None = None
     """only of variational models"""
     metrics: Mapping[str, jax.Array] = {}
     """metrics by name, float32[B] or scalars, which are recorded with the terms of the loss but not part of it"""
+    extra: Mapping[str, Any] = {}
+    """arrays for `loss` and `metrics`, such as a mask or a second view; they are not recorded"""

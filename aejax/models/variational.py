@@ -38,7 +38,7 @@ class Variational(Autoencoder):
         else:
             samples = self.config.model.samples
             keys, count = (_same_keys(images), 1) if context.keys is None else (context.keys, samples)
-            posterior = Posterior(*self.draw(images, keys, count), self.kl(images))
+            posterior = Posterior(*self.draw(images, keys, count, context), self.kl(images))
             # In training only a penalty on the code reads the codes: we save a second pass through the encoder.
             codes = posterior.samples.mean(axis=1) if context.training else self.encode(images)
         return Output(self._decode_each(posterior.samples, images.dtype), codes, posterior)
@@ -50,15 +50,21 @@ class Variational(Autoencoder):
         """
         if type(self).draw is Variational.draw:
             return self.moments(images)[0]
-        return self.draw(images, _same_keys(images), _DRAWS)[0].mean(axis=1)
+        context = Context(coefficients=self.config.coefficients)
+        return self.draw(images, _same_keys(images), _DRAWS, context)[0].mean(axis=1)
 
     def moments(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Encode images float32[B, H, W, C] → mean and log-variance of each unit, float32[B, code_size] both."""
         pairs = self.encoder(images).reshape(images.shape[0], -1, 2)  # neighbours: a spatial code stays in place
         return pairs[..., 0], pairs[..., 1]
 
-    def draw(self, images: jax.Array, keys: Key, count: int) -> tuple[jax.Array, jax.Array]:
+    def draw(
+        self, images: jax.Array, keys: Key, count: int, context: Context = Context()
+    ) -> tuple[jax.Array, jax.Array]:
         """Draw K = `count` codes for each image float32[B, H, W, C] from the posterior, with keys [B].
+
+        Args:
+            context: as in `__call__`; in `encode` and in an estimate of the likelihood one with `coefficients` only.
 
         Returns:
             the codes float32[B, K, code_size], and log q(code | image) - log p(code) of each in nats, float32[B, K].
@@ -90,7 +96,8 @@ class Variational(Autoencoder):
     def kl(self, images: jax.Array) -> jax.Array | None:
         """Return the divergence of each unit from the prior in nats, float32[B, code_size]; None without a closed form.
 
-        Without a closed form we use the mean of the log ratios of `draw`.
+        Without a closed form we use the mean of the log ratios of `draw`. A divergence of the code as a whole is
+        float32[B]; `free_bits`, which are for each unit, do not apply to it.
         """
         return self._normal_kl(*self.moments(images))
 

@@ -32,13 +32,16 @@ _METRICS = {
 _CHANGE_THE_LOSS = {"l1", "beta", "free_bits", "rate_penalty", "rate"}
 
 
-def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def results(
+    axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]], own: Sequence[str] = ()
+) -> dict[str, Any]:
     """Compute the content of results.json.
 
     Args:
         axes: the values of each swept field.
         rows: for each member its name, its value of each swept field and its summary; "diverged" holds the message of
             a member that diverged.
+        own: names of the metrics of the model itself.
 
     Returns:
         axes; members, the rows; groups of members that differ only in the seed, with mean and std of each metric over
@@ -48,7 +51,8 @@ def results(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]
     trained = [row for row in rows if "diverged" not in row]
     names = {path.rpartition(".")[2] for path in axes}  # the weight of a term has the term's name
     weighted = any(name in _CHANGE_THE_LOSS or any(name in row["test"] for row in rows) for name in names)
-    metrics = {label: each for label, each in _METRICS.items() if all(each[1] in row[each[0]] for row in rows)}
+    every = _METRICS | {f"test {name}": ("test", name) for name in own if ("test", name) not in _METRICS.values()}
+    metrics = {label: each for label, each in every.items() if all(each[1] in row[each[0]] for row in rows)}
     part, name = metrics.get("test reconstruction" if weighted else "test loss", _METRICS["test loss"])
     best = min(trained, key=lambda row: row[part][name], default=None)
     groups = {}

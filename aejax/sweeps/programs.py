@@ -97,8 +97,7 @@ def sweep(
         representative += {member.coefficients.get(name): member for member in planned.members.values()}.values()
     for member in representative[: len(planned.programs)]:
         require_fit(member, dataset)
-    for member in representative:
-        require_trainable(member, dataset)
+    metrics, *_ = [require_trainable(member, dataset) for member in representative]
     begun = workdir is not None and (workdir / "sweep.json").exists()
     source = source_of(config, workdir, begun, jax.sharding.SingleDeviceSharding(devices()[0]))
     if source is not None:
@@ -130,7 +129,7 @@ def sweep(
                     runs[name] = run
                     if workdir is not None:
                         _write_member(run, workdir / "members" / name)
-        results = comparison.results(planned.axes, [rows[name] for name in planned.members])
+        results = comparison.results(planned.axes, [rows[name] for name in planned.members], metrics)
         if workdir is not None:
             comparison.write(results, config, workdir, formats)
         if not runs:

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.config import Config
+from aejax.config import Config, InputError
+from aejax.config.checks import is_own
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, copier
-from aejax.training.placement import Feed, Generated, Layout, Resident, place
+from aejax.training.placement import Beside, Feed, Generated, Layout, Resident, place
 from aejax.training.programs import Like, Program, like, memoised
-from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, for_evaluation
+from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, build_steps, for_evaluation
 
 _EVALUATION_BATCH = 1000
 
@@ -59,19 +60,21 @@ def build_programs(
     placed_values = functools.cache(lambda: driver.replicate(values))
 
     @functools.cache
-    def parts() -> dict[str, tuple[Callable[..., Layout], Any, Any]]:
-        """Return the placement, the examples and the labels of each part of the dataset."""
-        made, (train_labels, test_labels) = dataset.examples["train"], dataset.class_indices()
+    def parts() -> dict[str, tuple[Callable[..., Layout], Any, Beside]]:
+        """Return the placement, the examples and what is beside them, of each part of the dataset."""
+        made = dataset.examples["train"]
         placed = Resident if made.make is not None else place(config, driver, state, dataset)
         trained = functools.partial(Generated, examples=made) if made.make is not None else placed
-        return {"train": (trained, dataset.train, train_labels), "test": (placed, dataset.test, test_labels)}
+        train, test = (Beside(*each) for each in zip(dataset.class_indices(), dataset.targets(), strict=True))
+        return {"train": (trained, dataset.train, train), "test": (placed, dataset.test, test)}
 
     def part(name: str, make: Callable, *size: Any) -> _Part:
-        kind, images, labels = parts()[name]
+        kind, images, beside = parts()[name]
         described = jax.ShapeDtypeStruct(images.shape, images.dtype)
-        layout = kind(driver, described, dataset.image_shape, labels is not None, *size)
+        others = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), beside)
+        layout = kind(driver, described, dataset.image_shape, others, *size)
         compiled = functools.cache(functools.partial(make, *of, layout))
-        return _Part(layout, layout.feed(images, labels, values[2]), compiled)
+        return _Part(layout, layout.feed(images, beside, values[2]), compiled)
 
     @functools.cache
     def training() -> _Part:
@@ -100,9 +103,9 @@ def build_programs(
 
         @functools.cache
         def last() -> Batch:
-            (_, images, labels), chosen = parts()[name], np.arange(examples - rest, examples, dtype=np.int32)
+            (_, images, beside), chosen = parts()[name], np.arange(examples - rest, examples, dtype=np.int32)
             images = np.asarray(images[chosen]).reshape(rest, *dataset.image_shape)
-            return Batch(images, chosen, None if labels is None else labels[chosen])
+            return Batch(images, chosen, *jax.tree.map(lambda each: each[chosen], beside))
 
         last_program = functools.cache(lambda: _evaluate_rest(*of, driver, like(abstract(last(), driver.replicated))))
         placed_last = functools.cache(lambda: driver.replicate(last()))
@@ -202,6 +205,48 @@ def _joined(parts: list[Any]) -> Any:
 
 
 _concatenate = jax.jit(lambda parts: jax.tree.map(lambda *each: jnp.concatenate(each), *parts))
+
+
+_COMPARED = 64
+"""examples that `require_same_terms` takes, about as many"""
+
+
+def require_same_terms(config: Config, steps: Steps, driver: Driver, dataset: Dataset, values: Traced) -> None:
+    """Refuse a model of the user's own whose loss depends on how the devices share a batch.
+
+    A mean over the share of one device is not the mean over the batch. One small program computes the terms and metrics
+    of fresh parameters both ways, without schedules, which may begin at 0.
+    """
+    if driver.batch_axis is None or not is_own(config.model.kind):
+        return
+    count = len(driver.devices)
+    chosen = np.linspace(0, len(dataset.train) - 1, count * max(1, _COMPARED // count)).astype(np.int32)
+    images = np.asarray(dataset.train[chosen]).reshape(-1, *dataset.image_shape)
+    beside = [None if each is None else each[chosen] for each in (dataset.class_indices()[0], dataset.targets()[0])]
+    given = Batch(images, chosen, *beside), values[:2]
+    whole = build_steps(config, dataset.image_shape, examples=len(dataset.train))
+    program = _compared(steps, steps.own, whole, driver, like(abstract(given, driver.replicated)))
+    shared, alone = jax.device_get(program.call(*driver.replicate(given)))
+    least = 1e-6 * np.abs(alone["total"])
+    for name, value in alone.items():
+        if not np.isclose(shared[name], value, rtol=1e-4, atol=least, equal_nan=True):
+            raise InputError(
+                f"{name} of {config.model.kind} is {shared[name]:.6g} on {count} devices by {driver.parallel}, and "
+                f"{value:.6g} as one computation: a mean or sum over the batch needs jax.lax.pmean or psum over "
+                "context.axis; or choose devices.parallel jit"
+            )
+
+
+@memoised
+def _compared(steps: Steps, own: Any, whole: Steps, driver: Driver, given: Like) -> Program:
+    """Compile batch, (coefficients, seed) → terms that the devices compute together, and terms of each device alone."""
+
+    def terms(batch: Batch, values: Any, _: None) -> tuple[Terms, Terms]:
+        state = steps.init(values[1])
+        at = steps.at(state.step, *values)._replace(coefficients=values[0])
+        return steps.train(state, jax.tree.map(driver.share, batch), at)[1], whole.train(state, batch, at)[1]
+
+    return driver.compile(terms, *jax.tree.unflatten(*given), shared=lambda *_: None)
 
 
 def _wait_for_all_but_two(parts: list[Any]) -> None:

@@ -36,10 +36,12 @@ class DatasetIdentity:
     fingerprint: str
     standardization: dict[str, list[float]] | None  # from `Standardization.to_dict`
     labels: str | None  # `Dataset.labels_fingerprint`; None without labels
+    target_shape: tuple[int, ...] | None = None  # of one target as the user gave it; None without targets
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
-        object.__setattr__(self, "range", None if self.range is None else tuple(self.range))
+        for name in ("range", "target_shape"):
+            object.__setattr__(self, name, None if getattr(self, name) is None else tuple(getattr(self, name)))
         sizes, texts = list(map(type, self.image_shape)), (self.name, self.fingerprint)
         if sizes != [int] * 3 or not all(isinstance(text, str) for text in texts):
             raise ValueError("dataset.image_shape must be three whole numbers, dataset.name and .fingerprint strings")
@@ -71,7 +73,8 @@ class Identity:
         """Describe a run that this process begins or resumes, on the examples as the user gave them."""
         form = {name: getattr(dataset, name) for name in ("name", "image_shape", "vectors", "range", "fingerprint")}
         scale = None if standardization is None else standardization.to_dict()
-        examples = DatasetIdentity(**form, standardization=scale, labels=dataset.labels_fingerprint)
+        labels, target_shape = dataset.labels_fingerprint, dataset.target_shape
+        examples = DatasetIdentity(**form, standardization=scale, labels=labels, target_shape=target_shape)
         names = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_matmul_precision")
         settings = {name: getattr(jax.config, name) for name in names}
         return Identity(config, examples, digests(config), DRAWS, settings, **describe_machine(), members=members)

@@ -27,7 +27,7 @@ from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
-from aejax.training.epoch import build_programs, summarize
+from aejax.training.epoch import build_programs, require_same_terms, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, summary_of
 from aejax.training.source import Source, report, source_of
@@ -128,6 +128,7 @@ def train(
                 *begun, described = source.agreeing(jax.eval_shape(steps.init), steps.drawn)
                 record.identity = identity = dataclasses.replace(identity, start=described)
             _require_same_everywhere(identity)
+            require_same_terms(config, steps, driver, dataset, values)
             like = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
             require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
             if record.workdir is not None:

@@ -31,14 +31,18 @@ def build_optimizer(config: Config) -> Optimizer:
     """Build the optimizer that `training.optimizer` names, after `training.clip_norm`.
 
     A function of the user returns an optax transformation: `def lion(learning_rate, weight_decay): return
-    optax.lion(...)`. It gets those of the two traced arguments that it has.
+    optax.lion(...)`. It gets every declared coefficient, of the optimizer or of the model's class, that it has an
+    argument for.
+
+    Args:
+        config: complete.
 
     Raises InputError: the function does not exist, or it has no use for a coefficient that is set.
     """
     name, clip = config.training.optimizer, config.training.clip_norm
     first = optax.identity() if clip is None else optax.clip_by_global_norm(clip)
     if is_own(name):
-        return _own(name, first)
+        return _own(name, first, config.coefficients)
     adam = name in ("adam", "adamw")
 
     def update(gradients: Any, state: Any, params: Any, coefficients: Values, scalars: Values) -> tuple[Any, Any]:
@@ -71,8 +75,8 @@ def _adam(gradients: Any, state: optax.ScaleByAdamState, scalars: Values) -> tup
     return updates, optax.ScaleByAdamState(state.count + 1, means, squares)
 
 
-def _own(spec: str, first: optax.GradientTransformation) -> Optimizer:
-    make, takes = own_optimizer(spec)
+def _own(spec: str, first: optax.GradientTransformation, known: Values) -> Optimizer:
+    make, takes = own_optimizer(spec, known)
 
     def transformation(coefficients: Mapping[str, Any]) -> optax.GradientTransformation:
         made = make(**{name: coefficients[name] for name in takes})

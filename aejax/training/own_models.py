@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,19 +11,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError, complete
-from aejax.models import Autoencoder, Output, Variational
+from aejax.config.user_files import line_of
+from aejax.models import Autoencoder, Output, Variational, model_class
 
 
-def require_output(config: Config, model: Autoencoder, output: Any, images: jax.Array) -> None:
-    """Refuse a result that is no `Output` for images [B, H, W, C]; its own loss may take other logits [B, ...]."""
-    kind, size = config.model.kind, len(images)
+def require_output(config: Config, model: Autoencoder, output: Any, clean: jax.Array) -> None:
+    """Refuse a result that is no `Output` for targets [B, ...]; its own loss may take other logits [B, ...]."""
+    kind, size = f"{config.model.kind}{line_of(type(model).__call__)}", len(clean)
     if not isinstance(output, Output):
         raise InputError(f"the call of {kind} returns {_a(output)}; it must return an aejax.Output")
     if _shape(output.codes) != (size, config.model.code_size):
         raise InputError(f"the codes of {kind} {_has(output.codes)}; it must be {[size, config.model.code_size]}")
-    logits, own = _shape(output.logits), type(model).loss not in (Autoencoder.loss, Variational.loss)
-    if logits is None or logits[:1] != (size,) or (not own and logits[-3:] != images.shape[1:]):
-        raise InputError(f"the logits of {kind} {_has(output.logits)}; it must be {list(images.shape)}, as the images'")
+    logits, own, posterior = _shape(output.logits), type(model).loss is not Autoencoder.loss, output.posterior
+    samples = () if posterior is None else posterior.samples.shape[1:2]
+    wanted = size, *samples, *clean.shape[1:]
+    if logits is None or logits[:1] != (size,) or not (own or logits == wanted):
+        advice = "as the target" if own else "as the target; a model with a loss of its own may return another shape"
+        raise InputError(f"the logits of {kind} {_has(output.logits)}; it must be {list(wanted)}, {advice}")
+    if posterior is not None and posterior.kl is not None and posterior.kl.shape[:1] != (size,):
+        raise InputError(
+            f"the kl of {kind} {_has(posterior.kl)}; it must be {[size, config.model.code_size]} or [{size}]"
+        )
     if not isinstance(output.metrics, Mapping):
         raise InputError(f"the metrics of {kind} are {_a(output.metrics)}; they must be a dict")
 
@@ -44,23 +53,29 @@ def _has(value: Any) -> str:
 
 
 def weighted_terms(
-    config: Config, terms: Any, output: Output, coefficients: Mapping[str, jax.Array]
+    config: Config, model: Autoencoder, terms: Any, metrics: Any, output: Output, coefficients: Mapping[str, jax.Array]
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Return the weighted terms of a loss with their sum "total", and the metrics: all float32[B].
+    """Return the weighted terms of a loss with their sum "total", and the metrics with those of the output: float32[B].
 
     Raises InputError: a term or metric has another shape, or a name that is in use.
     """
-    model, size, metrics = config.model.kind, len(output.codes), output.metrics
+    kind, size = f"{config.model.kind}{line_of(type(model).loss)}", len(output.codes)
     if not isinstance(terms, Mapping) or not terms:
-        raise InputError(f"the loss of {model} returns {_a(terms)}; it must return its terms by name, in a dict")
+        raise InputError(f"the loss of {kind} returns {_a(terms)}; it must return its terms by name, in a dict")
+    if not isinstance(metrics, Mapping):
+        raise InputError(f"metrics of {kind} returns {_a(metrics)}; it must return metrics by name, in a dict")
     for name, value in terms.items():
-        if _shape(value) != (size,):
-            raise InputError(f"the term {name} of {model} {_has(value)}; it must be [{size}], one per example")
-    for name, value in metrics.items():
+        if (shape := _shape(value)) != (size,):
+            axes = "the batch stays: no mean over it" if shape == () else "sum or take the mean over the other axes"
+            where = f"the term {name} of {kind} {_has(value)}"
+            raise InputError(f"{where}; it must be [{size}], one value per example ({axes})")
+    for name, value in (*output.metrics.items(), *metrics.items()):
         if _shape(value) not in ((), (size,)):
-            raise InputError(f"the metric {name} of {model} {_has(value)}; it must be one number, or [{size}]")
-    if taken := ({"total"} | set(terms)) & set(metrics) | {"total"} & set(terms):
-        raise InputError(f"{model} has a term or metric named {min(taken)}, a name that is in use; rename it")
+            raise InputError(f"the metric {name} of {kind} {_has(value)}; it must be one number, or [{size}]")
+    names = ["total", *terms, *output.metrics, *metrics]
+    if taken := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"{kind} has a term or metric named {min(taken)}, a name that is in use; rename it")
+    metrics = {**output.metrics, **metrics}
     terms = {name: coefficients[name] * value if name in coefficients else value for name, value in terms.items()}
     terms = {name: jnp.asarray(value).astype(jnp.float32) for name, value in terms.items()}
     metrics = {name: jnp.broadcast_to(value, (size,)).astype(jnp.float32) for name, value in metrics.items()}
@@ -82,6 +97,37 @@ def require_used(config: Config, program: Any) -> None:
                 f"coefficients.{name} is {value}, and {config.model.kind} does not use it; leave it at its default, "
                 f"{defaults[name]}"
             )
+
+
+def require_matched(config: Config, program: Any, size: int, target: tuple[int, ...]) -> None:
+    """Refuse a loss that compares each example with the targets of all others.
+
+    The logits of a variational model are [B, K, H, W, C]. Their difference from targets [B, H, W, C] is no error of
+    shapes but [B, B, H, W, C].
+
+    Args:
+        program: a step as a `ClosedJaxpr`, on a batch of `size` examples with targets of this shape.
+    """
+    kind, model = model_class(config.model.kind), config.model
+    if not issubclass(kind, Variational) or kind.loss is Autoencoder.loss or model.samples == size or size == 1:
+        return
+    pairs = [(size, size, *target)]
+    pairs += [(size, size, math.prod(target))] if math.prod(target) != model.code_size else []
+    if found := [shape for shape in _shapes(program.jaxpr) if shape in pairs]:
+        raise InputError(
+            f"the loss of {model.kind}{line_of(kind.loss)} computes {list(found[0])}, every example with every other: "
+            "logits are [B, K, H, W, C], for K codes of each image; compare them with clean[:, None]"
+        )
+
+
+def _shapes(program: Any) -> Iterator[tuple[int, ...]]:
+    """Yield the shape of every result within a jaxpr."""
+    for equation in program.eqns:
+        yield from (variable.aval.shape for variable in equation.outvars if hasattr(variable.aval, "shape"))
+        for given in equation.params.values():
+            for inner in given if isinstance(given, tuple | list) else (given,):
+                if hasattr(inner := getattr(inner, "jaxpr", inner), "eqns"):
+                    yield from _shapes(inner)
 
 
 def kept(variables: Any, before: Any) -> Any:

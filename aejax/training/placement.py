@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +40,13 @@ Feed = Callable[[int, int], Iterator[tuple[int, Any]]]
 """(first step, number of steps of one epoch) → (steps, data) of each part"""
 
 
+class Beside(NamedTuple):
+    """Arrays beside the images, or their descriptions; None where the examples have none."""
+
+    labels: Any = None  # int32[N]
+    targets: Any = None  # [N, ...]
+
+
 @dataclass(frozen=True)
 class Layout:
     """Placement and order of the examples of a program."""
@@ -47,7 +54,7 @@ class Layout:
     driver: Driver
     images: jax.ShapeDtypeStruct  # of all examples: [N, H, W, C], or of vectors [N, D]
     shape: ImageShape  # (height, width, channels) of an image inside the model
-    labelled: bool  # whether examples have labels, int32[N]
+    beside: Beside  # descriptions of what the examples have, as models meet it
     batch_size: int
     steps: int  # number of steps in an epoch
     training: Training | None = None  # gives the order of an epoch; None takes the examples in turn
@@ -69,24 +76,25 @@ class Resident(Layout):
     def like(self, count: int) -> Any:
         """Describe the data of a part of `count` steps."""
         examples, *rest = self.images.shape
-        labels = jax.ShapeDtypeStruct((examples,), np.int32) if self.labelled else None
         columns = math.prod(rest) + self._padding
-        return abstract((jax.ShapeDtypeStruct((examples, columns), self.images.dtype), labels), self.driver.replicated)
+        images = jax.ShapeDtypeStruct((examples, columns), self.images.dtype)
+        return abstract((images, self.beside), self.driver.replicated)
 
     @property
     def _padding(self) -> int:
         """Columns that fill the vector registers of a TPU, which would otherwise transpose the images at each call."""
         return -math.prod(self.images.shape[1:]) % _LANES if self.driver.platform == "tpu" else 0
 
-    def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
+    def feed(self, images: np.ndarray | Shards, beside: Beside, seed: Any) -> Feed:
         """Return the function that gives the data; its first call puts the arrays on the devices."""
-        data = functools.cache(lambda: self.driver.replicate(self.arrays(images, labels)))
+        data = functools.cache(lambda: self.driver.replicate(self.arrays(images, beside)))
         return lambda first, count: iter([(count, data())])
 
-    def arrays(self, images: np.ndarray | Shards, labels: np.ndarray | None) -> Any:
+    def arrays(self, images: np.ndarray | Shards, beside: Beside) -> Any:
         """Return the data on the host, with one axis of pixels: compilers would change a layout of three at calls."""
         rows = np.asarray(images).reshape(len(images), -1)
-        return np.pad(rows, ((0, 0), (0, self._padding))), labels
+        shaped = jax.tree.map(lambda array, like: np.asarray(array).reshape(like.shape), beside, self.beside)
+        return np.pad(rows, ((0, 0), (0, self._padding))), shaped
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
         """Inside a program, return the order that `scan` needs for `count` steps from `first`."""
@@ -94,7 +102,7 @@ class Resident(Layout):
 
     def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
         """Inside a program, scan a step over the batches of a part, with `at` split among the steps."""
-        images, labels = data
+        images, beside = data
         if self.driver.platform == "tpu" and images.dtype == jnp.uint8:
             # Arrays made by the program stay in the memory of the chip if they fit; arguments do not.
             images = images ^ jax.lax.optimization_barrier(jnp.zeros((), images.dtype))
@@ -102,8 +110,8 @@ class Resident(Layout):
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
             examples = self.driver.share(turn[0])
             rows = images.at[examples].get(mode="clip")[:, : math.prod(self.shape)].reshape(-1, *self.shape)
-            classes = None if labels is None else labels.at[examples].get(mode="clip")
-            return step(carry, Batch(rows, examples, classes), turn[1])
+            chosen = jax.tree.map(lambda array: array.at[examples].get(mode="clip"), beside)
+            return step(carry, Batch(rows, examples, *chosen), turn[1])
 
         return jax.lax.scan(with_batch, carry, (order, at))
 
@@ -120,7 +128,7 @@ class Generated(Resident):
     def like(self, count: int) -> Any:
         return abstract(self.examples.shapes, self.driver.replicated)
 
-    def arrays(self, images: Computed, labels: None) -> Any:
+    def arrays(self, images: Computed, beside: Beside) -> Any:
         return images.arrays
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
@@ -143,7 +151,7 @@ class Generated(Resident):
 class Streamed(Layout):
     """Blocks of batches [steps, B, ...], read ahead in a thread.
 
-    Each device holds its share of the images, and all indices and labels; each process reads its own share.
+    Each device holds its share of the images and targets, and all indices and labels; each process reads its own share.
     """
 
     @property
@@ -159,12 +167,22 @@ class Streamed(Layout):
     def like(self, count: int) -> Batch:
         shape = (count, self.batch_size)
         examples = jax.ShapeDtypeStruct(shape, np.int32, sharding=self.driver.replicated)
-        images = jax.ShapeDtypeStruct(shape + self.shape, self.images.dtype, sharding=self.driver.by_example)
-        return Batch(images, examples, examples if self.labelled else None)
 
-    def feed(self, images: np.ndarray | Shards, labels: np.ndarray | None, seed: Any) -> Feed:
+        def block(like: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct(shape + like.shape[1:], like.dtype, sharding=self.driver.by_example)
+
+        images, targets = jax.tree.map(block, self._spread)
+        return Batch(images, examples, None if self.beside.labels is None else examples, targets)
+
+    @property
+    def _spread(self) -> tuple[Any, Any]:
+        """Descriptions of all images and of all targets, as models meet them."""
+        return jax.ShapeDtypeStruct((self.images.shape[0], *self.shape), self.images.dtype), self.beside.targets
+
+    def feed(self, images: np.ndarray | Shards, beside: Beside, seed: Any) -> Feed:
         """Return the function that gives the blocks; it reads ahead while its calls follow each other."""
-        rows, compiled = examples_of(images).rows, _compiled_order(self)
+        rows = jax.tree.map(lambda each: examples_of(each).rows, (images, beside.targets))
+        compiled = _compiled_order(self)
         # Two orders are in use: that of the epoch, and that of the next epoch, which is read ahead.
         order = functools.lru_cache(2)(lambda epoch: np.asarray(compiled(np.int32(epoch), seed)))
         asked, following, ahead = 0, None, iter(())
@@ -173,13 +191,16 @@ class Streamed(Layout):
             epoch, begin = divmod(first, self.steps)
             examples = order(epoch)[begin : begin + steps]
 
-            def read(index: tuple[slice, ...]) -> np.ndarray:
-                chosen = examples[index[:2]]
-                return rows(chosen).reshape(*chosen.shape, *self.shape)
+            def spread(rows: Callable, like: jax.ShapeDtypeStruct) -> Any:
+                def read(index: tuple[slice, ...]) -> np.ndarray:
+                    chosen = examples[index[:2]]
+                    return rows(chosen).reshape(*chosen.shape, *like.shape[1:])
 
-            spread = self.driver.spread((*examples.shape, *self.shape), read)
-            classes = None if labels is None else labels.take(examples)
-            return Batch(spread, *self.driver.replicate((examples, classes)))
+                return self.driver.spread(examples.shape + like.shape[1:], read)
+
+            images, targets = jax.tree.map(spread, rows, self._spread)
+            classes = None if beside.labels is None else beside.labels.take(examples)
+            return Batch(images, *self.driver.replicate((examples, classes)), targets)
 
         def parts(first: int, count: int) -> Iterator[tuple[int, Batch]]:
             nonlocal asked, following, ahead
@@ -197,14 +218,19 @@ class Streamed(Layout):
         return None  # blocks contain it
 
     def scan(self, step: Step, carry: Any, data: Batch, order: None, at: Any = None) -> tuple[Any, Any]:
-        steps, *shape = data.images.shape
-        flat = data.images.reshape(steps, shape[0], -1)
+        steps, size, *_ = data.images.shape
+        spread = data.images, data.targets
+        flat = jax.tree.map(lambda array: array.reshape(steps, size, -1), spread)
 
         def with_batch(carry: Any, turn: tuple[jax.Array, jax.Array, jax.Array | None, Any]) -> tuple[Any, Any]:
             index, examples, labels, at = turn
+
             # A gather, as for resident images: each operation would read a slice again, byte by byte.
-            images = flat.at[index, jnp.arange(shape[0])].get(mode="clip").reshape(shape)
-            return step(carry, Batch(images, *jax.tree.map(self.driver.share, (examples, labels))), at)
+            def gathered(rows: jax.Array, like: jax.Array) -> jax.Array:
+                return rows.at[index, jnp.arange(size)].get(mode="clip").reshape(like.shape[1:])
+
+            images, targets = jax.tree.map(gathered, flat, spread)
+            return step(carry, Batch(images, *jax.tree.map(self.driver.share, (examples, labels)), targets), at)
 
         return jax.lax.scan(with_batch, carry, (jnp.arange(steps), data.examples, data.labels, at))
 
@@ -243,6 +269,7 @@ def place(config: Config, driver: Driver, state: TrainState, dataset: Dataset) -
         return Resident if config.data.placement == "device" else Streamed
     # Twice the state: its snapshot needs memory too.
     own = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    needed = dataset.train.nbytes + dataset.test.nbytes + 2 * own
+    arrays = dataset.train, dataset.test, dataset.train_targets, dataset.test_targets
+    needed = sum(array.nbytes for array in arrays if array is not None) + 2 * own
     fits = all(2 * needed < free for free in driver.free_bytes())
     return Resident if gather([fits]).all() else Streamed

@@ -16,14 +16,14 @@ from jax.tree_util import keystr
 
 from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
-from aejax.config.user_files import own
+from aejax.config.user_files import explained, own
 from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training import paths
 from aejax.training.optimizer import Values, build_optimizer
-from aejax.training.own_models import kept, require_output, require_used, weighted_terms
+from aejax.training.own_models import kept, require_matched, require_output, require_used, weighted_terms
 
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
@@ -56,6 +56,7 @@ class Batch(NamedTuple):
     images: jax.Array  # [B, H, W, C], uint8, or float32, float16 or bfloat16 as given by the user
     examples: jax.Array  # int32[B], the index of each image in its dataset
     labels: jax.Array | None = None  # int32[B], the classes; None without labels
+    targets: jax.Array | None = None  # [B, ...] of a type of the images; None where the target is the input
 
 
 class At(NamedTuple):
@@ -76,7 +77,8 @@ class Steps:
 
     Terms of `train` are means over the batch, and metrics of the model, which are not part of "total". `evaluate` takes
     (state, batch, coefficients, seed), and `shared=False` if each device has the whole batch. It returns terms
-    float32[B] and codes float32[B, code_size]. An image always gets the same random numbers.
+    float32[B] and codes float32[B, code_size]; `measure` returns the model's metrics alone, float32[B]. An image always
+    gets the same random numbers.
     """
 
     key: Hashable  # everything that the functions but `init` depend on, for memoised programs
@@ -86,6 +88,7 @@ class Steps:
     at: Callable[..., At] = field(compare=False)  # of step, coefficients and seed
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
     evaluate: Callable[..., tuple[Terms, jax.Array]] = field(compare=False)
+    measure: Callable[..., Terms] = field(compare=False)
     model: Callable[..., Autoencoder] = field(compare=False)  # of state and coefficients, for evaluation
 
     def alone(self, state: TrainState, batch: Batch, *values: Any) -> tuple[TrainState, Terms]:
@@ -157,13 +160,16 @@ def build_steps(
                 part.eval()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
         given = {"labels": batch.labels, "coefficients": coefficients, "step": state.step, "examples": examples}
+        given["targets"] = None if batch.targets is None else clean
         context = context._replace(keys=per_example(key("code"), batch.examples), **given)
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
             require_output(config, model, output, clean)
-            output = cast(output, jnp.float32)
+            extras = jax.tree.map(lambda leaf: cast(leaf, jnp.float32) if _is_real(leaf) else leaf, output.extra)
+            output = cast(output._replace(extra={}), jnp.float32)._replace(extra=extras)
             terms = model.loss(clean, output, coefficients, context)
-        terms, metrics = weighted_terms(config, terms, output, coefficients)
+            metrics = model.metrics(clean, output, context)
+        terms, metrics = weighted_terms(config, model, terms, metrics, output, coefficients)
         return terms, metrics, output.codes, kept(variables_of(model), state.extra)
 
     def at(step: jax.Array, coefficients: Values, seed: Seed = configured) -> At:
@@ -192,8 +198,10 @@ def build_steps(
         terms = dict(zip(names, each.mean(axis=1), strict=True))
         if axis is not None:
             gradients, terms = jax.lax.pmean((gradients, terms), axis)
-            extra = jax.tree.map(
-                lambda leaf: jax.lax.pmean(leaf, axis) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, extra
+            extra = jax.tree.map(  # the mean of a constant would be rounded
+                lambda leaf, before: jax.lax.pmean(leaf, axis) if leaf is not before and _is_real(leaf) else leaf,
+                extra,
+                state.extra,
             )
         extra = paths.joined(paths.split(extra, frozen)[0], paths.split(state.extra, frozen)[1])
         trained, opt_state = optimizer.update(gradients, state.opt_state, trained, at.coefficients, at.scalars)
@@ -211,6 +219,10 @@ def build_steps(
         terms, metrics, codes, _ = example_terms(state.params, state, batch, coefficients, test_keys(seed), context)
         return {**terms, **metrics}, codes
 
+    def measure(state: TrainState, batch: Batch, coefficients: Values, seed: Seed = configured) -> Terms:
+        state = for_evaluation(state)
+        return example_terms(state.params, state, batch, coefficients, test_keys(seed), Context())[1]
+
     def model(state: TrainState, coefficients: Values = config.coefficients) -> Autoencoder:
         state = for_evaluation(state)
         merged = merge(state.params, state.extra, coefficients)
@@ -222,17 +234,20 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, init, drawn, at, train, evaluate, model)
+    return Steps(key, config if owned else None, init, drawn, at, train, evaluate, measure, model)
 
 
 def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:
-    """Return (target of the loss, corrupted input of the model), both float32[B, H, W, C], both binarized first."""
-    clean = unit_interval(batch.images)
+    """Return (target of the loss, corrupted input of the model), both float32[B, H, W, C], both binarized first.
+
+    Targets of the dataset's own are float32[B, ...], neither binarized nor corrupted.
+    """
+    clean = seen = unit_interval(batch.images)
     if config.data.binarize:
-        clean = binarize(key("binarization"), batch.examples, clean)
-    if config.corruption.kind == "none":
-        return clean, clean
-    return clean, corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
+        clean = seen = binarize(key("binarization"), batch.examples, clean)
+    if config.corruption.kind != "none":
+        seen = corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
+    return clean if batch.targets is None else unit_interval(batch.targets), seen
 
 
 def values_of(configs: Sequence[Config], *, alone: bool = False) -> Traced:
@@ -278,24 +293,39 @@ def unit_interval(images: jax.Array) -> jax.Array:
     return pixels / 255 if images.dtype == jnp.uint8 else pixels
 
 
-def require_trainable(config: Config, dataset: Dataset, axis: str | None = None) -> None:
-    """Trace a step of a user's model or optimizer; an `InputError` says why it cannot be trained."""
+def require_trainable(config: Config, dataset: Dataset, axis: str | None = None) -> list[str]:
+    """Trace a step of a user's model or optimizer, and return the names of the model's own metrics.
+
+    Raises InputError: it cannot be trained; the message says why.
+    """
     config = complete(config)
     if not is_own(config.model.kind) and not is_own(config.training.optimizer):
-        return
+        return []
     steps = build_steps(config, dataset.image_shape, axis=axis, examples=len(dataset.train))
     state, size = jax.eval_shape(steps.init), config.training.batch_size
     images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
     examples = jax.ShapeDtypeStruct((size,), jnp.int32)
     batch = Batch(images, examples, None if dataset.train_labels is None else examples)
+    if (targets := dataset.targets()[0]) is not None:
+        batch = batch._replace(targets=jax.ShapeDtypeStruct((size, *targets.shape[1:]), targets.dtype))
     coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.coefficients}
     at = jax.eval_shape(steps.at, state.step, coefficients)
 
     def alone(function: Callable) -> Callable:
         return jax.vmap(function, in_axes=None, axis_size=1, axis_name=axis)  # for means over the devices
 
-    require_used(config, jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch))
-    jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
+    with explained():
+        program = jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch)
+        jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
+        metrics = jax.eval_shape(steps.measure, state, batch, coefficients)
+    require_used(config, program)
+    if is_own(config.model.kind):
+        require_matched(config, program, size, (images if batch.targets is None else batch.targets).shape[1:])
+    return list(metrics)
+
+
+def _is_real(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 def _is_generator(leaf: Any) -> bool:

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from aejax.data import is_known
 from aejax.evaluation import drawing
 from aejax.evaluation.classes import chosen, knn, pca
 from aejax.evaluation.drawing import note, styled
@@ -27,7 +28,8 @@ def tsne(study: Study) -> Result:
     from sklearn.manifold import TSNE, trustworthiness
 
     data = study.dataset
-    points = chosen(len(data.test), _POINTS)
+    known = np.flatnonzero(is_known(data.test_labels))
+    points = known[chosen(len(known), _POINTS)]
     shown, labels = data.test[points], np.asarray(data.test_labels)[points]
     pixels = [unit_interval(part).reshape(len(part), -1) for part in (study.learnt, shown)]
     runs = study.train("embedding")

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.config import Coefficients, Config, Model, Schedule, Training
-from aejax.data import Dataset
+from aejax.data import Dataset, is_known
 from aejax.evaluation import Run, errors, fit
 from aejax.evaluation.classes import chosen, linear_probe
 from aejax.evaluation.measures import psnr
@@ -82,7 +82,8 @@ class Study:
     def accuracy(self, classify: Callable[..., float], train: np.ndarray, test: np.ndarray) -> float:
         """Return the test accuracy of a classifier on representations of `learnt` and of the test images."""
         labels = np.asarray(self.dataset.train_labels)[chosen(len(self.dataset.train))]
-        return classify(train, labels, test, self.dataset.test_labels)
+        known, tested = is_known(labels), is_known(self.dataset.test_labels)
+        return classify(train[known], labels[known], test[tested], self.dataset.test_labels[tested])
 
     def probe(self, run: Run) -> float:
         """Return the test accuracy of a linear classifier on the code."""

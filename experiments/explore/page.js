@@ -93,6 +93,7 @@ const span = (values) => {
 const [left, right] = span(xs);
 const [bottom, top_] = span(ys);
 let pointed = 0;
+const known = (i) => data.labels && data.labels[i] >= 0; // -1: a missing label
 
 function plane() {
   const canvas = get("points");
@@ -100,7 +101,7 @@ function plane() {
   const [context, wide, tall] = sized(canvas);
   const at = (i) => [((xs[i] - left) / (right - left)) * wide, (1 - (ys[i] - bottom) / (top_ - bottom)) * tall];
   for (let i = 0; i < count; i++) {
-    context.fillStyle = data.labels ? COLOURS[data.labels[i] % COLOURS.length] : colours.mark;
+    context.fillStyle = known(i) ? COLOURS[data.labels[i] % COLOURS.length] : colours.mark;
     context.beginPath();
     context.arc(...at(i), 2.5, 0, 7);
     context.fill();
@@ -115,7 +116,7 @@ function plane() {
 function point(i) {
   pointed = i;
   show(get("point-image"), image("original", i));
-  const label = data.labels ? `, class ${data.classes[data.labels[i]]}` : "";
+  const label = known(i) ? `, class ${data.classes[data.labels[i]]}` : "";
   get("point-caption").textContent = `test image ${i}${label}`;
   plane();
 }

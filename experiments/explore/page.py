@@ -14,7 +14,7 @@ import numpy as np
 
 import aejax
 from aejax.config.files import write
-from aejax.data import require_images
+from aejax.data import is_known, require_images
 from aejax.evaluation import errors, measures
 from aejax.models.operations import operations
 
@@ -52,14 +52,19 @@ def write_page(run: aejax.Run, dataset: aejax.Dataset, path: Path, count: int = 
 def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -> dict[str, Any]:
     corrupted = run.config.corruption.kind != "none"
     shown = dataset.test[: max(2, min(count, _BYTES // ((2 + corrupted) * math.prod(run.image_shape))))]
-    clean, seen = run.evaluation_inputs(shown)
+    targets = run.targets_of(dataset)
+    if run.target_shape != run.example_shape:
+        raise aejax.InputError(f"targets are of the shape {run.target_shape}; a page shows those of the input's shape")
+    clean, seen = run.evaluation_inputs(shown, None if targets is None else targets[: len(shown)])
     codes = run.encode(seen)
     images = {"original": clean} | ({"corrupted": seen} if corrupted else {}) | {"reconstructed": run.decode(codes)}
     low, high = min(0.0, float(clean.min())), max(1.0, float(clean.max()))
-    bce = run.config.loss.reconstruction == "bce"
+    bce = run.logits_are_of_probabilities
     labels, names = None, []
     if dataset.test_labels is not None:
-        names, places = np.unique(np.asarray(dataset.test_labels[: len(shown)]), return_inverse=True)
+        given = np.asarray(dataset.test_labels[: len(shown)])
+        names = np.unique(given[is_known(given)])
+        places = np.where(is_known(given), np.searchsorted(names, given), -1)
         labels, names = places.tolist(), [str(name) for name in names]
     words = ["denoising"] if corrupted else []
     words += ["convolutional"] if run.config.model.channels or run.config.model.spatial_code else []

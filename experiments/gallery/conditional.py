@@ -56,7 +56,7 @@ class Conditional(aejax.Variational):
         codes = jnp.concatenate([mean + jnp.exp(log_variance / 2) * noise, label], axis=-1)
         return codes, losses.normal_log_density(codes[..., : self.size], mean, log_variance) - self.log_prior(codes)
 
-    def draw(self, images, keys, count):
+    def draw(self, images, keys, count, context=aejax.Context()):
         guess = self.guess(images)[:, None].repeat(count, axis=1)
         drawn = jax.vmap(lambda key, log: jax.random.categorical(jax.random.fold_in(key, 1), log))(keys, guess)
         label = jax.nn.one_hot(drawn, self.classes)

@@ -51,8 +51,8 @@ class FlowPosterior(aejax.Variational):
         numbers = self.encoder(images).reshape(len(images), -1, 4)
         return numbers[..., 0], numbers[..., 1]
 
-    def draw(self, images, keys, count):
-        codes, log_ratio = super().draw(images, keys, count)
+    def draw(self, images, keys, count, context=aejax.Context()):
+        codes, log_ratio = super().draw(images, keys, count, context)
         log_q = log_ratio + self.log_prior(codes)
         seen = self.encoder(images)[:, None].astype(jnp.float32)
         for layer in self.flow.layers:

@@ -48,7 +48,7 @@ class Ladder(aejax.Variational):
         mean, log_variance = self.moments_below(noise[:, self.lower :])
         return noise.at[:, : self.lower].multiply(jnp.exp(log_variance / 2)).at[:, : self.lower].add(mean)
 
-    def draw(self, images, keys, count):
+    def draw(self, images, keys, count, context=aejax.Context()):
         mean, log_variance = (moment.astype(jnp.float32)[:, None] for moment in self.moments(images))
         noise = randomness.normal(keys, count * mean.shape[2]).reshape(len(images), count, -1)
         seen, above = (mean[..., : self.lower], log_variance[..., : self.lower]), mean[..., self.lower :]

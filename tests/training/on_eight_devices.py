@@ -144,6 +144,7 @@ OWN_MODELS = {
     "batch_norm": {"model.kind": f"{OWN}/batch_norm.py:Normalised", "model.options.dropout": 0},
     "dropout": {"model.kind": f"{OWN}/batch_norm.py:Normalised"},
     "ssim": {"model.kind": f"{OWN}/ssim.py:Similar"},
+    "head": {"model.kind": f"{OWN}/head.py:Head", "coefficients.learning_rate": 0.05},
     "lion": {
         "training.optimizer": f"{OWN}/lion.py:lion",
         "coefficients.weight_decay": 0.1,
@@ -155,7 +156,9 @@ OWN_MODELS = {
 @pytest.mark.long
 @pytest.mark.parametrize("name", OWN_MODELS)
 def test_models_of_one_s_own_give_the_same_on_4_devices(dataset, name):
-    dataset = Dataset("random", dataset.train, dataset.test[:40])  # a metric of a batch depends on its size
+    labels = np.arange(680) % 11 - 1  # -1: unknown
+    test = dataset.test[:40]  # a metric of a batch depends on its size
+    dataset = Dataset("random", dataset.train, test, labels[:640], labels[640:])
     config = Config(model=Model((16,), 8), coefficients=Coefficients(learning_rate=0.5), training=SGD)
     config = config.replace(OWN_MODELS[name])
     alone = fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False)
@@ -173,6 +176,30 @@ def test_models_of_one_s_own_give_the_same_on_4_devices(dataset, name):
         require_same(run, alone)
         for ours, expected in zip(*map(jax.tree.leaves, (run.state.extra, alone.state.extra)), strict=True):
             assert np.allclose(ours, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_term_of_each_device_s_own_share_is_refused_before_training(dataset, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "import aejax, jax, jax.numpy as jnp\n\n\nclass Own(aejax.Autoencoder):\n"
+        "    options = {'local': True}\n\n    def loss(self, clean, output, coefficients, context):\n"
+        "        mean = output.codes.mean(axis=0)\n"
+        "        if context.axis is not None and not self.config.model.options['local']:\n"
+        "            mean = jax.lax.pmean(mean, context.axis)\n"
+        "        terms = super().loss(clean, output, coefficients, context)\n"
+        "        return terms | {'even': jnp.broadcast_to(jnp.square(mean).sum(), len(clean))}\n"
+    )
+    config = on(MODELS["sparse"].replace({"model.kind": f"{tmp_path}/own.py:Own"}), Devices("pmap", 8))
+    with pytest.raises(
+        InputError, match=r"even of .* on 8 devices by pmap.*context\.axis; or choose devices.parallel jit"
+    ):
+        fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    assert not (tmp_path / "run").exists()
+    config = config.replace({"model.options.local": False})
+    dataset = Dataset("random", dataset.train, dataset.test[:40])  # a mean over a batch depends on its size
+    require_same(
+        fit(config, dataset=dataset, progress=False),
+        fit(config.replace({"devices.count": 1}), dataset=dataset, progress=False),
+    )
 
 
 def order_and_noise(devices):

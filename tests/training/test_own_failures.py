@@ -16,6 +16,17 @@ class M(aejax.Autoencoder):
     def """
 FAILS = {
     "__init__(self, *given): helper()": r"line 5 in __init__, line 3 in helper: ZeroDivisionError",
+    "__init__(self, *given): self.mine = 1": (
+        r"line 5 in __init__: AttributeError: encoder is missing: __init__ must first call super\(\)\.__init__\(config"
+    ),
+    "__init__(self, *given): super().__init__(*given); self.mask = jnp.ones(3)": (
+        r"\(line 5\): the attribute mask of M is an array; write self\.mask = aejax\.frozen"
+    ),
+    "__init__(self, *given): super().__init__(*given); self.more = [self.encoder]": "line 5 in __init__: .*nnx\\.List",
+    "loss(self, clean, *given): return {} if clean.mean() > 0 else 1": "line 5 in loss: .*instead of `if`, use jnp",
+    "loss(self, clean, *given): return {'mine': clean}": (
+        r"the term mine of .*fails\.py:M \(line 5\) has shape \[32, 8, 8, 1\]; it must be \[32\], one value per"
+    ),
     "__init__(self, *given): raise SystemExit(0)": "line 5 in __init__: SystemExit: 0",
     "__init__(self, *given): raise Stop('so')": "line 5 in __init__: Stop: so",
     "encode(self, images): return images @ jnp.ones((3, 4))": "line 5 in encode: TypeError",
