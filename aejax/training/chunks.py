@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,23 @@ _EXCHANGE = 0.02
 """seconds per step assumed for the communication of several processes, before the first measurement"""
 
 
+_LOOKS = 1 / 8, 1e-3
+"""time between two looks at the device: share of the time so far, and least seconds"""
+_LATE = 1 / 4, 0.02
+"""share of a chunk's time, and seconds: if we know the end of a chunk to one of them, no thread woke late"""
+
+
+class Noted(NamedTuple):
+    """Times between which the device ended some work, by `time.perf_counter`."""
+
+    after: float  # the work before it, or the work itself, had not ended
+    by: float  # the work had ended
+
+    @property
+    def middle(self) -> float:
+        return (self.after + self.by) / 2
+
+
 class Chunk(NamedTuple):
     """A chunk under way on the device; times by `time.perf_counter`."""
 
@@ -32,7 +49,8 @@ class Chunk(NamedTuple):
     terms: Terms  # float32[steps of the chunk] each
     state: TrainState | None  # after the chunk, if it is to be saved
     sums: dict[str, Any] | None  # of the evaluation at the end of an epoch
-    ended: Future[tuple[float, float]]  # times at which training and the evaluation ended
+    trained: Future[Noted]  # when training ended
+    evaluated: Future[Noted]  # when the evaluation ended, if any
 
 
 class Pace:
@@ -82,9 +100,7 @@ def chunks(
         decide: () → the length of the next chunk, whether to keep its state, and whether to stop before it. The states
             of the last chunk and of the end of every epoch are always kept.
     """
-    # A second thread reads the clock: the compiler or a busy device may block this thread.
-    clock = ThreadPoolExecutor(1)
-    under_way, step = None, int(state.step)
+    clock, under_way, step = _Clock(), None, int(state.step)
     try:
         while True:
             launched = None
@@ -94,13 +110,15 @@ def chunks(
                 programs.flops(count)  # compiles before the clock runs
                 dispatched = time.perf_counter()
                 state, terms = programs.train(state, count, step)
+                trained = clock.note(terms)  # before an evaluation is compiled
                 step += count
                 ends = step % steps_in_epoch == 0
                 kept = programs.snapshot(state) if ends or keep else None
                 # The evaluation reads the copy that is saved: on jax 0.7.2 and one CPU device, the evaluation of
                 # parameters in donated memory returned wrong sums.
                 sums = programs.evaluate(kept) if ends else None
-                launched = Chunk(dispatched, terms, kept, sums, clock.submit(_ended, terms, sums))
+                evaluated = clock.note(sums) if ends else trained
+                launched = Chunk(dispatched, terms, kept, sums, trained, evaluated)
             elif under_way is not None and under_way.state is None:
                 under_way = under_way._replace(state=state)  # the last state is not donated
             if under_way is not None:
@@ -109,11 +127,59 @@ def chunks(
                 return
             under_way = launched
     finally:
-        clock.shutdown(wait=False)
+        clock.close()
 
 
-def _ended(terms: Terms, sums: dict[str, Any] | None) -> tuple[float, float]:
-    jax.block_until_ready(terms)
-    trained = time.perf_counter()
-    jax.block_until_ready(sums)
-    return trained, time.perf_counter()
+class _Clock:
+    """Clock that notes when the device ends its work.
+
+    It has threads of its own, since the compiler or a busy device may block the main thread. A thread that waits for
+    the device may wake late: on a busy machine, after the next chunk has ended too. So another thread looks at the
+    device from time to time, and we know between which times the work ended.
+    """
+
+    def __init__(self) -> None:
+        self._waiting, self._looking = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._after = time.perf_counter()
+
+    def note(self, arrays: Any) -> Future[Noted]:
+        """Note when arrays are computed; call this method in the order in which the device computes them."""
+        return self._looking.submit(self._look, arrays, self._waiting.submit(_wait, arrays))
+
+    def _look(self, arrays: Any, ready: Future[float]) -> Noted:
+        begin, seen = time.perf_counter(), float("inf")
+        while not ready.done():
+            looked = time.perf_counter()
+            if all(array.is_ready() for array in jax.tree.leaves(arrays)):
+                seen = time.perf_counter()
+                break
+            self._after = looked
+            wait([ready], max(_LOOKS[0] * (looked - begin), _LOOKS[1]))
+        return Noted(self._after, min(ready.result(), seen))
+
+    def close(self) -> None:
+        self._waiting.shutdown(wait=False)
+        self._looking.shutdown(wait=False)
+
+
+def _wait(arrays: Any) -> float:
+    jax.block_until_ready(arrays)
+    return time.perf_counter()
+
+
+def seconds(free: Noted, dispatched: float, ended: Noted) -> float:
+    """Return the time of a chunk: at least a third of the time that the device took for it, also if a thread woke late.
+
+    The time in which one chunk ended and the next chunk began is then shared between them, so that sums stay true.
+
+    Args:
+        free: when the device ended its earlier work.
+        dispatched: time of the call.
+        ended: when the device ended the chunk.
+    """
+    free = Noted(max(free.after, dispatched), max(free.by, dispatched))
+    if free.by - free.after > (ended.by - free.by) / 2:
+        return ended.by - free.middle
+    ended = Noted(max(ended.after, free.by), ended.by)
+    late = ended.by - ended.after > max(_LATE[0] * (ended.by - free.by), _LATE[1])
+    return (ended.middle if late else ended.by) - free.by

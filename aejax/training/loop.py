@@ -25,7 +25,7 @@ from aejax.data import Dataset, as_dataset, require_fit
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
-from aejax.training.chunks import Pace, chunks
+from aejax.training.chunks import Noted, Pace, chunks, seconds
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, require_same_terms, summarize
 from aejax.training.identity import Identity
@@ -170,7 +170,8 @@ def train(
             stack.enter_context(checkpoints)
         epoch_seconds = saved.seconds
         chunk_steps, chunk_seconds = 0, 0.0  # of the previous chunk
-        free = kept = time.perf_counter()  # when the device was last free, and when a state was last kept for saving
+        kept = time.perf_counter()  # when a state was last kept for saving
+        free = Noted(kept, kept)  # when the device was last free
 
         def decide() -> tuple[int, bool, bool]:
             nonlocal kept
@@ -191,8 +192,8 @@ def train(
             if chunk.sums is not None:
                 sums = models.each(jax.device_get(chunk.sums))
                 tested = [summarize(each, len(dataset.test), config.model.code_size) for each in sums]
-            ended, evaluated = chunk.ended.result()
-            chunk_seconds, free = ended - max(chunk.dispatched, free), evaluated
+            chunk_seconds = seconds(free, chunk.dispatched, chunk.trained.result())
+            free = chunk.evaluated.result()
             _check(models, failures, terms, tested, step)
             epoch_terms = {
                 name: np.concatenate([epoch_terms.get(name, values[:0]), values]) for name, values in terms.items()
@@ -214,7 +215,7 @@ def train(
                     lines[0] |= _metrics(on_epoch(trained_so_far))
                 for line in lines:
                     record.add(line)
-                epoch_terms, epoch_seconds, kept = {}, 0.0, free
+                epoch_terms, epoch_seconds, kept = {}, 0.0, free.by
                 shown.add(lines)
             if chunk.state is not None:
                 state = chunk.state

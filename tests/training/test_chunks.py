@@ -2,9 +2,10 @@ import threading
 import time
 from typing import NamedTuple
 
+import jax
 import pytest
 
-from aejax.training.chunks import Pace, chunks
+from aejax.training.chunks import Noted, Pace, chunks, seconds
 
 
 class State(NamedTuple):
@@ -12,11 +13,17 @@ class State(NamedTuple):
     params: None = None
 
 
+class Steps(list):
+    """An array on a device that has ended."""
+
+    is_ready = staticmethod(lambda: True)
+
+
 class Programs(NamedTuple):
     """Programs that only count."""
 
     flops = staticmethod(lambda count: 1.0)
-    train = staticmethod(lambda state, count, first: (State(state.step + count), {"total": [state.step + 1] * count}))
+    train = staticmethod(lambda state, count, first: (State(state.step + count), {"total": Steps([0] * count)}))
     evaluate = staticmethod(lambda params: {})
     snapshot = staticmethod(lambda state: state)
 
@@ -112,23 +119,109 @@ def test_a_recorded_length_is_kept_unless_the_machine_is_another():
     assert Pace(30, None, recorded=50).steps == 30
 
 
-def test_a_chunk_ends_when_the_device_is_done_and_not_when_it_is_looked_at(monkeypatch):
-    done = threading.Event()
-    monkeypatch.setattr("aejax.training.chunks.jax.block_until_ready", lambda terms: done.wait(60))
+class Computed:
+    """An array that a device has computed at some time; `look` is called before anybody looks at it."""
 
-    class Blocking(Programs):
-        """Takes the second chunk only when the first one is done, and then compiles a third."""
+    def __init__(self, at, look=lambda: None):
+        self.at, self.look = at, look
 
-        @staticmethod
-        def flops(count):
-            if count == 2:
-                done.set()
-                time.sleep(0.2)
+    def is_ready(self):
+        now = time.perf_counter()
+        self.look()
+        return now >= self.at
 
-    first = next(chunks(Blocking(), State(0), 10, 20, iter([(8, False, False)] * 9).__next__))
-    looked_at = time.perf_counter()
-    trained, evaluated = first.ended.result()
-    assert first.dispatched < trained <= evaluated < looked_at - 0.1
+
+class Device:
+    """Programs of a device that takes a time for each, in the order of the calls."""
+
+    flops = staticmethod(lambda count: 1.0)
+    snapshot = staticmethod(lambda state: state)
+
+    def __init__(self, training, evaluation, look=lambda: None):
+        self.training, self.evaluation, self.look = training, evaluation, look
+        self.free, self.took = 0.0, []
+
+    def compute(self, duration):
+        self.free = max(self.free, time.perf_counter()) + duration
+        return Computed(self.free, self.look)
+
+    def train(self, state, count, first):
+        before = max(self.free, time.perf_counter())
+        terms = {"total": self.compute(self.training)}
+        self.took.append(self.free - before)
+        return State(state.step + count), terms
+
+    def evaluate(self, *_):
+        return {"total": self.compute(self.evaluation)}
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Makes a wait for `Computed` arrays return late, by as many seconds as the fixture's function says."""
+    late = []
+
+    def wait(arrays):
+        for array in jax.tree.leaves(arrays):
+            time.sleep(max(0.0, array.at - time.perf_counter()))
+        time.sleep(late[0]())
+
+    monkeypatch.setattr("aejax.training.chunks.jax.block_until_ready", wait)
+    return late
+
+
+def recorded(device, epochs):
+    """The seconds of each of some epochs, as the loop records them."""
+    begin = time.perf_counter()
+    free, found = Noted(begin, begin), []
+    for chunk in chunks(device, State(0), 1, epochs, lambda: (1, False, False)):
+        found.append(seconds(free, chunk.dispatched, chunk.trained.result()))
+        free = chunk.evaluated.result()
+    return found
+
+
+@pytest.mark.parametrize("late", [0.03, 0.1, 0.3])
+def test_no_chunk_is_faster_than_the_device_although_the_threads_wake_late(waits, late):
+    """Once, while the second chunk is computed, both threads of the clock sleep: for a part of chunks, or for several."""
+    begin, slept = time.perf_counter(), set()
+
+    def sleep_once():
+        thread = threading.get_ident()
+        if time.perf_counter() > begin + 0.1 and thread not in slept and len(slept) < 2:
+            slept.add(thread)
+            time.sleep(late)
+        return 0.0
+
+    waits.append(sleep_once)
+    device = Device(0.08, 0.004, sleep_once)
+    found = recorded(device, 6)
+    assert min(found) > min(device.took) / 3
+
+
+def test_the_time_of_a_chunk_is_shared_where_its_end_is_in_doubt():
+    exact = Noted(0.99, 1.0)
+    assert seconds(exact, 0.5, Noted(1.9, 2.0)) == 1.0
+    assert seconds(exact, 1.5, Noted(1.9, 2.0)) == 0.5  # the device was idle
+    assert seconds(Noted(0.0, 1.0), 1.0, Noted(1.0, 1.001)) == pytest.approx(0.001)  # exact, since it was idle
+    # Two chunks that take one second each: the clock's threads sleep from 1.1 to 3.1, when both have ended.
+    late = Noted(1.1, 3.1), Noted(1.1, 3.1001)
+    first, second = seconds(exact, 0.5, late[0]), seconds(late[0], 0.6, late[1])
+    assert first + second == pytest.approx(2.1, abs=0.001) and min(first, second) > 0.9
+
+
+def test_a_chunk_ends_when_the_device_is_done_and_not_when_an_evaluation_is_compiled(waits):
+    waits.append(lambda: 0.0)
+
+    class Compiling(Device):
+        """Compiles the evaluation and, before the second chunk, another length."""
+
+        def evaluate(self, *_):
+            time.sleep(0.3)
+            return super().evaluate()
+
+        def flops(self, count):
+            time.sleep(0.2)
+
+    assert recorded(Compiling(0.05, 0.0), 2)[0] < 0.25
 
 
 def test_a_chunk_that_is_too_short_grows_and_a_rest_has_no_influence():
