@@ -167,7 +167,7 @@ def _wait(arrays: Any) -> float:
     return time.perf_counter()
 
 
-def seconds(free: Noted, dispatched: float, ended: Noted) -> float:
+def duration(free: Noted, dispatched: float, ended: Noted) -> float:
     """Return the time of a chunk: at least a third of the time that the device took for it, also if a thread woke late.
 
     The time in which one chunk ended and the next chunk began is then shared between them, so that sums stay true.

@@ -25,7 +25,7 @@ from aejax.data import Dataset, as_dataset, require_fit
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
-from aejax.training.chunks import Noted, Pace, chunks, seconds
+from aejax.training.chunks import Noted, Pace, chunks, duration
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
 from aejax.training.epoch import build_programs, require_same_terms, summarize
 from aejax.training.identity import Identity
@@ -192,7 +192,7 @@ def train(
             if chunk.sums is not None:
                 sums = models.each(jax.device_get(chunk.sums))
                 tested = [summarize(each, len(dataset.test), config.model.code_size) for each in sums]
-            chunk_seconds = seconds(free, chunk.dispatched, chunk.trained.result())
+            chunk_seconds = duration(free, chunk.dispatched, chunk.trained.result())
             free = chunk.evaluated.result()
             _check(models, failures, terms, tested, step)
             epoch_terms = {

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import pytest
 
-from aejax.training.chunks import Noted, Pace, chunks, seconds
+from aejax.training.chunks import Noted, Pace, chunks, duration
 
 
 class State(NamedTuple):
@@ -174,14 +174,14 @@ def recorded(device, epochs):
     begin = time.perf_counter()
     free, found = Noted(begin, begin), []
     for chunk in chunks(device, State(0), 1, epochs, lambda: (1, False, False)):
-        found.append(seconds(free, chunk.dispatched, chunk.trained.result()))
+        found.append(duration(free, chunk.dispatched, chunk.trained.result()))
         free = chunk.evaluated.result()
     return found
 
 
 @pytest.mark.parametrize("late", [0.03, 0.1, 0.3])
 def test_no_chunk_is_faster_than_the_device_although_the_threads_wake_late(waits, late):
-    """Once, while the second chunk is computed, both threads of the clock sleep: for a part of chunks, or for several."""
+    """Once, while the second chunk is computed, both threads of the clock sleep: a part of a chunk, or several."""
     begin, slept = time.perf_counter(), set()
 
     def sleep_once():
@@ -199,12 +199,12 @@ def test_no_chunk_is_faster_than_the_device_although_the_threads_wake_late(waits
 
 def test_the_time_of_a_chunk_is_shared_where_its_end_is_in_doubt():
     exact = Noted(0.99, 1.0)
-    assert seconds(exact, 0.5, Noted(1.9, 2.0)) == 1.0
-    assert seconds(exact, 1.5, Noted(1.9, 2.0)) == 0.5  # the device was idle
-    assert seconds(Noted(0.0, 1.0), 1.0, Noted(1.0, 1.001)) == pytest.approx(0.001)  # exact, since it was idle
+    assert duration(exact, 0.5, Noted(1.9, 2.0)) == 1.0
+    assert duration(exact, 1.5, Noted(1.9, 2.0)) == 0.5  # the device was idle
+    assert duration(Noted(0.0, 1.0), 1.0, Noted(1.0, 1.001)) == pytest.approx(0.001)  # exact, since it was idle
     # Two chunks that take one second each: the clock's threads sleep from 1.1 to 3.1, when both have ended.
     late = Noted(1.1, 3.1), Noted(1.1, 3.1001)
-    first, second = seconds(exact, 0.5, late[0]), seconds(late[0], 0.6, late[1])
+    first, second = duration(exact, 0.5, late[0]), duration(late[0], 0.6, late[1])
     assert first + second == pytest.approx(2.1, abs=0.001) and min(first, second) > 0.9
 
 
