@@ -20,6 +20,8 @@ class Arguments(command_line.ConfigArguments):
     this folder is resumed"""
     profile: Path | None = None
     """trace a few steps into this folder and print the time of each operation, instead of training"""
+    summary: bool = False
+    """print a table of the layers (shapes, parameters, bytes) instead of training"""
 
 
 def main(given: list[str]) -> None:
@@ -30,6 +32,11 @@ def main(given: list[str]) -> None:
     # All checks of the arguments come before the import of JAX, which takes seconds.
     dataset = as_dataset(None, config)
     aejax.require_fit(config, dataset)
+    if arguments.summary:
+        from aejax.evaluation.run import untrained
+
+        print(untrained(config, dataset))
+        return
     command_line.require_workdir(arguments.profile or workdir)
     if arguments.profile is not None:
         from benchmark import profile

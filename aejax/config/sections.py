@@ -138,7 +138,8 @@ class Loss(_Section):
     reconstruction: Literal["bce", "mse"] = "bce"
     """binary cross-entropy on logits, or mean squared error"""
     pixels: Literal["mean", "sum"] = "mean"
-    """reduction of the reconstruction over pixels; a sum of bce is in nats per image, as an ELBO needs it"""
+    """reduction of the reconstruction over pixels and channels, or over features; a sum of bce is in nats per image, as
+    an ELBO needs it"""
     bound: Literal["elbo", "importance"] = "elbo"
     """objective of a variational model: the ELBO, or the importance-weighted bound of `model.samples` codes"""
     sparsity: Literal["l1", "rate"] = "l1"

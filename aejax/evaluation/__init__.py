@@ -7,6 +7,7 @@ measures.py      metrics of reconstructions and codes
 classes.py       metrics of a code as a representation of the classes
 likelihood.py    importance sampling under a variational model
 figures.py       figures of a run
+layers.py        table of the layers of a run
 drawing.py       style and writing of figures, Markdown tables
 export.py        a trained model for other programs: JAX programs, arrays, ONNX, SAELens
 onnx_graph.py    an ONNX graph from plain operations

@@ -8,7 +8,8 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from aejax.config import Loss
+from aejax.config import Config
+from aejax.models import Autoencoder, SparseAutoencoder, model_class
 
 STYLE = {
     "font.size": 9,
@@ -62,10 +63,27 @@ def draw(
                         partial.unlink(missing_ok=True)
 
 
-def loss_unit(loss: Loss) -> str:
-    """Return the unit of a loss, for the label of an axis."""
-    per = {"mean": "pixel", "sum": "image"}[loss.pixels]
-    return f"{'nats' if loss.reconstruction == 'bce' else 'squared error'} per {per}"
+def loss_unit(config: Config, shape: Sequence[int]) -> str | None:
+    """Return the unit of the loss of a model; None if its class has a loss of its own.
+
+    The mean of a reconstruction is over features of vectors, over pixels of images with one channel, and over channel
+    values of other images: an RGB pixel has three.
+
+    Args:
+        shape: (D,) of a vector, or (H, W, C) of an image.
+    """
+    if model_class(config.model.kind).loss not in (Autoencoder.loss, SparseAutoencoder.loss):
+        return None
+    whole, part = "image", "pixel" if shape[-1] == 1 else "channel value"
+    if len(shape) == 1:
+        whole, part = "vector", "feature"
+    per = {"mean": part, "sum": whole}[config.loss.pixels]
+    return f"{'nats' if config.loss.reconstruction == 'bce' else 'squared error'} per {per}"
+
+
+def with_unit(label: str, unit: str | None) -> str:
+    """Return the label of an axis, with the unit in a second line."""
+    return label if unit is None else f"{label}\n[{unit}]"
 
 
 def note(figure: Figure, text: str) -> None:

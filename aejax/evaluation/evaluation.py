@@ -27,11 +27,12 @@ FIELDS = {
     "dataset": "name of the dataset",
     "test_images": "number of test examples",
     "step": "training steps of the model",
-    "parameters": "number of trained parameters",
+    "parameters": "number of parameters, without those that no gradient reaches (`training.frozen` counts)",
     "code_size": "units of the code",
-    "bce": "binary cross-entropy between test images and reconstructions [nats per pixel]",
-    "nats": "binary cross-entropy, summed over the pixels [nats per image]",
-    "mse": "mean squared error per pixel or feature, on the scale of the data (uint8: from 0 to 1)",
+    "bce": "binary cross-entropy between test images and reconstructions [nats per pixel; per channel value if"
+    " an image has channels, per feature of vectors]",
+    "nats": "binary cross-entropy, summed over pixels and channels [nats per image]",
+    "mse": "mean squared error per pixel, channel value or feature, on the scale of the data (uint8: 0 to 1)",
     "variance_explained": "1 - squared error / variance; of the standardized vectors where the model standardizes",
     "psnr": "peak signal-to-noise ratio, mean over images [dB], of the range of the training images; at most 100",
     "ssim": "structural similarity, mean over images, windows of 7x7 (smaller for images below 14 pixels)",
@@ -139,7 +140,7 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
 
 
 def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the error of each image, decoded from its code: nats or squared error, mean over pixels, float64[N].
+    """Return the error of each image, decoded from its code: nats or squared error, mean over all values, float64[N].
 
     Nats need `Run.logits_are_of_probabilities`.
 

@@ -14,9 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from aejax.config.checks import reason
+from aejax.config.checks import is_own, reason
 from aejax.data import Dataset
-from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled
+from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled, with_unit
+from aejax.evaluation.layers import reads
 from aejax.evaluation.run import Run
 from aejax.models import Encoder, Variational
 from aejax.training import unit_interval
@@ -215,18 +216,25 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
 
 
 def _first_kernel(run: Run) -> np.ndarray | None:
-    """Return the first kernel [pixels, units] or [height, width, channels, units]; None for any other encoder."""
+    """Return the first kernel [pixels, units] or [height, width, channels, units].
+
+    The result is None for any other encoder, and if `encode` of a user's class reads other layers.
+    """
     encoder = getattr(run.autoencoder, "encoder", None)
     if not isinstance(encoder, Encoder):
         return None
-    kernel = np.asarray(next(layer.kernel for layer in encoder.layers.layers if hasattr(layer, "kernel"))[...])
+    layers = encoder.layers.layers
+    first = next(at for at, layer in enumerate(layers) if hasattr(layer, "kernel"))
+    if is_own(run.config.model.kind) and not reads(run, first):
+        return None
+    kernel = np.asarray(layers[first].kernel[...])
     return kernel if kernel.ndim == 4 or len(kernel) == math.prod(run.image_shape) else None
 
 
 @styled
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
     """Draw the total loss per epoch, training and test, in one panel for each run."""
-    units = [loss_unit(run.config.loss) for run in runs.values()]
+    units = [loss_unit(run.config, run.example_shape) for run in runs.values()]
     columns = min(3, len(runs))
     rows = -(-len(runs) // columns)
     common = len(set(units)) == 1
@@ -241,7 +249,7 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
         axis.set(title=label, xlabel="epoch", xlim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
         if not common or axis.get_subplotspec().is_first_col():
-            axis.set_ylabel(f"total loss\n[{unit}]")
+            axis.set_ylabel(with_unit("total loss", unit))
     for axis in axes[len(runs) :]:
         axis.set_axis_off()
     axes[0].legend(loc="upper right")

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.config import Config, InputError
+from aejax.config import Config, InputError, complete
 from aejax.config.checks import require
 from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, as_met, require_range, require_scale
@@ -29,6 +29,7 @@ from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, f
 from aejax.training.identity import Identity
 from aejax.training.records import Record
 from aejax.training.step import inputs, test_keys, unit_interval, values_of
+from aejax.training.unreached import unreached
 
 _CHUNK = 1000
 
@@ -56,6 +57,9 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({self.config.model.kind} on {self.identity.dataset.name}, step {int(self.state.step)})"
 
+    def __str__(self) -> str:
+        return self.summary_table()
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields as plain arrays, without the dataset, which may be larger than memory."""
         fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
@@ -81,10 +85,24 @@ class Run:
         """Whether the examples are vectors [N, D]."""
         return self.identity.dataset.vectors
 
-    @property
+    @functools.cached_property
     def parameters(self) -> int:
-        """Number of trained parameters."""
-        return sum(np.size(leaf) for leaf in jax.tree.leaves(self.state.params))
+        """Number of parameters, without those that no gradient reaches."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params)) - sum(self.unreached.values())
+
+    @functools.cached_property
+    def unreached(self) -> dict[tuple[str | int, ...], int]:
+        """Path → size of the parameters that no gradient reaches: a user's class built them but does not use them."""
+        return unreached(self.config, self.identity.dataset)
+
+    def summary_table(self) -> str:
+        """Format a table of the layers, with the shapes of their arrays, parameters and bytes; `print(run)` shows it.
+
+        `Run.summary` has the last metrics.
+        """
+        from aejax.evaluation.layers import table
+
+        return table(self)
 
     @functools.cached_property
     def standardization(self) -> Standardization | None:
@@ -320,6 +338,13 @@ class Run:
         if codes.ndim != 2 or codes.shape[1] != size or len(codes) == 0:
             raise InputError(f"codes have shape {list(codes.shape)}; this model takes [N, {size}]")
         return self._apply(function, codes, *static)
+
+
+def untrained(config: Config, dataset: Dataset) -> Run:
+    """Describe a run before training, for its `summary_table`: its state has shapes but no numbers."""
+    config = complete(config)
+    state = jax.eval_shape(build_steps(config, dataset.image_shape).init)
+    return Run(Identity.of(config, dataset), state._replace(step=0), [], {})
 
 
 @memoised

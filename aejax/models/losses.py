@@ -110,12 +110,12 @@ def log_density_ratio(samples: jax.Array, mean: jax.Array, log_variance: jax.Arr
 
 
 def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Return the binary cross-entropy in nats, mean over pixels: float32[..., H, W, C] twice → float32[...]."""
+    """Return the binary cross-entropy in nats, mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
     return _cross_entropy(_flat(logits), _flat(images))
 
 
 def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Return the mean over pixels of the squared difference, no sigmoid: float32[..., H, W, C] twice → float32[...]."""
+    """Return the squared difference, mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
     return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
 
 

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from aejax.config import Config, files
 from aejax.config.checks import is_own
 from aejax.config.grid import SEED
-from aejax.evaluation.drawing import draw, loss_unit, markdown, note, spread_over, styled, with_spread
+from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled, with_spread, with_unit
 
 _METRICS = {
     "test loss": ("test", "total"),
@@ -99,14 +99,20 @@ def best(found: Mapping[str, Any]) -> str:
     return "best: {member}, with the lowest {by}, {value:.4f}".format(**found["best"])
 
 
-def write(found: Mapping[str, Any], config: Config, workdir: Path, formats: Sequence[str] = ("png",)) -> None:
-    """Write results.json, report.md and, in each format, figures/sweep."""
+def write(
+    found: Mapping[str, Any], config: Config, unit: str | None, workdir: Path, formats: Sequence[str] = ("png",)
+) -> None:
+    """Write results.json, report.md and, in each format, figures/sweep.
+
+    Args:
+        unit: of the losses; None if the members have several units, or a loss of their own.
+    """
     files.write_json(workdir / "results.json", found)
-    draw({"sweep": lambda: figure(found, config)}, workdir / "figures", formats, replace=True)
+    draw({"sweep": lambda: figure(found, config, unit)}, workdir / "figures", formats, replace=True)
     models = f', models="{config.model.kind.rpartition(":")[0]}"' if is_own(config.model.kind) else ""
     paragraphs = [
         f"# Sweep over {', '.join(found['axes'])}",
-        f"Mean ± standard deviation over the seeds; losses in {loss_unit(config.loss)}.",
+        f"Mean ± standard deviation over the seeds{'' if unit is None else f'; losses in {unit}'}.",
         table(found),
         best(found),
     ]
@@ -120,7 +126,7 @@ def write(found: Mapping[str, Any], config: Config, workdir: Path, formats: Sequ
 
 
 @styled
-def figure(found: Mapping[str, Any], config: Config) -> Figure:
+def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) -> Figure:
     """Draw test loss, test reconstruction and the code's zeros against one swept field.
 
     This is the first field with several values, except the seed. A fourth panel has reconstruction against zeros. A
@@ -136,10 +142,9 @@ def figure(found: Mapping[str, Any], config: Config) -> Figure:
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
     place = values if numbers else {key: float(index) for index, key in enumerate(values)}
     colour = dict(zip(values, colormaps["viridis"](np.linspace(0, 0.92, len(values))), strict=True))
-    loss = loss_unit(config.loss)
     labels = {
-        "test loss": f"test loss\n[{loss}]",
-        "test reconstruction": f"test reconstruction\n[{loss}]",
+        "test loss": with_unit("test loss", unit),
+        "test reconstruction": with_unit("test reconstruction", unit),
         "code zeros": "share of the code that is zero",
     }
     drawn = Figure(figsize=(7.2, 4.8 + 0.17 * max(0, len(series) - 6)), layout="constrained")

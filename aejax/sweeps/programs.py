@@ -28,6 +28,7 @@ from aejax.config.grid import Grid, grid
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, require_fit
 from aejax.evaluation import Run
+from aejax.evaluation.drawing import loss_unit
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
 from aejax.training.batches import steps_per_epoch
@@ -131,7 +132,9 @@ def sweep(
                         _write_member(run, workdir / "members" / name)
         results = comparison.results(planned.axes, [rows[name] for name in planned.members], metrics)
         if workdir is not None:
-            comparison.write(results, config, workdir, formats)
+            shape = dataset.image_shape[1:2] if dataset.vectors else dataset.image_shape
+            units = {loss_unit(member, shape) for member in planned.members.values()}
+            comparison.write(results, config, units.pop() if len(units) == 1 else None, workdir, formats)
         if not runs:
             name, row = next(iter(rows.items()))
             raise Diverged(f"every member diverged; {name}: {row['diverged']}")

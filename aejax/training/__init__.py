@@ -5,6 +5,7 @@ step.py          the train step and the evaluation step, pure
 epoch.py         a part of an epoch, or an evaluation, as one compiled program
 optimizer.py     from gradients to the next weights
 own_models.py    requirements of the models of users
+unreached.py     their parameters that no gradient reaches
 batches.py       order of the examples
 placement.py     examples on the devices, streamed or generated
 programs.py      compiled and memoised programs

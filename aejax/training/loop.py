@@ -33,6 +33,7 @@ from aejax.training.records import Progress, Record, summary_of
 from aejax.training.source import Source, report, source_of
 from aejax.training.start import join
 from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
+from aejax.training.unreached import warn_unreached
 
 SAVE_EVERY = 60.0
 """seconds between checkpoints within a long epoch"""
@@ -121,6 +122,7 @@ def train(
         with together():
             steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
             require_trainable(config, dataset, driver.batch_axis)
+            warn_unreached(config, identity.dataset)
             if source is None:
                 source = source_of(config, workdir, has_checkpoints(workdir), driver.replicated)
             begun = ()

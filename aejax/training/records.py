@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aejax.config import InputError
-from aejax.config.checks import reason
+from aejax.config.checks import is_own, reason
 from aejax.config.files import append, locked, write, write_json
 from aejax.config.user_files import sources
 from aejax.training.checkpoint import CHANGED, Manifest, whole
@@ -188,8 +188,9 @@ def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[s
         "images_per_second": last["step"] * config.training.batch_size / seconds,
         **_groups(last),
     }
-    reconstruction = last["test"].get("reconstruction")  # a user's own loss may have none
-    if config.loss.reconstruction == "bce" and reconstruction is not None:
+    reconstruction = last["test"].get("reconstruction")
+    # A user's class may have a loss of its own, with a reconstruction in another unit or without one.
+    if config.loss.reconstruction == "bce" and reconstruction is not None and not is_own(config.model.kind):
         pixels = math.prod(identity.dataset.image_shape) if config.loss.pixels == "mean" else 1
         summary["test_nats_per_image"] = reconstruction * pixels
     return summary

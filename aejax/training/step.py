@@ -87,6 +87,7 @@ class Steps:
     drawn: frozenset[str] = field(compare=False)  # paths of the generators in a state
     at: Callable[..., At] = field(compare=False)  # of step, coefficients and seed
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
+    gradients: Callable[..., tuple[Any, Any]] = field(compare=False)  # as `train`: gradients, (terms, variables)
     evaluate: Callable[..., tuple[Terms, jax.Array]] = field(compare=False)
     measure: Callable[..., Terms] = field(compare=False)
     model: Callable[..., Autoencoder] = field(compare=False)  # of state and coefficients, for evaluation
@@ -180,7 +181,7 @@ def build_steps(
         keys = {name: jax.random.key_data(jax.random.fold_in(stream(seed, name), step)) for name in _STREAMS}
         return At(scheduled, keys, optimizer.scalars(step))
 
-    def train(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, Terms]:
+    def gradients_of(state: TrainState, batch: Batch, at: At) -> tuple[Any, tuple[Terms, Any]]:
         def key(name: str) -> Key:
             return jax.random.wrap_key_data(at.keys[name], impl=GENERATOR)
 
@@ -191,7 +192,11 @@ def build_steps(
             terms, metrics, _, extra = example_terms(params, state, batch, at.coefficients, key, context)
             return terms["total"].mean(), ({**terms, **metrics}, extra)
 
-        gradients, (terms, extra) = jax.grad(loss, has_aux=True)(trained)
+        return jax.grad(loss, has_aux=True)(trained)
+
+    def train(state: TrainState, batch: Batch, at: At) -> tuple[TrainState, Terms]:
+        trained, still = paths.split(state.params, frozen)
+        gradients, (terms, extra) = gradients_of(state, batch, at)
         # One reduction of all terms: with several, some would pass over all pixels once more.
         names, each = list(terms), jax.lax.optimization_barrier(list(terms.values()))
         each = jnp.stack([jnp.broadcast_to(term, terms["total"].shape) for term in each])
@@ -234,7 +239,7 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, init, drawn, at, train, evaluate, measure, model)
+    return Steps(key, config if owned else None, init, drawn, at, train, gradients_of, evaluate, measure, model)
 
 
 def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:

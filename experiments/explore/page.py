@@ -59,6 +59,7 @@ def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -
     codes = run.encode(seen)
     images = {"original": clean} | ({"corrupted": seen} if corrupted else {}) | {"reconstructed": run.decode(codes)}
     low, high = min(0.0, float(clean.min())), max(1.0, float(clean.max()))
+    value = "pixel" if run.image_shape[2] == 1 else "channel value"
     bce = run.logits_are_of_probabilities
     labels, names = None, []
     if dataset.test_labels is not None:
@@ -78,7 +79,7 @@ def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -
         "scale": [low, high],
         "images": {name: _bytes((part - low) / (high - low)) for name, part in images.items()},
         "errors": [round(float(each), 6) for each in errors(run, codes, clean)],
-        "error_unit": "cross-entropy in nats per pixel" if bce else "squared error per pixel",
+        "error_unit": f"{'cross-entropy in nats' if bce else 'squared error'} per {value}",
         "labels": labels,
         "classes": names,
         "code": _code(codes),

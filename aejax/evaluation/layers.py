@@ -1,0 +1,61 @@
+"""Layers of a run: their table, and whether the code depends on one of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from flax import nnx
+from flax.traverse_util import flatten_dict
+from jax.interpreters.partial_eval import dce_jaxpr
+
+from aejax.models import build
+from aejax.models.randomness import stream
+from aejax.training import paths
+
+_FIRST = {"encoder": 0, "decoder": 2}
+"""order of the parts of a model; other parts lie between"""
+
+
+def table(run: Any) -> str:
+    """Format a table of the layers of a run: their types, arrays, parameters and bytes.
+
+    Bytes are those of the arrays, without the optimizer's state. Running means and other variables are no parameters.
+    """
+    config, shape, params = run.config, run.image_shape, flatten_dict(run.state.params)
+    model = nnx.eval_shape(lambda: build(config, shape, nnx.Rngs(stream(0, "parameters"))))
+    types = {path: type(part).__name__ for path, part in nnx.iter_graph(model)}
+    frozen = paths.frozen(model, config.training.frozen)
+    layers: dict[tuple, dict[tuple, Any]] = {}
+    for path, array in [*params.items(), *flatten_dict(run.state.extra).items()]:
+        layers.setdefault(path[:-1] or path, {})[path] = array
+    rows = [("layer", "type", "arrays", "parameters", "bytes", "")]
+    for path, arrays in sorted(layers.items(), key=lambda item: _FIRST.get(item[0][0], 1)):
+        shapes = [f"{each[-1]} {'x'.join(map(str, array.shape)) or 1}" for each, array in arrays.items()]
+        count = sum(array.size for each, array in arrays.items() if each in params)
+        taken = sum(array.size * array.dtype.itemsize for array in arrays.values())
+        marks = {"no gradient, not counted": run.unreached.keys(), "frozen": frozen}
+        note = next((mark for mark, marked in marks.items() if arrays.keys() & marked), "")
+        rows.append((paths.dotted(path), types.get(path, ""), ", ".join(shapes), f"{count:,}", f"{taken:,}", note))
+    taken = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((run.state.params, run.state.extra)))
+    rows.append(("total", "", "", f"{run.parameters:,}", f"{taken:,}", ""))
+    sides, columns = [str.ljust] * 3 + [str.rjust] * 2 + [str.ljust], list(zip(*rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    padded = [
+        [side(cell, width) for cell in column] for side, column, width in zip(sides, columns, widths, strict=True)
+    ]
+    lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    given, code = ", ".join(map(str, run.example_shape)), config.model.code_size
+    return "\n".join([f"{run!r}: [N, {given}] → codes [N, {code}]", *lines])
+
+
+def reads(run: Any, at: int) -> bool:
+    """Return whether `encode` reads the kernel of a layer of the model's own `encoder`."""
+
+    def codes(kernel: jax.Array) -> jax.Array:
+        model = run._steps.model(run.state)
+        model.encoder.layers.layers[at].kernel[...] = kernel
+        return model.encode(jax.numpy.zeros((1, *run.image_shape)))
+
+    program = jax.make_jaxpr(codes)(run.autoencoder.encoder.layers.layers[at].kernel[...]).jaxpr
+    return any(dce_jaxpr(program, [True] * len(program.outvars))[1])
