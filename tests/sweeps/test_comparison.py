@@ -7,6 +7,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from aejax import Config
+from aejax.evaluation import drawing
 from aejax.sweeps import comparison
 from readable import require_readable, words
 
@@ -23,7 +24,7 @@ def drawn():
             | {"code": {"mean": 1.0, "variance": 1.0, "fraction_zero": loss / 10}}
             for number, (setting, loss) in enumerate(zip(settings, losses, strict=True))
         ]
-        return comparison.figure(comparison.results(axes, rows), config)
+        return comparison.figure(comparison.results(axes, rows), config, drawing.loss_unit(config, (28, 28, 1)))
 
     return draw
 
