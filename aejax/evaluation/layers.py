@@ -50,12 +50,15 @@ def table(run: Any) -> str:
 
 
 def reads(run: Any, at: int) -> bool:
-    """Return whether `encode` reads the kernel of a layer of the model's own `encoder`."""
+    """Return whether `encode` reads the kernel of a layer of `encoder`; not if `encode` raises an error."""
 
     def codes(kernel: jax.Array) -> jax.Array:
         model = run._steps.model(run.state)
         model.encoder.layers.layers[at].kernel[...] = kernel
         return model.encode(jax.numpy.zeros((1, *run.image_shape)))
 
-    program = jax.make_jaxpr(codes)(run.autoencoder.encoder.layers.layers[at].kernel[...]).jaxpr
+    try:
+        program = jax.make_jaxpr(codes)(run.autoencoder.encoder.layers.layers[at].kernel[...]).jaxpr
+    except Exception:  # a user's model may raise any type
+        return False
     return any(dce_jaxpr(program, [True] * len(program.outvars))[1])
