@@ -126,7 +126,7 @@ def test_lines_through_the_code(variational):
 
 
 def test_what_cannot_be_drawn_is_refused(run, variational):
-    with pytest.raises(InputError, match="only a variational model"):
+    with pytest.raises(InputError, match="has no method prior"):
         run.sample(3)
     drawn, images = variational
     for call, message in (
