@@ -49,7 +49,7 @@ def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencode
         model = kind(config, image_shape, rngs)
     for _, module in nnx.iter_graph(model):
         for name, value in vars(module).items() if isinstance(module, nnx.Module) else ():
-            if isinstance(value, jax.Array) or (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+            if isinstance(value, jax.Array | np.ndarray):
                 where = f"{config.model.kind}{line_of(type(module).__init__)}"
                 raise InputError(
                     f"{where}: the attribute {name} of {type(module).__name__} is an array; write self.{name} = "
