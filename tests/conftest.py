@@ -148,7 +148,7 @@ def small():
     config = Config(
         model=Model(hidden=(12,), code_size=4),
         coefficients=Coefficients(learning_rate=1e-2),
-        training=Training(epochs=3, batch_size=16),
+        training=Training(epochs=3, batch_size=16, evaluate_test=True),
     )
     return config, Dataset("small", images[:80], images[80:])
 

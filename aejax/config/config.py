@@ -83,6 +83,11 @@ class Config:
         require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)
         if self.data.standardize:
             self._require(ANY_RANGE, "while data.standardize is set, since standardized values leave [0, 1]")
+        if self.training.patience is not None:
+            holds = self.data.validation != 0
+            require(
+                holds, "data.validation", 0, "above 0 while training.patience is set, which needs validation images"
+            )
         if self.loss.sparsity == "rate":
             code = self.model.code_activation or self.model.activation
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
@@ -148,7 +153,8 @@ class Config:
     def compiled_in(self) -> Config:
         """The configuration with one value for each part that no program depends on: a key of compiled programs."""
         made, epochs = self.differing_in_values, 1 if self.epochs_may_grow else self.training.epochs
-        training = dataclasses.replace(made.training, patience=None, epochs=epochs)
+        free = {"patience": None, "select": None, "evaluate_test": False}
+        training = dataclasses.replace(made.training, epochs=epochs, **free)
         vars(made).update(training=training, data=Data(binarize=self.data.binarize), devices=Devices(), hosts=Hosts())
         return made
 

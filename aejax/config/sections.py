@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -23,11 +24,16 @@ from aejax.config.numbers import KINDS, OPTIMIZERS, Options
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
+SELECT = Allowed(
+    lambda value: re.fullmatch(r"((min|max) )?\w+", value),
+    "the name of a term of the loss or of a metric, after min (default) or max, such as total or max accuracy",
+)
 _SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "between 0 and 1")
 _PATHS = Allowed(
     lambda value: isinstance(value, tuple) and all(isinstance(path, str) and path for path in value),
     "a list of paths, such as encoder and decoder.layers.0",
 )
+_PART = Allowed(lambda value: is_non_negative(value) and value < 1, "at least 0 and below 1")
 _NAME = Allowed(bool, "a dataset's name or a path")
 _KIND = Allowed(lambda value: value in KINDS or is_own(value), f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS")
 _OPTIMIZER = Allowed(
@@ -60,6 +66,10 @@ class Data(_Section):
     standardize: bool = False
     """give each feature of vectors mean 0 and standard deviation 1 over the training examples; the trained model takes
     and returns values on the scale of the data"""
+    validation: Annotated[float, _PART] | None = None
+    """share of the training examples that is set aside as validation examples, by which training.patience, sweeps and
+    the best checkpoint choose; 0 sets none aside. None takes the validation part of the dataset; if there is none,
+    0.1 where something chooses, otherwise 0"""
     placement: Literal["auto", "device", "stream"] = "auto"
     """keep all images on the device, or stream them to it in blocks; auto keeps them on the device if they and the
     state fit in half of its free memory. The result does not depend on the placement"""
@@ -173,7 +183,13 @@ class Training(_Section):
     """decay of an exponential moving average (EMA) of the weights, which evaluation and the trained model then use;
     None uses the weights themselves"""
     patience: Annotated[int, COUNT] | None = None
-    """epochs without a lower test loss after which the run finishes (early stopping); None trains all epochs"""
+    """epochs without a better value of `select` after which the run finishes (early stopping); None trains all
+    epochs"""
+    select: Annotated[str, SELECT] | None = None
+    """term of the loss or metric of the validation examples by which the best epoch and the best member of a sweep are
+    chosen: total, min l0, max accuracy; None takes the model's own choice, which is total by default"""
+    evaluate_test: bool = False
+    """evaluate the test examples after each epoch; they are always evaluated at the end"""
     clip_norm: Annotated[float, _POSITIVE] | None = None
     """largest global norm of the gradient; None does not clip"""
     start: str | None = None

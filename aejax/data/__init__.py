@@ -1,12 +1,13 @@
 """Images and vectors by name, path, code or array; README.md lists the accepted and refused formats.
 
-    dataset.py         Dataset: training and test examples, and their labels
+    dataset.py         Dataset: training, validation and test examples, and their labels
     datasets.py        from a name, a path, code or arrays to a Dataset
     examples.py        the protocol of examples; computed examples
     mapped.py          stored examples: arrays in memory or in mapped files, several of them as one (Shards)
     pixels.py          conversion to images or vectors, and their scale
     labels.py          conversion to classes
     parts.py           names of parts: train, test, val, x_train, ...
+    validation.py      validation examples: which runs need them, and which are set aside
     array_files.py     `.npy`, `.npz` and IDX files; FORMATS, the table of formats
     folders.py         folders of such files (one per part, or shards) and of images (parts, classes)
     images.py          image files of 8 bits per channel
@@ -21,3 +22,4 @@ from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, 
 from aejax.data.examples import Computed, Examples
 from aejax.data.labels import is_known
 from aejax.data.pixels import as_examples, require_range, require_scale
+from aejax.data.validation import describe, resolved, split

@@ -66,7 +66,7 @@ def _typed(array: np.ndarray) -> np.ndarray:
 
 
 def read(path: Path) -> Mapping[str, np.ndarray]:
-    """Read the arrays `train` and, if given, `test`, `train_labels`, `test_labels` of a file.
+    """Read the arrays of a file: `train` and, if given, the others of `parts.PARTS`.
 
     The file holds one array, or arrays with the names of `parts.py`. Validation examples become the test examples if
     there are no test examples.
@@ -89,6 +89,6 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
     if "train" not in names:
         held = ", ".join(arrays) or "nothing"
         raise InputError(f"{path} holds {held}; it needs an array train (or x_train, images, x, data), or one array")
-    names = with_test(names)
+    names = with_test(path, names)
     say_left_out(path, [name for name in arrays if name not in names.values()])
     return {part: arrays[name] for part, name in names.items()}

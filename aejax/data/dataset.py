@@ -1,4 +1,4 @@
-"""Training and test examples: images or vectors, with their classes and targets if there are any."""
+"""Training, validation and test examples: images or vectors, with their classes and targets if there are any."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aejax.data.pixels import Channels, as_targets, converted, scale, size
 
 @dataclass(frozen=True, repr=False)
 class Dataset:
-    """Training and test examples.
+    """Training and test examples, and validation examples if there are any.
 
     Attributes:
         name: appears in figures and reports.
@@ -28,7 +28,10 @@ class Dataset:
             your own train on them.
         set_aside: whether the test examples are a fifth of the given ones.
         train_targets, test_targets: arrays [N, ...] that models learn to return; None where the target is the input.
-        examples: "train" and "test" → the examples as `aejax.data.examples` describes them; read them only once.
+        validation, validation_labels, validation_targets: like those of `test`; everything that chooses
+            (`training.patience`, a sweep, the best checkpoint) chooses by them. None without validation examples.
+        examples: "train", "test" and, if given, "validation" → the examples as `aejax.data.examples` describes them;
+            read them only once.
     """
 
     name: str
@@ -39,27 +42,36 @@ class Dataset:
     set_aside: bool = False
     train_targets: np.ndarray | None = None
     test_targets: np.ndarray | None = None
+    validation: Examples | None = None
+    validation_labels: np.ndarray | None = None
+    validation_targets: np.ndarray | None = None
     examples: Mapping[str, Shards | Computed] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "examples", {part: examples_of(getattr(self, part)) for part in ("train", "test")})
+        given = {part: getattr(self, part) for part in ("train", "test", "validation")}
+        described = {part: examples_of(examples) for part, examples in given.items() if examples is not None}
+        object.__setattr__(self, "examples", described)
         for part, examples in self.examples.items():
             object.__setattr__(self, part, getattr(examples, "plain", examples))
-        parts = {"examples": (self.train, self.test)}
-        if self.train_targets is not None or self.test_targets is not None:
-            parts["targets"] = self.train_targets, self.test_targets
-            if [0 if each is None else len(each) for each in parts["targets"]] != [len(self.train), len(self.test)]:
-                raise InputError(f"{self.name}: give a target for each training example and for each test example")
-        for called, both in parts.items():
-            sizes, types = [size(each.shape[1:]) for each in both], [each.dtype for each in both]
-            for what, (train, test) in {"size": sizes, "type": types}.items():
-                if train != test:
-                    found = f"training {called} are {train}, test {called} {test}"
-                    raise InputError(f"{self.name}: {found}; they must be of one {what}")
+        parts = {"examples": [getattr(self, part) for part in self.examples]}
+        targets = [getattr(self, f"{part}_targets") for part in self.examples]
+        if any(each is not None for each in targets):
+            parts["targets"] = targets
+            if [0 if each is None else len(each) for each in targets] != [len(each) for each in parts["examples"]]:
+                each = " and ".join(f"each {'training' if part == 'train' else part} example" for part in self.examples)
+                raise InputError(f"{self.name}: give a target for {each}")
+        for called, (train, *others) in parts.items():
+            for part, other in zip(list(self.examples)[1:], others, strict=True):
+                sizes, types = [size(each.shape[1:]) for each in (train, other)], [train.dtype, other.dtype]
+                for what, (one, another) in {"size": sizes, "type": types}.items():
+                    if one != another:
+                        found = f"training {called} are {one}, {part} {called} {another}"
+                        raise InputError(f"{self.name}: {found}; they must be of one {what}")
 
     def __repr__(self) -> str:
         kind = "vectors" if self.vectors else "images"
-        return f"Dataset({self.name}: {len(self.train)} and {len(self.test)} {kind}, {size(self.train.shape[1:])})"
+        counts = " and ".join(str(len(examples)) for examples in self.examples.values())
+        return f"Dataset({self.name}: {counts} {kind}, {size(self.train.shape[1:])})"
 
     @property
     def vectors(self) -> bool:
@@ -98,7 +110,7 @@ class Dataset:
         """
         parts: dict[str, Any] = dict(self.examples)
         if self.target_shape is not None:
-            parts |= {"train targets": Shards([self.train_targets]), "test targets": Shards([self.test_targets])}
+            parts |= {f"{part} targets": Shards([getattr(self, f"{part}_targets")]) for part in self.examples}
         return ", ".join(f"{part} {array.fingerprint}" for part, array in parts.items())
 
     @property
@@ -107,13 +119,14 @@ class Dataset:
         given = [Shards([labels]).fingerprint for labels in self.class_indices() if labels is not None]
         return ", ".join(given) if self.train_labels is not None else None
 
-    def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return training and test labels as models meet them, int32[N]; None without labels.
+    def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Return training, test and validation labels as models meet them, int32[N]; None without labels.
 
-        Integers keep their values. Names become their indices among the sorted names of both parts. A missing label is
+        Integers keep their values. Names become their indices among the sorted names of all parts. A missing label is
         -1.
         """
-        given = [None if labels is None else np.asarray(labels) for labels in (self.train_labels, self.test_labels)]
+        given = [self.train_labels, self.test_labels, self.validation_labels]
+        given = [None if labels is None else np.asarray(labels) for labels in given]
         known = [labels for labels in given if labels is not None]
         if any(labels.dtype.kind not in "iu" for labels in known):
             classes = np.unique(np.concatenate([labels[is_known(labels)] for labels in known]))
@@ -121,16 +134,16 @@ class Dataset:
                 None if labels is None else np.where(is_known(labels), np.searchsorted(classes, labels), -1)
                 for labels in given
             ]
-        train, test = (None if labels is None else labels.astype(np.int32) for labels in given)
-        return train, test
+        train, test, validation = (None if labels is None else labels.astype(np.int32) for labels in given)
+        return train, test, validation
 
-    def targets(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return training and test targets as models meet them, [N, ...] (see `as_met`); None without targets."""
-        given = self.train_targets, self.test_targets
-        train, test = (
+    def targets(self) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+        """Return training, test and validation targets as models meet them, [N, ...] (see `as_met`), or None."""
+        given = self.train_targets, self.test_targets, self.validation_targets
+        train, test, validation = (
             None if each is None else each.reshape(len(each), *as_met(each.shape[1:], self.vectors)) for each in given
         )
-        return train, test
+        return train, test, validation
 
     def standardized(self) -> tuple[Dataset, Standardization]:
         """Return the vectors with mean 0 and standard deviation 1 in each training feature, float32.
@@ -138,9 +151,10 @@ class Dataset:
         Raises:
             InputError: a copy does not fit in memory.
         """
-        require_memory(4 * (self.train.size + self.test.size), f"{self.name}: to standardize them", "leave it out")
+        needed = 4 * sum(examples.size for examples in self.examples.values())
+        require_memory(needed, f"{self.name}: to standardize them", "leave it out")
         change = Standardization.of(self.train)
-        return replace(self, train=change.apply(self.train), test=change.apply(self.test)), change
+        return replace(self, **{part: change.apply(getattr(self, part)) for part in self.examples}), change
 
     @staticmethod
     def from_arrays(
@@ -151,6 +165,9 @@ class Dataset:
         test_labels: Any = None,
         train_targets: Any = None,
         test_targets: Any = None,
+        validation: Any = None,
+        validation_labels: Any = None,
+        validation_targets: Any = None,
         name: str = "array",
         channels: Channels = "auto",
     ) -> Dataset:
@@ -163,32 +180,37 @@ class Dataset:
             InputError: the arrays are no images or vectors of one size and finite values, the labels are not one class
                 per example, or the targets are not one array per example of both parts.
         """
-        for what, given in {"labels": test_labels, "targets": test_targets}.items():
-            if test is None and given is not None:
-                raise InputError(f"{name}: there are test {what}, but no test examples; give both")
-        train = converted(train, f"{name}: training examples", channels)
-        if train_labels is not None:
-            train_labels = as_classes(train_labels, len(train), f"{name}: training labels")
-        if train_targets is not None:
-            train_targets = as_targets(train_targets, f"{name}: training targets", channels)
-        if test is not None:
-            test = converted(test, f"{name}: test examples", channels)
-            if test_labels is not None:
-                test_labels = as_classes(test_labels, len(test), f"{name}: test labels")
-            if test_targets is not None:
-                test_targets = as_targets(test_targets, f"{name}: test targets", channels)
-            return Dataset(name, train, test, train_labels, test_labels, False, train_targets, test_targets)
+        given = {
+            "train": (train, train_labels, train_targets),
+            "test": (test, test_labels, test_targets),
+            "validation": (validation, validation_labels, validation_targets),
+        }
+        made: dict[str, Any] = {}
+        for part, (examples, labels, targets) in given.items():
+            called = f"{name}: {'training' if part == 'train' else part}"
+            if examples is None and part != "train":
+                for what, each in {"labels": labels, "targets": targets}.items():
+                    if each is not None:
+                        raise InputError(f"{name}: there are {part} {what}, but no {part} examples; give both")
+                continue
+            made[part] = converted(examples, f"{called} examples", channels)
+            if labels is not None:
+                made[f"{part}_labels"] = as_classes(labels, len(made[part]), f"{called} labels")
+            if targets is not None:
+                made[f"{part}_targets"] = as_targets(targets, f"{called} targets", channels)
+        if "test" in made:
+            return Dataset(name, **made)
+        train = made["train"]
         if len(train) < 2:
             raise InputError(f"{name}: one example cannot be split into training and test examples")
         advice = "give test examples too: train.npy and test.npy in a folder, or shards train-... and test-..."
         require_memory(2 * train.nbytes, f"{name}: to set a fifth aside", advice)
         order = np.random.default_rng(0).permutation(len(train))
         held_out, kept = np.split(order, [max(1, len(train) // 5)])
-        labels, targets = (
-            [None if each is None else each[part] for part in (kept, held_out)]
-            for each in (train_labels, train_targets)
-        )
-        return Dataset(name, train[kept], train[held_out], *labels, True, *targets)
+        for what in ("", "_labels", "_targets"):
+            if (array := made.get(f"train{what}")) is not None:
+                made |= {f"train{what}": array[kept], f"test{what}": array[held_out]}
+        return Dataset(name, **made, set_aside=True)
 
 
 def as_met(shape: tuple[int, ...], vectors: bool) -> tuple[int, ...]:

@@ -47,7 +47,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
         raise InputError(f"the dataset {wrong}; {advice}")
     name = str(name)
     if name == "digits":
-        return Dataset.from_arrays(**cache.cached(name, _digits, PARTS), name=name)
+        return Dataset.from_arrays(**cache.cached(name, _digits, PARTS[:4]), name=name)
     if name in ALIASES:
         return _from_code(f"{scripts_dir()}/{ALIASES[name]}", channels)
     if names_data(name):
@@ -55,7 +55,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
     if is_path(name):
         path = local(name, "the dataset").absolute()  # the name is known from any folder
         return Dataset.from_arrays(**_read(path), name=str(path), channels=channels)
-    parts = PARTS if name in ("mnist", "fashion_mnist") else PARTS[:1]
+    parts = PARTS[:4] if name in ("mnist", "fashion_mnist") else PARTS[:1]
 
     def prepare() -> dict[str, np.ndarray]:
         from aejax.data import downloads  # imports tensorflow-datasets, which takes a second
@@ -101,7 +101,10 @@ def require_fit(config: Config, dataset: Dataset) -> None:
             support an option.
     """
     training, data, train = config.training, config.data, dataset.examples["train"]
-    aside = f", after {len(dataset.test)} of those given were set aside as test examples" if dataset.set_aside else ""
+    parts = {"test": dataset.set_aside, "validation": bool(data.validation) and train.make is None}
+    given = "{} of those given were set aside as {} examples"
+    counts = [given.format(len(getattr(dataset, part)), part) for part, is_aside in parts.items() if is_aside]
+    aside = f", after {' and '.join(counts)}" if counts else ""
     allowed = f"at most {len(train)}, the number of training examples{aside}"
     require(training.batch_size <= len(train), "training.batch_size", training.batch_size, allowed)
     if config.model.channels or config.model.spatial_code:
@@ -113,7 +116,7 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         require(not data.standardize, "data.standardize", True, "False: computed examples have a known scale")
         allowed = "auto or device: computed examples are made on the device"
         require(data.placement != "stream", "data.placement", data.placement, allowed)
-        most = MOST // len(train)
+        most = (MOST - len(dataset.examples.get("validation", ()))) // len(train)
         allowed = f"at most {most}: int32 numbers the computed examples, {len(train):,} per epoch"
         require(training.epochs <= most, "training.epochs", training.epochs, allowed)
     for part, examples in dataset.examples.items():
@@ -126,8 +129,8 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         if not is_own(config.model.kind) and dataset.target_shape != dataset.train.shape[1:]:
             sizes = f"targets of {size(dataset.target_shape)} for examples of {size(dataset.train.shape[1:])}"
             raise InputError(f"{dataset.name} has {sizes}; only a model of your own can return another size")
-        for targets in (dataset.train_targets, dataset.test_targets):
-            require_range(config, targets, f"the targets of {dataset.name}", seen=False)
+        for part in dataset.examples:
+            require_range(config, getattr(dataset, f"{part}_targets"), f"the targets of {dataset.name}", seen=False)
     config.model.code_shape(dataset.image_shape)
     complete(config)  # refuses numbers that nothing declares
     digests(config)  # refuses a file of the user's own that fails

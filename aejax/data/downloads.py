@@ -23,6 +23,7 @@ from aejax.config import InputError
 from aejax.config.checks import refusing
 from aejax.config.files import data_dir, local
 from aejax.data.array_files import idx
+from aejax.data.parts import PART_OF, with_test
 
 tfds.disable_progress_bar()
 
@@ -103,16 +104,18 @@ def _prepared(name: str) -> dict[str, np.ndarray]:
             "it needs one image feature and a split named train"
         )
     parts = {}
-    for split in {"train", "test"} & set(builder.info.splits):
+    for split in builder.info.splits:
+        if (part := PART_OF.get(split.lower())) is None:
+            continue
         source = builder.as_data_source(split)
         examples = source.__getitems__(range(len(source)))
         images = [np.asarray(example[keys[0]]) for example in examples]
         if len({image.shape for image in images}) > 1:
             raise InputError(f"the images of {name} are of several sizes; they must be of one size")
-        parts[split] = np.stack(images)
+        parts[part] = np.stack(images)
         if "label" in examples[0]:
-            parts[f"{split}_labels"] = np.array([example["label"] for example in examples], np.int32)
-    return parts
+            parts[f"{part}_labels"] = np.array([example["label"] for example in examples], np.int32)
+    return with_test(name, parts)
 
 
 def require_network(url: str, advice: str, seconds: float = 3.0) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aejax.config.checks import MOST
 from aejax.data.mapped import Shards, require_memory
 
 if TYPE_CHECKING:
@@ -105,6 +106,17 @@ class Computed:
             made = _compiled(self, method)(self.arrays, np.resize(chosen, _ROWS).astype(np.int32))
             rows[first : first + _ROWS] = np.asarray(made)[: len(chosen)]
         return rows
+
+
+class Later(Computed):
+    """The last examples of the numbering of training examples, which no epoch reaches, as validation examples."""
+
+    def __init__(self, train: Computed, count: int) -> None:
+        super().__init__("validation", (count, *train.shape[1:]), ["last", train.fingerprint])
+        self.dtype, self.arrays, self._train, self._first = train.dtype, train.arrays, train, MOST - count
+
+    def make(self, arrays: Any, examples: jax.Array) -> jax.Array:
+        return self._train.make(arrays, examples + self._first)
 
 
 Examples = np.ndarray | Shards | Computed

@@ -22,7 +22,7 @@ _DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})
 
 
 def read(folder: Path) -> Mapping[str, Any]:
-    """Read the arrays `train` and, if given, `test`, `train_labels`, `test_labels` of a folder.
+    """Read the arrays of a folder: `train` and, if given, the others of `parts.PARTS`.
 
     The folder holds files of arrays named for their parts, or folders named for their parts, with arrays or images; or
     only arrays or images, which are training examples. Several files of a part are shards, ordered by the numbers in
@@ -38,7 +38,7 @@ def read(folder: Path) -> Mapping[str, Any]:
         groups = _by_name(folder, arrays)
         if "train" not in groups:
             folders = _parts_of(folder)
-            parts = with_test(folders)
+            parts = with_test(folder, folders)
             if arrays and not any(map(_arrays_in, parts.values())):
                 parts = {"train": folder}
             groups = {part: _files_in(path) for part, path in parts.items()}
@@ -49,7 +49,7 @@ def read(folder: Path) -> Mapping[str, Any]:
                     )
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
-    groups = with_test(groups)
+    groups = with_test(folder, groups)
     used = {*parts.values(), *(file for group in groups.values() for file in group)}
     say_left_out(folder, [entry.name for entry in (*arrays, *folders.values()) if entry not in used])
     if len({reader(group[0]) is None for group in groups.values()}) > 1:

@@ -10,8 +10,8 @@ from typing import Any
 
 from aejax.config import InputError
 
-PARTS = ("train", "test", "train_labels", "test_labels")
-TARGETS = ("train_targets", "test_targets")
+PARTS = ("train", "test", "train_labels", "test_labels", "validation", "validation_labels")
+TARGETS = ("train_targets", "test_targets", "validation_targets")
 """names of targets other than the input, in a mapping"""
 
 WORDS = {
@@ -42,11 +42,13 @@ def of_array(name: str) -> str | None:
     return None if rest else part
 
 
-def with_test(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename the validation part to test if there is no test part; otherwise leave it out."""
-    if "test" not in parts:
-        return {part.replace("validation", "test"): value for part, value in parts.items()}
-    return {part: value for part, value in parts.items() if not part.startswith("validation")}
+def with_test(where: Path | str, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename the validation part to test if there is no test part, with a warning."""
+    if "test" in parts or "validation" not in parts:
+        return dict(parts)
+    message = "%s has validation examples but no test examples: the validation examples are used as test examples"
+    logging.getLogger("aejax").warning(message, where)
+    return {part.replace("validation", "test"): value for part, value in parts.items()}
 
 
 def refuse_both(where: Path, first: str, second: str) -> None:

@@ -231,9 +231,17 @@ def _first_kernel(run: Run) -> np.ndarray | None:
     return kernel if kernel.ndim == 4 or len(kernel) == math.prod(run.image_shape) else None
 
 
+_OF_PART = {
+    "train": {"color": "C0", "linewidth": 3, "alpha": 0.45},
+    "validation": {"color": "C1", "linewidth": 1.2},
+    "test": {"color": "0.15", "linewidth": 1.2},
+}
+"""style of the curve of each part"""
+
+
 @styled
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
-    """Draw the total loss per epoch, training and test, in one panel for each run."""
+    """Draw the total loss per epoch of each evaluated part, in one panel for each run."""
     units = [loss_unit(run.config, run.example_shape) for run in runs.values()]
     columns = min(3, len(runs))
     rows = -(-len(runs) // columns)
@@ -242,10 +250,11 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, sharey=common, squeeze=False).ravel()
     for axis, (label, run), unit in zip(axes, runs.items(), units, strict=False):
-        epochs, marker = [line["epoch"] for line in run.history], "o" if len(run.history) < 4 else None
-        train, test = ([line[part]["total"] for line in run.history] for part in ("train", "test"))
-        axis.plot(epochs, train, label="train", marker=marker, color="C0", linewidth=3, alpha=0.45)
-        axis.plot(epochs, test, label="test", marker=marker, color="0.15", linewidth=1.2)
+        for part, style in _OF_PART.items():
+            points = [(line["epoch"], line[part]["total"]) for line in run.history if part in line]
+            marker = "o" if len(points) < 4 else None
+            if points:
+                axis.plot(*zip(*points, strict=True), label=part, marker=marker, **style)
         axis.set(title=label, xlabel="epoch", xlim=(0, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
         if not common or axis.get_subplotspec().is_first_col():
@@ -253,7 +262,7 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     for axis in axes[len(runs) :]:
         axis.set_axis_off()
     axes[0].legend(loc="upper right")
-    note(figure, "train: mean over the steps of an epoch; test: after the epoch")
+    note(figure, "train: mean over the steps of an epoch; others: after the epoch")
     return figure
 
 

@@ -92,7 +92,7 @@ def _finished_at(workdir: Path) -> int | None:
 def load(
     workdir: str | Path, which: Literal["newest", "best"] = "newest", *, models: str | Path | Iterable[str | Path] = ()
 ) -> Run:
-    """Load the run in a workdir at its newest checkpoint, or at the checkpoint with the lowest test loss.
+    """Load the run in a workdir at its newest checkpoint, or at its best by the validation examples.
 
     Args:
         models: the file, or files, that define the run's own model or optimizer. A workdir is data: `load` runs no
@@ -112,7 +112,8 @@ def load(
     newest = found[-1]
     step = best(found) if which == "best" else newest.step
     if step is None:
-        raise InputError(f"{workdir / 'checkpoints'} has no whole checkpoint of the end of an epoch")
+        advice = "it needs validation examples: train with data.validation, such as 0.1, in another workdir"
+        raise InputError(f"{workdir / 'checkpoints'} has no best checkpoint; {advice}")
     state, _, _ = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(devices()[0]))
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)

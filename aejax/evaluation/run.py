@@ -28,6 +28,7 @@ from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
 from aejax.training.identity import Identity
 from aejax.training.records import Record
+from aejax.training.selection import Selection
 from aejax.training.step import inputs, test_keys, unit_interval, values_of
 from aejax.training.unreached import unreached
 
@@ -43,7 +44,8 @@ class Run:
     Attributes:
         identity: the configuration, the dataset's identity, versions and settings.
         state: step, parameters, optimizer state, the model's other variables.
-        history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, test, code.
+        history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, validation (if there are
+            validation examples), test (after the last epoch, and where `training.evaluate_test` is set), code.
         summary: the last metrics of a finished run; empty for any state before its end.
         dataset: the examples that `fit` trained it on; None if the run was read from a workdir.
     """
@@ -272,7 +274,8 @@ class Run:
             for line in self.history:
                 record.add(line)
             with Checkpoints(folder / "checkpoints") as checkpoints:
-                checkpoints.save(self.state, test_total=self.history[-1]["test"]["total"], records=record.texts)
+                selected = Selection.of(self.config).lowest(self.history[-1:])
+                checkpoints.save(self.state, selected=selected, records=record.texts)
             if self.summary:
                 record.finish(self.summary)
 

@@ -43,6 +43,9 @@ class Autoencoder(nnx.Module):
     """traced numbers with their defaults; a coefficient with the name of a loss term is the weight of that term"""
     options: Mapping[str, Any] = {}
     """static numbers, strings or lists with their defaults, for `config.model.options`"""
+    select: str = "total"
+    """term of the loss or metric by which the best epoch and the best member of a sweep are chosen, as "total",
+    "min l0" or "max accuracy"; `training.select` overrides it"""
     outputs_per_unit = 1
     """outputs of the encoder for each unit of the code; with several, the code has no activation"""
     select: str = "total"

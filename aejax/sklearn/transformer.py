@@ -12,7 +12,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aejax.config import Coefficients, Config, Loss, Model, Training
-from aejax.data import Dataset
+from aejax.data import Dataset, resolved, split
 from aejax.evaluation import Run, errors, fit
 
 _CHUNK = 256
@@ -113,9 +113,12 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             seed = self.random_state if seeded else check_random_state(self.random_state).randint(2**31 - 1)
             given["training.seed"] = int(seed)
         config = (DEFAULT if self.config is None else self.config).replace(given)
-        config = config.replace({"training.batch_size": min(config.training.batch_size, len(rows))})
         # The test rows are the training rows, since scikit-learn holds rows out itself.
-        trained = fit(config, dataset=Dataset.from_arrays(rows, rows, name="rows"), progress=False)
+        dataset = Dataset.from_arrays(rows, rows, name="rows")
+        config = resolved(config, dataset)
+        most = len(split(config.data, dataset).train)
+        config = config.replace({"training.batch_size": min(config.training.batch_size, most)})
+        trained = fit(config, dataset=dataset, progress=False)
         self.run_: Run = dataclasses.replace(trained, dataset=None)  # the rows need not stay in memory
         self._n_features_out = config.model.code_size
         return self

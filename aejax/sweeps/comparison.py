@@ -1,4 +1,4 @@
-"""Comparison of the members of a sweep: the best member, a table, a figure."""
+"""Comparison of the members of a sweep: the best member by the validation examples, a table, a figure."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from matplotlib.lines import Line2D
 from aejax.config import Config, files
 from aejax.config.checks import is_own
 from aejax.config.grid import SEED
+from aejax.config.numbers import OPTIMIZERS
 from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled, with_spread, with_unit
+from aejax.training.selection import Selection
 
 _METRICS = {
+    "validation loss": ("validation", "total"),
+    "validation reconstruction": ("validation", "reconstruction"),
     "test loss": ("test", "total"),
     "test reconstruction": ("test", "reconstruction"),
     "code mean": ("code", "mean"),
@@ -29,11 +33,40 @@ _METRICS = {
     "dead units": ("test", "dead"),
 }
 """label → part of a member's summary, and name in it; a metric that a member does not have is left out"""
-_CHANGE_THE_LOSS = {"l1", "beta", "free_bits", "rate_penalty", "rate"}
+_CHANGE_THE_LOSS = "coefficients.", "loss.", "corruption.", "data.", "model.kind", "model.options."
+"""beginnings of the fields that change the loss itself"""
+_KEEP_THE_LOSS = [f"coefficients.{name}" for name in OPTIMIZERS["adamw"]]
+
+
+def chosen(axes: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return the fields among whose values a sweep chooses: those with several values, except the seed."""
+    return [path for path, values in axes.items() if path != SEED and len(values) > 1]
+
+
+def _no_best(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]], config: Config) -> str | None:
+    """Return why no member can be named the best; None if the members can be compared."""
+    selection, changing = Selection.of(config), []
+    for path in chosen(axes):
+        bound = path == "model.samples" and config.loss.bound == "importance"
+        if bound or (path.startswith(_CHANGE_THE_LOSS) and path not in _KEEP_THE_LOSS):
+            changing.append(path)
+    if not chosen(axes):
+        return "only the seed varies"
+    if all("diverged" in row for row in rows):
+        return "every member diverged"
+    if not all("validation" in row for row in rows):
+        return "there are no validation examples; set data.validation"
+    # The weight of a term has the term's name.
+    swept = {path.rpartition(".")[2] for path in changing}
+    if changing and selection.name in {"total", *swept}:
+        names = ", ".join(sorted(rows[0]["validation"].keys() - {"total", *swept}))
+        what = f"{' and '.join(changing)} {'change' if len(changing) > 1 else 'changes'} the loss"
+        return f"not comparable, since {what}; name a term or metric that stays the same by training.select: {names}"
+    return None
 
 
 def results(
-    axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]], own: Sequence[str] = ()
+    axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]], config: Config, own: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Compute the content of results.json.
 
@@ -41,20 +74,26 @@ def results(
         axes: the values of each swept field.
         rows: for each member its name, its value of each swept field and its summary; "diverged" holds the message of
             a member that diverged.
+        config: the common configuration of the members.
         own: names of the metrics of the model itself.
 
     Returns:
         axes; members, the rows; groups of members that differ only in the seed, with mean and std of each metric over
-        those that did not diverge; and best, the member with the lowest test loss, or with the lowest test
-        reconstruction if the axes change the loss itself.
+        those that did not diverge; best, the member that `training.select` chooses by the validation examples; and,
+        where best is None, no_best, the reason.
     """
-    trained = [row for row in rows if "diverged" not in row]
-    names = {path.rpartition(".")[2] for path in axes}  # the weight of a term has the term's name
-    weighted = any(name in _CHANGE_THE_LOSS or any(name in row["test"] for row in rows) for name in names)
-    every = _METRICS | {f"test {name}": ("test", name) for name in own if ("test", name) not in _METRICS.values()}
-    metrics = {label: each for label, each in every.items() if all(each[1] in row[each[0]] for row in rows)}
-    part, name = metrics.get("test reconstruction" if weighted else "test loss", _METRICS["test loss"])
-    best = min(trained, key=lambda row: row[part][name], default=None)
+    reason, selection, every = _no_best(axes, rows, config), Selection.of(config), dict(_METRICS)
+    for part, name in itertools.product(("validation", "test"), own):
+        if (part, name) not in every.values():
+            every[f"{part} {name}"] = part, name
+    metrics = {label: each for label, each in every.items() if all(each[1] in row.get(each[0], ()) for row in rows)}
+    best = {"best": None, "no_best": reason}
+    if reason is None:
+        row = min((row for row in rows if "diverged" not in row), key=selection.value)
+        value = row["validation"][selection.name]
+        best = {"best": {"member": row["member"], "by": selection.place, "value": value}}
+        if value is None:
+            best = {"best": None, "no_best": f"validation {selection.name} is not finite"}
     groups = {}
     for row in rows:
         groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)
@@ -66,7 +105,7 @@ def results(
 
     return {
         "axes": dict(axes),
-        "best": None if best is None else {"member": best["member"], "by": f"{part} {name}", "value": best[part][name]},
+        **best,
         "groups": [
             {
                 "setting": json.loads(setting),
@@ -95,24 +134,31 @@ def table(found: Mapping[str, Any]) -> str:
 def best(found: Mapping[str, Any]) -> str:
     """Name the best member in one line."""
     if found["best"] is None:
-        return "every member diverged"
-    return "best: {member}, with the lowest {by}, {value:.4f}".format(**found["best"])
+        return f"no best member: {found['no_best']}"
+    return "best: {member}, with the {by}, {value:.4f}".format(**found["best"])
 
 
 def write(
-    found: Mapping[str, Any], config: Config, unit: str | None, workdir: Path, formats: Sequence[str] = ("png",)
+    found: Mapping[str, Any],
+    config: Config,
+    unit: str | None,
+    workdir: Path,
+    formats: Sequence[str] = ("png",),
+    said: str | None = None,
 ) -> None:
     """Write results.json, report.md and, in each format, figures/sweep.
 
     Args:
         unit: of the losses; None if the members have several units, or a loss of their own.
+        said: a line about the validation examples.
     """
     files.write_json(workdir / "results.json", found)
     draw({"sweep": lambda: figure(found, config, unit)}, workdir / "figures", formats, replace=True)
     models = f', models="{config.model.kind.rpartition(":")[0]}"' if is_own(config.model.kind) else ""
     paragraphs = [
         f"# Sweep over {', '.join(found['axes'])}",
-        f"Mean ± standard deviation over the seeds{'' if unit is None else f'; losses in {unit}'}.",
+        f"Mean ± standard deviation over the seeds{'' if unit is None else f'; losses in {unit}'}."
+        + (f" {said}." if said else ""),
         table(found),
         best(found),
     ]
@@ -127,10 +173,11 @@ def write(
 
 @styled
 def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) -> Figure:
-    """Draw test loss, test reconstruction and the code's zeros against one swept field.
+    """Draw loss, reconstruction and the code's zeros against one swept field.
 
-    This is the first field with several values, except the seed. A fourth panel has reconstruction against zeros. A
-    colour is a value of the field, a marker is a setting of the other fields, and lines join numbers that are no seeds.
+    All are of the validation examples or, without any, of the test examples. The field is the first one with several
+    values, except the seed. A fourth panel has reconstruction against zeros. A colour is a value of the field, a marker
+    is a setting of the other fields, and lines join numbers that are no seeds.
     """
     paths = [path for path in found["axes"] if path != SEED]
     along = next((path for path in paths if len(found["axes"][path]) > 1), next(iter(found["axes"])))
@@ -142,9 +189,8 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
     place = values if numbers else {key: float(index) for index, key in enumerate(values)}
     colour = dict(zip(values, colormaps["viridis"](np.linspace(0, 0.92, len(values))), strict=True))
-    labels = {
-        "test loss": with_unit("test loss", unit),
-        "test reconstruction": with_unit("test reconstruction", unit),
+    part = "validation" if all("validation" in row for row in found["members"]) else "test"
+    labels = {f"{part} {name}": with_unit(f"{part} {name}", unit) for name in ("loss", "reconstruction")} | {
         "code zeros": "share of the code that is zero",
     }
     drawn = Figure(figsize=(7.2, 4.8 + 0.17 * max(0, len(series) - 6)), layout="constrained")
@@ -156,7 +202,7 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             if not members:
                 continue
             places = [_METRICS[label] for label in labels]
-            metrics = np.array([[row[part].get(name, np.nan) for part, name in places] for row in members])
+            metrics = np.array([[row[group].get(name, np.nan) for group, name in places] for row in members])
             means.append([place[key], *metrics.mean(axis=0)])
             for panel, mean, each in zip(panels, means[-1][1:], metrics.T, strict=True):
                 spread = each.std(ddof=1) if len(members) > 1 else None
@@ -176,7 +222,7 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             turned = sum(map(len, texts)) > 20  # characters that fit side by side below a panel
             panel.set_xticks(list(place.values()), texts, **({"rotation": 40, "ha": "right"} if turned else {}))
             panel.margins(x=0.25 if len(texts) < 4 else 0.1)
-    pairs.set(xlabel=labels["code zeros"], ylabel=labels["test reconstruction"])
+    pairs.set(xlabel=labels["code zeros"], ylabel=labels[f"{part} reconstruction"])
     _legends(drawn, swept, {_text(value): colour[key] for key, value in values.items()}, pairs)
     if along != SEED:
         seeds, diverged = len(found["axes"].get(SEED, [0])), any("diverged" in row for row in found["members"])

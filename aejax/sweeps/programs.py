@@ -13,7 +13,7 @@ import functools
 import json
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats, reason, require
 from aejax.config.files import local, locked, write_json
 from aejax.config.grid import Grid, grid
+from aejax.config.sections import Data
 from aejax.config.user_files import located
-from aejax.data import Dataset, as_dataset, require_fit
+from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, split
 from aejax.evaluation import Run
 from aejax.evaluation.drawing import loss_unit
 from aejax.sweeps import comparison
@@ -55,7 +56,9 @@ class Sweep:
 
     @property
     def best(self) -> Run:
-        """The best member."""
+        """The best member; `InputError` says why there is none."""
+        if self.results["best"] is None:
+            raise InputError(f"the sweep names no best member: {self.results['no_best']}")
         return self.runs[self.results["best"]["member"]]
 
 
@@ -72,6 +75,9 @@ def sweep(
 
     Members that differ in seed and coefficients only are one program and share its devices and its batches. Other
     fields, and members that do not fit in memory together, make several programs, run one after another.
+
+    The best member is chosen by `training.select` of the validation examples. Where more than the seed varies, a tenth
+    of the training examples is set aside for this unless `data.validation` or the dataset says otherwise.
 
     Args:
         config: the common configuration of the members.
@@ -91,20 +97,27 @@ def sweep(
     for member in planned.members.values():
         patience = member.training.patience
         require(patience is None, "training.patience", patience, "None: the members of a sweep end together")
-    dataset = as_dataset(dataset, config)
+    given = as_dataset(dataset, config)
+    chosen = resolved(config, given, chooses=bool(comparison.chosen(planned.axes)))
+    if chosen != config:
+        config, planned = chosen, grid(located(chosen), planned.axes)
+    dataset_of = functools.cache(lambda data: split(data, given))
     # The first member of each program, and a member for each value of each swept coefficient.
     representative = [planned.members[names[0]] for names in planned.programs]
     for name in (path.partition(".")[2] for path in planned.axes if path.startswith("coefficients.")):
         representative += {member.coefficients.get(name): member for member in planned.members.values()}.values()
     for member in representative[: len(planned.programs)]:
-        require_fit(member, dataset)
-    metrics, *_ = [require_trainable(member, dataset) for member in representative]
+        require_fit(member, dataset_of(member.data))
+    metrics, *_ = [require_trainable(member, dataset_of(member.data)) for member in representative]
     begun = workdir is not None and (workdir / "sweep.json").exists()
     source = source_of(config, workdir, begun, jax.sharding.SingleDeviceSharding(devices()[0]))
     if source is not None:
         for member in representative[: len(planned.programs)]:
-            steps = build_steps(member, dataset.image_shape)
+            steps = build_steps(member, given.image_shape)
             source.agreeing(jax.eval_shape(steps.init), steps.drawn)
+    said = describe(config, dataset_of(representative[0].data))
+    if progress and said:
+        print(said, flush=True)
     with contextlib.ExitStack() as stack:
         try:
             if workdir is not None:
@@ -112,7 +125,7 @@ def sweep(
                 stack.enter_context(locked(workdir, "sweep"))
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
-        programs = _programs(planned, config, dataset, workdir, progress)
+        programs = _programs(planned, config, dataset_of, workdir, progress)
         runs: dict[str, Run] = {}
         rows: dict[str, dict[str, Any]] = {}
         for number, names in enumerate(programs):
@@ -120,7 +133,7 @@ def sweep(
                 print(f"program {number + 1} of {len(programs)}: {len(names)} members, {names[0]} first", flush=True)
             members = {name: planned.members[name] for name in names}
             folder = None if workdir is None else workdir / "programs" / str(number)
-            trained = train(Members(members), members[names[0]], folder, dataset, progress=progress, source=source)
+            trained = train(Members(members), members[names[0]], folder, given, progress=progress, source=source)
             for index, (name, member) in enumerate(members.items()):
                 row = rows[name] = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
                 run = _member(trained, index, name, member)
@@ -130,11 +143,12 @@ def sweep(
                     runs[name] = run
                     if workdir is not None:
                         _write_member(run, workdir / "members" / name)
-        results = comparison.results(planned.axes, [rows[name] for name in planned.members], metrics)
+        results = comparison.results(planned.axes, [rows[name] for name in planned.members], config, metrics)
         if workdir is not None:
-            shape = dataset.image_shape[1:2] if dataset.vectors else dataset.image_shape
+            shape = given.image_shape[1:2] if given.vectors else given.image_shape
             units = {loss_unit(member, shape) for member in planned.members.values()}
-            comparison.write(results, config, units.pop() if len(units) == 1 else None, workdir, formats)
+            unit = units.pop() if len(units) == 1 else None
+            comparison.write(results, config, unit, workdir, formats, said)
         if not runs:
             name, row = next(iter(rows.items()))
             raise Diverged(f"every member diverged; {name}: {row['diverged']}")
@@ -170,7 +184,9 @@ def _write_member(run: Run, folder: Path) -> None:
     run.save(folder)
 
 
-def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | None, progress: bool) -> list[list[str]]:
+def _programs(
+    planned: Grid, config: Config, dataset_of: Callable[[Data], Dataset], workdir: Path | None, progress: bool
+) -> list[list[str]]:
     """Return the names of the members of each program; a resumed sweep keeps its programs."""
     path = None if workdir is None else workdir / "sweep.json"
     advice = "put the file back, or give another workdir"
@@ -195,6 +211,7 @@ def _programs(planned: Grid, config: Config, dataset: Dataset, workdir: Path | N
     programs = []
     for names in planned.programs:
         first = planned.members[names[0]]
+        dataset = dataset_of(first.data)
         driver, in_epoch = Members({"": first}).driver(first), steps_per_epoch(first.training, len(dataset.train))
         state = jax.eval_shape(build_steps(first, dataset.image_shape, in_epoch).init)
         require_memory(first, state, driver, dataset.image_shape, in_epoch)

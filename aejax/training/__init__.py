@@ -16,6 +16,7 @@ checkpoint.py    saved states, with a digest of every file
 source.py        the start from the arrays of another run
 paths.py         paths of arrays, and frozen parts of a model
 identity.py      everything that the states of a run follow from
+selection.py     the number by which the best epoch or member is chosen
 records.py       config.json, metrics.jsonl, summary.json: written, read, compared with the checkpoint
 """
 

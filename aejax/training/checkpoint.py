@@ -51,7 +51,7 @@ class Manifest:
 
     step: int  # number of steps taken; the name of the folder
     leaves: dict[str, str]  # type and shape of every array, by its path in the state
-    test_total: float | None = None  # test loss; None within an epoch
+    selected: float | None = None  # from `Selection.value`, lower is better; None without it and within an epoch
     seconds: float = 0.0  # spent on the steps of the unfinished epoch
     chunk: int | None = None  # number of steps per compiled call
     files: dict[str, str] = field(default_factory=dict)  # SHA-256 of every other file, by its path in the folder
@@ -108,8 +108,8 @@ def has_checkpoints(workdir: Path | None) -> bool:
 
 
 def best(manifests: list[Manifest]) -> int | None:
-    """Return the step with the lowest test loss; None without a checkpoint at the end of an epoch."""
-    losses = {manifest.step: manifest.test_total for manifest in manifests if manifest.test_total is not None}
+    """Return the step with the best value of the validation examples; None without one."""
+    losses = {manifest.step: manifest.selected for manifest in manifests if manifest.selected is not None}
     return min(losses, key=losses.get, default=None)
 
 
@@ -173,7 +173,7 @@ def _read(path: Path, wanted: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints that one run saves: the newest two, and the best by test loss.
+    """The checkpoints that one run saves: the newest two, and the best by `Selection.value`.
 
     As a context manager, it waits for the save in progress. With several processes, all save together, and the first
     process alone maintains the folder.
@@ -206,7 +206,7 @@ class Checkpoints:
         """Save in the background, after waiting for the previous save.
 
         Args:
-            records, described: as in `Manifest`; described has test_total, seconds and chunk.
+            records, described: as in `Manifest`; described has selected, seconds and chunk.
 
         Raises AejaxError: the previous save failed, or this save cannot begin.
         """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class Chunk(NamedTuple):
     dispatched: float  # time of the call
     terms: Terms  # float32[steps of the chunk] each
     state: TrainState | None  # after the chunk, if it is to be saved
-    sums: dict[str, Any] | None  # of the evaluation at the end of an epoch
+    sums: dict[str, Any] | None  # of the evaluation at the end of an epoch, by part of the dataset
     trained: Future[Noted]  # when training ended
     evaluated: Future[Noted]  # when the evaluation ended, if any
 
@@ -93,12 +93,14 @@ def chunks(
     steps_in_epoch: int,
     last_step: int,
     decide: Callable[[], tuple[int, bool, bool]],
+    parts: Callable[[bool], Sequence[str]],
 ) -> Iterator[Chunk]:
     """Train up to a step; yield each chunk once the next chunk is on the device.
 
     Args:
         decide: () → the length of the next chunk, whether to keep its state, and whether to stop before it. The states
             of the last chunk and of the end of every epoch are always kept.
+        parts: whether an epoch is the last → the parts of the dataset that are evaluated after it.
     """
     clock, under_way, step = _Clock(), None, int(state.step)
     try:
@@ -116,8 +118,9 @@ def chunks(
                 kept = programs.snapshot(state) if ends or keep else None
                 # The evaluation reads the copy that is saved: on jax 0.7.2 and one CPU device, the evaluation of
                 # parameters in donated memory returned wrong sums.
-                sums = programs.evaluate(kept) if ends else None
-                evaluated = clock.note(sums) if ends else trained
+                names = parts(step == last_step) if ends else ()
+                sums = {name: programs.evaluate(kept, name) for name in names} if ends else None
+                evaluated = clock.note(sums) if sums else trained
                 launched = Chunk(dispatched, terms, kept, sums, trained, evaluated)
             elif under_way is not None and under_way.state is None:
                 under_way = under_way._replace(state=state)  # the last state is not donated

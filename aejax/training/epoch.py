@@ -35,7 +35,7 @@ class Programs(NamedTuple):
     compiled: Callable[[int], Iterator[tuple[str, Program]]]  # steps → (name, program), the training programs first
     flops: Callable[[int], float]  # steps → floating-point operations per step; compiles `train` for so many steps
     train: Callable[[TrainState, int, int], tuple[TrainState, Terms]]  # (state, steps, first step) → (state, terms)
-    evaluate: Callable[[TrainState], dict[str, Any]]  # state → sums over the test images, for `summarize`
+    evaluate: Callable[..., dict[str, Any]]  # state, part ("test") → sums over its images, for `summarize`
     snapshot: Callable[[TrainState], TrainState]  # state → a copy that outlives the donation of the state
 
 
@@ -62,11 +62,12 @@ def build_programs(
     @functools.cache
     def parts() -> dict[str, tuple[Callable[..., Layout], Any, Beside]]:
         """Return the placement, the examples and what is beside them, of each part of the dataset."""
-        made = dataset.examples["train"]
+        made, beside = dataset.examples["train"], zip(dataset.class_indices(), dataset.targets(), strict=True)
+        beside = dict(zip(("train", "test", "validation"), (Beside(*each) for each in beside), strict=True))
         placed = Resident if made.make is not None else place(config, driver, state, dataset)
         trained = functools.partial(Generated, examples=made) if made.make is not None else placed
-        train, test = (Beside(*each) for each in zip(dataset.class_indices(), dataset.targets(), strict=True))
-        return {"train": (trained, dataset.train, train), "test": (placed, dataset.test, test)}
+        kinds = {name: trained if name == "train" else placed for name in dataset.examples}
+        return {name: (kind, getattr(dataset, name), beside[name]) for name, kind in kinds.items()}
 
     def part(name: str, make: Callable, *size: Any) -> _Part:
         kind, images, beside = parts()[name]
@@ -127,12 +128,17 @@ def build_programs(
 
         return programs, evaluate
 
-    test_programs, evaluate = evaluation("test")
+    evaluations = {name: evaluation(name) for name in dataset.examples if name != "train"}
+
+    def evaluate(state: TrainState, name: str = "test") -> dict[str, Any]:
+        return evaluations[name][1](state)
 
     def compiled(count: int) -> Iterator[tuple[str, Program]]:
         for length in reversed(training().layout.lengths(count)):
             yield f"train {length} steps", training().compiled(length)
-        yield from test_programs()
+        for name, (programs, _) in evaluations.items():
+            for called, program in programs():
+                yield called if name == "test" else f"{called} of {name}", program
 
     return Programs(compiled, flops, train, evaluate, copier(driver))
 

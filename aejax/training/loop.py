@@ -21,7 +21,7 @@ from aejax import signals
 from aejax.config import AejaxError, Config, InputError, complete
 from aejax.config.checks import Stopped
 from aejax.config.user_files import located
-from aejax.data import Dataset, as_dataset, require_fit
+from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, split
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
@@ -30,6 +30,7 @@ from aejax.training.devices import Driver, gather, initializer, is_first, peers,
 from aejax.training.epoch import build_programs, require_same_terms, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, summary_of
+from aejax.training.selection import Selection
 from aejax.training.source import Source, report, source_of
 from aejax.training.start import join
 from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
@@ -106,8 +107,12 @@ def train(
     """
     config = complete(located(config))
     given = as_dataset(dataset, config)
-    require_fit(config, given)
-    dataset, standardization = given.standardized() if config.data.standardize else (given, None)
+    config = resolved(config, given)
+    dataset, selection, standardization = split(config.data, given), Selection.of(config), None
+    require_fit(config, dataset)
+    said = describe(config, dataset)
+    if config.data.standardize:
+        dataset, standardization = dataset.standardized()
     join(config.hosts)
     signals.renew()  # `jax.distributed` has replaced the handler of SIGTERM
     with peers(), contextlib.ExitStack() as stack:
@@ -148,8 +153,11 @@ def train(
         failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
         evaluated = len(history) > 0 and history[-1]["step"] == step
         longer = step > 0 and epochs > saved.identity.config.training.epochs
-        finished = step == last_step or (evaluated and not longer and _is_finished(config, history))
+        tested = evaluated and "test" in history[-1]  # not where the patience was longer
+        finished = step == last_step or (tested and not longer and _is_finished(config, history))
         visible = progress and is_first()
+        if visible and said and models.alone:  # a sweep has said so
+            print(said, flush=True)
         if finished and gather([bool(summary)]).any():
             if visible:
                 print(f"{workdir} holds this run, finished: nothing to train", flush=True)
@@ -186,35 +194,53 @@ def train(
                 kept = time.perf_counter()
             return pace.steps, keep, signalled > 0
 
-        for chunk in chunks(programs, state, steps_in_epoch, last_step, decide):
+        def evaluated_after(last: bool) -> list[str]:
+            tests = last or config.training.evaluate_test
+            return [part for part in ("validation", "test") if part in dataset.examples and (part != "test" or tests)]
+
+        def means_of(sums: Mapping[str, Any]) -> dict[str, list]:
+            """Return the means of each evaluated part for each member."""
+            size = config.model.code_size
+            return {
+                part: [
+                    summarize(each, len(dataset.examples[part]), size) for each in models.each(jax.device_get(found))
+                ]
+                for part, found in sums.items()
+            }
+
+        for chunk in chunks(programs, state, steps_in_epoch, last_step, decide, evaluated_after):
             terms = jax.device_get(chunk.terms)
             chunk_steps = len(terms["total"])
             step += chunk_steps
-            tested = None
-            if chunk.sums is not None:
-                sums = models.each(jax.device_get(chunk.sums))
-                tested = [summarize(each, len(dataset.test), config.model.code_size) for each in sums]
+            found = None if chunk.sums is None else means_of(chunk.sums)
             chunk_seconds = duration(free, chunk.dispatched, chunk.trained.result())
             free = chunk.evaluated.result()
-            _check(models, failures, terms, tested, step)
+            _check(models, failures, terms, found, step)
             epoch_terms = {
                 name: np.concatenate([epoch_terms.get(name, values[:0]), values]) for name, values in terms.items()
             }
             epoch_seconds += chunk_seconds
             shown.update(chunk_steps)
-            if tested is not None:
+            ends, lines = False, []
+            if found is not None:
                 rate = len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
                 common = {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
                 common["images_per_second"] = rate
-                lines = []
-                for name, trained, (test, code) in zip(models.names, models.each(epoch_terms), tested, strict=True):
+                for name, trained in zip(models.names, models.each(epoch_terms), strict=True):
                     means = {term: float(np.mean(values, dtype=np.float64)) for term, values in trained.items()}
-                    parts = {"train": _finite(means), "test": _finite(test), "code": _finite(code)}
-                    line = ({} if name is None else {"member": name}) | common | parts
-                    lines.append(line | ({"diverged": failures[name]} if name in failures else {}))
+                    lines.append(({} if name is None else {"member": name}) | common | {"train": _finite(means)})
+                _add(lines, found)
+                for line in lines:
+                    if line.get("member") in failures:
+                        line["diverged"] = failures[line["member"]]
                 if on_epoch is not None:
                     trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
                     lines[0] |= _metrics(on_epoch(trained_so_far))
+                ends = _is_finished(config, [*record.lines, *lines])
+                if ends and "test" not in found:
+                    found = means_of({"test": programs.evaluate(chunk.state, "test")})
+                    _check(models, failures, {}, found, step)
+                    _add(lines, found)
                 for line in lines:
                     record.add(line)
                 epoch_terms, epoch_seconds, kept = {}, 0.0, free.by
@@ -224,10 +250,9 @@ def train(
                 if checkpoints is not None:
                     if models.alone:
                         _require_finite_state(state, step)
-                    totals = [test["total"] for test, _ in tested or () if math.isfinite(test["total"])]
-                    described = {"test_total": min(totals, default=None), "seconds": epoch_seconds, "chunk": pace.steps}
+                    described = {"selected": selection.lowest(lines), "seconds": epoch_seconds, "chunk": pace.steps}
                     checkpoints.save(state, epoch_terms, record.texts, **described)
-            if tested is not None and _is_finished(config, record.lines):
+            if ends:
                 last_step = step
                 break  # the next chunk is under way; its results are not used
         if step < last_step:
@@ -249,12 +274,20 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
+def _add(lines: Sequence[dict[str, Any]], found: Mapping[str, Sequence[Any]]) -> None:
+    """Add what was evaluated to the lines of an epoch; the code is that of the validation examples if there are any."""
+    for part, of_members in found.items():
+        for line, (terms, code) in zip(lines, of_members, strict=True):
+            line[part] = _finite(terms)
+            line.setdefault("code", _finite(code))
+
+
 def _is_finished(config: Config, lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether `on_epoch` or `training.patience` ends the run after these lines of metrics.jsonl."""
     patience = config.training.patience
     if lines and patience is not None:
-        totals = [line["test"]["total"] for line in lines]
-        if len(totals) - 1 - totals.index(min(totals)) >= patience:
+        values = [Selection.of(config).value(line) for line in lines]
+        if len(values) - 1 - values.index(min(values)) >= patience:
             return True
     return bool(lines and lines[-1].get("finish"))
 
@@ -289,11 +322,11 @@ _ADVICE = "try a smaller coefficients.learning_rate, or set training.clip_norm, 
 
 
 def _check(
-    models: Single, failures: dict[str, str], terms: dict[str, np.ndarray], tested: list | None, step: int
+    models: Single, failures: dict[str, str], terms: dict[str, np.ndarray], found: Mapping | None, step: int
 ) -> None:
     """Raise `Diverged`, or note each member whose loss is not finite in these steps or in the evaluation after them."""
     for member, (name, own) in enumerate(zip(models.names, models.each(terms), strict=True)):
-        failure = _failure(own, None if tested is None else tested[member][0], step)
+        failure = _failure(own, {part: each[member][0] for part, each in (found or {}).items()}, step)
         if failure is not None and models.alone:
             raise Diverged(failure)
         if failure is not None and name not in failures:
@@ -301,10 +334,17 @@ def _check(
             logging.getLogger("aejax").warning("%s diverged, the others go on: %s", name, failure)
 
 
-def _failure(terms: dict[str, np.ndarray], test: dict[str, float] | None, step: int) -> str | None:
-    """Describe a loss that is not finite, with its step and its term; None if there is none."""
-    tested = {name: np.array([value]) for name, value in (test or {}).items()}
-    for what, values in (("the loss is not finite at", terms), ("the test loss is not finite after", tested)):
+def _failure(terms: dict[str, np.ndarray], found: Mapping[str, Mapping[str, float]], step: int) -> str | None:
+    """Describe a loss that is not finite, with its step and its term; None if there is none.
+
+    Args:
+        terms: of each step, by name.
+        found: part of the dataset → term → mean over its examples.
+    """
+    every = {"the loss is not finite at": terms}
+    for part, means in found.items():
+        every[f"the {part} loss is not finite after"] = {name: np.array([value]) for name, value in means.items()}
+    for what, values in every.items():
         bad = ~np.isfinite(values.get("total", []))
         if bad.any():
             first = int(bad.argmax())

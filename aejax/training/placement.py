@@ -269,7 +269,7 @@ def place(config: Config, driver: Driver, state: TrainState, dataset: Dataset) -
         return Resident if config.data.placement == "device" else Streamed
     # Twice the state: its snapshot needs memory too.
     own = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    arrays = dataset.train, dataset.test, dataset.train_targets, dataset.test_targets
+    arrays = [getattr(dataset, part + what) for part in dataset.examples for what in ("", "_targets")]
     needed = sum(array.nbytes for array in arrays if array is not None) + 2 * own
     fits = all(2 * needed < free for free in driver.free_bytes())
     return Resident if gather([fits]).all() else Streamed

@@ -197,7 +197,7 @@ def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[s
 
 
 def _groups(line: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
-    """Return the groups of numbers in a line: train, test, code and, from `on_epoch`, metrics."""
+    """Return the groups of numbers in a line: train, validation, test, code and, from `on_epoch`, metrics."""
     return {name: group for name, group in line.items() if isinstance(group, Mapping)}
 
 
@@ -211,7 +211,7 @@ class Progress(tqdm):
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Show the lines of an epoch: mean losses of the members that have not diverged, and the sum of their rates."""
         text = f"epoch {lines[0]['epoch']}/{self._epochs}  "
-        for part in ("train", "test"):
+        for part in (part for part in ("train", "validation", "test") if part in lines[0]):
             totals = [line[part]["total"] for line in lines if "diverged" not in line] or [math.nan]
             text += f"{part} {sum(totals) / len(totals):.4f}  "
         text += f"{len(lines) * lines[0]['images_per_second']:,.0f} images/s"

@@ -24,6 +24,7 @@ from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training import paths
 from aejax.training.optimizer import Values, build_optimizer
 from aejax.training.own_models import kept, require_matched, require_output, require_used, weighted_terms
+from aejax.training.selection import Selection
 
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
@@ -301,10 +302,13 @@ def unit_interval(images: jax.Array) -> jax.Array:
 def require_trainable(config: Config, dataset: Dataset, axis: str | None = None) -> list[str]:
     """Trace a step of a user's model or optimizer, and return the names of the model's own metrics.
 
+    The term or metric that selects is also looked for in the models of this library.
+
     Raises InputError: it cannot be trained; the message says why.
     """
-    config = complete(config)
-    if not is_own(config.model.kind) and not is_own(config.training.optimizer):
+    config, selection = complete(config), Selection.of(config)
+    owned = is_own(config.model.kind) or is_own(config.training.optimizer)
+    if not owned and selection.name == "total":
         return []
     steps = build_steps(config, dataset.image_shape, axis=axis, examples=len(dataset.train))
     state, size = jax.eval_shape(steps.init), config.training.batch_size
@@ -321,9 +325,11 @@ def require_trainable(config: Config, dataset: Dataset, axis: str | None = None)
 
     with explained():
         program = jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch)
-        jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
+        terms = jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
         metrics = jax.eval_shape(steps.measure, state, batch, coefficients)
-    require_used(config, program)
+    selection.require_among(terms, config)
+    if owned:
+        require_used(config, program)
     if is_own(config.model.kind):
         require_matched(config, program, size, (images if batch.targets is None else batch.targets).shape[1:])
     return list(metrics)

@@ -62,7 +62,8 @@ def reproduce(
         runs[model] = []
         for seed in range(seeds):
             print(f"{model}, seed {seed}", flush=True)
-            seeded = config.replace({"data.name": dataset.name, "training.seed": seed, "training.passes": passes})
+            changes = {"training.seed": seed, "training.passes": passes, "training.evaluate_test": True}
+            seeded = config.replace({"data.name": dataset.name} | changes)
             folder = workdir / model / f"seed-{seed}"
             runs[model].append(fit(seeded, folder, dataset=dataset, figures=()))
     results = {"dataset": dataset.name, "seeds": seeds, "passes": passes}

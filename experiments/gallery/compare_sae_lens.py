@@ -98,7 +98,7 @@ def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aeja
     """
     from gallery import recovery
 
-    config, sparsity = config.replace({"training.epochs": 2}), PEERS[name][2]
+    config, sparsity = config.replace({"training.epochs": 2, "data.validation": 0}), PEERS[name][2]
     steps = len(dataset.train) // config.training.batch_size
     axes = {f"coefficients.{sparsity}": [8.0, 12.0] if sparsity == "k" else [0.5, 1.0]}
     axes |= {"coefficients.learning_rate": [3e-4, 1e-3], "training.seed": [0, 1, 2, 3]}

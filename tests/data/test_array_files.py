@@ -31,9 +31,10 @@ def test_names_in_use(tmp_path, names, test):
 
 def test_what_is_not_used_is_said_and_what_is_twice_refused(tmp_path, caplog):
     parts = {f"{part}_images": IMAGES + at for at, part in enumerate(("train", "val", "test"))}
-    np.savez(tmp_path / "data.npz", **parts, weights=np.ones(3))
-    assert load_dataset(tmp_path / "data.npz").test[0, 0, 0, 0] == 2
-    assert "left out: val_images, weights" in caplog.text
+    np.savez(tmp_path / "data.npz", **parts, weights=np.ones(3), val_labels=LABELS)
+    dataset = load_dataset(tmp_path / "data.npz")
+    assert (dataset.validation[0, 0, 0, 0], dataset.test[0, 0, 0, 0]) == (1, 2) and "left out: weights" in caplog.text
+    assert dataset.validation_labels.tolist() == LABELS.tolist()
     np.savez(tmp_path / "data.npz", train=IMAGES, x_train=IMAGES)
     with pytest.raises(InputError, match="holds train and x_train; keep one"):
         load_dataset(tmp_path / "data.npz")

@@ -1,4 +1,5 @@
 import os
+import shutil
 import struct
 import types
 import zlib
@@ -63,10 +64,15 @@ def test_the_parts_are_known_by_their_usual_names(tmp_path, train, test):
     assert dataset.train[:, 0, 0, 0].tolist() == [0, 1, 2] and dataset.test[:, 0, 0, 0].tolist() == [9]
 
 
-def test_validation_beside_test_is_left_out_with_a_word(tmp_path, caplog):
+def test_validation_beside_test_is_a_part_of_its_own(tmp_path, caplog):
     for part, value in (("train", 1), ("val", 2), ("test", 3)):
         grey(tmp_path / part / "0.png", value)
-    assert load_dataset(tmp_path).test[0, 0, 0, 0] == 3 and "left out: val" in caplog.text
+    dataset = load_dataset(tmp_path)
+    assert dataset.validation[0, 0, 0, 0] == 2 and dataset.test[0, 0, 0, 0] == 3 and not caplog.text
+    shutil.rmtree(tmp_path / "test")
+    dataset = load_dataset(tmp_path)
+    assert dataset.test[0, 0, 0, 0] == 2 and dataset.validation is None
+    assert "the validation examples are used as test examples" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,9 @@ def test_labels_in_shards_and_what_is_left_out(tmp_path, caplog):
     write(tmp_path, np.arange(60), "train_labels-{}.npy", cuts=(30,))
     for name in ("test", "val-0", "mean"):
         np.save(tmp_path / f"{name}.npy", VECTORS[:3])
-    assert load_dataset(tmp_path).train_labels.tolist() == list(range(60))
-    assert "left out: mean.npy, val-0.npy" in caplog.text
+    dataset = load_dataset(tmp_path)
+    assert dataset.train_labels.tolist() == list(range(60)) and len(dataset.validation) == 3
+    assert "left out: mean.npy" in caplog.text
     (tmp_path / "train_labels-1.npy").unlink()
     with pytest.raises(InputError, match=r"labels have shape \[30\] for 60 examples"):
         load_dataset(tmp_path)

@@ -24,7 +24,7 @@ ALONE = SparseFeatures(
     orthogonalization_steps=5, train=2_000, test=300,
 )  # fmt: skip
 PARENTS = np.array([-1, -1, *np.repeat(np.arange(8), 3)])[: ALONE.in_trees]
-CONFIG = Config(model=Model((), 8), loss=Loss("mse"), training=Training(epochs=2, batch_size=100))
+CONFIG = Config(model=Model((), 8), loss=Loss("mse"), training=Training(epochs=2, batch_size=100, evaluate_test=True))
 
 
 def strengths(law, count):

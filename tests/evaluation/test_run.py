@@ -61,9 +61,9 @@ def test_save_and_load(run, small, tmp_path):
 @pytest.mark.long
 def test_the_best_parameters_can_be_loaded(small, tmp_path):
     config, dataset = small
-    config = config.replace({"training.epochs": 40, "coefficients.learning_rate": 0.05})
+    config = config.replace({"training.epochs": 40, "coefficients.learning_rate": 0.05, "data.validation": 0.2})
     run = fit(config, tmp_path, dataset=dataset, progress=False)
-    best = min(run.history, key=lambda line: line["test"]["total"])
+    best = min(run.history, key=lambda line: line["validation"]["total"])
     assert best["epoch"] < 39  # the model overfits
     loaded = load(tmp_path, "best")
     assert loaded.state.step == best["step"] and loaded.history[-1] == best and loaded.summary == {}

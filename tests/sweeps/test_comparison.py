@@ -24,7 +24,8 @@ def drawn():
             | {"code": {"mean": 1.0, "variance": 1.0, "fraction_zero": loss / 10}}
             for number, (setting, loss) in enumerate(zip(settings, losses, strict=True))
         ]
-        return comparison.figure(comparison.results(axes, rows), config, drawing.loss_unit(config, (28, 28, 1)))
+        unit = drawing.loss_unit(config, (28, 28, 1))
+        return comparison.figure(comparison.results(axes, rows, config), config, unit)
 
     return draw
 
@@ -94,11 +95,13 @@ def test_the_table_of_sparse_autoencoders_says_how_many_units_are_active():
         | {"test": {"total": 1.0, "reconstruction": 1.0, "l0": k + 0.25, "dead": 3.0}}
         for k in (5, 10)
     ]
-    head, _, first, second = comparison.table(comparison.results({"coefficients.k": [5, 10]}, rows)).splitlines()
+    head, _, first, second = comparison.table(
+        comparison.results({"coefficients.k": [5, 10]}, rows, Config())
+    ).splitlines()
     assert head.endswith("| active units | dead units |")
     assert first.endswith("| 5.2500 | 3.0000 |") and second.endswith("| 10.2500 | 3.0000 |")
     other = {
         **rows[1],
         "test": {"total": 1.0, "reconstruction": 1.0},
     }  # without the two metrics
-    assert "active" not in comparison.table(comparison.results({"coefficients.k": [5, 10]}, [rows[0], other]))
+    assert "active" not in comparison.table(comparison.results({"coefficients.k": [5, 10]}, [rows[0], other], Config()))

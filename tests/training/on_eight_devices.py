@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax import Coefficients, Config, Corruption, Dataset, InputError, Interrupted, Loss, Model, Training, fit
+from aejax import Coefficients, Config, Corruption, Data, Dataset, InputError, Interrupted, Loss, Model, Training, fit
 from aejax.config import Devices
 from aejax.models.corruption import corrupt
 from aejax.models.randomness import stream
@@ -31,7 +31,7 @@ DRIVEN = [  # by default one driver
 ]
 # With seed 0, rounding decides at one step whether a unit is on for an image, which moves the parameters by 6e-6; with
 # seeds 1 to 4 the devices agree to 2e-8.
-SGD = Training(epochs=1, batch_size=32, optimizer="sgd", seed=1)
+SGD = Training(epochs=1, batch_size=32, optimizer="sgd", seed=1, evaluate_test=True)
 MODELS = {  # 20 steps each
     "denoising": Config(
         model=Model((128,), 32),
@@ -39,7 +39,12 @@ MODELS = {  # 20 steps each
         coefficients=Coefficients(learning_rate=0.5, noise=0.4),
         training=SGD,
     ),
-    "sparse": Config(model=Model((), 32), coefficients=Coefficients(learning_rate=0.5, l1=3.2e-4), training=SGD),
+    "sparse": Config(
+        data=Data(validation=0.1),  # 18 steps
+        model=Model((), 32),
+        coefficients=Coefficients(learning_rate=0.5, l1=3.2e-4),
+        training=SGD,
+    ),
 }
 
 
@@ -70,7 +75,8 @@ def require_same(run, other):
     distance = np.linalg.norm(vector(run) - vector(other)) / np.linalg.norm(vector(other))
     assert distance < 1e-6
     for line, expected in zip(run.history, other.history, strict=True):
-        for group in ("train", "test", "code"):
+        assert line.keys() == expected.keys()
+        for group in expected.keys() & {"train", "validation", "test", "code"}:
             # A term may be a difference of numbers as large as the whole loss, which float32 has to 1e-7.
             least = max(1e-8, 1e-9 * abs(expected[group].get("total", 0)))
             for name, value in expected[group].items():

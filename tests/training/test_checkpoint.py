@@ -25,11 +25,11 @@ def state_at(step):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Steps 1 to 5, the last one within an epoch; the test loss is lowest at step 2."""
+    """Steps 1 to 5, the last one within an epoch; the value that selects is lowest at step 2."""
     folder = tmp_path / "checkpoints"
     with Checkpoints(folder) as checkpoints:
         for step, loss in zip(range(1, 5), (5.0, 1.0, 3.0, 4.0), strict=True):
-            checkpoints.save(state_at(step), test_total=loss)
+            checkpoints.save(state_at(step), selected=loss)
         checkpoints.save(state_at(5), terms={"total": np.float32([0.5, 0.25])}, seconds=1.5, chunk=13)
     return folder
 
@@ -42,7 +42,7 @@ def test_the_newest_two_and_the_best_are_kept(folder):
     assert steps(folder) == [2, 4, 5] and best(whole(folder)[0]) == 2
     with Checkpoints(folder) as checkpoints:  # the best survives a restart
         assert checkpoints.recover().step == 5
-        checkpoints.save(state_at(6), test_total=2.5)
+        checkpoints.save(state_at(6), selected=2.5)
     assert steps(folder) == [2, 5, 6]
 
 
@@ -83,7 +83,7 @@ def test_what_is_not_ours_stays(folder, tmp_path):
     before = sorted(path.name for path in folder.iterdir())
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.recover().step == 5
-        checkpoints.save(state_at(6), test_total=2.5)
+        checkpoints.save(state_at(6), selected=2.5)
     assert {path.name for path in folder.iterdir()} == {*before, "6"} - {"4"}
     for step in (8, 9):  # their names are not in the way
         with Checkpoints(folder) as checkpoints:
@@ -140,7 +140,7 @@ def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(small, tmp
     for name, run in (("ours", ours), ("theirs", theirs)):
         with Checkpoints(tmp_path / name) as checkpoints:
             for step in (1, 2) if name == "ours" else (3, 4):
-                checkpoints.save(state_at(step), test_total=1.0, records=[json.dumps(run.to_dict())])
+                checkpoints.save(state_at(step), selected=1.0, records=[json.dumps(run.to_dict())])
     shutil.copytree(tmp_path / "theirs" / "4", tmp_path / "ours" / "4")
     assert Checkpoints(tmp_path / "ours").recover(ours).step == 2
     assert "is of another run" in caplog.text and (tmp_path / "damaged" / "4").is_dir()
@@ -268,7 +268,7 @@ def test_a_checkpoint_that_is_half_deleted_is_moved_away(folder):
     shutil.rmtree(folder / "5" / "arrays" / "state")
     with Checkpoints(folder) as checkpoints:
         assert checkpoints.recover().step == 4
-        checkpoints.save(state_at(5), test_total=4.5)  # its step is free again
+        checkpoints.save(state_at(5), selected=4.5)  # its step is free again
     assert steps(folder) == [2, 4, 5] and (folder.parent / "damaged" / "5").is_dir()
 
 
@@ -306,7 +306,7 @@ def test_a_save_that_fails_since_another_process_is_gone_says_so(tmp_path, monke
     for processes, kind in ((2, PeerLost), (1, AejaxError)):
         monkeypatch.setattr(jax, "process_count", lambda processes=processes: processes)
         checkpoints = Checkpoints(tmp_path / str(processes))
-        checkpoints.save(state_at(1), test_total=0.5)
+        checkpoints.save(state_at(1), selected=0.5)
         with pytest.raises(AejaxError) as failure:
             checkpoints.wait()
         assert type(failure.value) is kind

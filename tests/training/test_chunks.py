@@ -8,6 +8,10 @@ import pytest
 from aejax.training.chunks import Noted, Pace, chunks, duration
 
 
+def PARTS(last):
+    return ["validation", "test"] if last else ["validation"]
+
+
 class State(NamedTuple):
     step: int
     params: None = None
@@ -24,7 +28,7 @@ class Programs(NamedTuple):
 
     flops = staticmethod(lambda count: 1.0)
     train = staticmethod(lambda state, count, first: (State(state.step + count), {"total": Steps([0] * count)}))
-    evaluate = staticmethod(lambda params: {})
+    evaluate = staticmethod(lambda params, part: {})
     snapshot = staticmethod(lambda state: state)
 
 
@@ -38,7 +42,7 @@ def run(lengths, state=0, keep=(), stop_before=99):
 
     return [
         (len(chunk.terms["total"]), chunk.state and chunk.state.step, chunk.sums is not None)
-        for chunk in chunks(Programs(), State(state), 10, 20, decide)
+        for chunk in chunks(Programs(), State(state), 10, 20, decide, PARTS)
     ]
 
 
@@ -68,7 +72,7 @@ def test_a_state_is_kept_where_it_was_asked_for():
 
 def test_the_next_chunk_is_on_the_device_before_one_is_looked_at():
     decided = []
-    following = chunks(Programs(), State(0), 10, 20, lambda: (decided.append(0) or 4, False, False))
+    following = chunks(Programs(), State(0), 10, 20, lambda: (decided.append(0) or 4, False, False), PARTS)
     next(following)
     assert len(decided) == 2
 
@@ -173,7 +177,7 @@ def recorded(device, epochs):
     """The seconds of each of some epochs, as the loop records them."""
     begin = time.perf_counter()
     free, found = Noted(begin, begin), []
-    for chunk in chunks(device, State(0), 1, epochs, lambda: (1, False, False)):
+    for chunk in chunks(device, State(0), 1, epochs, lambda: (1, False, False), PARTS):
         found.append(duration(free, chunk.dispatched, chunk.trained.result()))
         free = chunk.evaluated.result()
     return found

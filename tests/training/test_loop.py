@@ -175,11 +175,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint_before
 def test_divergence_names_the_step_and_the_term():
     good = np.zeros(4, np.float32)
     bad = np.array([0, 0, np.inf, np.nan], np.float32)
-    found = loop._failure({"reconstruction": good, "l1": bad, "total": bad}, {"total": 0.0}, 104)
+    found = loop._failure({"reconstruction": good, "l1": bad, "total": bad}, {"test": {"total": 0.0}}, 104)
     assert "at step 103: the term l1 is inf" in found
-    found = loop._failure({"total": good}, {"reconstruction": np.nan, "total": np.nan}, 104)
+    found = loop._failure({"total": good}, {"test": {"reconstruction": np.nan, "total": np.nan}}, 104)
     assert "test loss is not finite after step 104: the term reconstruction is nan" in found
-    assert loop._failure({"total": good}, {"total": 0.0}, 104) is None
+    assert loop._failure({"total": good}, {"test": {"total": 0.0}}, 104) is None
 
 
 @pytest.mark.bits

@@ -63,13 +63,13 @@ def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tm
     config, dataset = small
     config = config.replace({"training.epochs": 80, "training.patience": 2, "coefficients.learning_rate": 0.05})
     whole = fit(config, dataset=dataset, progress=False)
-    totals = [line["test"]["total"] for line in whole.history]
+    totals = [line["validation"]["total"] for line in whole.history]
     assert len(totals) < 80 and min(totals) == totals[-3] and whole.summary["epochs"] == len(totals)
     with stop_after(7), pytest.raises(Interrupted):
         fit(config, tmp_path, dataset=dataset, progress=False)
     resumed = fit(config, tmp_path, dataset=dataset, progress=False)
     assert same(whole, resumed) and without_clock(resumed.history) == without_clock(whole.history)
-    assert load(tmp_path, "best").history[-1]["test"]["total"] == min(totals)
+    assert load(tmp_path, "best").history[-1]["validation"]["total"] == min(totals)
     with pytest.raises(InputError, match=r"training\.patience is 2; .*end together"):
         aejax.sweep(config, {"training.seed": [0, 1]}, dataset=dataset, progress=False)
 
@@ -81,7 +81,8 @@ def test_another_patience_is_recorded(small, tmp_path):
     first = fit(config, tmp_path, dataset=dataset, progress=False)
     patient = config.replace({"training.patience": 3})
     run = fit(patient, tmp_path, dataset=dataset, progress=False)
-    assert first.summary["epochs"] < run.summary["epochs"] and load(tmp_path).config == complete(patient)
+    chosen = complete(patient.replace({"data.validation": 0.1}))
+    assert first.summary["epochs"] < run.summary["epochs"] and load(tmp_path).config == chosen
     assert same(run, fit(patient, dataset=dataset, progress=False))
 
 

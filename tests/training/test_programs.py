@@ -66,7 +66,12 @@ def test_other_values_compile_nothing_and_change_the_result(small, examples):
     runs = [fit(config, dataset=examples, progress=False)]
     runs[0].reconstruct(examples.test)
     assert compiled() > 3
-    for change in ({"training.seed": 1}, {"data.order_seed": 7}, {"coefficients.noise": 0.1}, {"training.patience": 9}):
+    for change in (
+        {"training.seed": 1},
+        {"data.order_seed": 7},
+        {"coefficients.noise": 0.1},
+        {"training.evaluate_test": False},
+    ):
         runs.append(fit(config.replace(change), dataset=examples, progress=False))
         runs[-1].reconstruct(examples.test)
         assert compiled() == 0, change
