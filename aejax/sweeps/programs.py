@@ -132,7 +132,7 @@ def sweep(
                         _write_member(run, workdir / "members" / name)
         results = comparison.results(planned.axes, [rows[name] for name in planned.members], metrics)
         if workdir is not None:
-            shape = dataset.image_shape[1:2] if dataset.vectors else dataset.image_shape
+            shape = dataset.target_shape or dataset.train.shape[1:]
             units = {loss_unit(member, shape) for member in planned.members.values()}
             comparison.write(results, config, units.pop() if len(units) == 1 else None, workdir, formats)
         if not runs:
