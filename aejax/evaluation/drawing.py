@@ -63,19 +63,19 @@ def draw(
                         partial.unlink(missing_ok=True)
 
 
-def loss_unit(config: Config, shape: Sequence[int]) -> str | None:
+def loss_unit(config: Config, shape: tuple[int, ...]) -> str | None:
     """Return the unit of the loss of a model; None if its class has a loss of its own.
 
     The mean of a reconstruction is over features of vectors, over pixels of images with one channel, and over channel
     values of other images: an RGB pixel has three.
 
     Args:
-        shape: (D,) of a vector, or (H, W, C) of an image.
+        shape: of a target: (D,) of a vector, or (H, W, C) of an image.
     """
     if model_class(config.model.kind).loss not in (Autoencoder.loss, SparseAutoencoder.loss):
         return None
-    whole, part = "image", "pixel" if shape[-1] == 1 else "channel value"
-    if len(shape) == 1:
+    whole, part = "image", "pixel" if shape[-1:] == (1,) else "channel value"
+    if len(shape) != 3:
         whole, part = "vector", "feature"
     per = {"mean": part, "sum": whole}[config.loss.pixels]
     return f"{'nats' if config.loss.reconstruction == 'bce' else 'squared error'} per {per}"

@@ -242,7 +242,7 @@ _OF_PART = {
 @styled
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
     """Draw the total loss per epoch of each evaluated part, in one panel for each run."""
-    units = [loss_unit(run.config, run.example_shape) for run in runs.values()]
+    units = [loss_unit(run.config, run.target_shape) for run in runs.values()]
     columns = min(3, len(runs))
     rows = -(-len(runs) // columns)
     common = len(set(units)) == 1

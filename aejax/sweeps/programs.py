@@ -145,7 +145,7 @@ def sweep(
                         _write_member(run, workdir / "members" / name)
         results = comparison.results(planned.axes, [rows[name] for name in planned.members], config, metrics)
         if workdir is not None:
-            shape = given.image_shape[1:2] if given.vectors else given.image_shape
+            shape = given.target_shape or given.train.shape[1:]
             units = {loss_unit(member, shape) for member in planned.members.values()}
             unit = units.pop() if len(units) == 1 else None
             comparison.write(results, config, unit, workdir, formats, said)

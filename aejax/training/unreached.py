@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from aejax.config import Config, complete
 from aejax.config.checks import is_own, shown
+from aejax.data import as_met
 from aejax.training.devices import is_first
 from aejax.training.identity import DatasetIdentity
 from aejax.training.paths import Path, dotted
@@ -32,13 +34,20 @@ def unreached(config: Config, dataset: DatasetIdentity) -> dict[Path, int]:
         return {}
     size = config.training.batch_size
     steps = build_steps(config, dataset.image_shape, examples=size)
-    return _unreached(steps, (size, *dataset.image_shape), dataset.labels is not None, tuple(config.coefficients))
+    labels, targets = None if dataset.labels is None else (), dataset.target_shape
+    targets = None if targets is None else as_met(targets, dataset.vectors)
+    return _unreached(steps, size, (dataset.image_shape, labels, targets), tuple(config.coefficients))
 
 
 @memoised
-def _unreached(steps: Steps, images: tuple[int, ...], labelled: bool, coefficients: Sequence[str]) -> dict[Path, int]:
-    state, numbers = jax.eval_shape(steps.init), jax.ShapeDtypeStruct(images[:1], jnp.int32)
-    batch = Batch(jax.ShapeDtypeStruct(images, jnp.float32), numbers, numbers if labelled else None)
+def _unreached(steps: Steps, size: int, shapes: tuple[Any, ...], coefficients: Sequence[str]) -> dict[Path, int]:
+    """Trace the gradients of a batch of examples, labels and targets of these shapes; None where there are none."""
+
+    def abstract(shape: tuple[int, ...] | None, dtype: Any) -> jax.ShapeDtypeStruct | None:
+        return None if shape is None else jax.ShapeDtypeStruct((size, *shape), dtype)
+
+    images, labels, targets = map(abstract, shapes, (jnp.float32, jnp.int32, jnp.float32))
+    state, batch = jax.eval_shape(steps.init), Batch(images, abstract((), jnp.int32), labels, targets)
     at = jax.eval_shape(steps.at, state.step, dict.fromkeys(coefficients, jax.ShapeDtypeStruct((), jnp.float32)))
     program, gradients = jax.make_jaxpr(lambda *given: steps.gradients(*given)[0], return_shape=True)(state, batch, at)
     zero = jax.tree.unflatten(jax.tree.structure(gradients), _always_zero(program))

@@ -71,7 +71,7 @@ def test_an_unused_encoder_is_named_in_one_line_and_neither_counted_nor_drawn(ow
     assert same == set(run.unreached) == {path for path in before if path[0] == "encoder"}
     read = load(tmp_path / "run", models=tmp_path / "own.py")
     assert run.parameters == read.parameters == aejax.evaluate(read, dataset)["parameters"] == 998 - 424
-    assert not (tmp_path / "run" / "figures" / "weights.png").exists()
+    assert "weights" not in figures.of_run(run, dataset)
     table = str(run).splitlines()
     assert [line.split()[0] for line in table if line.endswith("no gradient, not counted")] == [
         "encoder.layers.1",
