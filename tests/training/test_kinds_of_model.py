@@ -68,7 +68,7 @@ def kinds(small, datasets, tmp_path_factory):
                  for section, field in (("model", "hidden"), ("model", "code_size"), ("training", "epochs"),
                                         ("training", "batch_size"))}  # fmt: skip
         own = aejax.load_config(file).replace(sizes | {"coefficients.learning_rate": 1e-2})
-        if getattr(own.training, "start", None) is not None:
+        if own.training.start is not None:
             workdir = tmp_path_factory.mktemp("start") / "first"
             fit(config.replace({"training.epochs": 1}), workdir, dataset=datasets[dataset], progress=False)
             own = own.replace({"training.start": str(workdir)})
