@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from aejax import Context, Run
 from aejax.evaluation.figures import image_rows
-from aejax.evaluation.measures import entropy_bits
 from aejax.models.randomness import per_example, stream
 from aejax.training import unit_interval
 from gallery.measures import of_each_class
@@ -47,16 +46,16 @@ def _completed(run: Run) -> dict[str, np.ndarray]:
 
 
 def _exchanged(run: Run) -> dict[str, np.ndarray]:
-    """Decode the first test image with every class of a group, for the eight groups with the largest entropy."""
+    """Decode the first test image with every class of a group, for the five groups that change it most; and samples."""
     classes = run.config.model.options["classes"]
-    chosen = run.encode(run.corrupt(run.dataset.test)).reshape(len(run.dataset.test), -1, classes).argmax(axis=2)
-    entropy = [entropy_bits(group[:, None]) for group in chosen.T]
-    rows = {}
-    for group in np.argsort(entropy)[::-1][:8]:
-        codes = np.eye(classes, dtype=np.float32)[chosen[:1]].repeat(classes, axis=0)
-        codes[:, group] = np.eye(classes)
-        rows[f"group {group}"] = run.decode(codes.reshape(classes, -1))
-    return rows
+    chosen = run.encode(run.corrupt(run.dataset.test[:1])).reshape(-1, classes).argmax(axis=1)
+    changed = {}
+    for group in range(len(chosen)):
+        others = np.eye(classes, dtype=np.float32)[chosen][None].repeat(classes, axis=0)
+        others[:, group] = np.eye(classes)
+        changed[f"group {group}"] = run.decode(others.reshape(classes, -1))
+    most = sorted(changed, key=lambda name: changed[name].var(axis=0).sum(), reverse=True)[:5]
+    return {name: changed[name] for name in most} | dict(list(_samples(run).items())[2:])
 
 
 _ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {

@@ -17,7 +17,8 @@ from aejax import Dataset, InputError, Interrupted, fit, load, sweep
 from aejax.models import Context
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, build_steps
-from gallery import IMAGES, LARGE, MODELS, measures, study
+from gallery import IMAGES, LARGE, LAYERS, MODELS, measures, study
+from gallery.figures import FIGURES
 from runs import leaves, same, traced
 
 
@@ -50,6 +51,13 @@ def test_the_library_names_no_model_of_the_gallery():
         assert not re.search(rf"experiments/gallery|(?<!\")\b({'|'.join(classes)})\b", text), path
 
 
+def layer():
+    """Vectors and the output of a layer as their targets."""
+    vectors = RANDOM.normal(size=(103, 6)).astype(np.float32)
+    targets = np.maximum(vectors, 0)
+    return Dataset.from_arrays(vectors[:80], vectors[80:], train_targets=targets[:80], test_targets=targets[80:])
+
+
 QUICK = ("vamp_prior",)  # tests/training/test_own_models.py has no variational model
 SLOW = [name for name in MODELS if name not in QUICK]
 
@@ -61,11 +69,13 @@ SLOW = [name for name in MODELS if name not in QUICK]
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     labelled, tmp_path, stop_after, name, request, longest
 ):
-    config, dataset = tiny(name), labelled
+    config, dataset = tiny(name), layer() if name in LAYERS else labelled
     whole = fit(config, dataset=dataset, progress=False)
     assert whole.history[1]["train"]["total"] < whole.history[0]["train"]["total"]
     own = measures.MEASURES[name](whole, dataset) if name in measures.MEASURES else {}
     assert np.isfinite(list(own.values())).all()
+    if name in FIGURES:
+        assert FIGURES[name](whole).get_axes()
     if name not in QUICK and not longest:
         return  # the rest tests the library, in the same way for all models
     with stop_after(3), pytest.raises(Interrupted):
@@ -86,12 +96,14 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["vamp_prior", "mixture_prior", "flow_posterior", "ladder", "conditional"])
+@pytest.mark.parametrize(
+    "name", ["vamp_prior", "mixture_prior", "flow_posterior", "ladder", "conditional", "semi_supervised"]
+)
 def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, longest):
     """For a code of 2 units, and the class if the code has it, p(x) is the integral of p(x | z) p(z) over a grid."""
-    if name not in ("flow_posterior", "mixture_prior", "ladder") and not longest:
+    if name in ("vamp_prior", "conditional") and not longest:
         pytest.skip("only with --longest")
-    classes = 2 if name == "conditional" else 0
+    classes = 2 if name in ("conditional", "semi_supervised") else 0
     changes = {"model.code_size": 2 + classes, "training.epochs": 8, "training.batch_size": 8, "data.binarize": False}
     changes |= {"model.options.upper": 1} if name == "ladder" else {}
     run = fit(tiny(name, **changes), dataset=labelled, progress=False)
