@@ -83,7 +83,7 @@ def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
 def _with_few_labels(dataset: aejax.Dataset, count: int) -> aejax.Dataset:
     """Keep the labels of the first training images of each class, and set the others to -1, unknown."""
     labels = dataset.class_indices()[0]
-    classes, counts = np.unique(labels, return_counts=True)
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
     most = len(classes) * int(counts.min())
     holds = count > 0 and count % len(classes) == 0 and count <= most
     require(holds, "labels", count, f"a multiple of {len(classes)}, the number of classes, up to {most}")

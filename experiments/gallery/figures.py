@@ -47,13 +47,13 @@ def _completed(run: Run) -> dict[str, np.ndarray]:
 
 def _exchanged(run: Run) -> dict[str, np.ndarray]:
     """Decode the first test image with every class of a group, for the five groups that change it most; and samples."""
-    classes = run.config.model.options["classes"]
-    chosen = run.encode(run.corrupt(run.dataset.test[:1])).reshape(-1, classes).argmax(axis=1)
+    width = run.config.model.options["width"]
+    chosen = run.encode(run.corrupt(run.dataset.test[:1])).reshape(-1, width).argmax(axis=1)
     changed = {}
     for group in range(len(chosen)):
-        others = np.eye(classes, dtype=np.float32)[chosen][None].repeat(classes, axis=0)
-        others[:, group] = np.eye(classes)
-        changed[f"group {group}"] = run.decode(others.reshape(classes, -1))
+        others = np.eye(width, dtype=np.float32)[chosen][None].repeat(width, axis=0)
+        others[:, group] = np.eye(width)
+        changed[f"group {group}"] = run.decode(others.reshape(width, -1))
     most = sorted(changed, key=lambda name: changed[name].var(axis=0).sum(), reverse=True)[:5]
     return {name: changed[name] for name in most} | dict(list(_samples(run).items())[2:])
 

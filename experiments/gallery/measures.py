@@ -113,9 +113,9 @@ def _masked(run: Run, dataset: Dataset) -> dict[str, float]:
 
 
 def _gumbel_softmax(run: Run, dataset: Dataset) -> dict[str, float]:
-    classes = run.config.model.options["classes"]
-    chosen = run.encode(run.corrupt(dataset.test)).reshape(len(dataset.test), -1, classes).argmax(axis=2)
-    return {"bits": chosen.shape[1] * math.log2(classes), "bits_entropy": entropy_bits(chosen)}
+    width = run.config.model.options["width"]
+    chosen = run.encode(run.corrupt(dataset.test)).reshape(len(dataset.test), -1, width).argmax(axis=2)
+    return {"bits": chosen.shape[1] * math.log2(width), "bits_entropy": entropy_bits(chosen)}
 
 
 def _semi_supervised(run: Run, dataset: Dataset) -> dict[str, float]:

@@ -19,7 +19,7 @@ from aejax.models import losses, randomness
 
 
 class SemiSupervised(aejax.Variational):
-    coefficients = aejax.Variational.coefficients | {"classification": 10.0}
+    coefficients = aejax.Variational.coefficients | {"classification": 100.0}
     options = {"classes": 10}
     select = "max accuracy"
 

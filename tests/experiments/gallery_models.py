@@ -23,7 +23,7 @@ SMALL = {
     "vq_vae": {"model.options.entries": 8, "model.options.width": 2},
     "fsq": {"model.options.levels": [4, 3]},
     "semi_supervised": {"model.code_size": 6, "model.options.classes": 2},
-    "gumbel_softmax": {"model.options.classes": 2},
+    "gumbel_softmax": {"model.options.width": 2},
     "adversarial": {"model.options.width": 8},
     "masked": {"model.options.patch": 1},
     **{name: {"model.hidden": [], "model.code_size": 10} for name in VECTORS + LAYERS},

@@ -4,6 +4,7 @@ import ast
 import functools
 import math
 import re
+import runpy
 
 import jax
 import jax.numpy as jnp
@@ -301,6 +302,14 @@ def test_the_script(script, tmp_path):
     assert (tmp_path / "gallery" / "conditional" / "1" / "figures" / "conditional.png").is_file()
 
 
+def test_few_labels_are_the_first_of_each_class_and_the_others_are_unknown():
+    script = runpy.run_path(str(FOLDER.with_suffix(".py")))
+    labels = np.arange(30) % 3
+    dataset = Dataset("three", np.zeros((30, 2, 2, 1), np.uint8), np.zeros((3, 2, 2, 1), np.uint8), labels, labels[:3])
+    found = script["_with_few_labels"](dataset, 6).train_labels
+    assert np.array_equal(found[:6], labels[:6]) and (found[6:] == -1).all()
+
+
 def test_the_script_refuses_more_classes_than_the_model_has_units_for(script, tmp_path):
     images, labels = np.zeros((200, 8, 8, 1), np.uint8), np.arange(200) % 11
     np.savez(tmp_path / "many.npz", train=images, test=images, train_labels=labels, test_labels=labels)
@@ -322,6 +331,8 @@ def test_the_script_refuses_unknown_models_and_negative_numbers(script):
     for arguments, message in (
         (["none"], "none.py is no configuration in"),
         (["vae", "--samples", -1], "samples is -1"),
+        (["vae", "--labels", 20], "names is vae; it must be semi_supervised with --labels"),
+        (["semi_supervised", "--labels", 25], "labels is 25; it must be a multiple of 10, the number of classes"),
     ):
         refused = script("gallery.py", *arguments)
         assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and message in refused.stderr

@@ -17,7 +17,7 @@ RANDOM = np.random.default_rng(0)
 SQUARED = {"loss.reconstruction": "mse", "loss.pixels": "sum"}
 NO_ACTIVATION = {"model.code_activation": "identity"}
 SIMILAR = NO_ACTIVATION | {"coefficients.jitter": 0.1}
-DISCRETE = NO_ACTIVATION | {"model.options.classes": 2, "loss.pixels": "sum"}
+DISCRETE = NO_ACTIVATION | {"model.options.width": 2, "loss.pixels": "sum"}
 
 KINDS = {
     # file:class, dataset, changes of the configuration, a number to sweep with its values; the second is the default
