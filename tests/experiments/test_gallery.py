@@ -331,7 +331,7 @@ def test_the_script_refuses_unknown_models_and_negative_numbers(script):
     for arguments, message in (
         (["none"], "none.py is no configuration in"),
         (["vae", "--samples", -1], "samples is -1"),
-        (["vae", "--labels", 20], "names is vae; it must be semi_supervised with --labels"),
+        (["vae", "--labels", 20], "names is 'vae'; it must be semi_supervised with --labels"),
         (["semi_supervised", "--labels", 25], "labels is 25; it must be a multiple of 10, the number of classes"),
     ):
         refused = script("gallery.py", *arguments)
