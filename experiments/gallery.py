@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 import aejax
 import command_line
 from aejax.config import complete
 from aejax.config.checks import require
-from gallery import IMAGES, LARGE, MODELS, VECTORS
+from gallery import IMAGES, LARGE, LAYERS, MODELS, VECTORS
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Arguments(command_line.StudyArguments):
     """number of seeds, from 0"""
     epochs: int | None = None
     """epochs of every training, in place of the configuration's"""
+    labels: int | None = None
+    """training labels that are kept, as many of each class; all others are unknown, for semi_supervised"""
     samples: int = 500
     """codes drawn for each image to estimate the likelihood; 0 skips the estimate"""
 
@@ -42,9 +46,13 @@ def main(given: list[str]) -> None:
         if arguments.epochs is not None:
             configs[name] = config = _trained_for(config, arguments.epochs)
         usual = "digits" if name in IMAGES else config.data.name
-        datasets[name] = dataset = load(arguments.dataset or usual, arguments.source_dir)
-        aejax.require_fit(config, dataset)
+        dataset = load(arguments.dataset or usual, arguments.source_dir)
         _require_classes(config, dataset)
+        if arguments.labels is not None:
+            require(name == "semi_supervised", "names", name, "semi_supervised with --labels")
+            dataset = _with_few_labels(dataset, arguments.labels)
+        datasets[name] = dataset
+        aejax.require_fit(config, dataset)
         if name == "discretised_logistic" and (dataset.vectors or dataset.train.dtype != "uint8"):
             found = f"{dataset.name} has {'vectors' if dataset.vectors else 'images'} of {dataset.train.dtype}"
             raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
@@ -58,7 +66,7 @@ def main(given: list[str]) -> None:
         name: study.measure(name, config, arguments.seeds, datasets[name], workdir, command, *options)
         for name, config in configs.items()
     }
-    for names, table in ((IMAGES, study.table), (VECTORS + LARGE, recovery.table)):
+    for names, table in ((IMAGES, study.table), (VECTORS + LARGE, recovery.table), (LAYERS, recovery.table)):
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")
     print(f"\n{workdir}")
@@ -72,6 +80,18 @@ def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:
     return config.replace({"training.epochs": epochs} | warmup)
 
 
+def _with_few_labels(dataset: aejax.Dataset, count: int) -> aejax.Dataset:
+    """Keep the labels of the first training images of each class, and set the others to -1, unknown."""
+    labels = dataset.class_indices()[0]
+    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
+    most = len(classes) * int(counts.min())
+    holds = count > 0 and count % len(classes) == 0 and count <= most
+    require(holds, "labels", count, f"a multiple of {len(classes)}, the number of classes, up to {most}")
+    kept = np.concatenate([np.flatnonzero(labels == each)[: count // len(classes)] for each in classes])
+    known = np.isin(np.arange(len(labels)), kept)
+    return dataclasses.replace(dataset, train_labels=np.where(known, labels, -1))
+
+
 def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:
     """Refuse classes without a unit of the model: within a program the model cannot check the values of labels."""
     if (classes := complete(config).model.options.get("classes")) is None:
@@ -79,7 +99,8 @@ def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:
     for labels in dataset.class_indices():
         if labels is None:
             raise aejax.InputError(f"{dataset.name} has no labels; {config.model.kind} needs images with classes")
-        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        least = -1 if config.model.kind.endswith("SemiSupervised") else 0  # -1 is unknown
+        if labels.size and not least <= labels.min() <= labels.max() < classes:
             found = f"{dataset.name} has classes from {labels.min()} to {labels.max()}"
             raise aejax.InputError(f"{found}; model.options.classes is {classes}, for classes from 0 to {classes - 1}")
 

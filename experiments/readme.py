@@ -12,7 +12,7 @@ import command_line
 from aejax.config.files import write
 from article import article, beyond
 from benchmark import compiled, report
-from gallery import IMAGES, LARGE, VECTORS, recovery, study
+from gallery import IMAGES, LARGE, LAYERS, VECTORS, recovery, study
 from transfer import study as transfer
 
 _ROOT = Path(__file__).parents[1]
@@ -45,6 +45,7 @@ def tables() -> dict[str, str]:
         "gallery rates": study.rates(_measured(), _read("claims_mnist")),
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
         "gallery vectors": recovery.table(_measured(VECTORS, "gallery_vectors")),
+        "gallery layers": recovery.table(_measured(LAYERS, "gallery_vectors"), LAYERS),
         "gallery large": recovery.table(_measured(LARGE, "gallery_vectors"), LARGE),
         "gallery sae_lens": recovery.comparison(_read("gallery_vectors", "compare_sae_lens.json")),
         "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),

@@ -4,13 +4,17 @@ vae.py  iwae.py                                  baselines
 vamp_prior.py  mixture_prior.py                  trained priors
 flow_posterior.py  ladder.py                     posteriors that are not independent normal distributions
 miwae.py  piwae.py                               importance-weighted bounds
-tc_vae.py  conditional.py                        weights of the parts of the KL divergence; classes
-vq_vae.py  fsq.py                                discrete codes
+tc_vae.py                                        weights of the parts of the KL divergence
+conditional.py  semi_supervised.py               classes: all images have one, or few images
+vq_vae.py  fsq.py  gumbel_softmax.py             discrete codes
 discretised_logistic.py                          a likelihood of grey levels
+adversarial.py  wae_mmd.py                       a prior of all codes together, without a posterior
+masked.py                                        completion of images
 l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
                                                  sparse autoencoders of vectors; batch_top_k_16k.py is a large one
+transcoder.py                                    sparse units from the input of a layer to its output
 sparse_features.py  sparse_law.py                vectors with known features
-study.py  measures.py  recovery.py               training, evaluation and tables
+study.py  measures.py  figures.py  recovery.py   training, evaluation, figures and tables
 compare_sae_lens.py  sae_lens_peer.py            comparison with SAELens
 """
 
@@ -22,19 +26,27 @@ IMAGES = (
     "ladder",
     "tc_vae",
     "conditional",
+    "semi_supervised",
     "iwae",
     "miwae",
     "piwae",
     "vq_vae",
     "fsq",
+    "gumbel_softmax",
     "discretised_logistic",
+    "adversarial",
+    "wae_mmd",
+    "masked",
 )
 """models of images, in the order of the table"""
 
 VECTORS = ("l1", "top_k", "batch_top_k", "jump_relu", "gated", "matryoshka")
 """models of vectors, in the order of the table"""
 
+LAYERS = ("transcoder",)
+"""models of the input and the output of a layer"""
+
 LARGE = ("batch_top_k_16k",)
 """models for accelerators; gallery.py trains them only if they are named"""
 
-MODELS = IMAGES + VECTORS
+MODELS = IMAGES + VECTORS + LAYERS

@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from aejax import Dataset, Run
 from aejax.evaluation import drawing
-from gallery import VECTORS
+from gallery import LAYERS, VECTORS
 
 SHOWN = {
     "l0": ("active units", ".1f"),
@@ -26,6 +26,7 @@ SHOWN = {
     "f1": ("F1", ".3f"),
 }
 """metrics in the table → their heading and format"""
+_OF_LAYERS = {"unexplained_linear": ("unexplained by a linear map", ".3f")}
 
 
 def of_run(run: Run, dataset: Dataset) -> dict[str, float]:
@@ -102,12 +103,13 @@ def spread(values: Sequence[float], form: str) -> str:
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:
     """Format a Markdown table with a row for each model, also for models without results."""
-    heads = ["model", "seeds", *[head for head, _ in SHOWN.values()], "agreement of seeds"]
+    shown = SHOWN | _OF_LAYERS if set(names) <= set(LAYERS) else SHOWN
+    heads = ["model", "seeds", *[head for head, _ in shown.values()], "agreement of seeds"]
     rows = []
     for name in names:
         result = results.get(name, {"seeds": [], "agreement": None})
         found = [seed["metrics"] for seed in result["seeds"]]
-        cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in SHOWN.items()]
+        cells = [spread([each[key] for each in found if key in each], form) for key, (_, form) in shown.items()]
         agreement = "-" if result["agreement"] is None else f"{result['agreement']:.3f}"
         rows.append([name, len(found) or "not trained", *cells, agreement])
     return drawing.markdown(heads, rows)

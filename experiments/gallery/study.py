@@ -17,8 +17,9 @@ from aejax.config.files import write_json
 from aejax.data import Dataset
 from aejax.evaluation import drawing, evaluate, fit
 from aejax.training.identity import describe_machine
-from gallery import IMAGES, LARGE, VECTORS, recovery
-from gallery.measures import FIGURES, MEASURES
+from gallery import IMAGES, LARGE, LAYERS, VECTORS, recovery
+from gallery.figures import FIGURES
+from gallery.measures import MEASURES
 from gallery.recovery import spread
 
 _PUBLISHED = {
@@ -68,7 +69,7 @@ def measure(
         found["evaluation"] = evaluate(run, dataset, samples=samples)
         found["metrics"] = MEASURES[name](run, dataset) if name in MEASURES else {}
         results["seeds"].append(found)
-        if name in VECTORS + LARGE:
+        if name in VECTORS + LARGE + LAYERS:
             results["agreement"] = recovery.agreement(runs)
         write_json(workdir / f"{name}.json", results)
     return results

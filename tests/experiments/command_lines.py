@@ -119,7 +119,7 @@ def _study(choose: random.Random) -> list[str]:
             ("article.py", ["--seeds"]),
             ("beyond.py", ["--models"]),
             ("transfer.py", ["--seeds", "--epochs", "--target"]),
-            ("gallery.py", ["--seeds", "--epochs", "--samples"]),
+            ("gallery.py", ["--seeds", "--epochs", "--labels", "--samples"]),
             ("claims.py", ["--seeds", "--epochs", "--only"]),
             ("benchmark.py", ["--models", "--batches", "--sweep", "--repeats", "--compile-for", "--peers_python"]),
         ]

@@ -7,7 +7,7 @@ from flax import nnx
 
 import aejax
 from aejax.models import build
-from gallery import VECTORS
+from gallery import LAYERS, VECTORS
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "gallery"
 RANDOM = np.random.default_rng(0)
@@ -22,7 +22,11 @@ SMALL = {
     "piwae": {"model.samples": 4},
     "vq_vae": {"model.options.entries": 8, "model.options.width": 2},
     "fsq": {"model.options.levels": [4, 3]},
-    **{name: {"model.hidden": [], "model.code_size": 10} for name in VECTORS},
+    "semi_supervised": {"model.code_size": 6, "model.options.classes": 2},
+    "gumbel_softmax": {"model.options.width": 2},
+    "adversarial": {"model.options.width": 8},
+    "masked": {"model.options.patch": 1},
+    **{name: {"model.hidden": [], "model.code_size": 10} for name in VECTORS + LAYERS},
     "matryoshka": {"model.hidden": [], "model.code_size": 10, "model.options.widths": [2, 5]},
 }
 """changes of the configurations"""

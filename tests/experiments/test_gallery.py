@@ -4,6 +4,7 @@ import ast
 import functools
 import math
 import re
+import runpy
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,8 @@ from aejax import Dataset, InputError, Interrupted, fit, load, sweep
 from aejax.models import Context
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, build_steps
-from gallery import IMAGES, LARGE, MODELS, measures, study
+from gallery import IMAGES, LARGE, LAYERS, MODELS, measures, study
+from gallery.figures import FIGURES
 from runs import leaves, same, traced
 
 
@@ -50,6 +52,13 @@ def test_the_library_names_no_model_of_the_gallery():
         assert not re.search(rf"experiments/gallery|(?<!\")\b({'|'.join(classes)})\b", text), path
 
 
+def layer():
+    """Vectors and the output of a layer as their targets."""
+    vectors = RANDOM.normal(size=(103, 6)).astype(np.float32)
+    targets = np.maximum(vectors, 0)
+    return Dataset.from_arrays(vectors[:80], vectors[80:], train_targets=targets[:80], test_targets=targets[80:])
+
+
 QUICK = ("vamp_prior",)  # tests/training/test_own_models.py has no variational model
 SLOW = [name for name in MODELS if name not in QUICK]
 
@@ -61,11 +70,13 @@ SLOW = [name for name in MODELS if name not in QUICK]
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     labelled, tmp_path, stop_after, name, request, longest
 ):
-    config, dataset = tiny(name), labelled
+    config, dataset = tiny(name), layer() if name in LAYERS else labelled
     whole = fit(config, dataset=dataset, progress=False)
     assert whole.history[1]["train"]["total"] < whole.history[0]["train"]["total"]
     own = measures.MEASURES[name](whole, dataset) if name in measures.MEASURES else {}
     assert np.isfinite(list(own.values())).all()
+    if name in FIGURES:
+        assert FIGURES[name](whole).get_axes()
     if name not in QUICK and not longest:
         return  # the rest tests the library, in the same way for all models
     with stop_after(3), pytest.raises(Interrupted):
@@ -86,12 +97,14 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["vamp_prior", "mixture_prior", "flow_posterior", "ladder", "conditional"])
+@pytest.mark.parametrize(
+    "name", ["vamp_prior", "mixture_prior", "flow_posterior", "ladder", "conditional", "semi_supervised"]
+)
 def test_the_likelihood_is_that_of_an_integral_over_the_code(labelled, name, longest):
     """For a code of 2 units, and the class if the code has it, p(x) is the integral of p(x | z) p(z) over a grid."""
-    if name not in ("flow_posterior", "mixture_prior", "ladder") and not longest:
+    if name in ("vamp_prior", "conditional") and not longest:
         pytest.skip("only with --longest")
-    classes = 2 if name == "conditional" else 0
+    classes = 2 if name in ("conditional", "semi_supervised") else 0
     changes = {"model.code_size": 2 + classes, "training.epochs": 8, "training.batch_size": 8, "data.binarize": False}
     changes |= {"model.options.upper": 1} if name == "ladder" else {}
     run = fit(tiny(name, **changes), dataset=labelled, progress=False)
@@ -289,6 +302,14 @@ def test_the_script(script, tmp_path):
     assert (tmp_path / "gallery" / "conditional" / "1" / "figures" / "conditional.png").is_file()
 
 
+def test_few_labels_are_the_first_of_each_class_and_the_others_are_unknown():
+    script = runpy.run_path(str(FOLDER.with_suffix(".py")))
+    labels = np.arange(30) % 3
+    dataset = Dataset("three", np.zeros((30, 2, 2, 1), np.uint8), np.zeros((3, 2, 2, 1), np.uint8), labels, labels[:3])
+    found = script["_with_few_labels"](dataset, 6).train_labels
+    assert np.array_equal(found[:6], labels[:6]) and (found[6:] == -1).all()
+
+
 def test_the_script_refuses_more_classes_than_the_model_has_units_for(script, tmp_path):
     images, labels = np.zeros((200, 8, 8, 1), np.uint8), np.arange(200) % 11
     np.savez(tmp_path / "many.npz", train=images, test=images, train_labels=labels, test_labels=labels)
@@ -310,6 +331,8 @@ def test_the_script_refuses_unknown_models_and_negative_numbers(script):
     for arguments, message in (
         (["none"], "none.py is no configuration in"),
         (["vae", "--samples", -1], "samples is -1"),
+        (["vae", "--labels", 20], "names is 'vae'; it must be semi_supervised with --labels"),
+        (["semi_supervised", "--labels", 25], "labels is 25; it must be a multiple of 10, the number of classes"),
     ):
         refused = script("gallery.py", *arguments)
         assert refused.returncode == 1 and refused.stderr.count("\n") == 1 and message in refused.stderr
