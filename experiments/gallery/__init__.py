@@ -15,6 +15,7 @@ l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
 transcoder.py                                    sparse units from the input of a layer to its output
 sparse_features.py  sparse_law.py                vectors with known features
 study.py  measures.py  figures.py  recovery.py   training, evaluation, figures and tables
+full_size.py                                     full-size sparse autoencoders, on many test vectors
 compare_sae_lens.py  sae_lens_peer.py            comparison with SAELens
 """
 

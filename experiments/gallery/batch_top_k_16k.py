@@ -5,7 +5,8 @@ arXiv 2602.14687, report an F1 of 0.7316 and a matched cosine of 0.7574.
 
     uv run experiments/gallery.py batch_top_k_16k
 
-Takes about 3.4 minutes on an NVIDIA H200; 25 active units, F1 0.720 and matched cosine 0.750 against the true features.
+Takes about 3.5 minutes on an NVIDIA H200; 25 active units, F1 0.740 and matched cosine 0.759 against the true features.
+With 1,000 steps instead of 200 until a unit counts as dead, F1 is 0.719: 72 units stay almost dead.
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ def get_config():
         "data.name": "sparse_features_16k",
         "model.code_size": 4096,
         "coefficients.k": 25.0,
+        "model.options.dead_after": 200,
         "training.epochs": 24,
     }
     return small.replace(changes | {"coefficients.learning_rate": 3e-4})
