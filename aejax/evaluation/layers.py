@@ -34,9 +34,13 @@ def table(run: Any) -> str:
         shapes = [f"{each[-1]} {'x'.join(map(str, array.shape)) or 1}" for each, array in arrays.items()]
         count = sum(array.size for each, array in arrays.items() if each in params)
         taken = sum(array.size * array.dtype.itemsize for array in arrays.values())
-        marks = {"no gradient, not counted": run.unreached.keys(), "frozen": frozen}
-        note = next((mark for mark, marked in marks.items() if arrays.keys() & marked), "")
-        rows.append((paths.dotted(path), types.get(path, ""), ", ".join(shapes), f"{count:,}", f"{taken:,}", note))
+        notes = []
+        for mark, marked in {"no gradient, not counted": run.unreached, "frozen": frozen}.items():
+            names = [each[-1] for each in arrays if each in marked]
+            notes += [mark if len(names) == len(arrays) else f"{mark}: {', '.join(names)}"] if names else []
+        rows.append(
+            (paths.dotted(path), types.get(path, ""), ", ".join(shapes), f"{count:,}", f"{taken:,}", "; ".join(notes))
+        )
     taken = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((run.state.params, run.state.extra)))
     rows.append(("total", "", "", f"{run.parameters:,}", f"{taken:,}", ""))
     sides, columns = [str.ljust] * 3 + [str.rjust] * 2 + [str.ljust], list(zip(*rows, strict=True))

@@ -92,6 +92,18 @@ def test_a_gradient_is_followed_into_scans_and_jitted_functions(own):
     assert untrained(config, dataset).unreached == {("still",): 29 * 30, ("scale",): 28 * 30}
 
 
+def test_a_layer_names_the_arrays_without_a_gradient(small, tmp_path):
+    config, dataset = small
+    (tmp_path / "own.py").write_text(
+        "import aejax\n\n\nclass Own(aejax.Autoencoder):\n    def encode(self, images):\n"
+        "        first = self.encoder.layers.layers[1]\n"
+        "        return (images.reshape(len(images), -1) @ first.kernel[...])[:, :4]\n"
+    )
+    run = untrained(config.replace({"model.kind": f"{tmp_path}/own.py:Own"}), dataset)
+    notes = [line.partition("no gradient")[2] for line in str(run).splitlines() if "no gradient" in line]
+    assert notes == [", not counted: bias", ", not counted"] and run.parameters == 874 - 12 - 52
+
+
 def test_frozen_parameters_are_counted_and_not_in_the_warning(own, caplog):
     config, dataset = own[0]("Own").replace({"training.frozen": ["decoder", "encoder.layers.1"]}), own[1]
     run = fit(config, dataset=dataset, progress=False)
