@@ -60,6 +60,22 @@ def test_every_class_has_its_share_and_the_seed_of_the_order_alone_decides(digit
     assert len(set(few.tolist())) == 3 and np.array_equal(few, np.sort(few))
 
 
+def test_labels_and_targets_stay_with_their_examples(small):
+    config, images = small[0], small[1].train
+    numbers = np.arange(80)
+    given = Dataset.from_arrays(
+        images, images, train_labels=numbers % 3, test_labels=numbers % 3, train_targets=images, test_targets=images
+    )
+    parts = split(Data(validation=0.2), given)
+    assert np.array_equal(parts.validation, parts.validation_targets) and len(parts.validation) == 16
+    kept = [np.flatnonzero((images == each).all(axis=(1, 2, 3))) for each in parts.validation]
+    assert all(label in numbers[rows] % 3 for label, rows in zip(parts.validation_labels, kept, strict=True))
+    run = fit(config.replace({"training.epochs": 1, "data.validation": 0.2}), dataset=given, progress=False)
+    assert np.isfinite(run.summary["validation"]["total"])
+    with pytest.raises(InputError, match="give a target for each training example and each test example and each val"):
+        Dataset("few", images, images, train_targets=images, test_targets=images, validation=images)
+
+
 def test_the_part_of_the_dataset_is_taken(small, tmp_path, capsys):
     config, dataset = small
     own = Dataset.from_arrays(dataset.train, dataset.test, validation=dataset.test[:7], name="own")
