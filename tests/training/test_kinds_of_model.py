@@ -61,13 +61,13 @@ def kinds(small, datasets, tmp_path_factory):
     @functools.cache
     def kind(name):
         folder, made, dataset, changes, *_ = KINDS[name]
-        file, config = folder / f"{name}.py", small[0].replace({"training.epochs": 2})
+        file, config = folder / f"{name}.py", small[0].replace({"training.epochs": 2, "data.validation": 0})
         if made is not None:
             return config.replace(changes | {"model.kind": f"{file}:{made}"}), datasets[dataset]
         sizes = {f"{section}.{field}": getattr(getattr(config, section), field)
                  for section, field in (("model", "hidden"), ("model", "code_size"), ("training", "epochs"),
                                         ("training", "batch_size"))}  # fmt: skip
-        own = aejax.load_config(file).replace(sizes | {"coefficients.learning_rate": 1e-2})
+        own = aejax.load_config(file).replace(sizes | {"coefficients.learning_rate": 1e-2, "data.validation": 0})
         if own.training.start is not None:
             workdir = tmp_path_factory.mktemp("start") / "first"
             fit(config.replace({"training.epochs": 1}), workdir, dataset=datasets[dataset], progress=False)
