@@ -96,7 +96,7 @@ def _require_classes(config: aejax.Config, dataset: aejax.Dataset) -> None:
     """Refuse classes without a unit of the model: within a program the model cannot check the values of labels."""
     if (classes := complete(config).model.options.get("classes")) is None:
         return
-    for labels in dataset.class_indices()[: 2 if dataset.validation is None else 3]:
+    for labels in dataset.class_indices():
         if labels is None:
             raise aejax.InputError(f"{dataset.name} has no labels; {config.model.kind} needs images with classes")
         least = -1 if config.model.kind.endswith("SemiSupervised") else 0  # -1 is unknown

@@ -119,13 +119,13 @@ class Dataset:
         given = [Shards([labels]).fingerprint for labels in self.class_indices() if labels is not None]
         return ", ".join(given) if self.train_labels is not None else None
 
-    def class_indices(self) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """Return training, test and validation labels as models meet them, int32[N]; None without labels.
+    def class_indices(self) -> tuple[np.ndarray | None, ...]:
+        """Return the labels of each part of `examples` as models meet them, int32[N]; None without labels.
 
         Integers keep their values. Names become their indices among the sorted names of all parts. A missing label is
         -1.
         """
-        given = [self.train_labels, self.test_labels, self.validation_labels]
+        given = [getattr(self, f"{part}_labels") for part in self.examples]
         given = [None if labels is None else np.asarray(labels) for labels in given]
         known = [labels for labels in given if labels is not None]
         if any(labels.dtype.kind not in "iu" for labels in known):
@@ -134,16 +134,14 @@ class Dataset:
                 None if labels is None else np.where(is_known(labels), np.searchsorted(classes, labels), -1)
                 for labels in given
             ]
-        train, test, validation = (None if labels is None else labels.astype(np.int32) for labels in given)
-        return train, test, validation
+        return tuple(None if labels is None else labels.astype(np.int32) for labels in given)
 
-    def targets(self) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """Return training, test and validation targets as models meet them, [N, ...] (see `as_met`), or None."""
-        given = self.train_targets, self.test_targets, self.validation_targets
-        train, test, validation = (
+    def targets(self) -> tuple[np.ndarray | None, ...]:
+        """Return the targets of each part of `examples` as models meet them, [N, ...] (see `as_met`), or None."""
+        given = [getattr(self, f"{part}_targets") for part in self.examples]
+        return tuple(
             None if each is None else each.reshape(len(each), *as_met(each.shape[1:], self.vectors)) for each in given
         )
-        return train, test, validation
 
     def standardized(self) -> tuple[Dataset, Standardization]:
         """Return the vectors with mean 0 and standard deviation 1 in each training feature, float32.

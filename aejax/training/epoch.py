@@ -62,8 +62,8 @@ def build_programs(
     @functools.cache
     def parts() -> dict[str, tuple[Callable[..., Layout], Any, Beside]]:
         """Return the placement, the examples and what is beside them, of each part of the dataset."""
-        made, beside = dataset.examples["train"], zip(dataset.class_indices(), dataset.targets(), strict=True)
-        beside = dict(zip(("train", "test", "validation"), (Beside(*each) for each in beside), strict=True))
+        made, beside = dataset.examples["train"], map(Beside, dataset.class_indices(), dataset.targets())
+        beside = dict(zip(dataset.examples, beside, strict=True))
         placed = Resident if made.make is not None else place(config, driver, state, dataset)
         trained = functools.partial(Generated, examples=made) if made.make is not None else placed
         kinds = {name: trained if name == "train" else placed for name in dataset.examples}

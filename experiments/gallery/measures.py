@@ -119,7 +119,7 @@ def _gumbel_softmax(run: Run, dataset: Dataset) -> dict[str, float]:
 
 
 def _semi_supervised(run: Run, dataset: Dataset) -> dict[str, float]:
-    known, labels, _ = dataset.class_indices()
+    known, labels = dataset.class_indices()[:2]
     return {
         "labels": int((known >= 0).sum()),
         "accuracy": run.summary["test"]["accuracy"],
