@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from aejax import signals
 
@@ -69,6 +69,8 @@ class RunArguments:
 
     workdir: Annotated[Path, tyro.conf.Positional] = Path()
     """folder of a run of train.py"""
+    which: Literal["newest", "best"] = "newest"
+    """the newest state of the run, or the best checkpoint by the validation images"""
     dataset: str | None = None
     """name or path of the images, as for train.py; needed if the run was trained on files of a user, or for other
     images"""
@@ -88,7 +90,7 @@ class RunArguments:
         """Load the run and the images."""
         from aejax.evaluation import evaluation  # imports JAX
 
-        run = aejax.load(self.workdir, models=self.models)
+        run = aejax.load(self.workdir, self.which, models=self.models)
         return run, evaluation.images_of(run, self.dataset, self.source_dir)
 
 

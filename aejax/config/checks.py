@@ -105,6 +105,9 @@ class Allowed:
     holds: Callable[[Any], bool]
     text: str
 
+    def __repr__(self) -> str:
+        return self.text  # the command line shows the type of a field
+
 
 COUNT = Allowed(lambda value: is_whole(value, 1), f"a whole number from 1 to {MOST:,}")
 SEED = Allowed(lambda value: is_whole(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")

@@ -85,9 +85,7 @@ class Config:
             self._require(ANY_RANGE, "while data.standardize is set, since standardized values leave [0, 1]")
         if self.training.patience is not None:
             holds = self.data.validation != 0
-            require(
-                holds, "data.validation", 0, "above 0 while training.patience is set, which needs validation images"
-            )
+            require(holds, "data.validation", 0, "left out or above 0 while training.patience is set")
         if self.loss.sparsity == "rate":
             code = self.model.code_activation or self.model.activation
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")

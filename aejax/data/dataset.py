@@ -196,6 +196,9 @@ class Dataset:
                 made[f"{part}_labels"] = as_classes(labels, len(made[part]), f"{called} labels")
             if targets is not None:
                 made[f"{part}_targets"] = as_targets(targets, f"{called} targets", channels)
+                if len(made[f"{part}_targets"]) != len(made[part]):
+                    found = f"{len(made[f'{part}_targets'])} {part}_targets for {len(made[part])} examples"
+                    raise InputError(f"{name}: there are {found}; give one target for each example")
         if "test" in made:
             return Dataset(name, **made)
         train = made["train"]

@@ -102,6 +102,7 @@ def require_fit(config: Config, dataset: Dataset) -> None:
     """
     training, data, train = config.training, config.data, dataset.examples["train"]
     parts = {"test": dataset.set_aside, "validation": bool(data.validation) and train.make is None}
+    parts["validation"] &= dataset.validation is not None  # not yet in a script's first check
     given = "{} of those given were set aside as {} examples"
     counts = [given.format(len(getattr(dataset, part)), part) for part, is_aside in parts.items() if is_aside]
     aside = f", after {' and '.join(counts)}" if counts else ""

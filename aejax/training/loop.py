@@ -165,7 +165,7 @@ def train(
         if step and visible:
             print(f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs", flush=True)
         if source is not None and not step and visible:
-            print(report(source.place, identity.start), flush=True)
+            print(report(source.place, identity.start, config.training.frozen), flush=True)
         record.start(history)
         if epoch_terms:
             _check(models, failures, epoch_terms, None, step)
@@ -254,6 +254,8 @@ def train(
                     checkpoints.save(state, epoch_terms, record.texts, **described)
             if ends:
                 last_step = step
+                if visible and models.alone and config.training.patience is not None:
+                    print(selection.report(record.lines), flush=True)
                 break  # the next chunk is under way; its results are not used
         if step < last_step:
             done = f"after step {step} of {last_step}, saved in {workdir}"

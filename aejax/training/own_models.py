@@ -69,9 +69,11 @@ def weighted_terms(
             axes = "the batch stays: no mean over it" if shape == () else "sum or take the mean over the other axes"
             where = f"the term {name} of {kind} {_has(value)}"
             raise InputError(f"{where}; it must be [{size}], one value per example ({axes})")
-    for name, value in (*output.metrics.items(), *metrics.items()):
-        if _shape(value) not in ((), (size,)):
-            raise InputError(f"the metric {name} of {kind} {_has(value)}; it must be one number, or [{size}]")
+    for found, method in ((output.metrics, type(model).__call__), (metrics, type(model).metrics)):
+        for name, value in found.items():
+            if _shape(value) not in ((), (size,)):
+                where = f"the metric {name} of {config.model.kind}{line_of(method)}"
+                raise InputError(f"{where} {_has(value)}; it must be one number, or [{size}]")
     names = ["total", *terms, *output.metrics, *metrics]
     if taken := {name for name in names if names.count(name) > 1}:
         raise InputError(f"{kind} has a term or metric named {min(taken)}, a name that is in use; rename it")

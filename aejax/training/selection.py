@@ -47,6 +47,13 @@ class Selection(NamedTuple):
         values = [value for line in lines if (value := self.value(line)) is not None]
         return min(filter(math.isfinite, values), default=None)
 
+    def report(self, lines: Sequence[Mapping[str, Any]]) -> str:
+        """Tell after which epoch a run finished, and which epoch is the best."""
+        values = [self.value(line) for line in lines]
+        best = lines[values.index(min(values))]
+        found = f"epoch {best['epoch']} has the {self.place}, {best['validation'][self.name]:.4f}"
+        return f"finished after epoch {lines[-1]['epoch']}; {found} (the best checkpoint)"
+
     def require_among(self, names: Collection[str], config: Config) -> None:
         """Raise `InputError` unless the name is that of a term or metric of the model."""
         if self.name not in names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,9 +111,19 @@ def source_of(config: Config, workdir: Path | None, begun: bool, sharding: Any) 
     return None if begun else Source.read(place, sharding)
 
 
-def report(place: str, start: Mapping[str, Any]) -> str:
-    """Tell what a run took from its source, from the description in config.json."""
+def report(place: str, start: Mapping[str, Any], frozen: Sequence[str]) -> str:
+    """Tell what a run took from its source.
+
+    Args:
+        start: the description in config.json.
+        frozen: `training.frozen`.
+    """
     total = len(start["taken"]) + len(start["left"])
     line = f"starts from {place} after step {start['step']}, {start['digest'][:12]}: takes {len(start['taken'])} of "
     lines = [f"{line}{total} arrays: {', '.join(start['taken'])}"]
-    return "\n".join(lines + [f"not taken: {name}, {reason}" for name, reason in start["left"].items()])
+    for name, reason in start["left"].items():
+        stays = any(f"{name}.".startswith(f"{part}.") for part in frozen) and not reason.endswith(
+            "nothing in the new model"
+        )
+        lines.append(f"not taken: {name}, {reason}" + ("; it is frozen at its initial values" if stays else ""))
+    return "\n".join(lines)

@@ -134,6 +134,13 @@ def test_targets_are_what_a_model_learns_to_return(shifted, trained):
         evaluate(trained, Dataset("small", dataset.train, dataset.test))
 
 
+@pytest.mark.parametrize("count", [5, 48])
+def test_every_example_needs_one_target(count):
+    images = np.zeros((24, 8, 8, 1), np.uint8)
+    with pytest.raises(InputError, match=f"{count} train_targets for 24 examples; give one target for each example"):
+        Dataset.from_arrays(images, train_targets=np.resize(images, (count, 8, 8, 1)))
+
+
 def test_targets_of_another_size_need_a_model_of_one_s_own(small):
     config, dataset = small
     halves = {f"{part}_targets": getattr(dataset, part)[:, ::2] for part in ("train", "test")}

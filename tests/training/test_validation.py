@@ -23,10 +23,12 @@ def others(small):
     return [Dataset("other", dataset.train, test) for test in (dataset.test[::-1], 255 - dataset.test)]
 
 
-def test_no_test_image_has_an_influence_on_the_best_epoch_or_the_last(small, others, tmp_path):
+def test_no_test_image_has_an_influence_on_the_best_epoch_or_the_last(small, others, tmp_path, capsys):
     config, dataset = small[0].replace(CHOOSING), small[1]
-    first = fit(config, tmp_path / "0", dataset=dataset, progress=False)
+    first = fit(config, tmp_path / "0", dataset=dataset)
     best = load(tmp_path / "0", "best").state.step
+    last, chosen = len(first.history), len(first.history) - 2
+    assert f"finished after epoch {last}; epoch {chosen} has the lowest validation total" in capsys.readouterr().out
     assert 2 < len(first.history) < 40 and best == first.history[-3]["step"]
     for number, other in enumerate(others, 1):
         run = fit(config, tmp_path / str(number), dataset=other, progress=False)
@@ -34,6 +36,10 @@ def test_no_test_image_has_an_influence_on_the_best_epoch_or_the_last(small, oth
         assert load(tmp_path / str(number), "best").state.step == best
     by_test = [{**line, "validation": line["test"]} for line in run.history]
     assert _is_finished(config, by_test[:-1])  # a choice by the test images would have ended the run before
+
+
+def test_a_script_can_check_a_dataset_before_validation_examples_are_set_aside(small):
+    aejax.require_fit(small[0].replace({"data.validation": 0.2}), small[1])
 
 
 def test_nor_on_the_best_member_of_a_sweep(small, others):
