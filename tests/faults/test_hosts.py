@@ -14,7 +14,7 @@ CONFIG = Config(  # plain gradient descent: Adam would hide gradients that are t
     model=Model((24,), 8),
     corruption=Corruption("gaussian"),
     coefficients=Coefficients(learning_rate=0.5, noise=0.4),
-    training=Training(epochs=2, batch_size=32, optimizer="sgd"),
+    training=Training(epochs=2, batch_size=32, optimizer="sgd", evaluate_test=True),
 )
 
 
@@ -39,6 +39,7 @@ def require_same(workdir, expected):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [line["step"] for line in expected.history]
     for line, other in zip(lines, expected.history, strict=True):
+        assert {"train", "test", "code"} <= line.keys() == other.keys()
         for group in ("train", "test", "code"):
             for name, value in other[group].items():
                 assert np.isclose(line[group][name], value, rtol=1e-5), (group, name)

@@ -106,7 +106,7 @@ def test_a_number_is_a_value_of_the_program():
 
 @pytest.mark.long
 def test_a_sweep_over_a_number_is_one_program_whose_members_are_as_trained_alone(vectors):
-    config = sparse(f"{__name__}:Kept", {"k": 2.0})
+    config = sparse(f"{__name__}:Kept", {"k": 2.0}).replace({"data.validation": 0})
     done = sweep(config, {"coefficients.k": [1, 3]}, dataset=vectors, progress=False)
     assert len(grid(config, {"coefficients.k": [1, 3]}).programs) == 1
     for k, member in zip((1, 3), done.runs.values(), strict=True):
