@@ -36,6 +36,7 @@ KINDS = {
     "warm_start": (OWN, None, "images", {}, "learning_rate", [1e-3, 1e-2]),
 }  # fmt: skip
 QUICK = ("supervised_head",)
+BITS = ("barlow_twins", "hyperspherical")  # resumed bit for bit only by the programs that users get
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,11 @@ def test_each_is_one_short_file_with_its_paper():
         assert re.search(r"\b(19|20)\d\d\b", text.split('"""')[1]), name
 
 
-@pytest.mark.bits
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * (name not in QUICK)) for name in KINDS])
+def marks(name):
+    return [pytest.mark.long] * (name not in QUICK) + [pytest.mark.bits] * (name in BITS)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in KINDS])
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(kinds, tmp_path, stop_after, name):
     config, dataset = kinds(name)
     folder, made, *_, number, values = KINDS[name]
