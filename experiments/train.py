@@ -33,7 +33,7 @@ def main(given: list[str]) -> None:
     dataset = as_dataset(None, config)
     aejax.require_fit(config, dataset)
     if arguments.summary:
-        from aejax.evaluation.run import untrained
+        from aejax.evaluation.fitting import untrained
 
         print(untrained(config, dataset))
         return

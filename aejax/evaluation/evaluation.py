@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from aejax.config import InputError
@@ -18,10 +20,11 @@ from aejax.data import Dataset, as_dataset, is_known, is_path, load_dataset
 from aejax.data.pixels import scale
 from aejax.evaluation import classes, measures
 from aejax.evaluation.fitting import load
-from aejax.evaluation.likelihood import likelihood
-from aejax.evaluation.run import Run
+from aejax.evaluation.likelihood import exact, likelihood
+from aejax.evaluation.run import CHUNK, Run
 from aejax.models import Variational, losses
-from aejax.training import unit_interval
+from aejax.training import Steps, build_steps, for_evaluation, memoised, unit_interval
+from aejax.training.step import values_of
 
 FIELDS = {
     "dataset": "name of the dataset",
@@ -112,7 +115,7 @@ def evaluate(
         **measures.code_measures(codes),
         **_classes(run, dataset),
         **(_variational(run, target, samples) if targets is None else {}),
-        "metrics": run.own_metrics(dataset),
+        "metrics": _own_metrics(run, dataset),
     }
 
 
@@ -228,3 +231,26 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
         "nll_sampling_error": float(math.sqrt(found.sampling_variance.sum()) / count),
         "samples": samples,
     }
+
+
+def _own_metrics(run: Run, dataset: Dataset) -> dict[str, float]:
+    """Compute the model's own metrics by name, means over the test examples as in the evaluation during training.
+
+    The result is empty if the model has none, or if it was trained with classes and the examples have none.
+    """
+    if run.identity.dataset.labels is not None and dataset.test_labels is None:
+        return {}
+    batch = run.batch(dataset.test, run.targets_of(dataset))._replace(labels=dataset.class_indices()[1])
+    steps = build_steps(run.config, run.image_shape, examples=len(dataset.train))
+    given = for_evaluation(run.state), *values_of([run.config], alone=True)[:2]
+    measure, totals = _measure(steps), Counter()
+    for at in range(0, len(dataset.test), CHUNK):
+        measured = measure(*given, jax.tree.map(lambda array: array[at : at + CHUNK], batch))  # noqa: B023
+        totals.update({name: float(np.sum(each, dtype=np.float64)) for name, each in jax.device_get(measured).items()})
+    return {name: total / len(dataset.test) for name, total in totals.items()}
+
+
+@memoised
+def _measure(steps: Steps) -> Callable:
+    """Compile (state, coefficients, seed, batch) → the model's own metrics, float32[B]."""
+    return exact(lambda state, coefficients, seed, batch: steps.measure(state, batch, coefficients, seed))

@@ -153,13 +153,13 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
 def _tiled(rows: Sequence[np.ndarray], background: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tile rows of images on a background; return the sheet, and the centres of its columns and of its rows."""
     height, width, *channels = rows[0].shape[1:]
-    beside, below = (max(1, round(0.09 * side)) for side in (width, height))
+    right, below = (max(1, round(0.09 * side)) for side in (width, height))
     count = max(map(len, rows))
-    cells = np.full((len(rows), count, height + below, width + beside, *channels), background)
+    cells = np.full((len(rows), count, height + below, width + right, *channels), background)
     for cell, images in zip(cells, rows, strict=True):
         cell[: len(images), :height, :width] = images
-    sheet = np.concatenate(np.concatenate(cells, axis=1), axis=1)[:-below, :-beside]
-    across_at = np.arange(count) * (width + beside) + (width - 1) / 2
+    sheet = np.concatenate(np.concatenate(cells, axis=1), axis=1)[:-below, :-right]
+    across_at = np.arange(count) * (width + right) + (width - 1) / 2
     return sheet, across_at, np.arange(len(rows)) * (height + below) + (height - 1) / 2
 
 

@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 import jax
 
-from aejax.config import Config, InputError
+from aejax.config import Config, InputError, complete
 from aejax.config.checks import figure_formats, require
 from aejax.config.files import local
 from aejax.config.user_files import replaced, require_scheduled
+from aejax.data import Dataset
 from aejax.evaluation.run import Run
 from aejax.training import Single, best, build_steps, devices, is_first, restore, train
+from aejax.training.identity import Identity
 from aejax.training.records import identity_of_run, stored
 from aejax.training.source import Source
 
@@ -118,3 +120,10 @@ def load(
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
     return Run(identity, state, history, summary if summary.get("step") == step else {})
+
+
+def untrained(config: Config, dataset: Dataset) -> Run:
+    """Describe a run before training, for its `summary_table`: its state has shapes but no numbers."""
+    config = complete(config)
+    state = jax.eval_shape(build_steps(config, dataset.image_shape).init)
+    return Run(Identity.of(config, dataset), state._replace(step=0), [], {})

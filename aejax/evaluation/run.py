@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.config import Config, InputError, complete
+from aejax.config import Config, InputError
 from aejax.config.checks import require
 from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_examples, as_met, require_range, require_scale
@@ -32,7 +31,8 @@ from aejax.training.selection import Selection
 from aejax.training.step import inputs, test_keys, unit_interval, values_of
 from aejax.training.unreached import unreached
 
-_CHUNK = 1000
+CHUNK = 1000
+"""examples per compiled call"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -224,26 +224,8 @@ class Run:
     def standardized_inputs(self, images: Examples, targets: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the result of `evaluation_inputs` after standardization, in the model's shape [N, H, W, C]."""
         noise = {"noise": jnp.float32(self.config.coefficients.get("noise", 0.0))}
-        batch = jax.tree.map(jnp.asarray, self._batch(images, targets))
+        batch = jax.tree.map(jnp.asarray, self.batch(images, targets))
         return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
-
-    def own_metrics(self, dataset: Dataset) -> dict[str, float]:
-        """Compute the model's own metrics by name, means over the test examples as in the evaluation during training.
-
-        The result is empty if the model has none, or if it was trained with classes and the examples have none.
-        """
-        if self.identity.dataset.labels is not None and dataset.test_labels is None:
-            return {}
-        batch = self._batch(dataset.test, self.targets_of(dataset))._replace(labels=dataset.class_indices()[1])
-        steps = build_steps(self.config, self.image_shape, examples=len(dataset.train))
-        given = for_evaluation(self.state), *values_of([self.config], alone=True)[:2]
-        measure, totals = _measure(steps), Counter()
-        for at in range(0, len(dataset.test), _CHUNK):
-            measured = measure(*given, jax.tree.map(lambda array: array[at : at + _CHUNK], batch))  # noqa: B023
-            totals.update(
-                {name: float(np.sum(each, dtype=np.float64)) for name, each in jax.device_get(measured).items()}
-            )
-        return {name: total / len(dataset.test) for name, total in totals.items()}
 
     def targets_of(self, dataset: Dataset) -> np.ndarray | None:
         """Return the targets [N, ...] of test examples; None if the model was trained to return its input.
@@ -306,10 +288,10 @@ class Run:
         require_own()
         compiled = _compiled(self._steps, function, *static)
         state, coefficients = for_evaluation(self.state), values_of([self.config], alone=True)[0]
-        starts = range(0, len(rows), _CHUNK)
-        return np.concatenate(jax.device_get([compiled(state, coefficients, rows[at : at + _CHUNK]) for at in starts]))
+        starts = range(0, len(rows), CHUNK)
+        return np.concatenate(jax.device_get([compiled(state, coefficients, rows[at : at + CHUNK]) for at in starts]))
 
-    def _batch(self, images: Examples, targets: np.ndarray | None) -> Batch:
+    def batch(self, images: Examples, targets: np.ndarray | None) -> Batch:
         """Return all examples, with their numbers, as one batch of NumPy arrays."""
         rows = np.asarray(self._examples(images)).reshape(-1, *self.image_shape)
         targets = None if targets is None else np.asarray(targets).reshape(len(rows), *self._target_shape)
@@ -343,23 +325,10 @@ class Run:
         return self._apply(function, codes, *static)
 
 
-def untrained(config: Config, dataset: Dataset) -> Run:
-    """Describe a run before training, for its `summary_table`: its state has shapes but no numbers."""
-    config = complete(config)
-    state = jax.eval_shape(build_steps(config, dataset.image_shape).init)
-    return Run(Identity.of(config, dataset), state._replace(step=0), [], {})
-
-
 @memoised
 def _compiled(steps: Steps, function: Callable, *static: Any) -> Callable:
     """Compile a function of a model and an array: (state, coefficients, array) → array."""
     return exact(lambda state, coefficients, array: function(steps.model(state, coefficients), array, *static))
-
-
-@memoised
-def _measure(steps: Steps) -> Callable:
-    """Compile (state, coefficients, seed, batch) → the model's own metrics, float32[B]."""
-    return exact(lambda state, coefficients, seed, batch: steps.measure(state, batch, coefficients, seed))
 
 
 def _encode(model: Autoencoder, images: jax.Array, shape: ImageShape) -> jax.Array:

@@ -35,6 +35,8 @@ _METRICS = {
 """label → part of a member's summary, and name in it; a metric that a member does not have is left out"""
 _CHANGE_THE_LOSS = "coefficients.", "loss.", "corruption.", "data.", "model.kind", "model.options."
 """beginnings of the fields that change the loss itself"""
+_CHANGE_THE_UNIT = {"loss.reconstruction", "loss.pixels", "model.kind"}
+"""fields that change the unit of the term reconstruction"""
 _KEEP_THE_LOSS = [f"coefficients.{name}" for name in OPTIMIZERS["adamw"]]
 
 
@@ -58,8 +60,9 @@ def _no_best(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]
         return "there are no validation examples; set data.validation"
     # The weight of a term has the term's name.
     swept = {path.rpartition(".")[2] for path in changing}
+    swept |= {"reconstruction"} if _CHANGE_THE_UNIT.intersection(changing) else set()
     if changing and selection.name in {"total", *swept}:
-        names = ", ".join(sorted(rows[0]["validation"].keys() - {"total", *swept}))
+        names = ", ".join(sorted(rows[0]["validation"].keys() - {"total", *swept})) or "the model has none"
         what = f"{' and '.join(changing)} {'change' if len(changing) > 1 else 'changes'} the loss"
         return f"not comparable, since {what}; name a term or metric that stays the same by training.select: {names}"
     return None

@@ -34,8 +34,9 @@ from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import require_memory
+from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
-from aejax.training.loop import Diverged, Trained, train
+from aejax.training.loop import Trained, train
 from aejax.training.records import read_identity, stored
 from aejax.training.source import source_of
 from aejax.training.start import devices

@@ -12,6 +12,7 @@ programs.py      compiled and memoised programs
 devices.py       devices and processes: jit, pmap, shard_map
 start.py         conditions for the use of JAX in a process
 chunks.py        length of a compiled call
+divergence.py    a loss or a state that is not finite
 checkpoint.py    saved states, with a digest of every file
 source.py        the start from the arrays of another run
 paths.py         paths of arrays, and frozen parts of a model
@@ -23,8 +24,9 @@ records.py       config.json, metrics.jsonl, summary.json: written, read, compar
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, best, restore
 from aejax.training.devices import Driver, PeerLost, abstract, initializer, is_first
+from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
-from aejax.training.loop import Diverged, Finish, Interrupted, Single, train
+from aejax.training.loop import Finish, Interrupted, Single, train
 from aejax.training.programs import Program, memoised
 from aejax.training.start import devices, require_checksums, require_own
 from aejax.training.step import Batch, Steps, TrainState, build_steps, for_evaluation, inputs, test_keys, unit_interval

@@ -16,7 +16,7 @@ from aejax.config.checks import is_own
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, copier
-from aejax.training.placement import Beside, Feed, Generated, Layout, Resident, place
+from aejax.training.placement import Annotations, Feed, Generated, Layout, Resident, place
 from aejax.training.programs import Like, Program, like, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, build_steps, for_evaluation
 
@@ -60,22 +60,22 @@ def build_programs(
     placed_values = functools.cache(lambda: driver.replicate(values))
 
     @functools.cache
-    def parts() -> dict[str, tuple[Callable[..., Layout], Any, Beside]]:
-        """Return the placement, the examples and what is beside them, of each part of the dataset."""
-        made, beside = dataset.examples["train"], map(Beside, dataset.class_indices(), dataset.targets())
-        beside = dict(zip(dataset.examples, beside, strict=True))
+    def parts() -> dict[str, tuple[Callable[..., Layout], Any, Annotations]]:
+        """Return the placement, the examples and their annotations, of each part of the dataset."""
+        made, annotations = dataset.examples["train"], map(Annotations, dataset.class_indices(), dataset.targets())
+        annotations = dict(zip(dataset.examples, annotations, strict=True))
         placed = Resident if made.make is not None else place(config, driver, state, dataset)
         trained = functools.partial(Generated, examples=made) if made.make is not None else placed
         kinds = {name: trained if name == "train" else placed for name in dataset.examples}
-        return {name: (kind, getattr(dataset, name), beside[name]) for name, kind in kinds.items()}
+        return {name: (kind, getattr(dataset, name), annotations[name]) for name, kind in kinds.items()}
 
     def part(name: str, make: Callable, *size: Any) -> _Part:
-        kind, images, beside = parts()[name]
+        kind, images, annotations = parts()[name]
         described = jax.ShapeDtypeStruct(images.shape, images.dtype)
-        others = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), beside)
+        others = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), annotations)
         layout = kind(driver, described, dataset.image_shape, others, *size)
         compiled = functools.cache(functools.partial(make, *of, layout))
-        return _Part(layout, layout.feed(images, beside, values[2]), compiled)
+        return _Part(layout, layout.feed(images, annotations, values[2]), compiled)
 
     @functools.cache
     def training() -> _Part:
@@ -104,9 +104,9 @@ def build_programs(
 
         @functools.cache
         def last() -> Batch:
-            (_, images, beside), chosen = parts()[name], np.arange(examples - rest, examples, dtype=np.int32)
+            (_, images, annotations), chosen = parts()[name], np.arange(examples - rest, examples, dtype=np.int32)
             images = np.asarray(images[chosen]).reshape(rest, *dataset.image_shape)
-            return Batch(images, chosen, *jax.tree.map(lambda each: each[chosen], beside))
+            return Batch(images, chosen, *jax.tree.map(lambda each: each[chosen], annotations))
 
         last_program = functools.cache(lambda: _evaluate_rest(*of, driver, like(abstract(last(), driver.replicated))))
         placed_last = functools.cache(lambda: driver.replicate(last()))
@@ -228,8 +228,10 @@ def require_same_terms(config: Config, steps: Steps, driver: Driver, dataset: Da
     count = len(driver.devices)
     chosen = np.linspace(0, len(dataset.train) - 1, count * max(1, _COMPARED // count)).astype(np.int32)
     images = np.asarray(dataset.train[chosen]).reshape(-1, *dataset.image_shape)
-    beside = [None if each is None else each[chosen] for each in (dataset.class_indices()[0], dataset.targets()[0])]
-    given = Batch(images, chosen, *beside), values[:2]
+    annotations = [
+        None if each is None else each[chosen] for each in (dataset.class_indices()[0], dataset.targets()[0])
+    ]
+    given = Batch(images, chosen, *annotations), values[:2]
     whole = build_steps(config, dataset.image_shape, examples=len(dataset.train))
     program = _compared(steps, steps.own, whole, driver, like(abstract(given, driver.replicated)))
     shared, alone = jax.device_get(program.call(*driver.replicate(given)))

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from aejax import signals
-from aejax.config import AejaxError, Config, InputError, complete
+from aejax.config import Config, InputError, complete
 from aejax.config.checks import Stopped
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, split
@@ -27,6 +27,7 @@ from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
 from aejax.training.chunks import Noted, Pace, chunks, duration
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
+from aejax.training.divergence import Diverged, failure_of, require_finite_state
 from aejax.training.epoch import build_programs, require_same_terms, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, summary_of
@@ -38,10 +39,6 @@ from aejax.training.unreached import warn_unreached
 
 SAVE_EVERY = 60.0
 """seconds between checkpoints within a long epoch"""
-
-
-class Diverged(AejaxError):
-    """The loss is no longer finite; the last checkpoint is from an earlier step."""
 
 
 class Interrupted(Stopped):
@@ -249,7 +246,7 @@ def train(
                 state = chunk.state
                 if checkpoints is not None:
                     if models.alone:
-                        _require_finite_state(state, step)
+                        require_finite_state(state, step)
                     described = {"selected": selection.lowest(lines), "seconds": epoch_seconds, "chunk": pace.steps}
                     checkpoints.save(state, epoch_terms, record.texts, **described)
             if ends:
@@ -320,46 +317,14 @@ def _require_same_everywhere(identity: Identity) -> None:
         )
 
 
-_ADVICE = "try a smaller coefficients.learning_rate, or set training.clip_norm, in another workdir"
-
-
 def _check(
     models: Single, failures: dict[str, str], terms: dict[str, np.ndarray], found: Mapping | None, step: int
 ) -> None:
     """Raise `Diverged`, or note each member whose loss is not finite in these steps or in the evaluation after them."""
     for member, (name, own) in enumerate(zip(models.names, models.each(terms), strict=True)):
-        failure = _failure(own, {part: each[member][0] for part, each in (found or {}).items()}, step)
+        failure = failure_of(own, {part: each[member][0] for part, each in (found or {}).items()}, step)
         if failure is not None and models.alone:
             raise Diverged(failure)
         if failure is not None and name not in failures:
             failures[name] = failure
             logging.getLogger("aejax").warning("%s diverged, the others go on: %s", name, failure)
-
-
-def _failure(terms: dict[str, np.ndarray], found: Mapping[str, Mapping[str, float]], step: int) -> str | None:
-    """Describe a loss that is not finite, with its step and its term; None if there is none.
-
-    Args:
-        terms: of each step, by name.
-        found: part of the dataset → term → mean over its examples.
-    """
-    every = {"the loss is not finite at": terms}
-    for part, means in found.items():
-        every[f"the {part} loss is not finite after"] = {name: np.array([value]) for name, value in means.items()}
-    for what, values in every.items():
-        bad = ~np.isfinite(values.get("total", []))
-        if bad.any():
-            first = int(bad.argmax())
-            names = sorted(values, key=lambda name: name == "total")  # the sum last
-            term = next(name for name in names if not np.isfinite(values[name][first]))
-            at = step - len(bad) + first + 1
-            return f"{what} step {at}: the term {term} is {values[term][first]}; {_ADVICE}"
-    return None
-
-
-def _require_finite_state(state: TrainState, step: int) -> None:
-    """Refuse to save a state that is not finite although its last loss was."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        if not np.isfinite(leaf).all():
-            name = jax.tree_util.keystr(path).lstrip(".")
-            raise Diverged(f"the state is not finite after step {step}: {name}; {_ADVICE}")

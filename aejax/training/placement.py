@@ -40,8 +40,8 @@ Feed = Callable[[int, int], Iterator[tuple[int, Any]]]
 """(first step, number of steps of one epoch) → (steps, data) of each part"""
 
 
-class Beside(NamedTuple):
-    """Arrays beside the images, or their descriptions; None where the examples have none."""
+class Annotations(NamedTuple):
+    """Labels and targets of the examples, or the descriptions of these arrays; None where the examples have none."""
 
     labels: Any = None  # int32[N]
     targets: Any = None  # [N, ...]
@@ -54,7 +54,7 @@ class Layout:
     driver: Driver
     images: jax.ShapeDtypeStruct  # of all examples: [N, H, W, C], or of vectors [N, D]
     shape: ImageShape  # (height, width, channels) of an image inside the model
-    beside: Beside  # descriptions of what the examples have, as models meet it
+    annotations: Annotations  # descriptions of what the examples have, as models meet it
     batch_size: int
     steps: int  # number of steps in an epoch
     training: Training | None = None  # gives the order of an epoch; None takes the examples in turn
@@ -78,22 +78,22 @@ class Resident(Layout):
         examples, *rest = self.images.shape
         columns = math.prod(rest) + self._padding
         images = jax.ShapeDtypeStruct((examples, columns), self.images.dtype)
-        return abstract((images, self.beside), self.driver.replicated)
+        return abstract((images, self.annotations), self.driver.replicated)
 
     @property
     def _padding(self) -> int:
         """Columns that fill the vector registers of a TPU, which would otherwise transpose the images at each call."""
         return -math.prod(self.images.shape[1:]) % _LANES if self.driver.platform == "tpu" else 0
 
-    def feed(self, images: np.ndarray | Shards, beside: Beside, seed: Any) -> Feed:
+    def feed(self, images: np.ndarray | Shards, annotations: Annotations, seed: Any) -> Feed:
         """Return the function that gives the data; its first call puts the arrays on the devices."""
-        data = functools.cache(lambda: self.driver.replicate(self.arrays(images, beside)))
+        data = functools.cache(lambda: self.driver.replicate(self.arrays(images, annotations)))
         return lambda first, count: iter([(count, data())])
 
-    def arrays(self, images: np.ndarray | Shards, beside: Beside) -> Any:
+    def arrays(self, images: np.ndarray | Shards, annotations: Annotations) -> Any:
         """Return the data on the host, with one axis of pixels: compilers would change a layout of three at calls."""
         rows = np.asarray(images).reshape(len(images), -1)
-        shaped = jax.tree.map(lambda array, like: np.asarray(array).reshape(like.shape), beside, self.beside)
+        shaped = jax.tree.map(lambda array, like: np.asarray(array).reshape(like.shape), annotations, self.annotations)
         return np.pad(rows, ((0, 0), (0, self._padding))), shaped
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
@@ -102,7 +102,7 @@ class Resident(Layout):
 
     def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
         """Inside a program, scan a step over the batches of a part, with `at` split among the steps."""
-        images, beside = data
+        images, annotations = data
         if self.driver.platform == "tpu" and images.dtype == jnp.uint8:
             # Arrays made by the program stay in the memory of the chip if they fit; arguments do not.
             images = images ^ jax.lax.optimization_barrier(jnp.zeros((), images.dtype))
@@ -110,7 +110,7 @@ class Resident(Layout):
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
             examples = self.driver.share(turn[0])
             rows = images.at[examples].get(mode="clip")[:, : math.prod(self.shape)].reshape(-1, *self.shape)
-            chosen = jax.tree.map(lambda array: array.at[examples].get(mode="clip"), beside)
+            chosen = jax.tree.map(lambda array: array.at[examples].get(mode="clip"), annotations)
             return step(carry, Batch(rows, examples, *chosen), turn[1])
 
         return jax.lax.scan(with_batch, carry, (order, at))
@@ -128,7 +128,7 @@ class Generated(Resident):
     def like(self, count: int) -> Any:
         return abstract(self.examples.shapes, self.driver.replicated)
 
-    def arrays(self, images: Computed, beside: Beside) -> Any:
+    def arrays(self, images: Computed, annotations: Annotations) -> Any:
         return images.arrays
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
@@ -172,16 +172,16 @@ class Streamed(Layout):
             return jax.ShapeDtypeStruct(shape + like.shape[1:], like.dtype, sharding=self.driver.by_example)
 
         images, targets = jax.tree.map(block, self._spread)
-        return Batch(images, examples, None if self.beside.labels is None else examples, targets)
+        return Batch(images, examples, None if self.annotations.labels is None else examples, targets)
 
     @property
     def _spread(self) -> tuple[Any, Any]:
         """Descriptions of all images and of all targets, as models meet them."""
-        return jax.ShapeDtypeStruct((self.images.shape[0], *self.shape), self.images.dtype), self.beside.targets
+        return jax.ShapeDtypeStruct((self.images.shape[0], *self.shape), self.images.dtype), self.annotations.targets
 
-    def feed(self, images: np.ndarray | Shards, beside: Beside, seed: Any) -> Feed:
+    def feed(self, images: np.ndarray | Shards, annotations: Annotations, seed: Any) -> Feed:
         """Return the function that gives the blocks; it reads ahead while its calls follow each other."""
-        rows = jax.tree.map(lambda each: examples_of(each).rows, (images, beside.targets))
+        rows = jax.tree.map(lambda each: examples_of(each).rows, (images, annotations.targets))
         compiled = _compiled_order(self)
         # Two orders are in use: that of the epoch, and that of the next epoch, which is read ahead.
         order = functools.lru_cache(2)(lambda epoch: np.asarray(compiled(np.int32(epoch), seed)))
@@ -199,7 +199,7 @@ class Streamed(Layout):
                 return self.driver.spread(examples.shape + like.shape[1:], read)
 
             images, targets = jax.tree.map(spread, rows, self._spread)
-            classes = None if beside.labels is None else beside.labels.take(examples)
+            classes = None if annotations.labels is None else annotations.labels.take(examples)
             return Batch(images, *self.driver.replicate((examples, classes)), targets)
 
         def parts(first: int, count: int) -> Iterator[tuple[int, Batch]]:

@@ -49,10 +49,12 @@ class Selection(NamedTuple):
 
     def report(self, lines: Sequence[Mapping[str, Any]]) -> str:
         """Tell after which epoch a run finished, and which epoch is the best."""
-        values = [self.value(line) for line in lines]
+        values, last = [self.value(line) for line in lines], lines[-1]["epoch"]
+        if math.isinf(min(values)):
+            return f"finished after epoch {last}; validation {self.name} was finite in no epoch"
         best = lines[values.index(min(values))]
         found = f"epoch {best['epoch']} has the {self.place}, {best['validation'][self.name]:.4f}"
-        return f"finished after epoch {lines[-1]['epoch']}; {found} (the best checkpoint)"
+        return f"finished after epoch {last}; {found} (the best checkpoint)"
 
     def require_among(self, names: Collection[str], config: Config) -> None:
         """Raise `InputError` unless the name is that of a term or metric of the model."""

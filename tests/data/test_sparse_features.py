@@ -14,7 +14,7 @@ from aejax import Config, InputError, Loss, Model, Training, evaluate, fit, load
 from aejax.data import require_fit
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver
-from aejax.training.placement import Beside, Generated
+from aejax.training.placement import Annotations, Generated
 from gallery import sparse_features
 from gallery.sparse_features import SparseFeatures, SparseVectors, large
 
@@ -143,7 +143,7 @@ def test_no_example_comes_twice():
     made = ALONE.dataset().train
     described = jax.ShapeDtypeStruct(made.shape, made.dtype)
     driver = Driver(CONFIG.devices, 100)
-    layout = Generated(driver, described, (1, 6, 1), Beside(), 100, 20, None, made)
+    layout = Generated(driver, described, (1, 6, 1), Annotations(), 100, 20, None, made)
     _, data = next(layout.feed(made, None, None)(None, 3))
 
     def step(carry, batch, _):

@@ -40,7 +40,7 @@ def test_the_summary_is_about_the_model_that_is_returned(run, small):
 def test_chunks_make_no_difference(run, small, monkeypatch):
     _, dataset = small
     whole = run.reconstruct(dataset.test)
-    monkeypatch.setattr("aejax.evaluation.run._CHUNK", 7)
+    monkeypatch.setattr("aejax.evaluation.run.CHUNK", 7)
     assert np.allclose(run.reconstruct(dataset.test), whole, atol=1e-6)
 
 

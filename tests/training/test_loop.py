@@ -15,6 +15,7 @@ import aejax
 from aejax import Config, Dataset, Diverged, InputError, Interrupted, fit, load
 from aejax.config import complete
 from aejax.training import loop
+from aejax.training.divergence import failure_of
 from runs import leaves, without_clock
 
 TRAIN = Path(__file__).parents[2] / "experiments" / "train.py"
@@ -175,11 +176,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint_before
 def test_divergence_names_the_step_and_the_term():
     good = np.zeros(4, np.float32)
     bad = np.array([0, 0, np.inf, np.nan], np.float32)
-    found = loop._failure({"reconstruction": good, "l1": bad, "total": bad}, {"test": {"total": 0.0}}, 104)
+    found = failure_of({"reconstruction": good, "l1": bad, "total": bad}, {"test": {"total": 0.0}}, 104)
     assert "at step 103: the term l1 is inf" in found
-    found = loop._failure({"total": good}, {"test": {"reconstruction": np.nan, "total": np.nan}}, 104)
+    found = failure_of({"total": good}, {"test": {"reconstruction": np.nan, "total": np.nan}}, 104)
     assert "test loss is not finite after step 104: the term reconstruction is nan" in found
-    assert loop._failure({"total": good}, {"test": {"total": 0.0}}, 104) is None
+    assert failure_of({"total": good}, {"test": {"total": 0.0}}, 104) is None
 
 
 @pytest.mark.bits

@@ -9,7 +9,7 @@ from flax.traverse_util import flatten_dict
 import aejax
 from aejax import fit, load
 from aejax.evaluation import figures
-from aejax.evaluation.run import untrained
+from aejax.evaluation.fitting import untrained
 
 OWN = """
 import aejax

@@ -11,6 +11,7 @@ from aejax.data import split
 from aejax.data.validation import stratified
 from aejax.sweeps import comparison
 from aejax.training.loop import _is_finished
+from aejax.training.selection import Selection
 from runs import leaves, same, without_clock
 
 CHOOSING = {"training.epochs": 40, "training.patience": 2, "coefficients.learning_rate": 0.05}
@@ -187,6 +188,7 @@ def test_a_class_names_the_metric_that_selects(small, tmp_path):
         ({"coefficients.l1": [0.0, 1.0]}, {"training.select": "l1"}, "not comparable"),
         ({"coefficients.l1": [0.0, 1.0]}, {"training.select": "reconstruction"}, "0"),
         ({"loss.pixels": ["mean", "sum"], "model.samples": [1]}, {}, "loss.pixels changes"),
+        ({"loss.pixels": ["mean", "sum"]}, {"training.select": "reconstruction"}, "by training.select: l1"),
         ({"corruption.kind": ["none", "masking"]}, {}, "corruption.kind changes"),
         ({"coefficients.l1": [1.0], "training.seed": [0, 1]}, {}, "only the seed varies"),
     ],
@@ -202,6 +204,14 @@ def test_the_smallest_loss_is_not_the_best_where_the_loss_itself_changes(axes, c
     found = comparison.results(axes, rows, Config().replace(change))
     assert (found["best"] or {}).get("member") == best if best in "01" else best in found["no_best"]
     assert "validation loss" in found["groups"][0]["figures"]
+
+
+def test_a_metric_that_is_never_finite_names_no_best_epoch():
+    selection = Selection("accuracy", largest=True)
+    lines = [{"epoch": epoch, "validation": {"accuracy": None}} for epoch in (1, 2)]
+    assert selection.report(lines) == "finished after epoch 2; validation accuracy was finite in no epoch"
+    lines[0]["validation"]["accuracy"] = 0.5
+    assert "epoch 1 has the highest validation accuracy, 0.5000" in selection.report(lines)
 
 
 def test_computed_examples_are_chosen_by_further_ones():
