@@ -13,11 +13,11 @@ from typing import Any
 
 from aejax.config.checks import InputError, Named, is_own, require, require_names
 from aejax.config.numbers import (
-    CORRUPTIONS,
     DECLARED_BY,
     KINDS,
     LOSSES,
     OPTIMIZERS,
+    OWNED,
     Coefficients,
     Numbers,
     Schedule,
@@ -26,10 +26,11 @@ from aejax.config.numbers import (
 )
 from aejax.config.sections import Corruption, Data, Devices, Hosts, Loss, Model, Training
 
-ANY_RANGE = {"loss.reconstruction": ("mse",), "corruption.kind": ("none",), "data.binarize": (False,)}
+ANY_RANGE = {"loss.reconstruction": ("mse", "l1", "huber"), "corruption.kind": ("none",), "data.binarize": (False,)}
 """field → the values with which examples may lie outside [0, 1]"""
 
 _VARIATIONAL = {"model.tied": (False,), "model.top_k": (None,), "model.code_activation": (None, "identity")}
+_VARIATIONAL |= {"loss.reconstruction": ("bce", "mse", "l1", "huber")}  # negative log-likelihoods
 _NOT_VARIATIONAL = {"model.samples": (1,), "loss.bound": ("elbo",)}
 """field → the values that it may have with a variational model, with any other model"""
 
@@ -54,8 +55,9 @@ class Config:
     With training.optimizer adamw: weight_decay (share of each weight that a step removes, times the learning rate).
     With a corruption: noise (standard deviation, or probability that a pixel is masked or replaced). With
     loss.sparsity rate: rate (target of each unit's mean activation), rate_penalty (weight of the KL divergence from
-    it). With model.kind variational: beta (weight of the KL divergence), free_bits (nats that each unit has without a
-    penalty). A class of your own declares others"""
+    it). With loss.reconstruction huber: delta (difference from which the loss is linear). With model.kind variational:
+    beta (weight of the KL divergence), free_bits (nats that each unit has without a penalty). A class of your own
+    declares others"""
     schedules: Schedules = field(default_factory=Named)
     """schedules of traced numbers: --schedules.NAME.warmup_epochs (epochs over which a factor rises linearly from 0),
     --schedules.NAME.shape (constant, cosine or cyclical), --schedules.NAME.cycles"""
@@ -91,12 +93,13 @@ class Config:
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
             rate = self.coefficients.get("rate", 0.05)
             require(0 < rate < 1, "coefficients.rate", rate, "between 0 and 1")
+        require(self.coefficients.get("delta", 1) > 0, "coefficients.delta", 0.0, "above 0")
         if not is_own(self.model.kind):
             self.require_kind(variational=self.model.kind == "variational")
 
     def others(self, allowed: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
         """Return path → value of the fields that have none of the allowed values."""
-        values = {path: operator.attrgetter(path)(self) for path in allowed}
+        values = {path: _get(self, path) for path in allowed}
         return {path: value for path, value in values.items() if value not in allowed[path]}
 
     def _require(self, allowed: Mapping[str, tuple[Any, ...]], why: str) -> None:
@@ -112,15 +115,20 @@ class Config:
             kind, optimizer: coefficients that the kind of model and the optimizer declare.
             options: options that the kind of model declares.
         """
-        settings = {path: operator.attrgetter(path)(self) for path in DECLARED_BY}
+        settings = {path: _get(self, path) for path in DECLARED_BY}
         for path, table in LOSSES.items():
             unused = {name for value, names in table.items() if value != settings[path] for name in names}
             kind = {name: default for name, default in kind.items() if name not in unused}
-        known = {**optimizer, **CORRUPTIONS[self.corruption.kind], **kind}
+        known = {**optimizer, **self.owned, **kind}
         require_known(self.coefficients, known, "coefficients", settings)
         require_known(self.schedules, known, "schedules", settings)
         require_known(self.model.options, options, "model.options", {"model.kind": self.model.kind})
         return known
+
+    @property
+    def owned(self) -> dict[str, float]:
+        """Coefficients, with their defaults, that settings besides the kind of model and the optimizer declare."""
+        return {name: each for path, table in OWNED.items() for name, each in table[_get(self, path)].items()}
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
         """Raise `InputError` for fields that a kind of model would ignore, or compute in other units."""
@@ -210,6 +218,10 @@ class Config:
 
 _NAMED = ("coefficients", "schedules", "model.options")
 """mappings whose names the user's classes declare"""
+
+
+def _get(config: Config, path: str) -> Any:
+    return operator.attrgetter(path)(config)
 
 
 def _section(made: Any, path: str, given: Any) -> Any:

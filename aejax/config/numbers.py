@@ -23,6 +23,12 @@ CORRUPTIONS: Mapping[str, Mapping[str, float]] = {
     "masking": {"noise": 0.0},
     "salt_and_pepper": {"noise": 0.0},
 }
+RECONSTRUCTIONS: Mapping[str, Mapping[str, float]] = {
+    **{loss: {} for loss in ("bce", "mse", "l1", "ssim", "ms_ssim")},
+    "huber": {"delta": 0.1},
+}
+LEAST_SIDES = {"ssim": 11, "ms_ssim": 22}
+"""loss → least side of an image in pixels: one window of 11x11, or two scales of it"""
 _PENALTIES = {"l1": 0.0, "rate_penalty": 0.0, "rate": 0.05}
 KINDS: Mapping[str, Mapping[str, float]] = {
     "plain": _PENALTIES,
@@ -35,10 +41,16 @@ LOSSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """field of the loss → its value → coefficients of a kind that exist only with this value"""
 
-DECLARED_BY = {"model.kind": KINDS, "corruption.kind": CORRUPTIONS, "training.optimizer": OPTIMIZERS, **LOSSES}
+OWNED = {"corruption.kind": CORRUPTIONS, "loss.reconstruction": RECONSTRUCTIONS}
+"""field → its value → coefficients that the value declares for every kind of model"""
+
+DECLARED_BY = {"model.kind": KINDS, "training.optimizer": OPTIMIZERS, **OWNED, **LOSSES}
 """field → its value → coefficients that the value declares"""
 
-NON_NEGATIVE = {name for table in (OPTIMIZERS, CORRUPTIONS, KINDS) for numbers in table.values() for name in numbers}
+RESERVED = {name for table in (OPTIMIZERS, *OWNED.values()) for numbers in table.values() for name in numbers}
+"""coefficients that no class may declare"""
+
+NON_NEGATIVE = RESERVED | {name for numbers in KINDS.values() for name in numbers}
 """coefficients of this library; those of the user's classes may be negative"""
 
 

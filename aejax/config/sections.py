@@ -20,7 +20,7 @@ from aejax.config.checks import (
     require_names,
     require_types,
 )
-from aejax.config.numbers import KINDS, OPTIMIZERS, Options
+from aejax.config.numbers import KINDS, LEAST_SIDES, OPTIMIZERS, Options
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
@@ -145,15 +145,21 @@ class Model(_Section):
 class Loss(_Section):
     """The comparison of a reconstruction with the clean image."""
 
-    reconstruction: Literal["bce", "mse"] = "bce"
-    """binary cross-entropy on logits, or mean squared error"""
+    reconstruction: Literal["bce", "mse", "l1", "huber", "ssim", "ms_ssim"] = "bce"
+    """binary cross-entropy on logits; squared error; absolute error; Huber loss: half the squared error up to
+    coefficients.delta, linear from there; or 1 - SSIM, 1 - MS-SSIM of images of at least 11, 22 pixels a side"""
     pixels: Literal["mean", "sum"] = "mean"
     """reduction of the reconstruction over pixels and channels, or over features; a sum of bce is in nats per image, as
-    an ELBO needs it"""
+    an ELBO needs it. A structural similarity is of a whole image: mean"""
     bound: Literal["elbo", "importance"] = "elbo"
     """objective of a variational model: the ELBO, or the importance-weighted bound of `model.samples` codes"""
     sparsity: Literal["l1", "rate"] = "l1"
     """penalty on the code: its L1 norm, or the divergence of each unit's mean from a target rate"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        holds = self.pixels == "mean" or self.reconstruction not in LEAST_SIDES
+        require(holds, "loss.pixels", self.pixels, f"mean while loss.reconstruction is {self.reconstruction}")
 
 
 @dataclass(frozen=True)

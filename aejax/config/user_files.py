@@ -27,7 +27,7 @@ from typing import Any
 from aejax.config.checks import AejaxError, InputError, is_own, plain, reason, refusing, require, shown
 from aejax.config.config import Config
 from aejax.config.files import local, scripts_dir
-from aejax.config.numbers import CORRUPTIONS, KINDS, OPTIMIZERS
+from aejax.config.numbers import KINDS, OPTIMIZERS, RESERVED
 
 
 def load_config(path: str | Path) -> Config:
@@ -165,10 +165,10 @@ def complete(config: Config) -> Config:
     made = own(kind, "model.kind") if is_own(kind) else None
     coefficients = getattr(made, "coefficients", {}) if is_own(kind) else KINDS[kind]
     options = {name: plain(value) for name, value in getattr(made, "options", {}).items()}
-    for name in {name for numbers in (*OPTIMIZERS.values(), *CORRUPTIONS.values()) for name in numbers}:
-        if name in coefficients:
-            raise InputError(f"{kind} declares the coefficient {name}, which an optimizer or corruption has; rename it")
-    declared = OPTIMIZERS["adamw"] | CORRUPTIONS[config.corruption.kind] | coefficients
+    for name in coefficients:
+        if name in RESERVED:
+            raise InputError(f"{kind} declares the coefficient {name}, which aejax declares elsewhere; rename it")
+    declared = OPTIMIZERS["adamw"] | config.owned | coefficients
     takes = own_optimizer(optimizer, declared)[1] if is_own(optimizer) else OPTIMIZERS[optimizer]
     known = config.require_declared(coefficients, takes, options)
     for name, value in config.model.options.items():

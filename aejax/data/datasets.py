@@ -12,6 +12,7 @@ import numpy as np
 from aejax.config import Config, InputError, complete
 from aejax.config.checks import MOST, is_own, refusing, require
 from aejax.config.files import local, scripts_dir
+from aejax.config.numbers import LEAST_SIDES
 from aejax.config.user_files import described, digests, names_data, own
 from aejax.data import array_files, cache, folders
 from aejax.data.dataset import Dataset
@@ -110,6 +111,11 @@ def require_fit(config: Config, dataset: Dataset) -> None:
     require(training.batch_size <= len(train), "training.batch_size", training.batch_size, allowed)
     if config.model.channels or config.model.spatial_code:
         require_images(dataset, "model.channels (set it without values for dense layers)")
+    if (loss := config.loss.reconstruction) in LEAST_SIDES:
+        require_images(dataset, f"loss.reconstruction {loss}")
+        shape, least = dataset.target_shape or dataset.image_shape, LEAST_SIDES[loss]
+        allowed = f"bce, mse, l1 or huber for images of {size(shape)}: {loss} needs {least} pixels a side"
+        require(len(shape) == 3 and min(shape[:2]) >= least, "loss.reconstruction", loss, allowed)
     if data.standardize and not dataset.vectors:
         raise InputError(f"data.standardize is for vectors [N, D]; {dataset.name} holds images")
     if train.make is not None:

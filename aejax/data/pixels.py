@@ -142,8 +142,8 @@ def require_range(config: Config, images: Examples, where: str, seen: bool = Tru
     Args:
         seen: whether the images are input of a model; targets alone are not corrupted.
     """
-    needs = config.others(ANY_RANGE) if seen else config.others({"loss.reconstruction": ("mse",)})
-    needs = [f"{path} {value}" for path, value in needs.items()]
+    allowed = ANY_RANGE if seen else {"loss.reconstruction": ANY_RANGE["loss.reconstruction"]}
+    needs = [f"{path} {value}" for path, value in config.others(allowed).items()]
     low, high = examples_of(images).extremes if needs else (0.0, 1.0)
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise InputError(

@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aejax.config import Config
+from aejax.config.numbers import LEAST_SIDES
 from aejax.models import Autoencoder, SparseAutoencoder, model_class
 
 STYLE = {
@@ -78,7 +79,18 @@ def loss_unit(config: Config, shape: tuple[int, ...]) -> str | None:
     if len(shape) != 3:
         whole, part = "vector", "feature"
     per = {"mean": part, "sum": whole}[config.loss.pixels]
-    return f"{'nats' if config.loss.reconstruction == 'bce' else 'squared error'} per {per}"
+    unit = _UNITS[config.loss.reconstruction]
+    return unit if config.loss.reconstruction in LEAST_SIDES else f"{unit} per {per}"
+
+
+_UNITS = {
+    "bce": "nats",
+    "mse": "squared error",
+    "l1": "absolute error",
+    "huber": "Huber loss",
+    "ssim": "1 - SSIM",
+    "ms_ssim": "1 - MS-SSIM",
+}
 
 
 def with_unit(label: str, unit: str | None) -> str:

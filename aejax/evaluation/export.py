@@ -17,6 +17,7 @@ from aejax.config.checks import require
 from aejax.config.files import local, write_json
 from aejax.data import as_met
 from aejax.models.autoencoder import reconstructed
+from aejax.models.losses import TO_EXAMPLES
 from aejax.models.operations import Activation, Elementwise, Reshape, operations
 from aejax.training import for_evaluation
 
@@ -101,7 +102,7 @@ def _onnx(run: Any, folder: Path) -> None:
     images, codes, change = run.example_shape, (run.config.model.code_size,), run.standardization
     if run.target_shape != images:
         raise InputError(f"kind onnx needs reconstructions of the shape of the input {images}, not {run.target_shape}")
-    if run.config.loss.reconstruction == "bce":
+    if TO_EXAMPLES[run.config.loss.reconstruction] is jax.nn.sigmoid:
         decoder = [*decoder, Activation("sigmoid")]
     if run.vectors:
         encoder, decoder = [Reshape(run.image_shape), *encoder], [*decoder, Reshape(images)]

@@ -9,6 +9,7 @@ networks.py      encoder and decoder, dense or convolutional
 convolutional.py convolutional layers
 operations.py    an encoder or a decoder as a list of plain operations, for other runtimes
 losses.py        named terms of the loss
+similarity.py    structural similarity as a loss
 corruption.py    noise on the input, binarization
 randomness.py    random numbers from seed, stream, epoch or step, and example
 """

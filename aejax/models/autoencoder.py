@@ -92,7 +92,7 @@ class Autoencoder(nnx.Module):
     def reconstruction(self, logits: jax.Array) -> jax.Array:
         """Return the examples that logits [B, ...] stand for: float32[B, H, W, C], or of the shape of the targets.
 
-        By default, these are probabilities with the loss "bce", and the logits themselves with "mse".
+        By default, these are probabilities with the losses "bce", "ssim" and "ms_ssim", and otherwise the logits.
         """
         return losses.TO_EXAMPLES[self.config.loss.reconstruction](logits)
 

@@ -13,8 +13,11 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from aejax.config import Loss
+from aejax.config.numbers import RECONSTRUCTIONS as DECLARED
+from aejax.models import similarity
 from aejax.models.networks import identity
 from aejax.models.output import Output, Posterior
 
@@ -35,11 +38,10 @@ def loss_terms(
         output = output._replace(logits=output.logits.reshape(*leading, 1, 1, -1))
         clean = clean.reshape(len(clean), 1, 1, -1)
     pixels = clean[0].size if config.pixels == "sum" else 1
-    reconstruction = RECONSTRUCTIONS[config.reconstruction]
     if output.posterior is None:
-        terms = {"reconstruction": pixels * reconstruction(output.logits, clean)}
+        terms = {"reconstruction": pixels * reconstruction(config, output.logits, clean, coefficients)}
     else:
-        each = reconstruction(output.logits, clean[:, None])
+        each = reconstruction(config, output.logits, clean[:, None], coefficients)
         terms = variational_terms(config.bound, pixels * each, output.posterior, coefficients)
     if "l1" in coefficients:
         terms["l1"] = jnp.abs(output.codes).sum(axis=1)
@@ -47,6 +49,12 @@ def loss_terms(
         divergence = rate_divergence(output.codes, coefficients["rate"], axis)
         terms["rate_penalty"] = jnp.broadcast_to(divergence, (len(clean),))
     return terms
+
+
+def reconstruction(config: Loss, logits: jax.Array, images: jax.Array, coefficients: Mapping) -> jax.Array:
+    """Return the configured comparison, a mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
+    given = [coefficients[name] for name in DECLARED[config.reconstruction]]
+    return RECONSTRUCTIONS[config.reconstruction](logits, images, *given)
 
 
 def variational_terms(
@@ -119,6 +127,16 @@ def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
     return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
 
 
+def absolute_error(logits: jax.Array, images: jax.Array) -> jax.Array:
+    """Return the absolute difference, mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
+    return jnp.abs(_flat(logits) - _flat(images)).mean(axis=-1)
+
+
+def huber(logits: jax.Array, images: jax.Array, delta: jax.Array) -> jax.Array:
+    """Return the Huber loss, mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
+    return optax.huber_loss(_flat(logits), _flat(images), delta=delta).mean(axis=-1)
+
+
 def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) -> jax.Array:
     """Return the KL divergence of a target rate from the units' mean activations, summed: a scalar (Ng 2011).
 
@@ -136,9 +154,16 @@ def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) 
 _PIXELS_PER_LOGARITHM = 7
 """at most; 112 logarithms remain for the 784 pixels of MNIST, whole vectors of a CPU"""
 
-RECONSTRUCTIONS = {"bce": binary_cross_entropy, "mse": mean_squared_error}
-TO_EXAMPLES = {"bce": jax.nn.sigmoid, "mse": identity}
-"""functions from the decoder's logits to examples"""
+RECONSTRUCTIONS = {
+    "bce": binary_cross_entropy,
+    "mse": mean_squared_error,
+    "l1": absolute_error,
+    "huber": huber,
+    "ssim": lambda logits, images: similarity.dissimilarity(jax.nn.sigmoid(logits), images),
+    "ms_ssim": lambda logits, images: similarity.dissimilarity_at_scales(jax.nn.sigmoid(logits), images),
+}
+TO_EXAMPLES = dict.fromkeys(RECONSTRUCTIONS, identity) | dict.fromkeys(("bce", "ssim", "ms_ssim"), jax.nn.sigmoid)
+"""functions from the decoder's logits to examples: a structural similarity is defined for pixels from 0 to 1"""
 
 
 def _flat(images: jax.Array) -> jax.Array:

@@ -35,8 +35,8 @@ _METRICS = {
 """label → part of a member's summary, and name in it; a metric that a member does not have is left out"""
 _CHANGE_THE_LOSS = "coefficients.", "loss.", "corruption.", "data.", "model.kind", "model.options."
 """beginnings of the fields that change the loss itself"""
-_CHANGE_THE_UNIT = {"loss.reconstruction", "loss.pixels", "model.kind"}
-"""fields that change the unit of the term reconstruction"""
+_CHANGE_THE_UNIT = {"loss.reconstruction", "loss.pixels", "model.kind", "coefficients.delta"}
+"""fields that change the unit or the definition of the term reconstruction"""
 _KEEP_THE_LOSS = [f"coefficients.{name}" for name in OPTIMIZERS["adamw"]]
 
 

@@ -10,12 +10,14 @@ import string
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 import aejax
 from aejax.config.files import write
 from aejax.data import is_known, require_images
 from aejax.evaluation import errors, measures
+from aejax.models.losses import TO_EXAMPLES
 from aejax.models.operations import operations
 
 _SLIDERS = 10
@@ -146,7 +148,7 @@ def _model(run: aejax.Run) -> dict[str, Any] | None:
     except aejax.InputError:
         return None
     encoder, decoder = ([_plain(operation) for operation in half] for half in halves)
-    if run.config.loss.reconstruction == "bce":
+    if TO_EXAMPLES[run.config.loss.reconstruction] is jax.nn.sigmoid:
         decoder.append({"kind": "activation", "name": "sigmoid"})
     return {"encode": encoder, "decode": decoder}
 

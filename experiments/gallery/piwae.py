@@ -46,7 +46,7 @@ class PIWAE(aejax.Variational):
         rows, shape = samples.reshape(-1, samples.shape[2]), (len(clean) * groups, -1)
         logits = decoder(rows.astype(self.config.model.dtype)).astype(jnp.float32)
         logits = logits.reshape(*samples.shape[:2], *clean.shape[1:])
-        nats = clean[0].size * losses.RECONSTRUCTIONS[self.config.loss.reconstruction](logits, clean[:, None])
+        nats = clean[0].size * losses.reconstruction(self.config.loss, logits, clean[:, None], coefficients)
         posterior = aejax.Posterior(samples.reshape(*shape, samples.shape[2]), log_ratio.reshape(shape))
         terms = losses.variational_terms("importance", nats.reshape(shape), posterior, coefficients)
         return {name: term.reshape(len(clean), groups).mean(axis=1) for name, term in terms.items()}

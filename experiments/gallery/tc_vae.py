@@ -32,7 +32,7 @@ class TCVAE(aejax.Variational):
 
     def loss(self, clean, output, coefficients, context):
         codes, mean, log_variance = output.posterior.samples, output.posterior.mean, output.posterior.log_variance
-        each = losses.RECONSTRUCTIONS[self.config.loss.reconstruction](output.logits, clean[:, None])
+        each = losses.reconstruction(self.config.loss, output.logits, clean[:, None], coefficients)
         whole, by_unit = densities(codes, mean, log_variance, context)
         own = losses.normal_log_density(codes, mean[:, None], log_variance[:, None])
         parts = {"information": own - whole, "total_correlation": whole - by_unit}

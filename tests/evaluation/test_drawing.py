@@ -22,13 +22,15 @@ def test_the_unit_of_a_loss_is_that_of_what_it_averages():
     found = [
         drawing.loss_unit(Config().replace({"loss.reconstruction": kind, "loss.pixels": pixels}), shape)
         for shape in ((28, 28, 1), (32, 32, 3), (20,))
-        for kind, pixels in (("bce", "mean"), ("mse", "mean"), ("bce", "sum"))
+        for kind, pixels in (("bce", "mean"), ("mse", "mean"), ("bce", "sum"), ("ssim", "mean"))
     ]
     assert found == [
-        *("nats per pixel", "squared error per pixel", "nats per image"),
-        *("nats per channel value", "squared error per channel value", "nats per image"),
-        *("nats per feature", "squared error per feature", "nats per vector"),
+        *("nats per pixel", "squared error per pixel", "nats per image", "1 - SSIM"),
+        *("nats per channel value", "squared error per channel value", "nats per image", "1 - SSIM"),
+        *("nats per feature", "squared error per feature", "nats per vector", "1 - SSIM"),
     ]
+    huber = Config().replace({"loss.reconstruction": "huber", "loss.pixels": "sum"})
+    assert drawing.loss_unit(huber, (20,)) == "Huber loss per vector"
 
 
 def test_a_loss_of_a_class_s_own_has_no_unit(small, tmp_path):

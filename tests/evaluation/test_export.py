@@ -22,6 +22,7 @@ KINDS = {
     "variational": {"model.kind": "variational", "model.channels": [3], "loss.pixels": "sum"},
     "vectors": {"model.hidden": [12]},
     "standardized": {"data.standardize": True, "loss.reconstruction": "mse"},
+    "similar": {"model.hidden": [12], "loss.reconstruction": "ssim"},
     "squared": {"loss.reconstruction": "mse", "model.code_activation": "sigmoid", "model.hidden": []},
 }
 

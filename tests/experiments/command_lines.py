@@ -22,7 +22,8 @@ ODD = [
 FIELDS = {
     "model.code_size": ["4", "1"], "model.hidden": ["8", "8 4"], "model.kind": ["plain", "own.py:Own", "own.py:No"],
     "model.activation": ["relu", "tanh"], "model.spatial_code": ["True", ""], "model.top_k": ["2"],
-    "loss.reconstruction": ["bce", "mse"], "loss.pixels": ["mean", "sum"], "corruption.kind": ["none", "gaussian"],
+    "loss.reconstruction": ["bce", "mse", "huber", "ssim"], "loss.pixels": ["mean", "sum"],
+    "corruption.kind": ["none", "gaussian"],
     "coefficients.noise": ["0.1", "2"], "coefficients.l1": ["0", "1e-4"], "coefficients.learning_rate": ["1e-3"],
     "training.batch_size": ["16", "4000"], "training.seed": ["3"], "training.optimizer": ["sgd", "own.py:f", "none:f"],
     "schedules.learning_rate.warmup_epochs": ["0", "5"],

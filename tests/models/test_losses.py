@@ -3,11 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.stats import entropy
+from skimage.metrics import structural_similarity
 
-from aejax import InputError, Loss, fit
+import aejax
+from aejax import Config, InputError, Loss, Model, Training, fit
 from aejax.config.numbers import KINDS
-from aejax.models import Output, losses
+from aejax.models import Output, losses, similarity
 
 cross_entropy = jax.jit(losses.binary_cross_entropy)
 RANDOM = np.random.default_rng(0)
@@ -78,3 +81,75 @@ def test_the_rate_divergence_is_that_of_bernoulli_distributions():
     assert np.isclose(divergence(codes, np.float32(0.1)), expected, rtol=1e-5)
     assert abs(divergence(np.full((4, 3), 0.1, np.float32), np.float32(0.1))) < 1e-6
     assert np.isfinite(divergence(np.zeros((4, 3), np.float32), np.float32(0.1)))
+
+
+def similar(*pair, **changes):
+    """Return SSIM by scikit-image with the window of Wang et al. 2004."""
+    window = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, win_size=11)
+    return structural_similarity(*map(np.float64, pair), data_range=1.0, channel_axis=-1, **window | changes)
+
+
+def test_structural_similarity_agrees_with_scikit_image():
+    images = np.float32(gaussian_filter(RANDOM.random((2, 23, 30, 3)), (0, 1, 1, 0)))
+    logits = jnp.asarray(4 * images - 2 + RANDOM.normal(0, 0.5, images.shape), jnp.float32)
+    made = np.asarray(jax.nn.sigmoid(logits))
+    found = jax.jit(losses.RECONSTRUCTIONS["ssim"])(logits, images)
+    assert np.allclose(1 - found, [similar(*pair) for pair in zip(images, made, strict=True)], atol=1e-5)
+
+    def coarser(images):  # the window fits into two scales of 23x30 pixels
+        return images[:22].reshape(11, 2, 15, 2, 3).mean(axis=(1, 3))
+
+    # With a large first constant, the factor of the brightness is 1. It counts at the last scale only.
+    pairs = list(zip(images, made, strict=True))
+    fine = np.array([similar(*pair, K1=1e4) for pair in pairs])
+    whole = np.array([similar(*map(coarser, pair)) for pair in pairs])
+    exponents = np.array([0.0448, 0.2856]) / (0.0448 + 0.2856)
+    expected = fine ** exponents[0] * whole ** exponents[1]
+    assert np.allclose(1 - jax.jit(losses.RECONSTRUCTIONS["ms_ssim"])(logits, images), expected, atol=1e-5)
+    assert [similarity.scales(side) for side in (10, 11, 22, 175, 176, 500)] == [0, 1, 2, 4, 5, 5]
+
+
+def test_errors_that_are_no_squares():
+    coefficients = {"delta": jnp.float32(0.5)}
+    near, far = LOGITS + 0.25, LOGITS - 2
+    for config, each, pairs in (
+        (Loss("l1"), losses.absolute_error, ((near, 0.25), (far, 2))),
+        (Loss("huber"), losses.huber, ((near, 0.25**2 / 2), (far, 0.5 * (2 - 0.25)))),
+    ):
+        for images, expected in pairs:
+            found = losses.reconstruction(config, LOGITS, images, coefficients)
+            assert found.shape == (5,) and np.allclose(found, expected, rtol=1e-5), each
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"coefficients.delta": 1}, "delta is declared by loss.reconstruction huber: set loss.reconstruction"),
+        ({"loss.reconstruction": "huber", "coefficients.delta": 0}, r"coefficients.delta is 0.0; it must be above 0"),
+        ({"loss.reconstruction": "ssim", "loss.pixels": "sum"}, "must be mean while loss.reconstruction is ssim"),
+        ({"loss.reconstruction": "ssim", "model.kind": "variational"}, "must be bce while model.kind is variational"),
+        ({"loss.reconstruction": "ssim"}, "must be bce, mse, l1 or huber for images of 8x8x1: ssim needs 11 pixels"),
+        ({"loss.reconstruction": "ms_ssim"}, "ms_ssim needs 22 pixels a side"),
+    ],
+)
+def test_losses_that_do_not_fit_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        fit(Config().replace(changes), dataset=np.zeros((40, 8, 8, 1), np.uint8), progress=False)
+
+
+def test_structural_similarity_is_of_images():
+    with pytest.raises(InputError, match=r"holds vectors .* loss\.reconstruction ssim needs images"):
+        fit(Config(loss=Loss("ssim")), dataset=RANDOM.random((40, 30), np.float32), progress=False)
+
+
+@pytest.mark.parametrize("loss", ["ssim", pytest.param("ms_ssim", marks=pytest.mark.long)])
+def test_a_model_is_trained_with_structural_similarity(loss):
+    images = RANDOM.integers(0, 256, (40, 1, 22, 1), np.uint8).repeat(22, axis=1)
+    config = Config(model=Model((), 8), loss=Loss(loss), training=Training(epochs=2, passes=8))
+    run = fit(config, dataset=images, progress=False)
+    assert run.history[1]["train"]["total"] < run.history[0]["train"]["total"] < 1
+    made = run.reconstruct(run.dataset.test)
+    expected = np.mean([similar(*pair) for pair in zip(run.dataset.test / 255, made, strict=True)])
+    if loss == "ssim":
+        assert np.isclose(run.summary["test"]["reconstruction"], 1 - expected, atol=1e-4)
+    assert made.min() >= 0 and made.max() <= 1 and aejax.evaluate(run)["bce"] is None
