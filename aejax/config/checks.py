@@ -112,6 +112,7 @@ class Allowed:
 COUNT = Allowed(lambda value: is_whole(value, 1), f"a whole number from 1 to {MOST:,}")
 SEED = Allowed(lambda value: is_whole(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
 EPOCHS = Allowed(lambda value: is_whole(value, 0), f"a whole number from 0 to {MOST:,}")
+SHARE = Allowed(lambda value: is_finite(value) and 0 < value < 1, "between 0 and 1")
 WIDTH = Allowed(lambda value: is_whole(value, 1, WIDEST), f"a whole number from 1 to {WIDEST:,}")
 WIDTHS = Allowed(
     lambda value: isinstance(value, tuple) and all(map(WIDTH.holds, value)),

@@ -60,7 +60,8 @@ class Config:
     declares others"""
     schedules: Schedules = field(default_factory=Named)
     """schedules of traced numbers: --schedules.NAME.warmup_epochs (epochs over which a factor rises linearly from 0),
-    --schedules.NAME.shape (constant, cosine or cyclical), --schedules.NAME.cycles"""
+    --schedules.NAME.shape (constant, cosine, cyclical or plateau), --schedules.NAME.cycles of the shape cyclical,
+    --schedules.NAME.factor and .patience of the shape plateau"""
     training: Training = field(default_factory=Training)
     devices: Devices = field(default_factory=Devices)
     hosts: Hosts = field(default_factory=Hosts)
@@ -85,9 +86,8 @@ class Config:
         require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)
         if self.data.standardize:
             self._require(ANY_RANGE, "while data.standardize is set, since standardized values leave [0, 1]")
-        if self.training.patience is not None:
-            holds = self.data.validation != 0
-            require(holds, "data.validation", 0, "left out or above 0 while training.patience is set")
+        allowed = "left out or above 0 while training.patience or a schedule of the shape plateau is set"
+        require(not self.chooses or self.data.validation != 0, "data.validation", 0, allowed)
         if self.loss.sparsity == "rate":
             code = self.model.code_activation or self.model.activation
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
@@ -140,7 +140,17 @@ class Config:
     @property
     def epochs_may_grow(self) -> bool:
         """Whether a finished run may be trained for more epochs: no schedule depends on their number."""
-        return all(schedule.shape == "constant" for schedule in self.schedules.values())
+        return all(schedule.shape in ("constant", "plateau") for schedule in self.schedules.values())
+
+    @property
+    def plateaus(self) -> dict[str, Schedule]:
+        """The schedules that depend on the validation examples."""
+        return {name: schedule for name, schedule in self.schedules.items() if schedule.shape == "plateau"}
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a run of this configuration needs validation examples."""
+        return self.training.patience is not None or bool(self.plateaus)
 
     def with_values(self, values: Mapping[str, Any]) -> Config:
         """Return a copy with these values of the coefficients, such as the traced ones within a program, unchecked."""

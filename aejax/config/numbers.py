@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from aejax.config.checks import COUNT, EPOCHS, InputError, Named, is_finite, require, require_types
+from aejax.config.checks import COUNT, EPOCHS, SHARE, InputError, Named, is_finite, require, require_types
 
 OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
     "adam": {"learning_rate": 1e-3},
@@ -80,22 +80,28 @@ class Coefficients(Named):
 class Schedule:
     """The factor, from 0 to 1, on a traced number over the steps of a run."""
 
-    shape: Literal["constant", "cosine", "cyclical"] = "constant"
-    """after the warm-up: constant 1; cosine from 1 to 0 at the last step; or cyclical, where the factor rises linearly
-    over the first half of each cycle and stays 1 over the second half (Fu et al. 2019, arXiv 1903.10145)"""
+    shape: Literal["constant", "cosine", "cyclical", "plateau"] = "constant"
+    """after the warm-up: constant 1; cosine from 1 to 0 at the last step; cyclical, where the factor rises linearly
+    over the first half of each cycle and stays 1 over the second half (Fu et al. 2019, arXiv 1903.10145); or plateau,
+    where it falls each time that `training.select` of the validation examples stalls"""
     warmup_epochs: Annotated[int, EPOCHS] = 0
     """epochs over which the factor rises linearly from 0"""
     cycles: Annotated[int, COUNT] = 4
     """number of cycles of the shape cyclical"""
+    factor: Annotated[float, SHARE] = 0.5
+    """multiplier of the shape plateau"""
+    patience: Annotated[int, COUNT] = 5
+    """epochs without a better value after which the shape plateau multiplies, and counts anew"""
 
     def require_valid(self, path: str, epochs: int) -> None:
         """Check the fields for a run of so many epochs; `path` names the schedule in messages."""
         require_types(self, path)
-        most = {"constant": epochs, "cyclical": 0}.get(self.shape, epochs - 1)
+        most = {"constant": epochs, "plateau": epochs, "cyclical": 0}.get(self.shape, epochs - 1)
         allowed = f"from 0 to {most} while {path}.shape is {self.shape} and training.epochs is {epochs}"
         require(self.warmup_epochs <= most, f"{path}.warmup_epochs", self.warmup_epochs, allowed)
-        holds = self.shape == "cyclical" or self.cycles == Schedule.cycles
-        require(holds, f"{path}.cycles", self.cycles, f"left out unless {path}.shape is cyclical")
+        for name, shape in (("cycles", "cyclical"), ("factor", "plateau"), ("patience", "plateau")):
+            holds = self.shape == shape or getattr(self, name) == getattr(Schedule, name)
+            require(holds, f"{path}.{name}", getattr(self, name), f"left out unless {path}.shape is {shape}")
 
 
 Option = int | float | str | None | tuple[int | float | str, ...]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from aejax.config.checks import (
     COUNT,
     SEED,
+    SHARE,
     WIDTH,
     WIDTHS,
     Allowed,
@@ -28,7 +29,6 @@ SELECT = Allowed(
     lambda value: re.fullmatch(r"((min|max) )?\w+", value),
     "the name of a term of the loss or of a metric, after min (default) or max, such as total or max accuracy",
 )
-_SHARE = Allowed(lambda value: is_non_negative(value) and 0 < value < 1, "between 0 and 1")
 _PATHS = Allowed(
     lambda value: isinstance(value, tuple) and all(isinstance(path, str) and path for path in value),
     "a list of paths, such as encoder and decoder.layers.0",
@@ -185,7 +185,7 @@ class Training(_Section):
     optimizer: Annotated[str, _OPTIMIZER] = "adam"
     """adam, adamw, sgd (plain gradient descent), or a function of your own that returns an optax transformation,
     FILE.py:NAME or MODULE:NAME (see `aejax.training.optimizer`)"""
-    average: Annotated[float, _SHARE] | None = None
+    average: Annotated[float, SHARE] | None = None
     """decay of an exponential moving average (EMA) of the weights, which evaluation and the trained model then use;
     None uses the weights themselves"""
     patience: Annotated[int, COUNT] | None = None

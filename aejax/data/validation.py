@@ -21,9 +21,9 @@ def resolved(config: Config, dataset: Dataset, chooses: bool = False) -> Config:
     """Return the configuration with the share of validation examples that a run sets aside.
 
     Args:
-        chooses: whether something besides `training.patience` chooses.
+        chooses: whether something besides the configuration chooses.
     """
-    chooses = chooses or config.training.patience is not None
+    chooses = chooses or config.chooses
     if config.data.validation is None and dataset.validation is None and chooses:
         return dataclasses.replace(config, data=dataclasses.replace(config.data, validation=SHARE))
     return config

@@ -99,7 +99,8 @@ def sweep(
         patience = member.training.patience
         require(patience is None, "training.patience", patience, "None: the members of a sweep end together")
     given = as_dataset(dataset, config)
-    chosen = resolved(config, given, chooses=bool(comparison.chosen(planned.axes)))
+    chooses = bool(comparison.chosen(planned.axes)) or any(member.chooses for member in planned.members.values())
+    chosen = resolved(config, given, chooses=chooses)
     if chosen != config:
         config, planned = chosen, grid(located(chosen), planned.axes)
     dataset_of = functools.cache(lambda data: split(data, given))

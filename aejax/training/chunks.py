@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from aejax.config.checks import Named
 from aejax.training.batches import part
 from aejax.training.epoch import Programs
 from aejax.training.step import Terms, TrainState
@@ -94,6 +95,7 @@ def chunks(
     last_step: int,
     decide: Callable[[], tuple[int, bool, bool]],
     parts: Callable[[bool], Sequence[str]],
+    factors: Callable[[], Named] = Named,
 ) -> Iterator[Chunk]:
     """Train up to a step; yield each chunk once the next chunk is on the device.
 
@@ -101,17 +103,22 @@ def chunks(
         decide: () → the length of the next chunk, whether to keep its state, and whether to stop before it. The states
             of the last chunk and of the end of every epoch are always kept.
         parts: whether an epoch is the last → the parts of the dataset that are evaluated after it.
+        factors: () → the factors of the next chunk, which depend on the chunks that were yielded. With factors, the
+            last chunk of an epoch is yielded before the next epoch begins.
     """
     clock, under_way, step = _Clock(), None, int(state.step)
     try:
         while True:
             launched = None
+            if under_way is not None and under_way.sums and factors():
+                yield under_way
+                under_way = None
             most, keep, stop = decide()
             if step < last_step and not stop:
                 count = part(most, steps_in_epoch - step % steps_in_epoch)
                 programs.flops(count)  # compiles before the clock runs
                 dispatched = time.perf_counter()
-                state, terms = programs.train(state, count, step)
+                state, terms = programs.train(state, count, step, factors())
                 trained = clock.note(terms)  # before an evaluation is compiled
                 step += count
                 ends = step % steps_in_epoch == 0

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import is_own
+from aejax.config.checks import Named, is_own
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, copier
@@ -29,12 +29,13 @@ _AXES = MEMBER_AXES, None, (0, 0, None)
 class Programs(NamedTuple):
     """The programs of a run; each is compiled when it is first needed, unless an earlier run has compiled it.
 
-    `train` donates the state. Its terms are float32[steps] or, in a sweep, float32[steps, members].
+    `train` donates the state, and multiplies coefficients by factors (name → one for each member). Its terms are
+    float32[steps] or, in a sweep, float32[steps, members].
     """
 
     compiled: Callable[[int], Iterator[tuple[str, Program]]]  # steps → (name, program), the training programs first
     flops: Callable[[int], float]  # steps → floating-point operations per step; compiles `train` for so many steps
-    train: Callable[[TrainState, int, int], tuple[TrainState, Terms]]  # (state, steps, first step) → (state, terms)
+    train: Callable[..., tuple[TrainState, Terms]]  # (state, steps, first step, factors=...) → (state, terms)
     evaluate: Callable[..., dict[str, Any]]  # state, part ("test") → sums over its images, for `summarize`
     snapshot: Callable[[TrainState], TrainState]  # state → a copy that outlives the donation of the state
 
@@ -57,7 +58,13 @@ def build_programs(
     state = abstract(state, driver.state_sharding)
     of = steps, like((state, abstract(values, driver.replicated)))  # common to the keys of all programs
     in_epoch = steps_per_epoch(config.training, len(dataset.train))
-    placed_values = functools.cache(lambda: driver.replicate(values))
+
+    @functools.lru_cache(2)
+    def placed_values(factors: Named | None = None) -> Traced:
+        coefficients = dict(values[0])
+        for name, factor in (factors or {}).items():
+            coefficients[name] = coefficients[name] * np.float32(factor).reshape(np.shape(coefficients[name]))
+        return driver.replicate((coefficients, *values[1:]))
 
     @functools.cache
     def parts() -> dict[str, tuple[Callable[..., Layout], Any, Annotations]]:
@@ -84,10 +91,10 @@ def build_programs(
     def flops(count: int) -> float:
         return max(training().compiled(length).flops for length in training().layout.lengths(count))
 
-    def train(state: TrainState, count: int, first: int) -> tuple[TrainState, Terms]:
+    def train(state: TrainState, count: int, first: int, factors: Named | None = None) -> tuple[TrainState, Terms]:
         terms = []
         for length, images in training().feed(first, count):
-            state, of_part = training().compiled(length).call(state, images, placed_values())
+            state, of_part = training().compiled(length).call(state, images, placed_values(factors))
             terms.append(of_part)
             _wait_for_all_but_two(terms)
         return state, _joined(terms)

@@ -19,7 +19,7 @@ import numpy as np
 
 from aejax import signals
 from aejax.config import Config, InputError, complete
-from aejax.config.checks import Stopped
+from aejax.config.checks import Named, Stopped
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, split
 from aejax.signals import stop_requests
@@ -31,7 +31,7 @@ from aejax.training.divergence import Diverged, failure_of, require_finite_state
 from aejax.training.epoch import build_programs, require_same_terms, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, summary_of
-from aejax.training.selection import Selection
+from aejax.training.selection import Selection, factors
 from aejax.training.source import Source, report, source_of
 from aejax.training.start import join
 from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
@@ -205,7 +205,10 @@ def train(
                 for part, found in sums.items()
             }
 
-        for chunk in chunks(programs, state, steps_in_epoch, last_step, decide, evaluated_after):
+        def factors_now() -> Named:
+            return factors(config, record.lines, len(models.names))
+
+        for chunk in chunks(programs, state, steps_in_epoch, last_step, decide, evaluated_after, factors_now):
             terms = jax.device_get(chunk.terms)
             chunk_steps = len(terms["total"])
             step += chunk_steps
@@ -223,9 +226,12 @@ def train(
                 rate = len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
                 common = {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
                 common["images_per_second"] = rate
+                used = {name: iter(each) for name, each in factors_now().items()}
                 for name, trained in zip(models.names, models.each(epoch_terms), strict=True):
                     means = {term: float(np.mean(values, dtype=np.float64)) for term, values in trained.items()}
                     lines.append(({} if name is None else {"member": name}) | common | {"train": _finite(means)})
+                    if used:
+                        lines[-1]["factors"] = {each: next(values) for each, values in used.items()}
                 _add(lines, found)
                 for line in lines:
                     if line.get("member") in failures:

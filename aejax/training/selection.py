@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from aejax.config import Config, InputError
-from aejax.config.checks import require
+from aejax.config import Config, InputError, Schedule
+from aejax.config.checks import Named, require
 from aejax.config.sections import SELECT
 from aejax.models import model_class
 
@@ -63,3 +63,25 @@ class Selection(NamedTuple):
                 f"the best is to be chosen by {self.name} (training.select), and {config.model.kind} has no such term "
                 f"or metric; it has {', '.join(names)}"
             )
+
+
+def factors(config: Config, lines: Sequence[Mapping[str, Any]], members: int = 1) -> Named:
+    """Return the factors of the schedules of shape plateau after some lines: name → one factor for each member.
+
+    They follow from the recorded values alone, so a resumed run has the factors of an uninterrupted run.
+    """
+    found = {}
+    for name, schedule in config.plateaus.items():
+        value = Selection.of(config).value
+        found[name] = [_fallen(schedule, map(value, lines[member::members])) for member in range(members)]
+    return Named(found)
+
+
+def _fallen(schedule: Schedule, values: Iterable[float]) -> float:
+    factor, best, stalled = 1.0, math.inf, 0
+    for value in values:
+        stalled = 0 if value < best else stalled + 1
+        best = min(best, value)
+        if stalled == schedule.patience:
+            factor, stalled = factor * schedule.factor, 0
+    return factor

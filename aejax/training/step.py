@@ -279,7 +279,7 @@ def test_keys(seed: Seed) -> Keys:
 
 
 def factor(schedule: Schedule, steps_per_epoch: int, steps: int) -> optax.Schedule:
-    """Return the factor of a schedule, step → float32 from 0 to 1, in a run of so many steps."""
+    """Return the factor of a schedule, step → float32 from 0 to 1, in a run of so many steps, without plateaus."""
     warmup = schedule.warmup_epochs * steps_per_epoch
     if schedule.shape == "cosine":
         return optax.warmup_cosine_decay_schedule(0.0 if warmup else 1.0, 1.0, warmup, steps)

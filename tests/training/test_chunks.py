@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import pytest
 
+from aejax.config.checks import Named
 from aejax.training.chunks import Noted, Pace, chunks, duration
 
 
@@ -27,7 +28,7 @@ class Programs(NamedTuple):
     """Programs that only count."""
 
     flops = staticmethod(lambda count: 1.0)
-    train = staticmethod(lambda state, count, first: (State(state.step + count), {"total": Steps([0] * count)}))
+    train = staticmethod(lambda state, count, *_: (State(state.step + count), {"total": Steps([0] * count)}))
     evaluate = staticmethod(lambda params, part: {})
     snapshot = staticmethod(lambda state: state)
 
@@ -75,6 +76,15 @@ def test_the_next_chunk_is_on_the_device_before_one_is_looked_at():
     following = chunks(Programs(), State(0), 10, 20, lambda: (decided.append(0) or 4, False, False), PARTS)
     next(following)
     assert len(decided) == 2
+
+
+def test_an_epoch_whose_factors_depend_on_the_last_begins_after_it():
+    decided = []
+    following = chunks(
+        Programs(), State(0), 10, 20, lambda: (decided.append(0) or 4, False, False), PARTS, lambda: Named(rate=(1.0,))
+    )
+    seen = [(len(chunk.terms["total"]), len(decided)) for chunk in following]
+    assert seen == [(4, 2), (4, 3), (2, 3), (4, 5), (4, 6), (2, 6)]
 
 
 def test_no_chunk_has_one_step():
@@ -149,7 +159,7 @@ class Device:
         self.free = max(self.free, time.perf_counter()) + duration
         return Computed(self.free, self.look)
 
-    def train(self, state, count, first):
+    def train(self, state, count, *_):
         before = max(self.free, time.perf_counter())
         terms = {"total": self.compute(self.training)}
         self.took.append(self.free - before)
