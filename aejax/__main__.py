@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import runpy
+import importlib.util
 import sys
 
+from aejax import signals
 from aejax.config.files import scripts_dir
 
 COMMANDS = {
@@ -26,19 +27,25 @@ COMMANDS = {
 def main() -> None:
     """Run the script that the first argument names with the other arguments."""
     root = scripts_dir()
-    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    name = sys.argv[1].removesuffix(".py") if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help"):
         lines = [f"  {command:<12}{meaning}" for command, meaning in COMMANDS.items()]
-        usage = "usage: aejax COMMAND ...\n\n" + "\n".join(lines)
-        print(f"{usage}\n\nSee aejax COMMAND --help. The configurations are in {root / 'configs'}.")
+        folder = root / "configs"
+        known = ", ".join(str(path.relative_to(folder).with_suffix("")) for path in sorted(folder.rglob("*.py")))
+        print("usage: aejax COMMAND ...", "\n".join(lines), f"Configurations in {folder}: {known}", sep="\n\n")
+        print("\nSee aejax COMMAND --help. Example: aejax train digits --workdir runs/digits")
         sys.exit(0 if name else 2)
     if name not in COMMANDS:
         print(f"aejax: there is no command {name!r}; the commands are {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     script = root / "experiments" / f"{name}.py"
-    sys.argv = [str(script), *sys.argv[2:]]
+    sys.argv = [f"aejax {name}", *sys.argv[2:]]  # the name of the program in usage and errors
     sys.path.insert(0, str(script.parent))  # as Python does for a script that it starts
-    runpy.run_path(str(script), run_name="__main__")
+    signals.install()  # before slow imports
+    described = importlib.util.spec_from_file_location(f"aejax_{name}", script)
+    module = sys.modules[described.name] = importlib.util.module_from_spec(described)
+    described.loader.exec_module(module)
+    importlib.import_module("command_line").run(module.main)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="article.py")
+    arguments = command_line.parse(Arguments, given, Arguments())
     command_line.require_some(arguments, "seeds")
     workdir = arguments.folder("article")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)

@@ -54,12 +54,15 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="benchmark.py")
+    arguments = command_line.parse(Arguments, given, Arguments())
     command_line.require_some(arguments, "models", "batches", "dtypes", "drivers", "placements", "repeats")
     if any(count < 1 for count in arguments.sweep):
         raise aejax.InputError(f"sweep is {arguments.sweep}; give numbers of models of at least 1")
     if "--compile-for" in given and not arguments.compile_for:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
+    for name in ("repeats", "scaling", "cold_start", "peers_python", "figures") if arguments.compile_for else ():
+        if getattr(arguments, name) != getattr(Arguments(), name):
+            raise aejax.InputError(f"{name} is for a measurement, and compile-for measures nothing; give one of them")
     python = arguments.peers_python
     if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
         raise aejax.InputError(f"peers_python is {python}; give the path of an executable interpreter")

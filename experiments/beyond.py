@@ -19,7 +19,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(dataset="mnist"), program="beyond.py")
+    arguments = command_line.parse(Arguments, given, Arguments(dataset="mnist"))
     command_line.require_some(arguments, "models")
     workdir = arguments.folder("beyond")
     configs = command_line.configurations(arguments.models, _CONFIGS)

@@ -23,11 +23,11 @@ if Path(__file__).resolve().parent in Path(getattr(sys.modules["__main__"], "__f
 import tyro
 
 import aejax
-from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, require
+from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, figure_formats, require
 from aejax.config.config import Config
 from aejax.config.files import keep_compiled_programs, local
 from aejax.config.grid import parse_values
-from aejax.config.user_files import failure, load_config, located
+from aejax.config.user_files import config_file, failure, load_config, located
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class ConfigArguments:
     dataset: str | None = None
     """the same as --data.name"""
     figures: tuple[FigureFormat, ...] = ("png",)
-    """formats of the figures, separated by commas or spaces; no format draws no figure"""
+    """formats of the figures, separated by commas or spaces; none draws no figure"""
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
 
 
@@ -56,7 +56,7 @@ class StudyArguments:
     workdir: Path | None = None
     """folder for the results, the figures and the runs (default: runs/SCRIPT/DATASET)"""
     figures: tuple[FigureFormat, ...] = ("png",)
-    """formats of the figures, separated by commas or spaces; no format draws no figure"""
+    """formats of the figures, separated by commas or spaces; none draws no figure"""
 
     def folder(self, study: str) -> Path:
         """Return the workdir, or the default folder for a study of this dataset."""
@@ -68,11 +68,11 @@ class RunArguments:
     """Arguments of the scripts about a trained model."""
 
     workdir: Annotated[Path, tyro.conf.Positional] = Path()
-    """folder of a run of train.py"""
+    """folder of a trained model"""
     which: Literal["newest", "best"] = "newest"
     """the newest state of the run, or the best checkpoint by the validation images"""
     dataset: str | None = None
-    """name or path of the images, as for train.py; needed if the run was trained on files of a user, or for other
+    """name or path of the images, as in training; needed if the run was trained on files of a user, or for other
     images"""
     source_dir: str | None = None
     """folder with the original files of mnist or fashion_mnist"""
@@ -83,7 +83,7 @@ class RunArguments:
         """Refuse a workdir without a run."""
         if not (self.workdir / "config.json").is_file():
             members = self.workdir / "members"
-            advice = f"a folder in {members}" if members.is_dir() else "the workdir of a run of train.py"
+            advice = f"a folder in {members}" if members.is_dir() else f"the workdir of a run of {script_name('train')}"
             raise InputError(f"{self.workdir} holds no run; give {advice}")
 
     def load(self) -> tuple[aejax.Run, aejax.Dataset]:
@@ -154,7 +154,7 @@ def spread_over_cores(most: int) -> None:
 
 def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
     with contextlib.suppress(OSError):
-        print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr, flush=True)
+        print(f"{script_name()}: {_in_one_line(message)}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -168,13 +168,24 @@ def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
     sys.exit(code)
 
 
-def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str) -> T:
-    """Parse the arguments of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2."""
+def script_name(script: str = "") -> str:
+    """Return the name of this or another script in messages: train.py, or `aejax train` if `aejax` runs this script."""
+    own = Path(sys.argv[0]).name
+    return own if not script else f"aejax {script}" if own.startswith("aejax ") else f"{script}.py"
+
+
+def parse(arguments: type[T], given: Sequence[str], default: T, takes: str = "") -> T:
+    """Parse the arguments of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2.
+
+    Args:
+        takes: arguments that come before the options, for the usage.
+    """
     if "--" in given:
         usage_error("no arguments are allowed after --")
     shown, given = io.StringIO(), _without_commas(arguments, given)
     try:
         with contextlib.redirect_stderr(shown):
+            program = f"{script_name()} {takes}".strip()
             made = tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
     except SystemExit as stop:
         if stop.code == 0:  # --help
@@ -186,7 +197,10 @@ def parse(arguments: type[T], given: Sequence[str], default: T, *, program: str)
             return tuple(checked(name, part) for part in value)
         return local(value, name) if isinstance(value, Path) else value
 
-    return replace(made, **{each.name: checked(each.name, getattr(made, each.name)) for each in fields(made)})
+    values = {each.name: checked(each.name, getattr(made, each.name)) for each in fields(made)}
+    if "figures" in values:
+        values["figures"] = figure_formats(values["figures"])
+    return replace(made, **values)
 
 
 def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> tuple[T, Config, Path]:
@@ -194,7 +208,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
 
     Args:
         arguments: a subclass of `ConfigArguments`.
-        example: a command line, for messages.
+        example: arguments of a command line, for messages.
 
     Returns:
         the arguments; the configuration, with absolute paths of the user's files; and the default workdir, such as
@@ -202,11 +216,11 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
     """
     file = Path()
     if given and not given[0].startswith("-"):
-        file, *given = local(given[0], "the config file"), *given[1:]
+        file, *given = config_file(given[0]), *given[1:]
     elif not {"-h", "--help"} & set(given):
-        usage_error(f"the config file comes first, as in {example}")
+        usage_error(f"the config file comes first, as in {script_name()} {example}")
     if swept := [token for token in given if token.startswith("--sweep.")]:
-        usage_error(f"{swept[0]} is an option of sweep.py: sweep.py CONFIG {swept[0]} ...")
+        usage_error(f"{swept[0]} is an option of {script_name('sweep')}: {script_name('sweep')} CONFIG {swept[0]} ...")
     config = load_config(file) if file.name else Config()
     # The user's class or function declares coefficients and options: tyro does not know their names.
     named, rest = split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
@@ -221,13 +235,12 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
     kept = config.to_dict()
     named = {name: kept[name] for name in ("coefficients", "schedules")} | {"model.options": kept["model"]["options"]}
     plain = replace(config, coefficients={}, schedules={}, model=replace(config.model, options={}))
-    program = f"{example.partition(' ')[0]} CONFIG"
-    made = parse(arguments, rest, arguments(config=plain), program=program)
+    made = parse(arguments, rest, arguments(config=plain), "CONFIG")
     shortcuts = {"data.source_dir": made.source_dir, "data.name": made.dataset}
     changes |= {path: value for path, value in shortcuts.items() if value is not None}
     config = made.config.replace(named | changes)
     parts = file.with_suffix("").parts if file.name else ()
-    inner = parts[parts.index("configs") + 1 :] if "configs" in parts else parts[-1:]
+    inner = parts[-parts[::-1].index("configs") :] if "configs" in parts else parts[-1:]
     return made, located(config, file.parent), Path("runs", *inner)
 
 
@@ -303,7 +316,7 @@ def require_some(arguments: object, *names: str) -> None:
 
 def usage_error(message: str) -> None:
     """Print one line and exit with 2."""
-    print(f"{Path(sys.argv[0]).name}: {_in_one_line(message)}", file=sys.stderr)
+    print(f"{script_name()}: {_in_one_line(message)}", file=sys.stderr)
     sys.exit(WRONG_USAGE)
 
 

@@ -14,7 +14,7 @@ class Arguments:
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="estimators.py")
+    arguments = command_line.parse(Arguments, given, Arguments())
 
     from sklearn.datasets import load_breast_cancer, load_digits
     from sklearn.decomposition import PCA

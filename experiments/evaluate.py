@@ -1,4 +1,4 @@
-"""Compute all metrics of a trained autoencoder: evaluate.py WORKDIR [--json PATH]"""
+"""Compute all metrics of a trained autoencoder, and draw its figures: evaluate.py WORKDIR [--json PATH]"""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aejax
 import command_line
+from aejax.config.checks import FigureFormat
 from aejax.config.files import require_file, write_json
 
 
@@ -17,21 +18,23 @@ class Arguments(command_line.RunArguments):
     """file for the metrics (default: evaluation.json in WORKDIR)"""
     samples: int = 500
     """codes drawn for each image to estimate the likelihood of a variational model; 0 skips the estimate"""
+    figures: tuple[FigureFormat, ...] = ("png",)
+    """formats of the figures, in the folder evaluation_figures beside evaluation.json; none draws no figure"""
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="evaluate.py WORKDIR")
+    arguments = command_line.parse(Arguments, given, Arguments(), "WORKDIR")
     arguments.require_run()
     path = arguments.json or arguments.workdir / "evaluation.json"
     require_file(path)
     if arguments.json is not None and not os.access(path.parent, os.W_OK):
         raise aejax.InputError(f"json is {path}; {path.parent} must be a writable folder")
 
-    from aejax.evaluation import evaluation
+    from aejax.evaluation import evaluation, figures
 
     run, dataset = arguments.load()
-    figures = aejax.evaluate(run, dataset, samples=arguments.samples)
-    for name, value in figures.items():
+    metrics = aejax.evaluate(run, dataset, samples=arguments.samples)
+    for name, value in metrics.items():
         if isinstance(value, dict):
             for metric, mean in value.items():
                 print(f"{metric:<20}{mean:>12.4f}  of the model")
@@ -39,10 +42,14 @@ def main(given: list[str]) -> None:
             shown = f"{value:.4f}" if isinstance(value, float) else value
             print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")
     try:
-        write_json(path, figures)
+        write_json(path, metrics)
     except OSError as error:
         raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another file with --json") from error
     print(path)
+    if arguments.figures:
+        folder = path.with_name(f"{path.stem}_figures")
+        figures.draw_run(run, evaluation.tested(run, dataset), folder, arguments.figures, replace=True)
+        print(folder)
 
 
 if __name__ == "__main__":

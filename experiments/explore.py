@@ -22,7 +22,7 @@ class Arguments(command_line.RunArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="explore.py WORKDIR")
+    arguments = command_line.parse(Arguments, given, Arguments(), "WORKDIR")
     arguments.require_run()
     if arguments.images < 2:
         raise aejax.InputError(f"images is {arguments.images}; it must be at least 2")

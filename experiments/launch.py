@@ -34,10 +34,12 @@ class Arguments:
 
 def main(given: list[str]) -> None:
     split = given.index("--") if "--" in given else len(given)
-    usage = "launch.py [--count N] [--restarts N] -- COMMAND"
-    arguments = command_line.parse(Arguments, given[:split], Arguments(), program=usage)
+    usage = "[--count N] [--restarts N] -- COMMAND"
+    arguments = command_line.parse(Arguments, given[:split], Arguments(), usage)
     if not given[split + 1 :]:
-        command_line.usage_error("the command comes after --, as in launch.py --count 2 -- experiments/train.py ...")
+        command = command_line.script_name("train").replace("train.py", "experiments/train.py")
+        example = f"{command_line.script_name()} --count 2 -- {command} ..."
+        command_line.usage_error(f"the command comes after --, as in {example}")
     command_line.require_some(arguments, "count")
     require(arguments.restarts >= 0, "restarts", arguments.restarts, "at least 0")
     sys.exit(launch(given[split + 1 :], arguments.count, arguments.restarts))

@@ -35,7 +35,7 @@ class Arguments(command_line.ConfigArguments):
 
 def main(given: list[str]) -> None:
     named, rest = command_line.split(given, ".*?", r"sweep\.")
-    example = "sweep.py configs/digits.py --sweep.seed 0:8"
+    example = "configs/digits.py --sweep.seed 0:8"
     arguments, config, default = command_line.parse_configured(Arguments, rest, example)
     axes = {name: parse_values(field_path(name, config), texts) for name, texts in named.items()}
     workdir = arguments.workdir or Path("runs", "sweeps", *default.parts[1:])

@@ -25,8 +25,12 @@ class Arguments(command_line.ConfigArguments):
 
 
 def main(given: list[str]) -> None:
-    example = "train.py configs/digits.py --training.epochs 5"
+    example = "configs/digits.py --training.epochs 5"
     arguments, config, default = command_line.parse_configured(Arguments, given, example)
+    if arguments.summary and arguments.profile is not None:
+        command_line.usage_error("--summary and --profile are two tasks; give one of them")
+    if arguments.workdir is not None and (arguments.summary or arguments.profile is not None):
+        command_line.usage_error("--workdir is for training; leave it out with --summary or --profile")
     workdir = arguments.workdir or default
 
     # All checks of the arguments come before the import of JAX, which takes seconds.

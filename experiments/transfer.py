@@ -28,7 +28,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="transfer.py")
+    arguments = command_line.parse(Arguments, given, Arguments())
     command_line.require_some(arguments, "seeds", "epochs")
     workdir = arguments.folder("transfer")
     source, target = (aejax.load_dataset(name, arguments.source_dir) for name in (arguments.dataset, arguments.target))
@@ -41,9 +41,8 @@ def main(given: list[str]) -> None:
     from transfer import study  # imports JAX: after all checks of the arguments
 
     command = shlex.join(["experiments/transfer.py", *given])
-    results = study.measure(
-        source, target, arguments.seeds, arguments.epochs, workdir, command, lambda name: print(name, flush=True)
-    )
+    options = command, arguments.figures, lambda name: print(name, flush=True)
+    results = study.measure(source, target, arguments.seeds, arguments.epochs, workdir, *options)
     print(f"\n{study.tables(results)}\n\n{workdir / 'transfer.md'}")
 
 

@@ -185,13 +185,14 @@ def plain(value: Any) -> Any:
     return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
-FigureFormat = Literal["png", "pdf", "svg"]
-"""file formats of figures"""
+FigureFormat = Literal["png", "pdf", "svg", "none"]
+"""file formats of figures; none for no figure"""
 
 
 def figure_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
-    """Return the formats of figures, given as one or several; refuse unknown formats."""
+    """Return the formats of figures, given as one or several, and () for "none"; refuse unknown formats."""
     given = (formats,) if isinstance(formats, str) else tuple(formats)
-    known = typing.get_args(FigureFormat)
-    require(all(each in known for each in given), "figures", formats, f"some of {', '.join(known)}, or empty")
-    return given
+    known = typing.get_args(FigureFormat)[:-1]
+    holds = given == ("none",) or all(each in known for each in given)
+    require(holds, "figures", formats, f"some of {', '.join(known)}, or none")
+    return () if given == ("none",) else given

@@ -35,16 +35,13 @@ def load_config(path: str | Path) -> Config:
 
     A relative FILE.py:NAME in it starts at the folder of that file, or else at the current folder.
 
+    Args:
+        path: of a file, or the name of a configuration of aejax, such as "mnist/sparse"; see `config_file`.
+
     Raises:
         InputError: there is no such file, it fails, or its `get_config` returns no `Config`.
     """
-    path = local(path, "the config file")
-    if not path.is_file():
-        ours = {str(file.relative_to(scripts_dir())): file for file in (scripts_dir() / "configs").rglob("*.py")}
-        known = ours | {str(file): file for file in path.parent.glob("*.py")}
-        near = difflib.get_close_matches(str(path), known, 1)
-        advice = f"; did you mean {known[near[0]]}?" if near else ""
-        raise InputError(f"there is no config file {path}{advice}")
+    path = config_file(path)
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
     with refusing(f"the config file {path} fails", say=described):
@@ -53,6 +50,26 @@ def load_config(path: str | Path) -> Config:
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
     return located(config, path.parent)
+
+
+def config_file(path: str | Path) -> Path:
+    """Return the file of a configuration: `path`, with or without .py, or else a file of aejax in `configs/`.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    path, ours = local(path, "the config file"), scripts_dir() / "configs"
+    for place in (path, ours / path, ours.parent / path):
+        for file in (place, Path(f"{place}.py")):
+            if file.is_file():
+                return file
+    known = {str(file): file for file in path.parent.glob("*.py")}
+    for file in ours.rglob("*.py"):
+        short = file.relative_to(ours)
+        known |= {str(ours.name / short): file, str(short.with_suffix("")): short.with_suffix("")}
+    near = difflib.get_close_matches(str(path), known, 1)
+    advice = f"; did you mean {known[near[0]]}?" if near else ""
+    raise InputError(f"there is no config file {path}{advice}")
 
 
 def own(spec: str, field: str) -> Any:

@@ -203,7 +203,7 @@ class Dataset:
             return Dataset(name, **made)
         train = made["train"]
         if len(train) < 2:
-            raise InputError(f"{name}: one example cannot be split into training and test examples")
+            raise InputError(f"{name}: one example cannot be split into training and test examples; give both parts")
         advice = "give test examples too: train.npy and test.npy in a folder, or shards train-... and test-..."
         require_memory(2 * train.nbytes, f"{name}: to set a fifth aside", advice)
         order = np.random.default_rng(0).permutation(len(train))

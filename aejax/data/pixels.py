@@ -58,10 +58,10 @@ def as_targets(given: Any, where: str, channels: Channels = "auto") -> np.ndarra
         InputError: the array has a type that is no number, another type of integers, or values that are not finite.
     """
     array = _typed(_array(given, where), where)
-    if array.ndim in (3, 4):
-        array = _shaped(array, where, channels)
     if array.ndim == 0 or 0 in array.shape:
         raise InputError(f"{where} have shape {list(array.shape)}; give an array [N, ...]")
+    if array.ndim in (3, 4):
+        array = _shaped(array, where, channels)
     if array.dtype != np.uint8 and not np.isfinite(Shards([array]).extremes).all():
         raise InputError(f"{where} hold NaN or infinity; remove or repair such examples")
     return array
@@ -110,9 +110,9 @@ def _typed(array: np.ndarray, where: str) -> np.ndarray:
 
 
 def _shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
-    array = array[..., None] if array.ndim == 3 else array
-    if array.ndim not in (2, 4) or 0 in array.shape:
+    if array.ndim not in (2, 3, 4) or 0 in array.shape:
         raise InputError(f"{where} have shape {list(array.shape)}; give {_WANTED}")
+    array = array[..., None] if array.ndim == 3 else array
     if array.ndim == 4 and channels == "first":
         return np.moveaxis(array, 1, -1)
     if array.ndim == 4 and channels == "auto" and array.shape[1] in (1, 3, 4) and min(array.shape[2:]) > 4:

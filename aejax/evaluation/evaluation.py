@@ -43,7 +43,7 @@ FIELDS = {
     "code_variance": "variance of the code over test examples and units",
     "code_fraction_zero": "share of the code that is exactly 0",
     "code_l0": "units that are not 0, mean over test examples",
-    "dead_units": "units that have the same value for every test example",
+    "dead_units": "units that have the same value for every test example (of several)",
     "effective_rank": "exp of the entropy of the normalised singular values of the centred codes",
     "probe_code": "test accuracy of a linear classifier on the code, trained on at most 10,000 training images",
     "probe_pixels": "test accuracy of a linear classifier on the pixels",
@@ -77,8 +77,9 @@ def evaluate(
 
     Args:
         run: a run, or the workdir of a run.
-        dataset: the examples, in any form that `aejax.fit` takes. All examples of an array are test examples, unless
-            the run was trained on this array. None takes the dataset of the training, see `images_of`.
+        dataset: the examples, in any form that `aejax.fit` takes, or a single example. All examples of an array are
+            test examples, unless the run was trained on this array. None takes the dataset of the training, see
+            `images_of`.
         samples: codes drawn for each image to estimate the likelihood under a variational model; 0 skips the estimate.
         models: Python files of the run's author that the workdir needs, as in `aejax.load`.
 
@@ -91,16 +92,15 @@ def evaluate(
     Raises:
         InputError: the workdir holds no run, or the examples do not fit the model.
     """
-    run = run if isinstance(run, Run) else load(local(run, "the run"), models=models)
+    if isinstance(run, Run):
+        require(not models, "models", models, "left out with a Run, which has its model")
+    else:
+        run = load(local(run, "the run"), models=models)
     require(samples >= 0, "samples", samples, "at least 0")
-    dataset = images_of(run) if dataset is None else as_dataset(dataset, run.config)
-    if dataset.set_aside and dataset.fingerprint != run.identity.dataset.fingerprint:
-        every = np.concatenate([dataset.train, dataset.test])
-        targets = None
-        if dataset.target_shape is not None:
-            targets = np.concatenate([dataset.train_targets, dataset.test_targets])
-        # Without labels, since a probe would train on its test examples.
-        dataset = Dataset(dataset.name, every, every, train_targets=targets, test_targets=targets)
+    dataset = np.asarray(dataset)[None] if run.is_one(dataset) else dataset
+    if hasattr(dataset, "shape") and len(dataset) == 1:  # a single example cannot be split
+        dataset = {"train": dataset, "test": dataset}
+    dataset = tested(run, images_of(run) if dataset is None else as_dataset(dataset, run.config))
     targets = run.targets_of(dataset)
     images, seen = run.evaluation_inputs(dataset.test, targets)
     target = run.standardized_inputs(dataset.test, targets)[0]
@@ -117,6 +117,18 @@ def evaluate(
         **(_variational(run, target, samples) if targets is None else {}),
         "metrics": _own_metrics(run, dataset),
     }
+
+
+def tested(run: Run, dataset: Dataset) -> Dataset:
+    """Return a dataset whose test examples are all examples of an array that the run was not trained on."""
+    if not dataset.set_aside or dataset.fingerprint == run.identity.dataset.fingerprint:
+        return dataset
+    every = np.concatenate([dataset.train, dataset.test])
+    targets = None
+    if dataset.target_shape is not None:
+        targets = np.concatenate([dataset.train_targets, dataset.test_targets])
+    # Without labels, since a probe would train on its test examples.
+    return Dataset(dataset.name, every, every, train_targets=targets, test_targets=targets)
 
 
 def images_of(run: Run, name: str | None = None, source_dir: str | Path | None = None) -> Dataset:
@@ -162,7 +174,8 @@ def _reconstruction(
     known = run.encode(run.evaluation_inputs(dataset.train[classes.chosen(len(dataset.train))])[1])
     low, high = known.min(axis=0), known.max(axis=0)
     levels = measures.quantise(codes, low, high)
-    metrics = {"bits_8": 8 * codes.shape[1], "bits_entropy": measures.entropy_bits(levels)}
+    entropy = measures.entropy_bits(levels) if len(codes) > 1 else None  # of frequencies
+    metrics = {"bits_8": 8 * codes.shape[1], "bits_entropy": entropy}
     if not run.reconstructs:
         return metrics
     reconstructed = run.decode(codes)
@@ -181,8 +194,9 @@ def _reconstruction(
         similarity = measures.ssim(*pair)
         metrics["psnr"] = float(measures.psnr(*pair).mean())
         metrics["ssim"] = None if similarity is None else float(similarity.mean())
-        decoded = run.decode(measures.dequantise(levels, low, high))
-        metrics["psnr_8"] = float(measures.psnr(pair[0], unit_scaled(decoded)).mean())
+        if len(known) > 1:  # a single code has no range
+            decoded = run.decode(measures.dequantise(levels, low, high))
+            metrics["psnr_8"] = float(measures.psnr(pair[0], unit_scaled(decoded)).mean())
     if run.logits_are_of_probabilities:
         metrics["bce"] = float(errors(run, codes, target).mean())
         metrics["nats"] = metrics["bce"] * math.prod(images.shape[1:])

@@ -47,7 +47,7 @@ def fit(
         progress: show a bar at a terminal, otherwise one line per epoch.
         on_epoch: called after each epoch with a `Run` of the model so far. The returned numbers, by name, are
             recorded with the epoch as `metrics`. `aejax.Finish(...)`, with or without numbers, finishes the run.
-        figures: formats of the figures: png, pdf, svg; empty draws none. The formats are not recorded.
+        figures: formats of the figures: png, pdf, svg; "none" draws none. The formats are not recorded.
         start: a run, or its workdir, in place of `training.start`: parameters and other variables with the same path,
             shape and type begin with its values.
 

@@ -52,8 +52,11 @@ def variance_explained(
 
 
 def code_measures(codes: np.ndarray) -> dict[str, Any]:
-    """Return the metrics of codes by name (see `evaluation.FIELDS`): float[N, code_size] → numbers."""
-    codes = codes.astype(np.float64)
+    """Return the metrics of codes by name (see `evaluation.FIELDS`): float[N, code_size] → numbers.
+
+    Those that compare codes are None for a single code.
+    """
+    codes, single = codes.astype(np.float64), len(codes) == 1
     deviations = codes.std(axis=0)
     zeros = codes == 0
     return {
@@ -61,8 +64,8 @@ def code_measures(codes: np.ndarray) -> dict[str, Any]:
         "code_variance": float(codes.var()),
         "code_fraction_zero": float(zeros.mean()),
         "code_l0": float((~zeros).sum(axis=1).mean()),
-        "dead_units": int((deviations <= 1e-6 * max(deviations.max(), 1e-30)).sum()),
-        "effective_rank": effective_rank(codes),
+        "dead_units": None if single else int((deviations <= 1e-6 * max(deviations.max(), 1e-30)).sum()),
+        "effective_rank": None if single else effective_rank(codes),
     }
 
 

@@ -191,13 +191,23 @@ class Run:
         require_own()
         return self.decode(self._apply(kind.prior, per_example(stream(seed, "sample"), jnp.arange(count))))
 
-    def interpolate(self, begin: np.ndarray, end: np.ndarray, count: int = 10) -> np.ndarray:
-        """Decode `count` even steps from code to code: images [N, H, W, C] twice → float32[N, count, H, W, C]."""
+    def interpolate(self, begin: Examples, end: Examples, count: int = 10) -> np.ndarray:
+        """Decode `count` even steps from code to code: images [N, H, W, C] twice → float32[N, count, H, W, C].
+
+        Two single images [H, W, C] give float32[count, H, W, C].
+        """
+        if self.is_one(begin) and self.is_one(end):
+            return self.interpolate(np.asarray(begin)[None], np.asarray(end)[None], count)[0]
         first, last = self.encode(begin), self.encode(end)
         if len(first) != len(last) or count < 2:
             raise InputError(f"{len(first)} images, {len(last)} others and count {count}; give as many, and at least 2")
         along = np.linspace(first, last, count, axis=1, dtype=np.float32)
         return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.target_shape)
+
+    def is_one(self, given: Any) -> bool:
+        """Return whether an array is a single example: an image [H, W, C] or [H, W], or a vector [D]."""
+        known = [self.example_shape] + [self.example_shape[:2]] * (self.example_shape[2:] == (1,))
+        return tuple(getattr(given, "shape", ())) in known
 
     def traverse(self, images: np.ndarray, unit: int, values: np.ndarray) -> np.ndarray:
         """Decode codes with one unit set to each value: images [N, H, W, C] → float32[N, len(values), H, W, C]."""
@@ -305,7 +315,7 @@ class Run:
             examples = np.asarray(examples).reshape(-1, *self.example_shape)  # flat images
         if examples.shape[1:] != self.example_shape:
             taken = ", ".join(map(str, self.example_shape))
-            raise InputError(f"{kind} have shape {list(examples.shape)}; this model takes [N, {taken}]")
+            raise InputError(f"{kind} have shape {list(np.shape(given))}; this model takes [N, {taken}]")
         if (trained := self.identity.dataset.range) is not None:
             require_scale(examples, trained, values)
         if self.standardization is not None:

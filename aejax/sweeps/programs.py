@@ -85,7 +85,7 @@ def sweep(
         axes: field → its values, as in `{"training.seed": range(8), "coefficients.l1": [0, 1e-4]}`.
         workdir: folder for records and checkpoints; None keeps everything in memory.
         dataset, progress: as in `aejax.fit`.
-        figures: formats of the figure that is drawn with a workdir: png, pdf, svg; empty draws none.
+        figures: formats of the figure that is drawn with a workdir: png, pdf, svg; "none" draws none.
 
     Raises:
         InputError: an axis, the images or the workdir cannot be used.

@@ -50,7 +50,7 @@ class Source:
         """
         folder = local(place, "training.start")
         if not (folder / "config.json").exists() and not (folder / "sweep.json").exists():
-            raise InputError(f"training.start is {place}, which holds no run; give the workdir of a run of train.py")
+            raise InputError(f"training.start is {place}, which holds no run; give the workdir of a run")
         try:
             found, _ = stored(folder, identity_of_run(folder))
             branches = arrays(folder / "checkpoints", found[-1].step, ("step", "params", "extra", "average"), sharding)

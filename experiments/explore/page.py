@@ -119,6 +119,8 @@ def _code(codes: np.ndarray) -> dict[str, Any]:
 def _plane(codes: np.ndarray, plane: Plane, seed: int) -> dict[str, Any]:
     """Place the codes in a plane; straight axes let the page decode any point of the plane."""
     size, axes = codes.shape[1], None
+    if size <= 2 and plane != "pca":
+        raise aejax.InputError(f"plane is {plane}; a code of {size} units has a plane of its own: leave it out")
     if size <= 2:
         at, title = np.pad(codes, ((0, 0), (0, 2 - size))), "its two units" if size == 2 else "its one unit"
         origin, axes = np.zeros(size), np.eye(2)[:, :size]

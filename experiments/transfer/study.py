@@ -6,7 +6,7 @@ More data: a model is trained on a part of the source images, and continued on a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +37,17 @@ def measure(
     epochs: int,
     workdir: Path,
     command: str,
+    formats: Sequence[str] = ("png",),
     tell: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """Train all models, and write results.json, transfer.md and figures/transfer.png.
+    """Train all models, and write results.json, transfer.md and, in each format, figures/transfer.
 
     A second call does not train finished runs again.
 
     Args:
         source, target: images of one size.
         command: the command line, for the record.
+        formats: of the figure: png, pdf, svg.
         tell: called with the name of each model before its training.
 
     Returns:
@@ -75,8 +77,9 @@ def measure(
     results = {"command": command, "source": source.name, "target": target.name, "seeds": seeds, "epochs": epochs}
     results |= {**describe_machine(), "another domain": another, "more data": more}
     write_json(workdir / "results.json", results)
-    (workdir / "transfer.md").write_text(f"{tables(results)}\n\n![losses](figures/transfer.png)\n", encoding="utf-8")
-    draw({"transfer": lambda: figure(results)}, workdir / "figures", replace=True)
+    page = "\n\n".join([tables(results), *(f"![losses](figures/transfer.{form})" for form in formats[:1])])
+    (workdir / "transfer.md").write_text(f"{page}\n", encoding="utf-8")
+    draw({"transfer": lambda: figure(results)}, workdir / "figures", formats, replace=True)
     return results
 
 

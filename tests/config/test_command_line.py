@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aejax import InputError
+
 CONFIG = Path(__file__).parents[2] / "configs" / "digits.py"
 
 
@@ -35,6 +37,8 @@ def refused(script, tmp_path):
         pytest.param([CONFIG, "--loss.reconstruction", "mae"], "bce", marks=pytest.mark.long),
         pytest.param([CONFIG, "extra"], "extra", marks=pytest.mark.long),
         ([CONFIG, "--sweep.seed", "0:2"], "--sweep.seed is an option of sweep.py"),
+        ([CONFIG, "--summary", "--workdir", "x"], "--workdir is for training"),
+        pytest.param([CONFIG, "--summary", "--profile", "x"], "are two tasks", marks=pytest.mark.long),
     ],
 )
 def test_wrong_usage(refused, arguments, message):
@@ -60,6 +64,26 @@ def test_wrong_usage(refused, arguments, message):
 )
 def test_bad_input(refused, digits, arguments, message):
     assert message in refused(*arguments)
+
+
+def test_what_would_be_ignored_is_refused(refused):
+    line = refused("--compile-for", "h100", "--figures", "svg", name="benchmark.py")
+    assert "figures is for a measurement" in line
+
+
+@pytest.mark.parametrize(("given", "formats"), [("none", ()), ("svg,png", ("svg", "png"))])
+def test_the_formats_of_figures(given, formats):
+    from evaluate import Arguments as Evaluation
+    from train import Arguments
+
+    import command_line
+    from aejax.config.checks import figure_formats
+
+    made, *_ = command_line.parse_configured(Arguments, (str(CONFIG), "--figures", given), "")
+    evaluation = command_line.parse(Evaluation, ["run", "--figures", given], Evaluation())
+    assert made.figures == evaluation.figures == formats
+    with pytest.raises(InputError, match="some of png, pdf, svg, or none"):
+        figure_formats(("none", "png"))
 
 
 def test_bad_pixels(refused, tmp_path):

@@ -146,13 +146,34 @@ def test_the_bound_tightens_with_the_samples_and_begins_at_the_elbo():
 def test_the_script_writes_the_figures_and_refuses_a_folder_without_a_run(script, tmp_path, pictures, trained):
     trained.save(tmp_path / "run")
     np.savez(tmp_path / "pictures.npz", train=pictures.train, test=pictures.test)
-    given = ("--dataset", tmp_path / "pictures.npz", "--json", tmp_path / "figures.json")
+    given = ("--dataset", tmp_path / "pictures.npz", "--json", tmp_path / "metrics.json", "--figures", "svg")
     done = script("evaluate.py", tmp_path / "run", *given)
     assert done.returncode == 0, done.stderr
-    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert {path.name for path in (tmp_path / "metrics_figures").iterdir()} == {
+        f"{name}.svg" for name in ("codes", "losses", "reconstructions", "weights")
+    }
+    figures = json.loads((tmp_path / "metrics.json").read_text())
     assert list(figures) == list(FIELDS) and f"{figures['bce']:.4f}" in done.stdout
     refused = script("evaluate.py", tmp_path / "nothing")
     assert refused.returncode == 1 and "holds no run" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_single_image_has_the_metrics_that_compare_no_images(trained, pictures):
+    image, whole = pictures.test[0], aejax.evaluate(trained, pictures)
+    with_training = Dataset("single", pictures.train, pictures.test[:1])
+    for given in (image, image[..., 0], image[None], with_training):
+        metrics = aejax.evaluate(trained, given)
+        error = np.square(image / 255 - trained.reconstruct(image[None])[0]).mean()
+        assert metrics["test_images"] == 1 and metrics["mse"] == pytest.approx(error, rel=1e-5)
+        assert whole.keys() == metrics.keys()
+        assert {metrics[name] for name in ("dead_units", "effective_rank", "bits_entropy", "probe_code")} == {None}
+    with pytest.raises(InputError, match=r"one example cannot be split .* give both parts"):
+        aejax.evaluate(trained, (pictures.test[:1], [1]))
+
+
+def test_what_a_run_has_already_is_refused(trained, pictures):
+    with pytest.raises(InputError, match=r"models is 'own\.py'; it must be left out with a Run"):
+        aejax.evaluate(trained, pictures, models="own.py")
 
 
 def test_images_that_do_not_fit_are_refused(trained, pictures):

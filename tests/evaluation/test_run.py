@@ -77,7 +77,7 @@ def test_the_best_parameters_can_be_loaded(small, tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda run: run.encode(np.zeros((2, 6, 6))), r"this model takes \[N, 6, 5, 1\]"),
+        (lambda run: run.encode(np.zeros((2, 6, 6))), r"have shape \[2, 6, 6\]; this model takes \[N, 6, 5, 1\]"),
         (lambda run: run.encode(np.full((2, 6, 5), np.nan)), "pixel"),
         (lambda run: run.decode(np.zeros((2, 5))), r"this model takes \[N, 4\]"),
     ],
@@ -118,6 +118,8 @@ def test_lines_through_the_code(variational):
     assert np.allclose(between[:, 2], run.reconstruct(images[4:8]), atol=1e-6)
     middle = (run.encode(images[:4]) + run.encode(images[4:8])) / 2
     assert np.allclose(between[:, 1], run.decode(middle), atol=1e-6)
+    single = run.interpolate(images[0], images[4][..., None], 3)
+    assert single.shape == (3, 6, 5, 1) and np.allclose(single, between[0], atol=1e-6)
     codes = run.encode(images[:2])
     along = run.traverse(images[:2], 1, [codes[0, 1], 5.0])
     assert along.shape == (2, 2, 6, 5, 1) and np.allclose(along[0, 0], run.reconstruct(images[:1])[0], atol=1e-6)

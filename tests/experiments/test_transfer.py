@@ -12,7 +12,7 @@ from transfer import study
 @pytest.mark.figures
 def test_a_warm_start_needs_fewer_epochs_and_a_frozen_encoder_stays(digits, tmp_path):
     turned = Dataset("turned", digits.train.swapaxes(1, 2), digits.test.swapaxes(1, 2))
-    results = study.measure(digits, turned, 1, 3, tmp_path, "the command")
+    results = study.measure(digits, turned, 1, 3, tmp_path, "the command", ("svg",))
     assert json.loads((tmp_path / "results.json").read_text()) == results
     [new], [continued] = results["more data"].values()
     assert study.epochs_to(continued, new[-1], 0) < 3 and len(continued) == 4
@@ -22,7 +22,7 @@ def test_a_warm_start_needs_fewer_epochs_and_a_frozen_encoder_stays(digits, tmp_
     runs = {name: load(tmp_path / "runs" / name / "seed-0") for name in ("from-new-values", "decoder-only-from-source")}
     assert np.array_equal(*(run.encode(images) for run in runs.values()))
     assert not np.array_equal(*(run.reconstruct(images) for run in runs.values()))
-    assert (tmp_path / "figures" / "transfer.png").is_file() and study.tables(results) in (
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["transfer.svg"] and study.tables(results) in (
         tmp_path / "transfer.md"
     ).read_text()
 
