@@ -63,9 +63,8 @@ QUICK = ("vamp_prior",)  # tests/training/test_own_models.py has no variational 
 SLOW = [name for name in MODELS if name not in QUICK]
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in MODELS]
+    "name", [pytest.param(name, marks=pytest.mark.bits if name in QUICK else pytest.mark.long) for name in MODELS]
 )
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     labelled, tmp_path, stop_after, name, request, longest

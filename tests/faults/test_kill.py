@@ -65,7 +65,6 @@ def uninterrupted(dataset, tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.bits
 def test_a_signal_ends_with_75_once_the_run_is_saved_and_it_goes_on(dataset, uninterrupted, tmp_path):
     config, expected = uninterrupted(4)
     workdir, log = tmp_path / "run", tmp_path / "log"
@@ -80,9 +79,10 @@ def test_a_signal_ends_with_75_once_the_run_is_saved_and_it_goes_on(dataset, uni
     assert outcome(workdir) == expected
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize(
-    ("least", "epochs"), [(1, 3), pytest.param(10, 12, marks=pytest.mark.long)], ids=["once", "10 times"]
+    ("least", "epochs"),
+    [(1, 3), pytest.param(10, 12, marks=[pytest.mark.long, pytest.mark.bits])],
+    ids=["once", "10 times"],
 )
 def test_kill_at_random_moments(dataset, uninterrupted, tmp_path, least, epochs, longest):
     config, expected = uninterrupted(epochs)

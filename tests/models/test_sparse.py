@@ -192,7 +192,6 @@ def test_a_unit_that_is_idle_for_long_is_dead_and_learns_what_the_others_leave(v
     assert moved[:2].all() and not moved[2:].any()
 
 
-@pytest.mark.long
 @pytest.mark.bits
 @pytest.mark.long  # with the programs that users get: without fusion emitters two lengths of chunks round differently
 def test_it_is_stopped_and_resumed_bit_for_bit(vectors, tmp_path, stop_after):

@@ -19,11 +19,14 @@ VARIETIES = {
     "top-k": {"model.code_size": 40, "model.top_k": 3},
     "rate": {"loss.sparsity": "rate", "model.code_activation": "sigmoid", "coefficients.rate_penalty": 0.01},
 }
+BITS = ("convolutional", "variational")  # with the programs that users get; the other varieties compile fast
 
 
 @pytest.mark.long  # by default a model of the gallery, which draws from a posterior, and the test after this one
-@pytest.mark.bits
-@pytest.mark.parametrize("variety", [pytest.param(variety, id=name) for name, variety in VARIETIES.items()])
+@pytest.mark.parametrize(
+    "variety",
+    [pytest.param(variety, id=name, marks=[pytest.mark.bits] * (name in BITS)) for name, variety in VARIETIES.items()],
+)
 def test_each_learns_is_loaded_and_goes_on_bit_for_bit(small, tmp_path, variety):
     config, dataset = small
     config = config.replace(variety)

@@ -183,7 +183,6 @@ def test_divergence_names_the_step_and_the_term():
     assert failure_of({"total": good}, {"test": {"total": 0.0}}, 104) is None
 
 
-@pytest.mark.bits
 @pytest.mark.long
 def test_signals_save_exit_75_and_the_same_command_goes_on(script, digits, tmp_path):
     config = aejax.Config().replace(

@@ -74,7 +74,6 @@ def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tm
         aejax.sweep(config, {"training.seed": [0, 1]}, dataset=dataset, progress=False)
 
 
-@pytest.mark.bits
 def test_another_patience_is_recorded(small, tmp_path):
     config, dataset = small
     config = config.replace({"training.epochs": 80, "training.patience": 1, "coefficients.learning_rate": 0.05})
@@ -86,7 +85,6 @@ def test_another_patience_is_recorded(small, tmp_path):
     assert same(run, fit(patient, dataset=dataset, progress=False))
 
 
-@pytest.mark.bits
 def test_a_finished_run_is_trained_longer_where_its_schedule_allows(small, tmp_path):
     config, dataset = small
     fit(config, tmp_path / "run", dataset=dataset, progress=False)

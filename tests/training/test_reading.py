@@ -109,7 +109,6 @@ def test_a_run_whose_checkpoints_are_gone_is_not_begun_again(small, finished):
     assert fit(config, finished, dataset=dataset, progress=False).summary["epochs"] == 3
 
 
-@pytest.mark.bits
 def test_a_checkpoint_of_another_seed_is_not_trained_on(small, finished, tmp_path):
     config, dataset = small
     expected = load(finished)

@@ -164,7 +164,6 @@ def test_the_members_of_a_sweep_start_from_one_source(small, source, tmp_path):
         assert np.array_equal(run.reconstruct(dataset.test), trained.reconstruct(dataset.test)) == still
 
 
-@pytest.mark.bits
 def test_a_stopped_run_goes_on_without_its_source(small, source, tmp_path, stop_after):
     (config, dataset), (_, folder) = small, source
     shutil.copytree(folder, tmp_path / "source")
