@@ -76,8 +76,7 @@ def join(hosts: Hosts) -> None:
         }
         wait = f"waiting for the others at {hosts.coordinator}, at most {hosts.startup_seconds} s"
         print(f"process {hosts.index} of {hosts.count}: {wait}", file=sys.stderr, flush=True)
-        if hosts.index:
-            _require_answer(hosts, end)
+        _await_coordinator(hosts, end)
     late = threading.Timer(max(0.1, end - time.monotonic()), _exit, (hosts,))
     late.daemon = True
     late.start()
@@ -94,20 +93,30 @@ def join(hosts: Hosts) -> None:
         late.cancel()
 
 
-def _require_answer(hosts: Hosts, end: float) -> None:
-    """Wait until process 0 accepts connections."""
+def _await_coordinator(hosts: Hosts, end: float) -> None:
+    """Wait until process 0 accepts connections; in process 0, wait until no process of another run does.
+
+    Two runs at the same address would mix: the system lets both processes 0 listen there, and connects each of the
+    other processes to one of them.
+    """
     host, _, port = hosts.coordinator.rpartition(":")
+    reason: object = "another run uses this address"
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), max(0.1, end - time.monotonic())).close()
-            return
+            if hosts.index:
+                return
         except OSError as error:
-            if time.monotonic() > end:
-                raise InputError(
-                    f"hosts.coordinator is {hosts.coordinator}; it does not answer within {hosts.startup_seconds} s "
-                    f"({error.strerror or error}): start process 0 there, or correct the address"
-                ) from error
-            time.sleep(0.2)
+            if hosts.index == 0:
+                return
+            reason = error.strerror or error
+        if time.monotonic() > end:
+            state, advice = "does not answer", "start process 0 there, or correct the address"
+            if hosts.index == 0:
+                state, advice = "is not free", "give each run a port of its own"
+            within = f"{state} within {hosts.startup_seconds} s ({reason})"
+            raise InputError(f"hosts.coordinator is {hosts.coordinator}; it {within}: {advice}")
+        time.sleep(0.2)
 
 
 def _exit(hosts: Hosts) -> None:

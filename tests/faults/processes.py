@@ -52,10 +52,11 @@ def stop_at_once():
     yield Requested()
 
 
-def train(config, workdir, dataset, log, stopped=False, short=True, late=None):
+def train(config, workdir, dataset, log, stopped=False, short=True, late=None, begins=None):
     """Train in this process as a script does; everything printed goes to `log`.
 
-    The process of the index `late` exits 2 s later than the others, as on a busy machine.
+    The process of the index `late` exits 2 s later than the others, as on a busy machine. Those of the indices in
+    `begins` begin as many seconds later.
 
     It ends with the server that it was forked from, which ends with pytest, however that ends.
     """
@@ -64,6 +65,7 @@ def train(config, workdir, dataset, log, stopped=False, short=True, late=None):
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    time.sleep((begins or {}).get(config["hosts"]["index"], 0))
     if short:
         loop.Pace, loop.SAVE_EVERY = Short, 0.0
     if stopped:
@@ -76,11 +78,15 @@ def train(config, workdir, dataset, log, stopped=False, short=True, late=None):
         jax.distributed.shutdown()
 
 
-def start(config, workdir, dataset, log, count=1, **how):
-    """Start the processes of a run, with one configuration or with a list of one for each."""
+def free_address():
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        coordinator = f"localhost:{free.getsockname()[1]}"
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def start(config, workdir, dataset, log, count=1, coordinator=None, **how):
+    """Start the processes of a run, with one configuration or with a list of one for each."""
+    coordinator = coordinator or free_address()
     processes = []
     for index in range(count):
         hosts = {"hosts.coordinator": coordinator, "hosts.count": count, "hosts.index": index} if count > 1 else {}

@@ -1,12 +1,15 @@
 """Several processes give the result of one, go on from each other's checkpoints, and end when one of them dies."""
 
 import json
+import os
+import signal
+import socket
 import time
 
 import jax
 import numpy as np
 import pytest
-from processes import finish, start
+from processes import finish, free_address, start
 
 from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, fit, load
 
@@ -95,3 +98,52 @@ def test_when_one_of_four_dies_the_others_end_and_together_they_go_on(dataset, a
         assert index == killed or "lost another process" in printed or "another task died" in printed, printed
     assert finish(start(CONFIG, workdir, dataset, log, 4)) == [0] * 4, logged(log, 4)
     require_same(workdir, alone)
+
+
+@pytest.mark.long
+def test_a_process_that_is_stopped_for_less_than_a_heartbeat_costs_only_time(dataset, alone, tmp_path):
+    workdir, log = tmp_path / "run", tmp_path / "log"
+    processes = start(CONFIG, workdir, dataset, log, 4)
+    while not list((workdir / "checkpoints").glob("[0-9]*")):
+        assert all(process.is_alive() for process in processes), logged(log, 4)
+        time.sleep(0.05)
+    os.kill(processes[1].pid, signal.SIGSTOP)
+    time.sleep(5)
+    os.kill(processes[1].pid, signal.SIGCONT)
+    assert finish(processes) == [0] * 4, logged(log, 4)
+    require_same(workdir, alone)
+
+
+@pytest.mark.long
+def test_a_process_may_start_30_seconds_after_the_others(dataset, alone, tmp_path):
+    """Below hosts.startup_seconds, which is 60."""
+    workdir, log = tmp_path / "run", tmp_path / "log"
+    processes = start(CONFIG, workdir, dataset, log, 4, begins={3: 30})
+    assert finish(processes) == [0] * 4, logged(log, 4)
+    require_same(workdir, alone)
+
+
+def test_a_process_that_does_not_start_ends_the_others_with_one_line(dataset, tmp_path):
+    config, log = CONFIG.replace({"hosts.startup_seconds": 6}), tmp_path / "log"
+    first, second = start(config, tmp_path / "run", dataset, log, 3, begins={2: 60})[:2]
+    assert finish([first, second], 40) == [1, 1], logged(log, 2)
+    for printed in logged(log, 2):
+        assert "hosts.coordinator is" in printed.splitlines()[-1] and "within 6 s" in printed.splitlines()[-1], printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_run_with_the_address_of_the_first_is_refused_after_the_time_for_the_start(dataset, tmp_path):
+    """JAX alone would let process 0 of the second run listen at the same address, and would mix the two runs."""
+    log, address = tmp_path / "log", free_address()
+    [waits, _] = start(CONFIG, tmp_path / "first", dataset, log, 2, coordinator=address, begins={1: 60})
+    while "waiting" not in logged(log, 1)[0]:
+        time.sleep(0.05)
+    host, _, port = address.partition(":")
+    while socket.socket().connect_ex((host, int(port))):
+        time.sleep(0.05)
+    config, other = CONFIG.replace({"hosts.startup_seconds": 3}), tmp_path / "other"
+    [second, _] = start(config, tmp_path / "second", dataset, other, 2, coordinator=address, begins={1: 60})
+    assert finish([second], 30) == [1]
+    assert "it is not free within 3 s (another run uses this address)" in logged(other, 1)[0]
+    assert waits.is_alive() and not (tmp_path / "second").exists()
+    waits.kill()
