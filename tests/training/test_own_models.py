@@ -54,9 +54,7 @@ def trained(own):
 
 @pytest.mark.long
 # vq_vae with the programs that users get only: without fusion emitters two lengths of chunks round differently.
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.bits] * (name == "vq_vae")) for name in NAMES]
-)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.bits] * (name == "vq_vae")) for name in NAMES])
 def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(own, trained, tmp_path, stop_after, name):
     config, dataset = own[0][name], own[1]
     whole = trained(name)
