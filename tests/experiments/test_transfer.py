@@ -9,6 +9,7 @@ from aejax import Dataset, load
 from transfer import study
 
 
+@pytest.mark.long  # by default tests/training/test_source.py
 @pytest.mark.figures
 def test_a_warm_start_needs_fewer_epochs_and_a_frozen_encoder_stays(digits, tmp_path):
     turned = Dataset("turned", digits.train.swapaxes(1, 2), digits.test.swapaxes(1, 2))

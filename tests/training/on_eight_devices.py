@@ -102,6 +102,7 @@ def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name,
     require_same(run, on_one_device(name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("devices", DRIVEN)
 def test_a_frozen_part_of_another_run_stays_bit_for_bit(dataset, on_one_device, devices):
     config = MODELS["sparse"].replace({"training.frozen": ["encoder"], "training.average": 0.9})
