@@ -37,7 +37,8 @@ def main(given: list[str]) -> None:
     for name, value in metrics.items():
         if isinstance(value, dict):
             for metric, mean in value.items():
-                print(f"{metric:<20}{mean:>12.4f}  of the model")
+                of = "of the model" if name == "metrics" else "squared error / variance of the feature"
+                print(f"{metric:<20}{mean:>12.4f}  {of}")
         elif value is not None:
             shown = f"{value:.4f}" if isinstance(value, float) else value
             print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")

@@ -34,7 +34,8 @@ _VARIATIONAL |= {"loss.reconstruction": ("bce", "mse", "l1", "huber")}  # negati
 _NOT_VARIATIONAL = {"model.samples": (1,), "loss.bound": ("elbo",)}
 """field → the values that it may have with a variational model, with any other model"""
 
-SAME_RESULT = ("devices.", "hosts.", "data.name", "data.source_dir", "data.channels", "data.placement")
+SAME_RESULT = ("devices.", "hosts.", "data.name", "data.source_dir", "data.placement")
+SAME_RESULT += "data.channels", "data.size", "data.colour", "data.label"
 """fields that do not change the result; a dataset is identified by its fingerprint"""
 
 
@@ -171,7 +172,8 @@ class Config:
         made, epochs = self.differing_in_values, 1 if self.epochs_may_grow else self.training.epochs
         free = {"patience": None, "select": None, "evaluate_test": False}
         training = dataclasses.replace(made.training, epochs=epochs, **free)
-        vars(made).update(training=training, data=Data(binarize=self.data.binarize), devices=Devices(), hosts=Hosts())
+        data = Data(binarize=self.data.binarize, missing=self.data.missing)
+        vars(made).update(training=training, data=data, devices=Devices(), hosts=Hosts())
         return made
 
     def replace(self, changes: Mapping[str, Any]) -> Config:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from aejax.config.checks import (
     COUNT,
@@ -34,6 +34,7 @@ _PATHS = Allowed(
     "a list of paths, such as encoder and decoder.layers.0",
 )
 _PART = Allowed(lambda value: is_non_negative(value) and value < 1, "at least 0 and below 1")
+_SIDE = Allowed(lambda value: is_whole(value, 1, 2**14), "a number of pixels from 1 to 16,384")
 _NAME = Allowed(bool, "a dataset's name or a path")
 _KIND = Allowed(lambda value: value in KINDS or is_own(value), f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS")
 _OPTIMIZER = Allowed(
@@ -51,8 +52,9 @@ class Data(_Section):
     """The examples."""
 
     name: Annotated[str, _NAME] = "digits"
-    """digits, mnist, fashion_mnist, another image dataset of tensorflow-datasets, the path of a .npy or .npz file or of
-    a folder of images or of shards (train-0.npy, train-1.npy, ...), or a dataset of your own, FILE.py:NAME"""
+    """digits, mnist, fashion_mnist, another image dataset of tensorflow-datasets, the path of a .npy, .npz, .csv or
+    .parquet file or of a folder of images or of shards (train-0.npy, train-1.npy, ...), or a dataset of your own,
+    FILE.py:NAME"""
     source_dir: str | None = None
     """folder with the original files of mnist or fashion_mnist, or with one folder per dataset; default: the
     environment variable AEJAX_SOURCE_DIR"""
@@ -63,9 +65,19 @@ class Data(_Section):
     channels: Literal["auto", "first", "last"] = "auto"
     """position of the channels of arrays from a file, [N, C, H, W] or [N, H, W, C]; auto refuses arrays that look like
     the first form"""
+    size: Annotated[int, _SIDE] | None = None
+    """resize images (antialiased) until their shorter side has this number of pixels, and keep the square in the
+    centre; None keeps the size, which must be that of all images"""
+    colour: Literal["grey", "rgb"] | None = None
+    """convert images to one channel (luma of ITU-R BT.601) or to three; None keeps one channel where all are grey"""
+    label: str | None = None
+    """column of a table, or key of an example, that holds the classes"""
     standardize: bool = False
     """give each feature of vectors mean 0 and standard deviation 1 over the training examples; the trained model takes
     and returns values on the scale of the data"""
+    missing: Literal["refuse", "mask"] = "refuse"
+    """missing values (NaN) of vectors: refuse, or mask, which replaces them by the feature's training mean in the input
+    and leaves them out of the loss and of metrics"""
     validation: Annotated[float, _PART] | None = None
     """share of the training examples that is set aside as validation examples, by which training.patience, sweeps and
     the best checkpoint choose; 0 sets none aside. None takes the validation part of the dataset; if there is none,
@@ -73,6 +85,11 @@ class Data(_Section):
     placement: Literal["auto", "device", "stream"] = "auto"
     """keep all images on the device, or stream them to it in blocks; auto keeps them on the device if they and the
     state fit in half of its free memory. The result does not depend on the placement"""
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The fields that `aejax.load_dataset` and `aejax.Dataset.from_arrays` take, by name."""
+        return {name: getattr(self, name) for name in ("channels", "size", "colour", "missing", "label")}
 
 
 @dataclass(frozen=True)

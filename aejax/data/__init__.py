@@ -8,9 +8,12 @@
     labels.py          conversion to classes
     parts.py           names of parts: train, test, val, x_train, ...
     validation.py      validation examples: which runs need them, and which are set aside
-    array_files.py     `.npy`, `.npz` and IDX files; FORMATS, the table of formats
+    array_files.py     `.npy`, `.npz`, tables and IDX files; FORMATS, the table of formats
+    tables.py          `.csv` and `.parquet` files and data frames: vectors with names
+    libraries.py       datasets of Hugging Face, PyTorch and tf.data
     folders.py         folders of such files (one per part, or shards) and of images (parts, classes)
     images.py          image files of 8 bits per channel
+    resizing.py        images of one size and one number of channels
     downloads.py       datasets of tensorflow-datasets; MNIST and Fashion-MNIST without TensorFlow
     cache.py           prepared datasets on disk, with checksums
 

@@ -1,4 +1,4 @@
-"""Files of arrays: `.npy`, `.npz`, the IDX files of MNIST and similar datasets, and further entries of `FORMATS`."""
+"""Files of arrays: `.npy`, `.npz`, tables, the IDX files of MNIST and similar datasets, and others in `FORMATS`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.config.checks import refusing
+from aejax.data import tables
 from aejax.data.parts import of_array, refuse_both, say_left_out, with_test
 
 
@@ -38,6 +39,7 @@ def idx(path: Path) -> np.ndarray:
 
 Reader = Callable[[Path], np.ndarray | Mapping[str, np.ndarray]]
 FORMATS: dict[str, Reader] = {".npy": _npy, ".npz": _npz}
+FORMATS |= dict.fromkeys((".csv", ".parquet"), tables.read)
 FORMATS |= dict.fromkeys(("idx3-ubyte", "idx1-ubyte", "idx3-ubyte.gz", "idx1-ubyte.gz"), idx)
 """ending of a file's name → function that reads the file as one array, or as arrays by name"""
 
@@ -57,6 +59,8 @@ def load(path: Path) -> Any:
     """
     with refusing(f"{path} cannot be read as arrays"):
         content = reader(path)(path)
+        if tables.is_table(content):
+            return content
         many = isinstance(content, Mapping)
         return {name: _typed(array) for name, array in content.items()} if many else _typed(content)
 

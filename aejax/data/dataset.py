@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from aejax.config import InputError
+from aejax.config.sections import Data
+from aejax.data import tables
 from aejax.data.examples import Computed, Examples, examples_of
 from aejax.data.labels import as_classes, is_known
 from aejax.data.mapped import Shards, require_memory
-from aejax.data.pixels import Channels, as_targets, converted, scale, size
+from aejax.data.pixels import Channels, as_targets, converted, scale
+from aejax.data.pixels import size as size_of
+from aejax.data.resizing import all_fitted
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,6 +34,7 @@ class Dataset:
         train_targets, test_targets: arrays [N, ...] that models learn to return; None where the target is the input.
         validation, validation_labels, validation_targets: like those of `test`; everything that chooses
             (`training.patience`, a sweep, the best checkpoint) chooses by them. None without validation examples.
+        feature_names: of vectors, [D]; None without names.
         examples: "train", "test" and, if given, "validation" → the examples as `aejax.data.examples` describes them;
             read them only once.
     """
@@ -45,6 +50,7 @@ class Dataset:
     validation: Examples | None = None
     validation_labels: np.ndarray | None = None
     validation_targets: np.ndarray | None = None
+    feature_names: tuple[str, ...] | None = None
     examples: Mapping[str, Shards | Computed] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +59,9 @@ class Dataset:
         object.__setattr__(self, "examples", described)
         for part, examples in self.examples.items():
             object.__setattr__(self, part, getattr(examples, "plain", examples))
+        if self.feature_names is not None and self.train.shape[1:] != (len(self.feature_names),):
+            found = f"{len(self.feature_names)} feature_names for examples of {size_of(self.train.shape[1:])}"
+            raise InputError(f"{self.name}: there are {found}; give a name for each value of a vector")
         parts = {"examples": [getattr(self, part) for part in self.examples]}
         targets = [getattr(self, f"{part}_targets") for part in self.examples]
         if any(each is not None for each in targets):
@@ -62,7 +71,7 @@ class Dataset:
                 raise InputError(f"{self.name}: give a target for {each}")
         for called, (train, *others) in parts.items():
             for part, other in zip(list(self.examples)[1:], others, strict=True):
-                sizes, types = [size(each.shape[1:]) for each in (train, other)], [train.dtype, other.dtype]
+                sizes, types = [size_of(each.shape[1:]) for each in (train, other)], [train.dtype, other.dtype]
                 for what, (one, another) in {"size": sizes, "type": types}.items():
                     if one != another:
                         found = f"training {called} are {one}, {part} {called} {another}"
@@ -71,7 +80,7 @@ class Dataset:
     def __repr__(self) -> str:
         kind = "vectors" if self.vectors else "images"
         counts = " and ".join(str(len(examples)) for examples in self.examples.values())
-        return f"Dataset({self.name}: {counts} {kind}, {size(self.train.shape[1:])})"
+        return f"Dataset({self.name}: {counts} {kind}, {size_of(self.train.shape[1:])})"
 
     @property
     def vectors(self) -> bool:
@@ -143,6 +152,23 @@ class Dataset:
             None if each is None else each.reshape(len(each), *as_met(each.shape[1:], self.vectors)) for each in given
         )
 
+    def fitted(self, data: Data) -> Dataset:
+        """Return the dataset with the size and the colours of a configuration (`data.size`, `data.colour`)."""
+        made = {part: all_fitted(examples, data, self.name) for part, examples in self.examples.items()}
+        changed = {part: each.plain for part, each in made.items() if each is not self.examples[part]}
+        return replace(self, **changed) if changed else self
+
+    def means(self) -> np.ndarray:
+        """Return the mean of each feature over the observed training values, float32[D]; refuse a feature without."""
+        sums, counts = 0.0, 0
+        for piece in self.examples["train"].pieces():
+            sums = sums + np.nansum(np.float32(piece), axis=0, dtype=np.float64)
+            counts = counts + (~np.isnan(piece)).sum(axis=0)
+        for at in np.flatnonzero(counts == 0):
+            column = at if self.feature_names is None else self.feature_names[at]
+            raise InputError(f"{self.name}: column {column} has no value in any training example; remove the column")
+        return np.float32(sums / counts)
+
     def standardized(self) -> tuple[Dataset, Standardization]:
         """Return the vectors with mean 0 and standard deviation 1 in each training feature, float32.
 
@@ -168,16 +194,26 @@ class Dataset:
         validation_targets: Any = None,
         name: str = "array",
         channels: Channels = "auto",
+        size: int | None = None,
+        colour: str | None = None,
+        missing: str = "refuse",
+        label: str | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> Dataset:
         """Convert arrays to a dataset; `as_examples` and `labels.as_classes` say which arrays are accepted.
 
         Without test examples, a fixed random fifth of the training examples is set aside as test examples. Targets
         [N, ...] are uint8, which a model meets from 0 to 1, or floats of any scale.
 
+        Args:
+            channels, size, colour, missing, label: as `aejax.config.sections.Data` describes them.
+            feature_names: of the values of a vector; None takes the names of a data frame's columns.
+
         Raises:
             InputError: the arrays are no images or vectors of one size and finite values, the labels are not one class
                 per example, or the targets are not one array per example of both parts.
         """
+        data = Data(channels=channels, size=size, colour=colour, missing=missing, label=label)
         given = {
             "train": (train, train_labels, train_targets),
             "test": (test, test_labels, test_targets),
@@ -191,7 +227,15 @@ class Dataset:
                     if each is not None:
                         raise InputError(f"{name}: there are {part} {what}, but no {part} examples; give both")
                 continue
-            made[part] = converted(examples, f"{called} examples", channels)
+            if tables.is_table(examples):
+                like = made.get("feature_names")
+                examples, classes, names = tables.columns(examples, f"{called} examples", label, like)
+                labels, feature_names = classes if labels is None else labels, feature_names or names
+            elif label is not None:
+                raise InputError(f"{called} examples have no named columns; data.label is for tables")
+            made[part] = converted(examples, f"{called} examples", data, feature_names)
+            made[part] = all_fitted(made[part], data, f"{called} examples")
+            made["feature_names"] = None if feature_names is None else tuple(map(str, feature_names))
             if labels is not None:
                 made[f"{part}_labels"] = as_classes(labels, len(made[part]), f"{called} labels")
             if targets is not None:
@@ -228,9 +272,10 @@ class Standardization:
 
     @staticmethod
     def of(vectors: np.ndarray | Shards) -> Standardization:
-        """Compute both of vectors [N, D], in float64."""
+        """Compute both of vectors [N, D], in float64, over observed values."""
         vectors = np.asarray(vectors, np.float32)
-        mean, deviation = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
+        of_mean, of_deviation = (np.nanmean, np.nanstd) if np.isnan(vectors).any() else (np.mean, np.std)
+        mean, deviation = (of(vectors, axis=0, dtype=np.float64) for of in (of_mean, of_deviation))
         return Standardization(np.float32(mean), np.float32(np.where(deviation > 0, deviation, 1)))
 
     @staticmethod

@@ -13,8 +13,9 @@ from aejax.config import Config, InputError, complete
 from aejax.config.checks import MOST, is_own, refusing, require
 from aejax.config.files import local, scripts_dir
 from aejax.config.numbers import LEAST_SIDES
+from aejax.config.sections import Data
 from aejax.config.user_files import described, digests, names_data, own
-from aejax.data import array_files, cache, folders
+from aejax.data import array_files, cache, folders, libraries
 from aejax.data.dataset import Dataset
 from aejax.data.parts import PARTS, TARGETS
 from aejax.data.pixels import Channels, require_range, size
@@ -26,18 +27,22 @@ ALIASES = {
 """name → function in our scripts that returns the dataset"""
 
 
-def load_dataset(name: str | Path, source_dir: str | Path | None = None, channels: Channels = "auto") -> Dataset:
+def load_dataset(
+    name: str | Path, source_dir: str | Path | None = None, channels: Channels = "auto", **reading: Any
+) -> Dataset:
     """Load images or vectors.
 
     Args:
         name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, `sparse_features_512`,
-            `sparse_features_16k`, or another image dataset of tensorflow-datasets; the path of a `.npy` or `.npz` file;
+            `sparse_features_16k`, or another image dataset of tensorflow-datasets; the path of a file `.npy`, `.npz`,
+            `.csv` or `.parquet`;
             the path of a folder of images, of the IDX files of MNIST, of `train.npy` and `test.npy`, or of shards
             `train-0.npy`, `train-1.npy`, ...; or FILE.py:NAME or MODULE:NAME, where NAME is a `Dataset`, or a function
             that returns a `Dataset` or arrays.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is downloaded; None takes
             the environment variable AEJAX_SOURCE_DIR.
         channels: position of the channels in arrays of four axes, see `as_examples`.
+        reading: `size`, `colour`, `missing` and `label`, as `aejax.config.sections.Data` describes them.
 
     Raises:
         InputError: there is no such dataset, or its files or its code cannot be used.
@@ -46,24 +51,26 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, channel
         wrong = "has an empty name" if isinstance(name, str) else f"is of the type {type(name).__name__}"
         advice = "load_dataset takes a name or a path, and aejax.Dataset.from_arrays takes arrays"
         raise InputError(f"the dataset {wrong}; {advice}")
-    name = str(name)
+    name, reading = str(name), {"channels": channels, **reading}
     if name == "digits":
-        return Dataset.from_arrays(**cache.cached(name, _digits, PARTS[:4]), name=name)
+        return Dataset.from_arrays(**cache.cached(name, _digits, PARTS[:4]), name=name, **reading)
     if name in ALIASES:
-        return _from_code(f"{scripts_dir()}/{ALIASES[name]}", channels)
+        return _from_code(f"{scripts_dir()}/{ALIASES[name]}", reading)
     if names_data(name):
-        return _from_code(name, channels)
+        return _from_code(name, reading)
     if is_path(name):
         path = local(name, "the dataset").absolute()  # the name is known from any folder
-        return Dataset.from_arrays(**_read(path), name=str(path), channels=channels)
-    parts = PARTS[:4] if name in ("mnist", "fashion_mnist") else PARTS[:1]
+        return Dataset.from_arrays(**_read(path, Data(**reading)), name=str(path), **reading)
+    original, data = name in ("mnist", "fashion_mnist"), Data(**reading)
 
     def prepare() -> dict[str, np.ndarray]:
         from aejax.data import downloads  # imports tensorflow-datasets, which takes a second
 
-        return downloads.read(name, source_dir)
+        return downloads.read(name, source_dir, data)
 
-    return Dataset.from_arrays(**cache.cached(name, prepare, parts), name=name)
+    # Images of tensorflow-datasets may be of several sizes until they are resized.
+    key = name if original or not (data.size or data.colour) else f"{name} {data.size} {data.colour}"
+    return Dataset.from_arrays(**cache.cached(key, prepare, PARTS[: 4 if original else 1]), name=name, **reading)
 
 
 def is_path(name: str) -> bool:
@@ -89,8 +96,8 @@ def as_dataset(given: Any, config: Config) -> Dataset:
     """
     data = config.data
     if given is None or isinstance(given, str | Path):
-        return load_dataset(data.name if given is None else given, data.source_dir, data.channels)
-    return _from_arrays("array", given, data.channels)
+        return load_dataset(data.name if given is None else given, data.source_dir, **data.reading)
+    return _from_arrays("array", given, data.reading)
 
 
 def require_fit(config: Config, dataset: Dataset) -> None:
@@ -116,11 +123,15 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         shape, least = dataset.target_shape or dataset.image_shape, LEAST_SIDES[loss]
         allowed = f"bce, mse, l1 or huber for images of {size(shape)}: {loss} needs {least} pixels a side"
         require(len(shape) == 3 and min(shape[:2]) >= least, "loss.reconstruction", loss, allowed)
-    if data.standardize and not dataset.vectors:
-        raise InputError(f"data.standardize is for vectors [N, D]; {dataset.name} holds images")
+    for name, chosen in {"standardize": data.standardize, "missing mask": data.missing == "mask"}.items():
+        if chosen and not dataset.vectors:
+            raise InputError(f"data.{name} is for vectors [N, D]; {dataset.name} holds images")
+    if data.missing == "refuse" and (missing := sum(each.missing for each in dataset.examples.values())):
+        raise InputError(f"{dataset.name} has {missing:,} missing values; take --data.missing mask")
     if train.make is not None:
         require(training.passes == 1, "training.passes", training.passes, "1: computed examples come once")
         require(not data.standardize, "data.standardize", True, "False: computed examples have a known scale")
+        require(data.missing == "refuse", "data.missing", data.missing, "refuse: computed examples are complete")
         allowed = "auto or device: computed examples are made on the device"
         require(data.placement != "stream", "data.placement", data.placement, allowed)
         most = (MOST - len(dataset.examples.get("validation", ()))) // len(train)
@@ -149,20 +160,20 @@ def require_images(dataset: Dataset, purpose: str) -> None:
         raise InputError(f"{dataset.name} holds vectors [N, {dataset.train.shape[1]}]; {purpose} needs images")
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path, data: Data) -> Mapping[str, Any]:
     if path.is_dir():
         below = [path / "raw", path / "MNIST" / "raw"]  # where torchvision saves MNIST
-        return folders.read(next((raw for raw in below if any(raw.glob("train-images*"))), path))
+        return folders.read(next((raw for raw in below if any(raw.glob("train-images*"))), path), data)
     if not path.is_file():
         raise InputError(f"there is no file or folder {path}")
     if array_files.reader(path) is None:
-        table = path.suffix in (".csv", ".tsv", ".parquet", ".xlsx")
+        table = path.suffix in (".tsv", ".xlsx")
         advice = ": read the table with pandas in a file of your own and give FILE.py:NAME" if table else ""
-        raise InputError(f"{path} is neither a .npy or .npz file nor a folder of images{advice}")
+        raise InputError(f"{path} is neither a .npy, .npz, .csv or .parquet file nor a folder of images{advice}")
     return array_files.read(path)
 
 
-def _from_code(spec: str, channels: Channels) -> Dataset:
+def _from_code(spec: str, reading: Mapping[str, Any]) -> Dataset:
     """Make the dataset that FILE.py:NAME or MODULE:NAME names."""
     place, _, name = spec.rpartition(":")
     made = own(spec, "data.name")
@@ -170,19 +181,22 @@ def _from_code(spec: str, channels: Channels) -> Dataset:
         made = made() if callable(made) else made
         if made is None:
             raise InputError(f"data.name is {spec!r}: {place} has no {name}, or it is or returns None")
-        return _from_arrays(f"{Path(place).name}:{name}", made, channels)
+        return _from_arrays(f"{Path(place).name}:{name}", made, reading)
 
 
-def _from_arrays(name: str, given: Any, channels: Channels) -> Dataset:
+def _from_arrays(name: str, given: Any, reading: Mapping[str, Any]) -> Dataset:
+    data = Data(**reading)
     if isinstance(given, Dataset):
-        return given
+        return given.fitted(data)
+    if (parts := libraries.parts(given, data)) is not given:
+        given, reading = parts, {**reading, "label": None}  # the classes were found
     if isinstance(given, Mapping):
         if "train" not in given or not set(given) <= {*PARTS, *TARGETS}:
             wrong, others = f"holds {', '.join(map(str, given)) or 'nothing'}", ", ".join(PARTS[1:] + TARGETS)
             raise InputError(f"the dataset {wrong}; a mapping has train and may have {others}")
-        return Dataset.from_arrays(**given, name=name, channels=channels)
+        return Dataset.from_arrays(**given, name=name, **reading)
     if not (isinstance(given, tuple) and len(given) == 2):
-        return Dataset.from_arrays(given, name=name, channels=channels)
+        return Dataset.from_arrays(given, name=name, **reading)
     pairs = given if all(isinstance(part, tuple) and len(part) == 2 for part in given) else (given,)
     parts = {}
     for part, (examples, labels) in zip(("train", "test"), pairs, strict=False):
@@ -196,7 +210,7 @@ def _from_arrays(name: str, given: Any, channels: Channels) -> Dataset:
         if all(hasattr(each, "equals") for each in rows) and not rows[0].equals(rows[1]):
             raise InputError("the examples and their classes have other indices; bring them into one order")
         parts |= {part: examples, f"{part}_labels": labels}
-    return Dataset.from_arrays(**parts, name=name, channels=channels)
+    return Dataset.from_arrays(**parts, name=name, **reading)
 
 
 def _digits() -> dict[str, np.ndarray]:

@@ -22,8 +22,10 @@ from tensorflow_datasets.image_classification import mnist as upstream
 from aejax.config import InputError
 from aejax.config.checks import refusing
 from aejax.config.files import data_dir, local
+from aejax.config.sections import Data
 from aejax.data.array_files import idx
 from aejax.data.parts import PART_OF, with_test
+from aejax.data.resizing import fitted, joined
 
 tfds.disable_progress_bar()
 
@@ -36,12 +38,13 @@ _FILES = {
 }
 
 
-def read(name: str, source_dir: str | Path | None = None) -> dict[str, np.ndarray]:
+def read(name: str, source_dir: str | Path | None, data: Data) -> dict[str, np.ndarray]:
     """Download or prepare a dataset if necessary, without output on the terminal, and read all of it.
 
     Args:
         source_dir: folder with the original files of MNIST or Fashion-MNIST; None downloads them, or takes
             AEJAX_SOURCE_DIR.
+        data: `data.size` and `data.colour` of images that may be of several sizes.
 
     Returns:
         train and test: uint8[N, H, W, C]; train_labels and test_labels: int32[N], if there are labels.
@@ -54,7 +57,7 @@ def read(name: str, source_dir: str | Path | None = None) -> dict[str, np.ndarra
     absl.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return _original(name, source_dir) if name in _ORIGINAL else _prepared(name)
+            return _original(name, source_dir) if name in _ORIGINAL else _prepared(name, data)
     finally:
         absl.setLevel(level)
 
@@ -82,7 +85,7 @@ def _original(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]
     return {part: array[..., None] if array.ndim == 3 else array.astype(np.int32) for part, array in arrays.items()}
 
 
-def _prepared(name: str) -> dict[str, np.ndarray]:
+def _prepared(name: str, data: Data) -> dict[str, np.ndarray]:
     folder = data_dir() / "tfds"
     advice = (
         "; give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of tensorflow-datasets, "
@@ -109,10 +112,8 @@ def _prepared(name: str) -> dict[str, np.ndarray]:
             continue
         source = builder.as_data_source(split)
         examples = source.__getitems__(range(len(source)))
-        images = [np.asarray(example[keys[0]]) for example in examples]
-        if len({image.shape for image in images}) > 1:
-            raise InputError(f"the images of {name} are of several sizes; they must be of one size")
-        parts[part] = np.stack(images)
+        images = [fitted(np.asarray(example[keys[0]]), data, name) for example in examples]
+        parts[part] = joined(images, f"the images of {name}")
         if "label" in examples[0]:
             parts[f"{part}_labels"] = np.array([example["label"] for example in examples], np.int32)
     return with_test(name, parts)

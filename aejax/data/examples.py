@@ -1,7 +1,8 @@
 """Computed examples, and the protocol that they share with the stored examples of `Shards`.
 
 The protocol is shape, dtype and len(); nbytes (on a device); fingerprint (of the content); extremes (smallest and
-largest value, of computed examples among the first ones); rows(int[...]) → [..., *example]; make (None if stored).
+largest value, of computed examples among the first ones); missing (number of NaN values); rows(int[...]) →
+[..., *example]; make (None if stored).
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Computed:
     dtype = np.dtype(np.float32)
     arrays: Any = ()
     """pytree of NumPy arrays that `make` needs on the device"""
+    missing = 0
     truth: Any = None
     """anything that a trained model can be compared with; becomes `Dataset.truth`"""
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
-from aejax.data import images
+from aejax.config.sections import Data
+from aejax.data import images, tables
 from aejax.data.array_files import FORMATS, load, reader
 from aejax.data.mapped import Shards, require_memory
 from aejax.data.parts import PART_OF, WORDS, named, refuse_both, say_left_out, with_test
@@ -21,7 +22,7 @@ _DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})
 """words in the name of a file that may hold no training examples"""
 
 
-def read(folder: Path) -> Mapping[str, Any]:
+def read(folder: Path, data: Data) -> Mapping[str, Any]:
     """Read the arrays of a folder: `train` and, if given, the others of `parts.PARTS`.
 
     The folder holds files of arrays named for their parts, or folders named for their parts, with arrays or images; or
@@ -55,7 +56,7 @@ def read(folder: Path) -> Mapping[str, Any]:
     if len({reader(group[0]) is None for group in groups.values()}) > 1:
         raise InputError(f"{folder} holds a part with arrays and a part with images; keep one kind")
     if reader(groups["train"][0]) is None:
-        return _images(folder, parts, groups)
+        return _images(folder, parts, groups, data)
     return {part: _joined(group, part.endswith("labels")) for part, group in groups.items()}
 
 
@@ -87,6 +88,8 @@ def _arrays_in(folder: Path) -> list[Path]:
         return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces], file.name
 
     found = [file for file in _entries(folder) if reader(file) and not file.is_dir()]
+    if any(reader(file) is tables.read for file in found) and any(_images_in(folder)):  # descriptions of the images
+        found = [file for file in found if reader(file) is not tables.read]
     # torchvision leaves the compressed file next to the other.
     return sorted((file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found), key=natural)
 
@@ -157,12 +160,17 @@ def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
             raise InputError(f"{file} holds no examples: its shape is {list(content.shape)}")
         arrays.append(content)
         shapes = [f"[{', '.join(['N', *map(str, array.shape[1:])])}]" for array in (arrays[0], content)]
-        types = shapes if labels else [arrays[0].dtype, content.dtype]
+        names = [each for each in (arrays[0], content) if tables.is_table(each)]
+        types = shapes if labels else [list(each) for each in names] or [arrays[0].dtype, content.dtype]
         for what, (one, other) in {"shape": shapes, "type": types}.items():
             if one != other:
                 raise InputError(f"{files[0]} holds {one} and {file.name} {other}; shards must be of one {what}")
     if len(arrays) == 1:
         return arrays[0]
+    if tables.is_table(arrays[0]):
+        import pandas
+
+        return pandas.concat(arrays, ignore_index=True)
     return np.concatenate(arrays) if labels else Shards(arrays, [file.name for file in files])
 
 
@@ -173,9 +181,11 @@ def _unpacked(file: Path) -> int:
     return 0
 
 
-def _images(folder: Path, parts: Mapping[str, Path], files: Mapping[str, Sequence[Path]]) -> dict[str, np.ndarray]:
+def _images(
+    folder: Path, parts: Mapping[str, Path], files: Mapping[str, Sequence[Path]], data: Data
+) -> dict[str, np.ndarray]:
     """Read the images of each part, and their classes if folders are classes in all parts."""
-    found = images.read(folder, files)
+    found = images.read(folder, files, data)
     for part, path in parts.items():
         names = [file.relative_to(path).parts[0] for file in files[part] if file.parent != path]
         if len(names) < len(files[part]) or len(set(names)) < 2:

@@ -117,18 +117,28 @@ class Shards:
                     root.base.madvise(mmap.MADV_DONTNEED)
 
     @functools.cached_property
-    def _survey(self) -> tuple[tuple[float, float], int]:
-        checksum, low, high = 0, math.inf, -math.inf
-        with np.errstate(invalid="ignore"):  # NaN, which the extremes show
+    def _survey(self) -> tuple[tuple[float, float], int, int]:
+        checksum, missing, low, high = 0, 0, math.inf, -math.inf
+        with np.errstate(invalid="ignore"):  # NaN
             for piece in self.pieces():
                 checksum = zlib.crc32(np.ascontiguousarray(piece), checksum)
-                low, high = np.minimum(low, float(piece.min())), np.maximum(high, float(piece.max()))
-        return (float(low), float(high)), checksum
+                least, most = float(piece.min()), float(piece.max())
+                if math.isnan(least):
+                    known = np.float32(piece[~np.isnan(piece)])
+                    missing += piece.size - known.size
+                    least, most = float(known.min(initial=math.inf)), float(known.max(initial=-math.inf))
+                low, high = min(low, least), max(high, most)
+        return (low, high), checksum, missing
 
     @property
     def extremes(self) -> tuple[float, float]:
-        """Smallest and largest value, NaN if one value is NaN; for uint8 the range of pixels as a model meets them."""
+        """Smallest and largest value besides NaN; for uint8 the range of pixels as a model meets them."""
         return (0.0, 1.0) if self.dtype == np.uint8 else self._survey[0]
+
+    @property
+    def missing(self) -> int:
+        """Number of NaN values."""
+        return 0 if self.dtype == np.uint8 else self._survey[2]
 
     @property
     def fingerprint(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,15 +11,19 @@ import numpy as np
 from aejax.config import Config, InputError
 from aejax.config.checks import refusing
 from aejax.config.config import ANY_RANGE
+from aejax.config.sections import Data
 from aejax.data.examples import Examples, examples_of
 from aejax.data.mapped import Shards, require_memory
 
 Channels = Literal["auto", "first", "last"]
+Missing = Literal["refuse", "mask"]
 
 _WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D]"
 
 
-def as_examples(given: Any, where: str = "images", channels: Channels = "auto") -> np.ndarray | Shards:
+def as_examples(
+    given: Any, where: str = "images", channels: Channels = "auto", missing: Missing = "refuse"
+) -> np.ndarray | Shards:
     """Convert an array to images [N, H, W, C] or vectors [N, D], uint8, float16, bfloat16 or float32.
 
     Args:
@@ -28,27 +33,43 @@ def as_examples(given: Any, where: str = "images", channels: Channels = "auto") 
         where: name of the examples in messages.
         channels: whether arrays of four axes are [N, C, H, W] ("first") or [N, H, W, C] ("last"); "auto" refuses an
             array that looks like channels first.
+        missing: "refuse" NaN, or keep it in vectors as missing values ("mask").
 
     Raises:
         InputError: the array has another number of axes, is empty, has another type, or has values that are not finite.
     """
-    return converted(given, where, channels).plain
+    return converted(given, where, Data(channels=channels, missing=missing)).plain
 
 
-def converted(given: Any, where: str, channels: Channels) -> Shards:
-    """Return the result of `as_examples` as `Shards`."""
-    parts, names = (given.parts, given.names) if isinstance(given, Shards) else ((given,), ("",))
-    called = [f"{where} in {name}" if name else where for name in names]
-    arrays = [_typed(_array(part, name), name) for part, name in zip(parts, called, strict=True)]
-    examples = Shards([_shaped(array, name, channels) for array, name in zip(arrays, called, strict=True)], names)
-    if not np.isfinite(examples.extremes).all():
-        for array, name in zip(arrays, called, strict=True):
+def converted(given: Any, where: str, data: Data, names: Sequence[str] | None = None) -> Shards:
+    """Return the result of `as_examples` as `Shards`; `names` are those of features, for messages."""
+    parts, files = (given.parts, given.names) if isinstance(given, Shards) else ((given,), ("",))
+    called = [f"{where} in {file}" if file else where for file in files]
+    arrays = [_typed(_array(part, place), place) for part, place in zip(parts, called, strict=True)]
+    shaped = [_shaped(array, place, data.channels) for array, place in zip(arrays, called, strict=True)]
+    examples = Shards(shaped, files)
+    masked = data.missing == "mask" and examples.ndim == 2
+    if not np.isfinite(examples.extremes).all() or (examples.missing and not masked):
+        for array, place in zip(arrays, called, strict=True):
             for number, row in enumerate(array):
-                for place in np.argwhere(~np.isfinite(row)):
-                    at = [number, *place.tolist()]  # as the user indexes the array, whose axes may be in another order
-                    found = f"the {'value' if array.ndim == 2 else 'pixel'} at {at} is {row[tuple(place)]}"
-                    raise InputError(f"{name}: {found}; remove or repair such examples")
+                for at in np.argwhere(~np.isfinite(row)).tolist():
+                    value, at = row[tuple(at)], [number, *at]  # as the user indexes the array, in the order of its axes
+                    if np.isnan(value) and masked:
+                        continue
+                    found = f"{place}: the {'value' if array.ndim == 2 else 'pixel'} at {at} is {value}"
+                    raise InputError(f"{found}; remove or repair such examples{_missing(examples, names)}")
     return examples
+
+
+def _missing(examples: Shards, names: Sequence[str] | None) -> str:
+    """Say how many values of vectors are missing, and in which columns; nothing if none are."""
+    if not examples.missing or examples.ndim != 2:
+        return ""
+    in_each = sum(np.isnan(piece).sum(axis=0) for piece in examples.pieces())
+    columns = [str(at) if names is None else names[at] for at in np.flatnonzero(in_each)]
+    shown = ", ".join(columns[:10]) + (f" and {len(columns) - 10} more" if len(columns) > 10 else "")
+    of = f"{examples.missing:,} of {examples.size:,} values are missing, in the columns {shown}"
+    return f", or leave missing values out of the loss by --data.missing mask: {of}"
 
 
 def as_targets(given: Any, where: str, channels: Channels = "auto") -> np.ndarray:
@@ -62,7 +83,7 @@ def as_targets(given: Any, where: str, channels: Channels = "auto") -> np.ndarra
         raise InputError(f"{where} have shape {list(array.shape)}; give an array [N, ...]")
     if array.ndim in (3, 4):
         array = _shaped(array, where, channels)
-    if array.dtype != np.uint8 and not np.isfinite(Shards([array]).extremes).all():
+    if Shards([array]).missing or not np.isfinite(Shards([array]).extremes).all():
         raise InputError(f"{where} hold NaN or infinity; remove or repair such examples")
     return array
 

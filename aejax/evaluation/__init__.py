@@ -1,6 +1,7 @@
 """Trained models and their metrics, figures and exports.
 
 run.py           Run: encode, decode, reconstruct, sample
+accepted.py      examples that a trained model accepts
 fitting.py       fit trains a Run, load reads a Run
 evaluation.py    evaluate: one model → one dictionary of metrics
 measures.py      metrics of reconstructions and codes

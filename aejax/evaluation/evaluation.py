@@ -19,6 +19,7 @@ from aejax.config.user_files import names_data
 from aejax.data import Dataset, as_dataset, is_known, is_path, load_dataset
 from aejax.data.pixels import scale
 from aejax.evaluation import classes, measures
+from aejax.evaluation.accepted import filled
 from aejax.evaluation.fitting import load
 from aejax.evaluation.likelihood import exact, likelihood
 from aejax.evaluation.run import CHUNK, Run
@@ -37,6 +38,7 @@ FIELDS = {
     "nats": "binary cross-entropy, summed over pixels and channels [nats per image]",
     "mse": "mean squared error per pixel, channel value or feature, on the scale of the data (uint8: 0 to 1)",
     "variance_explained": "1 - squared error / variance; of the standardized vectors where the model standardizes",
+    "feature_errors": "squared error / variance of each named feature of vectors",
     "psnr": "peak signal-to-noise ratio, mean over images [dB], of the range of the training images; at most 100",
     "ssim": "structural similarity, mean over images, windows of 7x7 (smaller for images below 14 pixels)",
     "code_mean": "mean of the code over test examples and units",
@@ -114,13 +116,20 @@ def evaluate(
         **_reconstruction(run, dataset, codes, images, target),
         **measures.code_measures(codes),
         **_classes(run, dataset),
-        **(_variational(run, target, samples) if targets is None else {}),
+        **(_variational(run, target, samples) if targets is None and not np.isnan(target).any() else {}),
         "metrics": _own_metrics(run, dataset),
     }
 
 
 def tested(run: Run, dataset: Dataset) -> Dataset:
-    """Return a dataset whose test examples are all examples of an array that the run was not trained on."""
+    """Return a dataset whose test examples are all examples of an array that the run was not trained on.
+
+    Raises:
+        InputError: the names of the features differ from those of the training.
+    """
+    names, trained = dataset.feature_names, run.identity.dataset.feature_names
+    if names and trained and names != trained:
+        raise InputError(f"{dataset.name} has the columns {', '.join(names)}; the run takes {', '.join(trained)}")
     if not dataset.set_aside or dataset.fingerprint == run.identity.dataset.fingerprint:
         return dataset
     every = np.concatenate([dataset.train, dataset.test])
@@ -128,7 +137,7 @@ def tested(run: Run, dataset: Dataset) -> Dataset:
     if dataset.target_shape is not None:
         targets = np.concatenate([dataset.train_targets, dataset.test_targets])
     # Without labels, since a probe would train on its test examples.
-    return Dataset(dataset.name, every, every, train_targets=targets, test_targets=targets)
+    return Dataset(dataset.name, every, every, train_targets=targets, test_targets=targets, feature_names=names)
 
 
 def images_of(run: Run, name: str | None = None, source_dir: str | Path | None = None) -> Dataset:
@@ -140,7 +149,7 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
         InputError: the user must name or give the dataset, or the dataset of the recorded name has other examples.
     """
     if name is not None:
-        return load_dataset(name, source_dir, run.config.data.channels)
+        return load_dataset(name, source_dir, **run.config.data.reading)
     if run.dataset is not None:
         return run.dataset
     recorded = run.identity.dataset
@@ -148,7 +157,7 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
     advice = "give the dataset: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
     if not own and (is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name)):
         raise InputError(f"the run was trained on {name!r}, and a workdir may not name a file to be read; {advice}")
-    dataset = load_dataset(run.config.data.name if own else name, source_dir, run.config.data.channels)
+    dataset = load_dataset(run.config.data.name if own else name, source_dir, **run.config.data.reading)
     if dataset.fingerprint != recorded.fingerprint:
         raise InputError(f"the run was trained on other examples than those of {name!r} here; {advice}")
     return dataset
@@ -163,9 +172,10 @@ def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
         images: float32[N, H, W, C], the target on the scale of the model's loss (`Run.standardized_inputs`).
     """
     nats, flat = run.logits_are_of_probabilities, (len(images), 1, 1, -1)
-    made = run.logits(codes) if nats else run.standardized_outputs(codes)
-    compare = losses.RECONSTRUCTIONS["bce" if nats else "mse"]
-    return np.asarray(compare(made.reshape(flat), images.reshape(flat)), np.float64)
+    made = (run.logits(codes) if nats else run.standardized_outputs(codes)).reshape(flat)
+    name, images = "bce" if nats else "mse", images.reshape(flat)
+    made, images, share = losses.of_observed(name, made, images, ~np.isnan(images))
+    return np.asarray(losses.RECONSTRUCTIONS[name](made, images) / share, np.float64)
 
 
 def _reconstruction(
@@ -180,7 +190,7 @@ def _reconstruction(
         return metrics
     reconstructed = run.decode(codes)
     metrics |= {
-        "mse": float(np.square(images.astype(np.float64) - reconstructed).mean()),
+        "mse": float(np.nanmean(np.square(images.astype(np.float64) - reconstructed))),
         "variance_explained": measures.variance_explained(images, reconstructed, run.standardization),
     }
     span = run.identity.dataset.range if run.targets_of(dataset) is None else scale(dataset.train_targets)
@@ -200,6 +210,9 @@ def _reconstruction(
     if run.logits_are_of_probabilities:
         metrics["bce"] = float(errors(run, codes, target).mean())
         metrics["nats"] = metrics["bce"] * math.prod(images.shape[1:])
+    if dataset.feature_names is not None and run.target_shape == run.example_shape:
+        each = zip(dataset.feature_names, measures.feature_errors(images, reconstructed).tolist(), strict=True)
+        metrics["feature_errors"] = {name: error for name, error in each if not math.isnan(error)}
     return metrics
 
 
@@ -214,7 +227,9 @@ def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
     if len(np.unique(labels)) < 2 or len(tested) == 0:
         return {}
     parts = dataset.train[learnt], dataset.test[tested] if len(tested) < len(dataset.test) else dataset.test
-    pixels = [unit_interval(np.asarray(part)).reshape(len(part), -1) for part in parts]
+    means = run.identity.dataset.means
+    pixels = [np.asarray(part) if means is None else filled(part, means) for part in parts]
+    pixels = [unit_interval(part).reshape(len(part), -1) for part in pixels]
     codes = [run.encode(part) for part in parts]
     metrics, pca = {}, classes.pca(*pixels, codes[0].shape[1])
     for name, (train, test) in {"code": codes, "pixels": pixels, "pca": pca}.items():
@@ -255,7 +270,8 @@ def _own_metrics(run: Run, dataset: Dataset) -> dict[str, float]:
     if run.identity.dataset.labels is not None and dataset.test_labels is None:
         return {}
     batch = run.batch(dataset.test, run.targets_of(dataset))._replace(labels=dataset.class_indices()[1])
-    steps = build_steps(run.config, run.image_shape, examples=len(dataset.train))
+    imputed = run.identity.dataset.imputed
+    steps = build_steps(run.config, run.image_shape, examples=len(dataset.train), imputed=imputed)
     given = for_evaluation(run.state), *values_of([run.config], alone=True)[:2]
     measure, totals = _measure(steps), Counter()
     for at in range(0, len(dataset.test), CHUNK):

@@ -56,6 +56,8 @@ def _jax(run: Any, folder: Path) -> None:
 
     def encode(images: jax.Array) -> jax.Array:
         images = images if change is None else (images - change.mean) / change.deviation
+        if run.identity.dataset.means is not None:
+            images = jnp.where(jnp.isnan(images), jnp.float32(run.identity.dataset.imputed), images)
         return model.encode(images.reshape(-1, *run.image_shape))
 
     def decode(codes: jax.Array) -> jax.Array:

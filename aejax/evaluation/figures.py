@@ -18,6 +18,7 @@ from aejax.config.checks import is_own, reason
 from aejax.data import Dataset
 from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled, with_unit
 from aejax.evaluation.layers import reads
+from aejax.evaluation.measures import feature_errors
 from aejax.evaluation.run import Run
 from aejax.models import Encoder, Variational
 from aejax.training import unit_interval
@@ -273,8 +274,9 @@ def error_histogram(run: Run, dataset: Dataset) -> Figure:
     others = run.reconstruct(seen)
     if (change := run.standardization) is not None:
         vectors, others = change.apply(vectors), change.apply(others)
-    errors = np.square(np.float64(vectors) - others).mean(axis=1)
-    variance = np.float64(vectors).var(axis=0).mean()
+    known = ~np.isnan(vectors).all(axis=1)
+    errors = np.nanmean(np.square(np.float64(vectors[known]) - others[known]), axis=1)
+    variance = np.nanvar(np.float64(vectors), axis=0).mean()
     lowest = max(float(errors.min()), 1e-12 * variance, 1e-30)
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
@@ -294,12 +296,16 @@ def error_histogram(run: Run, dataset: Dataset) -> Figure:
 def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
     """Draw the squared error of each feature over its variance; many features are sorted by error."""
     vectors, seen = run.evaluation_inputs(dataset.test, run.targets_of(dataset))
-    squares, variance = np.square(np.float64(vectors) - run.reconstruct(seen)), np.float64(vectors).var(axis=0)
-    varying = np.flatnonzero(variance)
-    errors, constant = squares.mean(axis=0)[varying] / variance[varying], len(variance) - len(varying)
+    every = feature_errors(vectors, run.reconstruct(seen))
+    varying = np.flatnonzero(~np.isnan(every))
+    errors, constant = every[varying], len(every) - len(varying)
+    named = dataset.feature_names is not None and run.target_shape == run.example_shape and len(every) <= _NAMED
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
-    if len(variance) <= _NAMED:
+    if named:
+        axis.bar(range(len(varying)), errors, color="C0")
+        axis.set_xticks(range(len(varying)), [dataset.feature_names[at] for at in varying], rotation=90)
+    elif len(every) <= _NAMED:
         axis.bar(varying, errors, color="C0")
         axis.set(xlabel="feature")
         axis.xaxis.get_major_locator().set_params(integer=True)

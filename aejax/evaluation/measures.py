@@ -39,6 +39,8 @@ def variance_explained(
 ) -> float | None:
     """Return 1 - squared error / variance, both summed over examples and features: float[N, ...] twice → at most 1.
 
+    NaN in `examples` are missing values, which are left out.
+
     The variance of each feature is about its mean over these examples. The result is None if all examples are equal.
 
     Args:
@@ -47,8 +49,18 @@ def variance_explained(
     if standardization is not None:
         examples, others = standardization.apply(examples), standardization.apply(others)
     examples = examples.astype(np.float64)
-    variance = np.square(examples - examples.mean(axis=0)).sum()
-    return float(1 - np.square(examples - others).sum() / variance) if variance > 0 else None
+    variance = np.nansum(np.square(examples - np.nanmean(examples, axis=0)))
+    return float(1 - np.nansum(np.square(examples - others)) / variance) if variance > 0 else None
+
+
+def feature_errors(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the squared error of each feature over its variance: float[N, D] twice → float64[D].
+
+    NaN in `vectors` are missing values, which are left out. The result is NaN for a constant feature.
+    """
+    vectors = np.float64(vectors)
+    errors, variance = np.nanmean(np.square(vectors - others), axis=0), np.nanvar(vectors, axis=0)
+    return np.where(variance > 0, errors / np.where(variance > 0, variance, 1), np.nan)
 
 
 def code_measures(codes: np.ndarray) -> dict[str, Any]:

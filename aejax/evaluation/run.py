@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +17,19 @@ import numpy as np
 from aejax.config import Config, InputError
 from aejax.config.checks import require
 from aejax.config.files import local
-from aejax.data import Dataset, Examples, Standardization, as_examples, as_met, require_range, require_scale
+from aejax.data import Dataset, Examples, Standardization, as_met
 from aejax.data.pixels import size
+from aejax.evaluation.accepted import accepted, filled
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.autoencoder import reconstructed
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
 from aejax.training.identity import Identity
+from aejax.training.inputs import inputs, unit_interval
 from aejax.training.records import Record
 from aejax.training.selection import Selection
-from aejax.training.step import inputs, test_keys, unit_interval, values_of
+from aejax.training.step import test_keys, values_of
 from aejax.training.unreached import unreached
 
 CHUNK = 1000
@@ -148,7 +149,9 @@ class Run:
 
     def encode(self, images: Examples) -> np.ndarray:
         """Encode images [N, H, W, C], on the scale of the training images or uint8: → codes float32[N, code_size]."""
-        return self._apply(_encode, self._examples(images), self.image_shape)
+        examples, trained = self._examples(images), self.identity.dataset
+        examples = examples if trained.means is None else filled(examples, trained.imputed)
+        return self._apply(_encode, examples, self.image_shape)
 
     def decode(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes [N, code_size] → images float32[N, H, W, C]; of a model with BCE these are probabilities.
@@ -225,6 +228,8 @@ class Run:
     def evaluation_inputs(self, images: Examples, targets: Any = None) -> tuple[np.ndarray, np.ndarray]:
         """Return target and input of the model for images [N, H, W, C], as in the evaluation: float32 both.
 
+        Values that are missing are NaN in the target, and imputed in the input.
+
         Args:
             targets: [N, ...] of the dataset's own; None takes the images as targets.
         """
@@ -235,7 +240,9 @@ class Run:
         """Return the result of `evaluation_inputs` after standardization, in the model's shape [N, H, W, C]."""
         noise = {"noise": jnp.float32(self.config.coefficients.get("noise", 0.0))}
         batch = jax.tree.map(jnp.asarray, self.batch(images, targets))
-        return jax.device_get(inputs(self.config, batch, noise, test_keys(self.config.training.seed)))
+        keys, imputed = test_keys(self.config.training.seed), self.identity.dataset.imputed
+        target, seen, observed = jax.device_get(inputs(self.config, batch, noise, keys, imputed))
+        return (target if observed is None else np.where(observed, target, np.float32(np.nan))), seen
 
     def targets_of(self, dataset: Dataset) -> np.ndarray | None:
         """Return the targets [N, ...] of test examples; None if the model was trained to return its input.
@@ -291,7 +298,7 @@ class Run:
 
     @functools.cached_property
     def _steps(self) -> Steps:
-        return build_steps(self.config, self.image_shape)
+        return build_steps(self.config, self.image_shape, imputed=self.identity.dataset.imputed)
 
     def _apply(self, function: Callable, rows: Any, *static: Any) -> np.ndarray:
         """Apply a function of the model to chunks of one size, and to the remainder: no padding (see `epoch`)."""
@@ -309,19 +316,8 @@ class Run:
 
     def _examples(self, given: Examples) -> np.ndarray:
         """Check images [N, H, W, C] or vectors [N, D], and return them standardized."""
-        kind, values = ("vectors", "the values") if self.vectors else ("images", "the pixels")
-        examples = as_examples(given, kind, "last")  # the check of the shape follows, with a better message
-        if not self.vectors and examples.ndim == 2 and examples.shape[1] == math.prod(self.example_shape):
-            examples = np.asarray(examples).reshape(-1, *self.example_shape)  # flat images
-        if examples.shape[1:] != self.example_shape:
-            taken = ", ".join(map(str, self.example_shape))
-            raise InputError(f"{kind} have shape {list(np.shape(given))}; this model takes [N, {taken}]")
-        if (trained := self.identity.dataset.range) is not None:
-            require_scale(examples, trained, values)
-        if self.standardization is not None:
-            return self.standardization.apply(examples)
-        require_range(self.config, examples, values)
-        return examples
+        examples = accepted(self.config, self.identity.dataset, given)
+        return examples if self.standardization is None else self.standardization.apply(examples)
 
     def _on_scale(self, examples: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Convert the model's input or output [N, ...] to the shape and the scale of the examples or targets."""

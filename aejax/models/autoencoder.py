@@ -80,7 +80,7 @@ class Autoencoder(nnx.Module):
             output: the result of the model for the (possibly corrupted) input, in float32.
             coefficients: traced numbers by name: `coefficients["beta"]`.
         """
-        return losses.loss_terms(self.config.loss, clean, output, coefficients, context.axis)
+        return losses.loss_terms(self.config.loss, clean, output, coefficients, context.axis, context.observed)
 
     def metrics(self, clean: jax.Array, output: Output, context: Context) -> dict[str, jax.Array]:
         """Compute metrics by name, float32[B] or scalars, which are recorded and do not change the loss.

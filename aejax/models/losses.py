@@ -23,7 +23,12 @@ from aejax.models.output import Output, Posterior
 
 
 def loss_terms(
-    config: Loss, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], axis: str | None = None
+    config: Loss,
+    clean: jax.Array,
+    output: Output,
+    coefficients: Mapping[str, jax.Array],
+    axis: str | None = None,
+    observed: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """Compute every term of the loss per example, without its weight.
 
@@ -32,12 +37,16 @@ def loss_terms(
         output: the result of the model for the (possibly corrupted) input.
         coefficients: traced numbers by name; a penalty on the code is computed if its weight is declared.
         axis: the name of the axis of devices over which a batch is spread.
+        observed: bool[B, H, W, C], False for values that the reconstruction leaves out; None takes all.
     """
     if clean.ndim != 4:  # targets that are no images
         leading = output.logits.shape[: 1 if output.posterior is None else 2]
         output = output._replace(logits=output.logits.reshape(*leading, 1, 1, -1))
         clean = clean.reshape(len(clean), 1, 1, -1)
     pixels = clean[0].size if config.pixels == "sum" else 1
+    if observed is not None:
+        logits, clean, share = of_observed(config.reconstruction, output.logits, clean, observed)
+        output, pixels = output._replace(logits=logits), pixels if config.pixels == "sum" else 1 / share
     if output.posterior is None:
         terms = {"reconstruction": pixels * reconstruction(config, output.logits, clean, coefficients)}
     else:
@@ -55,6 +64,25 @@ def reconstruction(config: Loss, logits: jax.Array, images: jax.Array, coefficie
     """Return the configured comparison, a mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
     given = [coefficients[name] for name in DECLARED[config.reconstruction]]
     return RECONSTRUCTIONS[config.reconstruction](logits, images, *given)
+
+
+def of_observed(
+    reconstruction: str, logits: jax.Array, clean: jax.Array, observed: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Make the error of missing values 0: a mean over all values is then a share of the mean over observed values.
+
+    Args:
+        reconstruction: a loss of each value, a name in `RECONSTRUCTIONS`.
+        logits: [B, H, W, C], or [B, K, H, W, C].
+        clean, observed: [B, H, W, C]; `observed` is False for missing values.
+
+    Returns:
+        logits and targets, with numbers of error 0 in place of missing values; and the share, [B] or [B, 1].
+    """
+    certain = 100.0 if reconstruction == "bce" else 1.0  # the logit, or the value, that stands for 1
+    each = observed if logits.ndim == clean.ndim else observed[:, None]
+    share = jnp.maximum(each.mean(axis=(-3, -2, -1)), 1 / clean[0].size)  # no division by 0 if all are missing
+    return jnp.where(each, logits, certain), jnp.where(observed, clean, 1.0), share
 
 
 def variational_terms(

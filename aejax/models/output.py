@@ -29,6 +29,9 @@ class Context(NamedTuple):
     """traced numbers by name, as `config.coefficients` of the model: arrays within a program, else floats"""
     targets: jax.Array | None = None
     """float32[B, ...], targets of the dataset's own; None where the target is the input"""
+    observed: jax.Array | None = None
+    """bool[B, H, W, C], False where a value of the target is missing, which the loss leaves out; None unless
+    `data.missing` is mask"""
 
 
 class Posterior(NamedTuple):

@@ -37,8 +37,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
             InputError: a parameter is out of range.
         """
         require(0 < self.contamination <= 0.5, "contamination", self.contamination, "above 0 and at most 0.5")
-        rows = validate_data(self, X, dtype=np.float32)
         chosen = AutoencoderTransformer() if self.autoencoder is None else clone(self.autoencoder)
+        rows = validate_data(self, X, dtype=np.float32, ensure_all_finite=chosen.finite)
         self.autoencoder_ = chosen.fit(rows)
         self.offset_ = float(np.quantile(self.autoencoder_.score_samples(rows), self.contamination))
         return self
@@ -46,7 +46,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return minus the reconstruction error of each row, float[N, D] → float64[N]."""
         check_is_fitted(self)
-        return self.autoencoder_.score_samples(validate_data(self, X, dtype=np.float32, reset=False))
+        finite = self.autoencoder_.finite
+        return self.autoencoder_.score_samples(
+            validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=finite)
+        )
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples` minus the threshold, float[N, D] → float64[N]: negative for outliers."""

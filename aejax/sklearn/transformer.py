@@ -106,7 +106,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ValueError: a value is not finite.
             InputError: a parameter is out of range, or does not fit the rows.
         """
-        rows = validate_data(self, X, dtype=np.float32)
+        rows = validate_data(self, X, dtype=np.float32, ensure_all_finite=self.finite)
         given = {field: getattr(self, name) for name, field in FIELDS.items() if getattr(self, name) is not None}
         if self.random_state is not None:
             seeded = isinstance(self.random_state, int | np.integer)
@@ -114,7 +114,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             given["training.seed"] = int(seed)
         config = (DEFAULT if self.config is None else self.config).replace(given)
         # The test rows are the training rows, since scikit-learn holds rows out itself.
-        dataset = Dataset.from_arrays(rows, rows, name="rows")
+        dataset = Dataset.from_arrays(rows, rows, name="rows", missing=config.data.missing)
         config = resolved(config, dataset)
         most = len(split(config.data, dataset).train)
         config = config.replace({"training.batch_size": min(config.training.batch_size, most)})
@@ -146,11 +146,17 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def _rows(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float32, reset=False)
+        return validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self.finite)
+
+    @property
+    def finite(self) -> Any:
+        """The argument `ensure_all_finite` of scikit-learn: missing values need `data.missing` mask in `config`."""
+        return "allow-nan" if self.config is not None and self.config.data.missing == "mask" else True
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
+        tags.input_tags.allow_nan = self.finite == "allow-nan"
         return tags
 
 

@@ -1,6 +1,7 @@
 """Training: from a configuration and images to a trained state.
 
 loop.py          the training loop
+inputs.py        from a stored batch to the input and the target of a model
 step.py          the train step and the evaluation step, pure
 epoch.py         a part of an epoch, or an evaluation, as one compiled program
 optimizer.py     from gradients to the next weights
@@ -26,9 +27,10 @@ from aejax.training.checkpoint import Checkpoints, best, restore
 from aejax.training.devices import Driver, PeerLost, abstract, initializer, is_first
 from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
+from aejax.training.inputs import Batch, inputs, unit_interval
 from aejax.training.loop import Finish, Interrupted, Single, train
 from aejax.training.programs import Program, memoised
 from aejax.training.start import devices, require_checksums, require_own
-from aejax.training.step import Batch, Steps, TrainState, build_steps, for_evaluation, inputs, test_keys, unit_interval
+from aejax.training.step import Steps, TrainState, build_steps, for_evaluation, test_keys
 
 require_checksums()

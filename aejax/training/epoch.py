@@ -239,7 +239,7 @@ def require_same_terms(config: Config, steps: Steps, driver: Driver, dataset: Da
         None if each is None else each[chosen] for each in (dataset.class_indices()[0], dataset.targets()[0])
     ]
     given = Batch(images, chosen, *annotations), values[:2]
-    whole = build_steps(config, dataset.image_shape, examples=len(dataset.train))
+    whole = build_steps(config, dataset.image_shape, examples=len(dataset.train), imputed=steps.imputed)
     program = _compared(steps, steps.own, whole, driver, like(abstract(given, driver.replicated)))
     shared, alone = jax.device_get(program.call(*driver.replicate(given)))
     least = 1e-6 * np.abs(alone["total"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import is_own
@@ -37,14 +38,23 @@ class DatasetIdentity:
     standardization: dict[str, list[float]] | None  # from `Standardization.to_dict`
     labels: str | None  # `Dataset.labels_fingerprint`; None without labels
     target_shape: tuple[int, ...] | None = None  # of one target as the user gave it; None without targets
+    means: tuple[float, ...] | None = (
+        None  # of each feature, in place of missing values; None unless data.missing is mask
+    )
+    feature_names: tuple[str, ...] | None = None  # of vectors, if the user gave names
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
-        for name in ("range", "target_shape"):
+        for name in ("range", "target_shape", "means", "feature_names"):
             object.__setattr__(self, name, None if getattr(self, name) is None else tuple(getattr(self, name)))
         sizes, texts = list(map(type, self.image_shape)), (self.name, self.fingerprint)
         if sizes != [int] * 3 or not all(isinstance(text, str) for text in texts):
             raise ValueError("dataset.image_shape must be three whole numbers, dataset.name and .fingerprint strings")
+
+    @property
+    def imputed(self) -> tuple[float, ...]:
+        """Values in place of missing values as a model meets them, see `build_steps`."""
+        return (0.0,) if self.means is None or self.standardization is not None else self.means
 
 
 @dataclass(frozen=True)
@@ -68,13 +78,15 @@ class Identity:
         config: Config,
         dataset: Dataset,
         standardization: Standardization | None = None,
+        means: np.ndarray | None = None,
         members: dict[str, dict[str, float]] | None = None,
     ) -> Identity:
         """Describe a run that this process begins or resumes, on the examples as the user gave them."""
-        form = {name: getattr(dataset, name) for name in ("name", "image_shape", "vectors", "range", "fingerprint")}
+        same = ("name", "image_shape", "vectors", "range", "fingerprint", "target_shape", "feature_names")
+        form = {name: getattr(dataset, name) for name in same} | {"labels": dataset.labels_fingerprint}
+        form["means"] = None if means is None else means.tolist()
         scale = None if standardization is None else standardization.to_dict()
-        labels, target_shape = dataset.labels_fingerprint, dataset.target_shape
-        examples = DatasetIdentity(**form, standardization=scale, labels=labels, target_shape=target_shape)
+        examples = DatasetIdentity(**form, standardization=scale)
         names = ("jax_enable_x64", "jax_threefry_partitionable", "jax_default_matmul_precision")
         settings = {name: getattr(jax.config, name) for name in names}
         return Identity(config, examples, digests(config), DRAWS, settings, **describe_machine(), members=members)

@@ -108,13 +108,14 @@ def train(
     dataset, selection, standardization = split(config.data, given), Selection.of(config), None
     require_fit(config, dataset)
     said = describe(config, dataset)
+    means = dataset.means() if config.data.missing == "mask" else None
     if config.data.standardize:
         dataset, standardization = dataset.standardized()
     join(config.hosts)
     signals.renew()  # `jax.distributed` has replaced the handler of SIGTERM
     with peers(), contextlib.ExitStack() as stack:
         driver, values = models.driver(config), models.values(config)
-        identity = Identity.of(config, given, standardization, **models.description)
+        identity = Identity.of(config, given, standardization, means, **models.description)
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch
         record = Record(workdir if is_first() else None, identity)
@@ -122,7 +123,8 @@ def train(
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
         saved, summary, summarize_run = Manifest(0, {}), {}, functools.partial(models.summary, identity)
         with together():
-            steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
+            size = dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train)
+            steps = build_steps(config, *size, identity.dataset.imputed)
             require_trainable(config, dataset, driver.batch_axis)
             warn_unreached(config, identity.dataset)
             if source is None:

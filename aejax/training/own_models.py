@@ -13,6 +13,7 @@ import numpy as np
 from aejax.config import Config, InputError, complete
 from aejax.config.user_files import line_of
 from aejax.models import Autoencoder, Output, Variational, model_class
+from aejax.training.inputs import OBSERVED
 
 
 def require_output(config: Config, model: Autoencoder, output: Any, clean: jax.Array) -> None:
@@ -101,6 +102,23 @@ def require_used(config: Config, program: Any) -> None:
             )
 
 
+def require_observed(config: Config, program: Any) -> None:
+    """Refuse a loss that does not read `context.observed` where values may be missing: it would count imputed values.
+
+    Args:
+        program: the step as a `ClosedJaxpr`.
+    """
+    read, named = set(), set()
+    for equation in _equations(program.jaxpr):
+        read |= {id(variable) for variable in equation.invars}
+        named |= {id(each) for each in equation.outvars if equation.params.get("name") == OBSERVED}
+    if named and not named & read:
+        raise InputError(
+            f"the loss of {config.model.kind}{line_of(model_class(config.model.kind).loss)} does not read "
+            "context.observed, and would count the imputed values; leave them out, or take data.missing refuse"
+        )
+
+
 def require_matched(config: Config, program: Any, size: int, target: tuple[int, ...]) -> None:
     """Refuse a loss that compares each example with the targets of all others.
 
@@ -124,12 +142,18 @@ def require_matched(config: Config, program: Any, size: int, target: tuple[int, 
 
 def _shapes(program: Any) -> Iterator[tuple[int, ...]]:
     """Yield the shape of every result within a jaxpr."""
-    for equation in program.eqns:
+    for equation in _equations(program):
         yield from (variable.aval.shape for variable in equation.outvars if hasattr(variable.aval, "shape"))
+
+
+def _equations(program: Any) -> Iterator[Any]:
+    """Yield every equation within a jaxpr."""
+    for equation in program.eqns:
+        yield equation
         for given in equation.params.values():
             for inner in given if isinstance(given, tuple | list) else (given,):
                 if hasattr(inner := getattr(inner, "jaxpr", inner), "eqns"):
-                    yield from _shapes(inner)
+                    yield from _equations(inner)
 
 
 def kept(variables: Any, before: Any) -> Any:

@@ -19,16 +19,22 @@ from aejax.config.checks import is_own
 from aejax.config.user_files import explained, own
 from aejax.data import Dataset
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class
-from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training import paths
+from aejax.training.inputs import Batch, Imputed, Keys, inputs
 from aejax.training.optimizer import Values, build_optimizer
-from aejax.training.own_models import kept, require_matched, require_output, require_used, weighted_terms
+from aejax.training.own_models import (
+    kept,
+    require_matched,
+    require_observed,
+    require_output,
+    require_used,
+    weighted_terms,
+)
 from aejax.training.selection import Selection
 
 Terms = dict[str, jax.Array]
 Seed = int | jax.Array
-Keys = Callable[[str], Key]
 Traced = tuple[dict[str, Any], Any, Any]
 """coefficients (float32 by name), seed and seed of the order (uint32), of one model or of the members of a sweep"""
 
@@ -51,13 +57,6 @@ def for_evaluation(state: TrainState) -> TrainState:
     """Return the part of a state that an evaluation reads, with the moving average as parameters."""
     params = state.params if state.average is None else state.average
     return TrainState(state.step, params, (), state.extra)
-
-
-class Batch(NamedTuple):
-    images: jax.Array  # [B, H, W, C], uint8, or float32, float16 or bfloat16 as given by the user
-    examples: jax.Array  # int32[B], the index of each image in its dataset
-    labels: jax.Array | None = None  # int32[B], the classes; None without labels
-    targets: jax.Array | None = None  # [B, ...] of a type of the images; None where the target is the input
 
 
 class At(NamedTuple):
@@ -83,6 +82,7 @@ class Steps:
     """
 
     key: Hashable  # everything that the functions but `init` depend on, for memoised programs
+    imputed: Imputed = field(compare=False)
     own: Hashable = field(compare=False)  # configuration of a user's class, whose `init` may depend on any field
     init: Callable[..., TrainState] = field(compare=False)  # of a seed, and of arrays in place of new ones, by path
     drawn: frozenset[str] = field(compare=False)  # paths of the generators in a state
@@ -99,7 +99,12 @@ class Steps:
 
 
 def build_steps(
-    config: Config, image_shape: ImageShape, steps_per_epoch: int = 1, axis: str | None = None, examples: int = 0
+    config: Config,
+    image_shape: ImageShape,
+    steps_per_epoch: int = 1,
+    axis: str | None = None,
+    examples: int = 0,
+    imputed: Imputed = (0.0,),
 ) -> Steps:
     """Build the steps, with everything static: architecture, kinds of loss and corruption, optimizer, schedules.
 
@@ -107,6 +112,7 @@ def build_steps(
         steps_per_epoch: for the schedules.
         axis: the name of the axis of devices that share a batch.
         examples: number of training examples, for `Context.examples`.
+        imputed: values in place of missing values, of each feature or of all features (`data.missing` mask).
     """
     config = complete(config)
     configured, average = config.training.seed, config.training.average
@@ -152,7 +158,7 @@ def build_steps(
     def example_terms(
         params: Any, state: TrainState, batch: Batch, coefficients: Values, key: Keys, context: Context
     ) -> tuple[Terms, Terms, jax.Array, Any]:
-        clean, seen = inputs(config, batch, coefficients, key)
+        clean, seen, observed = inputs(config, batch, coefficients, key, imputed)
         coefficients = Coefficients.traced(coefficients)
         model = merge(cast(params, config.model.dtype), state.extra, coefficients)
         seen = cast(seen, config.model.dtype)
@@ -162,7 +168,7 @@ def build_steps(
                 part.eval()
         model.set_attributes(nnx.BatchNorm, axis_name=context.axis, raise_if_not_found=False)
         given = {"labels": batch.labels, "coefficients": coefficients, "step": state.step, "examples": examples}
-        given["targets"] = None if batch.targets is None else clean
+        given |= {"targets": None if batch.targets is None else clean, "observed": observed}
         context = context._replace(keys=per_example(key("code"), batch.examples), **given)
         with jax.default_matmul_precision(chosen) if chosen else contextlib.nullcontext():
             output = model(seen, context)
@@ -235,25 +241,14 @@ def build_steps(
         merged.eval()
         return merged
 
-    key = fixed, tuple(image_shape), steps_per_epoch, axis, examples
+    key = fixed, tuple(image_shape), steps_per_epoch, axis, examples, config.data.missing == "mask" and imputed
     if owned:
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(key, config if owned else None, init, drawn, at, train, gradients_of, evaluate, measure, model)
-
-
-def inputs(config: Config, batch: Batch, coefficients: Values, key: Keys) -> tuple[jax.Array, jax.Array]:
-    """Return (target of the loss, corrupted input of the model), both float32[B, H, W, C], both binarized first.
-
-    Targets of the dataset's own are float32[B, ...], neither binarized nor corrupted.
-    """
-    clean = seen = unit_interval(batch.images)
-    if config.data.binarize:
-        clean = seen = binarize(key("binarization"), batch.examples, clean)
-    if config.corruption.kind != "none":
-        seen = corrupt(config.corruption.kind, key("corruption"), batch.examples, clean, coefficients["noise"])
-    return clean if batch.targets is None else unit_interval(batch.targets), seen
+    return Steps(
+        key, imputed, config if owned else None, init, drawn, at, train, gradients_of, evaluate, measure, model
+    )
 
 
 def values_of(configs: Sequence[Config], *, alone: bool = False) -> Traced:
@@ -293,12 +288,6 @@ def cast(tree: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda array: array.astype(dtype), tree)
 
 
-def unit_interval(images: jax.Array) -> jax.Array:
-    """Convert uint8 from 0 to 255 to float32 from 0 to 1, and floats to float32."""
-    pixels = images.astype(jnp.float32)
-    return pixels / 255 if images.dtype == jnp.uint8 else pixels
-
-
 def require_trainable(config: Config, dataset: Dataset, axis: str | None = None) -> list[str]:
     """Trace a step of a user's model or optimizer, and return the names of the model's own metrics.
 
@@ -330,6 +319,7 @@ def require_trainable(config: Config, dataset: Dataset, axis: str | None = None)
     selection.require_among(terms, config)
     if owned:
         require_used(config, program)
+        require_observed(config, program)
     if is_own(config.model.kind):
         require_matched(config, program, size, (images if batch.targets is None else batch.targets).shape[1:])
     return list(metrics)

@@ -31,7 +31,7 @@ def test_image_folders(tmp_path):
     Image.new("RGB", (4, 5)).save(tmp_path / "7.png")
     assert load_dataset(str(tmp_path)).image_shape == (5, 4, 3)
     Image.new("L", (9, 9)).save(tmp_path / "8.png")
-    with pytest.raises(InputError, match=r"8\.png is 9x9 .* of one size"):
+    with pytest.raises(InputError, match=r"8\.png is 9x9 .* --data\.size 4"):
         load_dataset(str(tmp_path))
     (tmp_path / "8.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"8\.png cannot be read"):

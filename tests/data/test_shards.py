@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from aejax import Dataset, InputError, load_dataset
+from aejax import Config, Dataset, InputError, load_dataset
 from aejax.data import datasets, mapped
 from aejax.data.mapped import Shards
 
@@ -103,7 +103,7 @@ def test_rows_are_read_from_the_file_that_has_them(tmp_path, monkeypatch, large)
 
 def test_what_does_not_fit_in_memory_is_not_read_at_once(tmp_path, monkeypatch):
     write(tmp_path, VECTORS)
-    train = datasets._read(tmp_path)["train"]
+    train = datasets._read(tmp_path, Config().data)["train"]
     monkeypatch.setattr(mapped, "LARGE", 100)
     monkeypatch.setattr(mapped.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
     assert len(train[:5]) == 5

@@ -52,14 +52,34 @@ def test_terms_are_per_example_and_without_their_weights():
     assert np.allclose(summed["reconstruction"], 24 * terms["reconstruction"])
 
 
+@pytest.mark.parametrize("name", ["bce", "mse", "l1", "huber"])
+@pytest.mark.parametrize("pixels", ["mean", "sum"])
+def test_missing_values_have_no_error_and_no_gradient(name, pixels):
+    observed = RANDOM.random(IMAGES.shape) < 0.7
+    observed[3], observed[4] = True, False  # nothing, and everything is missing
+    weights = {"delta": jnp.float32(0.1)}
+
+    def loss(logits, clean):
+        output = Output(logits, jnp.zeros((5, 2)))
+        return losses.loss_terms(Loss(name, pixels=pixels), clean, output, weights, observed=observed)["reconstruction"]
+
+    each = losses.reconstruction(Loss(name), LOGITS.reshape(5, 24, 1, 1, 1), IMAGES.reshape(5, 24, 1, 1, 1), weights)
+    values = np.where(observed.reshape(5, 24), each, np.nan)
+    expected = np.nansum(values, axis=1) if pixels == "sum" else np.append(np.nanmean(values[:4], axis=1), 0)
+    assert np.allclose(loss(LOGITS, IMAGES), expected, rtol=1e-5)
+    assert np.array_equal(loss(jnp.where(observed, LOGITS, -9), jnp.where(observed, IMAGES, 0.3)), loss(LOGITS, IMAGES))
+    gradient = jax.grad(lambda logits: loss(logits, IMAGES).sum())(LOGITS)
+    assert (gradient[~observed] == 0).all() and (gradient[observed] != 0).any()
+
+
 def test_a_term_for_every_model_is_a_declaration_and_a_line_of_the_loss(small, monkeypatch):
     """The two places: `KINDS` in aejax.config.numbers, and `losses.loss_terms`."""
     config, dataset = small
     monkeypatch.setitem(KINDS["plain"], "l2", 0.0)
     original = losses.loss_terms
 
-    def with_l2(loss, clean, output, coefficients, axis=None):
-        terms = original(loss, clean, output, coefficients, axis)
+    def with_l2(loss, clean, output, coefficients, *rest):
+        terms = original(loss, clean, output, coefficients, *rest)
         return terms | {"l2": jnp.square(output.codes).sum(axis=1)}
 
     monkeypatch.setattr(losses, "loss_terms", with_l2)

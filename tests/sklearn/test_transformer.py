@@ -140,3 +140,16 @@ def test_rows_off_the_plane_are_outliers(fitted):
     assert found.score_samples(off).max() < found.score_samples(ROWS).mean()
     with pytest.raises(InputError, match=r"contamination is 0\.6; it must be above 0 and at most 0\.5"):
         AutoencoderOutlierDetector(contamination=0.6).fit(ROWS)
+
+
+def test_missing_values_are_imputed_and_left_out():
+    rows = ROWS.copy()
+    rows[::7, 1] = np.nan
+    config = DEFAULT.replace({"data.missing": "mask", "data.standardize": True, "training.epochs": 2})
+    with pytest.raises(ValueError, match="NaN"):
+        AutoencoderTransformer(epochs=1).fit(rows)
+    detector = AutoencoderOutlierDetector(AutoencoderTransformer(config=config)).fit(rows)
+    filled = np.where(np.isnan(rows), np.nanmean(rows, axis=0), rows)
+    transformer = detector.autoencoder_
+    assert np.allclose(transformer.transform(rows), transformer.transform(filled), atol=1e-4)
+    assert np.isfinite(detector.score_samples(rows)).all() and set(detector.predict(rows)) == {-1, 1}

@@ -121,6 +121,22 @@ def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_devic
     require_same(fit(config, dataset=dataset, progress=False), on_one_device("denoising"))
 
 
+@pytest.mark.parametrize("placement", ["device", pytest.param("stream", marks=pytest.mark.long)])
+@pytest.mark.parametrize("devices", DRIVEN)
+def test_missing_values_are_left_out_on_any_devices(devices, placement):
+    random = np.random.default_rng(0)
+    rows = np.where(random.random((96, 6)) < 0.2, np.nan, random.normal(size=(96, 6)))
+    config = Config(
+        data=Data(missing="mask", standardize=True, placement=placement),
+        model=Model((), 4),
+        loss=Loss("mse"),
+        coefficients=Coefficients(learning_rate=0.5),
+        training=SGD,
+    )
+    one = fit(on(config, Devices("jit", 1)), dataset=rows, progress=False)
+    require_same(fit(on(config, devices), dataset=rows, progress=False), one)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_8_devices_make_their_share_of_generated_examples(parallel):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from aejax import Schedule
-from aejax.training.step import Batch, build_steps, factor, unit_interval
+from aejax.training.inputs import Batch, unit_interval
+from aejax.training.step import build_steps, factor
 from runs import compiled_steps, traced
 
 

@@ -1,0 +1,77 @@
+"""Tables, `.csv` and `.parquet` files and data frames of pandas, as vectors with names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.config import InputError
+from aejax.data.mapped import require_memory
+from aejax.data.parts import say_left_out
+
+
+def read(path: Path) -> Any:
+    """Read a `.csv` or `.parquet` file as a data frame.
+
+    Raises:
+        InputError: pandas or pyarrow is missing, the file may not fit in memory, or its columns have no names.
+    """
+    require_memory(2 * path.stat().st_size, f"{path}: to read it", "split it into a folder of train-... and test-...")
+    try:
+        import pandas
+
+        if path.suffix == ".parquet":
+            return pandas.read_parquet(path)
+    except ImportError as error:
+        raise InputError(f"{path} needs the packages pandas and pyarrow: pip install 'aejax[tables]'") from error
+    frame = pandas.read_csv(path)
+    names = list(frame.columns)
+    number = re.compile(r"-?\d+\.?\d*(e[-+]?\d+)?(\.\d+)?")  # pandas appends .1 to the name of a second column
+    if all(map(number.fullmatch, names)) and names != [str(at) for at in range(len(names))]:
+        raise InputError(f"the first line of {path} holds numbers only; write the names of the columns there")
+    if names[0] == "Unnamed: 0":  # the index, as pandas writes it by default
+        say_left_out(path, ["the first column, which has no name"])
+    return frame.drop(columns="Unnamed: 0", errors="ignore")
+
+
+def is_table(given: Any) -> bool:
+    """Return whether something is a data frame of pandas."""
+    return type(given).__module__.partition(".")[0] == "pandas" and getattr(given, "ndim", 0) == 2
+
+
+def columns(
+    frame: Any, where: str, label: str | None = None, like: Sequence[str] | None = None
+) -> tuple[np.ndarray, Any, tuple[str, ...] | None]:
+    """Return the values [N, D] of a data frame, missing values as NaN; its classes, or None; the names of its columns.
+
+    Args:
+        label: the column that holds classes.
+        like: names of the columns of the training examples, into whose order the columns are brought.
+
+    Raises:
+        InputError: a column is missing or holds text.
+    """
+    names, labels = [str(name) for name in frame.columns], None
+    if label is not None:
+        if label not in names:
+            raise InputError(f"{where} have no column {label!r}, the data.label; the columns are {', '.join(names)}")
+        labels, frame = frame.iloc[:, names.index(label)], frame.iloc[:, [name != label for name in names]]
+        names.remove(label)
+    if like is not None and sorted(names) != sorted(like):
+        differing = ", ".join(sorted({*names} ^ {*like}))
+        raise InputError(f"{where} have other columns than the training examples; they differ in {differing}")
+    if like is not None:
+        frame, names = frame.iloc[:, [names.index(name) for name in like]], list(like)
+    wrong = [name for name, kind in zip(names, frame.dtypes, strict=True) if getattr(kind, "kind", "O") not in "biuf"]
+    if wrong:
+        shown = ", ".join(wrong[:10]) + (f" and {len(wrong) - 10} more" if len(wrong) > 10 else "")
+        advice = "remove them, write numbers in their place, or choose a column of classes by --data.label NAME"
+        raise InputError(f"{where}: these columns hold no numbers: {shown}; {advice}")
+    alike = len(set(frame.dtypes)) == 1 and isinstance(frame.dtypes.iloc[0], np.dtype)
+    values = frame.to_numpy() if alike else frame.to_numpy(np.float32, na_value=np.nan)
+    numbered = all(isinstance(name, int | np.integer) for name in frame.columns)  # names that pandas gave
+    return values, labels, None if numbered else tuple(names)
