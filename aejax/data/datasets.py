@@ -34,11 +34,10 @@ def load_dataset(
 
     Args:
         name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, `sparse_features_512`,
-            `sparse_features_16k`, or another image dataset of tensorflow-datasets; the path of a file `.npy`, `.npz`,
-            `.csv` or `.parquet`;
-            the path of a folder of images, of the IDX files of MNIST, of `train.npy` and `test.npy`, or of shards
-            `train-0.npy`, `train-1.npy`, ...; or FILE.py:NAME or MODULE:NAME, where NAME is a `Dataset`, or a function
-            that returns a `Dataset` or arrays.
+            `sparse_features_16k`, or another image dataset of tensorflow-datasets; the path of a `.npy`, `.npz`, `.csv`
+            or `.parquet` file; the path of a folder of images, of the IDX files of MNIST, of `train.npy` and
+            `test.npy`, or of shards `train-0.npy`, `train-1.npy`, ...; or FILE.py:NAME or MODULE:NAME, where NAME is a
+            `Dataset`, or a function that returns a `Dataset` or arrays.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is downloaded; None takes
             the environment variable AEJAX_SOURCE_DIR.
         channels: position of the channels in arrays of four axes, see `as_examples`.
@@ -89,7 +88,8 @@ def as_dataset(given: Any, config: Config) -> Dataset:
 
     Args:
         given: None for `config.data`; a `Dataset`; a name or path; an array; a pair (examples, labels); two such pairs,
-            for training and for test; or a mapping with the names of `Dataset.from_arrays`.
+            for training and for test; a mapping with the names of `Dataset.from_arrays`; or a dataset of another
+            library (`libraries.py`).
 
     Raises:
         InputError: `given` is none of these, or cannot be used.

@@ -16,14 +16,11 @@ from aejax.data.examples import Examples, examples_of
 from aejax.data.mapped import Shards, require_memory
 
 Channels = Literal["auto", "first", "last"]
-Missing = Literal["refuse", "mask"]
 
 _WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D]"
 
 
-def as_examples(
-    given: Any, where: str = "images", channels: Channels = "auto", missing: Missing = "refuse"
-) -> np.ndarray | Shards:
+def as_examples(given: Any, where: str = "images", channels: Channels = "auto") -> np.ndarray | Shards:
     """Convert an array to images [N, H, W, C] or vectors [N, D], uint8, float16, bfloat16 or float32.
 
     Args:
@@ -33,12 +30,11 @@ def as_examples(
         where: name of the examples in messages.
         channels: whether arrays of four axes are [N, C, H, W] ("first") or [N, H, W, C] ("last"); "auto" refuses an
             array that looks like channels first.
-        missing: "refuse" NaN, or keep it in vectors as missing values ("mask").
 
     Raises:
         InputError: the array has another number of axes, is empty, has another type, or has values that are not finite.
     """
-    return converted(given, where, Data(channels=channels, missing=missing)).plain
+    return converted(given, where, Data(channels=channels)).plain
 
 
 def converted(given: Any, where: str, data: Data, names: Sequence[str] | None = None) -> Shards:

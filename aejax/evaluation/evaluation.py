@@ -209,7 +209,7 @@ def _reconstruction(
             metrics["psnr_8"] = float(measures.psnr(pair[0], unit_scaled(decoded)).mean())
     if run.logits_are_of_probabilities:
         metrics["bce"] = float(errors(run, codes, target).mean())
-        metrics["nats"] = metrics["bce"] * math.prod(images.shape[1:])
+        metrics["nats"] = None if np.isnan(target).any() else metrics["bce"] * math.prod(images.shape[1:])
     if dataset.feature_names is not None and run.target_shape == run.example_shape:
         each = zip(dataset.feature_names, measures.feature_errors(images, reconstructed).tolist(), strict=True)
         metrics["feature_errors"] = {name: error for name, error in each if not math.isnan(error)}

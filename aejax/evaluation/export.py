@@ -18,7 +18,7 @@ from aejax.config.files import local, write_json
 from aejax.data import as_met
 from aejax.models.autoencoder import reconstructed
 from aejax.models.losses import TO_EXAMPLES
-from aejax.models.operations import Activation, Elementwise, Reshape, operations
+from aejax.models.operations import Activation, Elementwise, Filled, Reshape, operations
 from aejax.training import for_evaluation
 
 
@@ -108,6 +108,8 @@ def _onnx(run: Any, folder: Path) -> None:
         decoder = [*decoder, Activation("sigmoid")]
     if run.vectors:
         encoder, decoder = [Reshape(run.image_shape), *encoder], [*decoder, Reshape(images)]
+    if run.identity.dataset.means is not None:
+        encoder = [Filled(np.float32(run.identity.dataset.imputed)), *encoder]
     if change is not None:
         encoder = [Elementwise("add", -change.mean), Elementwise("mul", 1 / change.deviation), *encoder]
         decoder = [*decoder, Elementwise("mul", change.deviation), Elementwise("add", change.mean)]

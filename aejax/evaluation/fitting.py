@@ -42,8 +42,8 @@ def fit(
         config: the configuration.
         workdir: folder for records and checkpoints; None keeps everything in memory.
         dataset: the images or vectors: a `Dataset`, a name or path, an array (a fifth is set aside as test examples), a
-            pair (examples, classes), two pairs for training and test, or a mapping with the names of
-            `Dataset.from_arrays`; None loads `config.data`.
+            pair (examples, classes), two pairs for training and test, a mapping with the names of
+            `Dataset.from_arrays`, or a dataset of Hugging Face, PyTorch or tf.data; None loads `config.data`.
         progress: show a bar at a terminal, otherwise one line per epoch.
         on_epoch: called after each epoch with a `Run` of the model so far. The returned numbers, by name, are
             recorded with the epoch as `metrics`. `aejax.Finish(...)`, with or without numbers, finishes the run.

@@ -77,6 +77,10 @@ class _Graph:
                 self.node("Reshape", np.array([-1, *shape]))
             case plain.Elementwise(kind, numbers):
                 self.node(kind.capitalize(), numbers)
+            case plain.Filled(numbers):
+                given = self.last
+                self.node("IsNaN")
+                self.node("Where", numbers, given)
             case plain.EverySecond():
                 self.node("Slice", np.array([0]), np.array([2**62]), np.array([1]), np.array([2]))
             case plain.Largest(count):

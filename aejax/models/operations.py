@@ -56,6 +56,12 @@ class Largest(NamedTuple):
     count: int
 
 
+class Filled(NamedTuple):
+    """Numbers [D], or one number, in place of NaN: rows [B, D] → [B, D]."""
+
+    numbers: np.ndarray
+
+
 class Elementwise(NamedTuple):
     """Sum or product with the same numbers [D] in each row: rows [B, D] → rows + numbers, or rows * numbers."""
 
@@ -68,7 +74,7 @@ class EverySecond(NamedTuple):
 
 
 Shape = tuple[int, ...]
-Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | Elementwise | EverySecond
+Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | Elementwise | Filled | EverySecond
 
 
 def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operation], list[Operation]]:

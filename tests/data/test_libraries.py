@@ -81,8 +81,8 @@ def test_images_of_several_sizes_and_a_named_column_of_classes():
     given = MapStyle([{"img": Image.new("RGB", (8 + number % 2, 6)), "fine": number % 2} for number in range(20)])
     with pytest.raises(InputError, match=r"several sizes, such as \[6, 8, 3\] and \[6, 9, 3\]; take --data.size"):
         as_dataset(given, Config().replace({"data.label": "fine"}))
-    run = fit(CONFIG.replace({"data.label": "fine", "data.size": 4}), dataset=given, progress=False)
-    assert run.image_shape == (4, 4, 3) and set(run.dataset.train_labels) == {0, 1}
+    dataset = as_dataset(given, Config().replace({"data.label": "fine", "data.size": 4}))
+    assert dataset.image_shape == (4, 4, 3) and set(dataset.train_labels) == {0, 1}
 
 
 def test_rows_of_numbers_are_a_table():

@@ -111,6 +111,7 @@ def test_means_and_deviations_are_of_observed_values():
         assert np.isclose(change.deviation[feature], known.std(), rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("standardize", [True, False])
 def test_where_nothing_is_missing_masks_change_nothing(standardize):
     changes = {"data.standardize": standardize, "training.epochs": 1}
@@ -149,6 +150,9 @@ def test_missing_values_are_imputed_where_a_run_is_used(run, tmp_path):
     run.export(tmp_path / "jax", "jax")
     encode = jax.export.deserialize((tmp_path / "jax" / "encode.jax").read_bytes())
     assert np.allclose(encode.call(HOLES), run.encode(HOLES), atol=1e-4)
+    run.export(tmp_path / "onnx", "onnx")
+    session = pytest.importorskip("onnxruntime").InferenceSession(tmp_path / "onnx" / "reconstruct.onnx")
+    assert np.allclose(session.run(None, {"images": HOLES})[0], run.reconstruct(HOLES), rtol=1e-3, atol=1e-3)
 
 
 def test_figures_name_the_features(run):
