@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 STOPPED = 75
@@ -24,6 +24,8 @@ STOPPED = 75
 NUMBERS = signal.SIGINT, signal.SIGTERM
 
 _saved = False
+_requests: list[threading.Event] = []
+_last: list[Callable[[], object]] = []
 
 
 def install() -> None:
@@ -79,9 +81,33 @@ def stop_requests() -> Iterator[threading.Event]:
     is a KeyboardInterrupt. Only the main thread receives signals; in another thread the event is never set.
     """
     requested = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield requested
-        return
+    _requests.append(requested)
+    try:
+        with _handled(requested) if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
+            yield requested
+    finally:
+        _requests.remove(requested)
+
+
+def request_stop() -> None:
+    """Set the events of `stop_requests`, as a signal does."""
+    for event in _requests:
+        event.set()
+
+
+@contextlib.contextmanager
+def before_end(work: Callable[[], object]) -> Iterator[None]:
+    """Call a function in another thread before the first signal ends the script; a second signal ends it at once."""
+    _last.append(work)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            _last.remove(work)
+
+
+@contextlib.contextmanager
+def _handled(requested: threading.Event) -> Iterator[None]:
     script = installed()
 
     def request(*_: object) -> None:
@@ -92,7 +118,7 @@ def stop_requests() -> Iterator[threading.Event]:
     before = {number: signal.getsignal(number) for number in NUMBERS}
     _handle(dict.fromkeys(NUMBERS, request))
     try:
-        yield requested
+        yield
     finally:
         _handle(before)
 
@@ -120,12 +146,21 @@ def _watch(read: int) -> None:
     first = None  # when a handler other than ours was first called
     while True:
         for number in os.read(read, 16):
-            if signal.getsignal(number) is _noted or (first is not None and time.monotonic() - first > _ONE):
-                _end(signal.Signals(number))
+            again = first is not None and time.monotonic() - first > _ONE
+            if again:
+                _last.clear()
+            if again or signal.getsignal(number) is _noted:
+                ending = threading.Thread(target=_end, args=(signal.Signals(number),), daemon=True)
+                ending.start() if _last else ending.run()
             first = first or time.monotonic()
 
 
 def _end(number: signal.Signals) -> None:
+    for work in reversed(_last):
+        try:
+            work()
+        except Exception as error:
+            os.write(2, f"{error}\n".encode(errors="replace"))
     printed = threading.Thread(target=_flush, daemon=True)  # flushing blocks forever if no process reads the output
     printed.start()
     printed.join(1.0)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import aejax
 import command_line
+from aejax.config.files import addressed
 from aejax.data import require_images
+from aejax.storage import opened
 
 _CONFIGS = Path(__file__).parents[1] / "configs" / "mnist"
 _MODELS = ("deep", "shallow", "denoising", "standard", "sparse")
@@ -32,8 +34,9 @@ def main(given: list[str]) -> None:
 
     from article import article  # imports JAX: after all checks of the arguments
 
-    results = article.reproduce(configs, dataset, workdir, seeds=arguments.seeds, formats=arguments.figures)
-    print(f"\n{article.comparison(results)}\n\n{results['seconds']:.0f} s; {workdir / 'report.md'}")
+    with opened(workdir) as folder:
+        results = article.reproduce(configs, dataset, folder, seeds=arguments.seeds, formats=arguments.figures)
+    print(f"\n{article.comparison(results)}\n\n{results['seconds']:.0f} s; {addressed(workdir / 'report.md')}")
 
 
 if __name__ == "__main__":

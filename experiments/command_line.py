@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -25,9 +25,10 @@ import tyro
 import aejax
 from aejax.config.checks import AejaxError, FigureFormat, InputError, Stopped, figure_formats, require
 from aejax.config.config import Config
-from aejax.config.files import keep_compiled_programs, local
+from aejax.config.files import address, addressed, keep_compiled_programs, local
 from aejax.config.grid import parse_values
 from aejax.config.user_files import config_file, failure, load_config, located
+from aejax.storage import opened
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class StudyArguments:
     source_dir: str | None = None
     """folder with the original files of mnist or fashion_mnist"""
     workdir: Path | None = None
-    """folder for the results, the figures and the runs (default: runs/SCRIPT/DATASET)"""
+    """folder for the results, the figures and the runs, on a disk or in a bucket (default: runs/SCRIPT/DATASET)"""
     figures: tuple[FigureFormat, ...] = ("png",)
     """formats of the figures, separated by commas or spaces; none draws no figure"""
 
@@ -68,7 +69,7 @@ class RunArguments:
     """Arguments of the scripts about a trained model."""
 
     workdir: Annotated[Path, tyro.conf.Positional] = Path()
-    """folder of a trained model"""
+    """folder of a trained model, on a disk or in a bucket"""
     which: Literal["newest", "best"] = "newest"
     """the newest state of the run, or the best checkpoint by the validation images"""
     dataset: str | None = None
@@ -79,18 +80,21 @@ class RunArguments:
     models: tuple[Path, ...] = ()
     """trusted files with the model or optimizer of the run; code from a workdir is never executed"""
 
-    def require_run(self) -> None:
-        """Refuse a workdir without a run."""
-        if not (self.workdir / "config.json").is_file():
-            members = self.workdir / "members"
-            advice = f"a folder in {members}" if members.is_dir() else f"the workdir of a run of {script_name('train')}"
-            raise InputError(f"{self.workdir} holds no run; give {advice}")
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Path]:
+        """Yield the local folder of the workdir; refuse a workdir without a run."""
+        with opened(self.workdir, reads=True) as folder:
+            if not (folder / "config.json").is_file():
+                members, run = folder / "members", f"the workdir of a run of {script_name('train')}"
+                advice = f"a folder in {members}" if members.is_dir() else run
+                raise InputError(f"{folder} holds no run; give {advice}")
+            yield folder
 
-    def load(self) -> tuple[aejax.Run, aejax.Dataset]:
-        """Load the run and the images."""
+    def load(self, folder: Path) -> tuple[aejax.Run, aejax.Dataset]:
+        """Load the run in a local folder, and the images."""
         from aejax.evaluation import evaluation  # imports JAX
 
-        run = aejax.load(self.workdir, self.which, models=self.models)
+        run = aejax.load(folder, self.which, models=self.models)
         return run, evaluation.images_of(run, self.dataset, self.source_dir)
 
 
@@ -154,7 +158,7 @@ def spread_over_cores(most: int) -> None:
 
 def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
     with contextlib.suppress(OSError):
-        print(f"{script_name()}: {_in_one_line(message)}", file=sys.stderr, flush=True)
+        print(f"{script_name()}: {_in_one_line(addressed(message))}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -195,7 +199,8 @@ def parse(arguments: type[T], given: Sequence[str], default: T, takes: str = "")
     def checked(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(checked(name, part) for part in value)
-        return local(value, name) if isinstance(value, Path) else value
+        in_bucket = name == "workdir" and address(value) is not None
+        return local(value, name) if isinstance(value, Path) and not in_bucket else value
 
     values = {each.name: checked(each.name, getattr(made, each.name)) for each in fields(made)}
     if "figures" in values:
@@ -326,7 +331,9 @@ def _in_one_line(message: object) -> str:
 
 
 def require_workdir(workdir: Path) -> None:
-    """Refuse a workdir that cannot be written, before anything slow begins."""
+    """Refuse a workdir on a disk that cannot be written, before anything slow begins."""
+    if address(workdir) is not None:
+        return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=workdir).close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import aejax
 import command_line
 from aejax.config.checks import FigureFormat
-from aejax.config.files import require_file, write_json
+from aejax.config.files import addressed, require_file, write_json
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,19 @@ class Arguments(command_line.RunArguments):
 
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments(), "WORKDIR")
-    arguments.require_run()
-    path = arguments.json or arguments.workdir / "evaluation.json"
+    with arguments.opened() as folder:
+        _evaluate(arguments, folder)
+
+
+def _evaluate(arguments: Arguments, folder: Path) -> None:
+    path = arguments.json or folder / "evaluation.json"
     require_file(path)
     if arguments.json is not None and not os.access(path.parent, os.W_OK):
         raise aejax.InputError(f"json is {path}; {path.parent} must be a writable folder")
 
     from aejax.evaluation import evaluation, figures
 
-    run, dataset = arguments.load()
+    run, dataset = arguments.load(folder)
     metrics = aejax.evaluate(run, dataset, samples=arguments.samples)
     for name, value in metrics.items():
         if isinstance(value, dict):
@@ -46,11 +50,11 @@ def main(given: list[str]) -> None:
         write_json(path, metrics)
     except OSError as error:
         raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another file with --json") from error
-    print(path)
+    print(addressed(path))
     if arguments.figures:
         folder = path.with_name(f"{path.stem}_figures")
         figures.draw_run(run, evaluation.tested(run, dataset), folder, arguments.figures, replace=True)
-        print(folder)
+        print(addressed(folder))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import aejax
 import command_line
 from aejax.config import complete
 from aejax.config.checks import require
+from aejax.config.files import addressed
+from aejax.storage import opened
 from gallery import IMAGES, LARGE, LAYERS, MODELS, VECTORS
 
 
@@ -62,14 +64,15 @@ def main(given: list[str]) -> None:
     from gallery import recovery, study  # imports JAX: after all checks of the arguments
 
     command, options = shlex.join(["experiments/gallery.py", *given]), (arguments.samples, arguments.figures)
-    results = {
-        name: study.measure(name, config, arguments.seeds, datasets[name], workdir, command, *options)
-        for name, config in configs.items()
-    }
+    with opened(workdir) as folder:
+        results = {
+            name: study.measure(name, config, arguments.seeds, datasets[name], folder, command, *options)
+            for name, config in configs.items()
+        }
     for names, table in ((IMAGES, study.table), (VECTORS + LARGE, recovery.table), (LAYERS, recovery.table)):
         if found := {name: results[name] for name in results if name in names}:
             print(f"\n{table(found, tuple(found))}")
-    print(f"\n{workdir}")
+    print(f"\n{addressed(workdir)}")
 
 
 def _trained_for(config: aejax.Config, epochs: int) -> aejax.Config:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import aejax
 import command_line
+from aejax.config.files import addressed
 from aejax.config.grid import field_path, grid, parse_values, require_size
 from aejax.data import as_dataset
 
@@ -27,8 +28,8 @@ class Arguments(command_line.ConfigArguments):
     """
 
     workdir: Path | None = None
-    """folder for the members, the table and the figure, default: runs/sweeps/mnist/sparse for configs/mnist/sparse.py;
-    an interrupted sweep in this folder is resumed"""
+    """folder for the members, the table and the figure, on a disk or in a bucket, default: runs/sweeps/mnist/sparse for
+    configs/mnist/sparse.py; an interrupted sweep in this folder is resumed"""
     yes: bool = False
     """allow more than 1,000 models"""
 
@@ -55,7 +56,8 @@ def main(given: list[str]) -> None:
 
     from aejax.sweeps import comparison
 
-    print(f"\n{comparison.table(found.results)}\n\n{comparison.best(found.results)}\n{workdir / 'report.md'}")
+    report = addressed(workdir / "report.md")
+    print(f"\n{comparison.table(found.results)}\n\n{comparison.best(found.results)}\n{report}")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import aejax
 import command_line
+from aejax.config.files import addressed
 from aejax.data import as_dataset
 
 
 @dataclass(frozen=True)
 class Arguments(command_line.ConfigArguments):
     workdir: Path | None = None
-    """folder for records and checkpoints, default: runs/mnist/deep for configs/mnist/deep.py; an interrupted run in
-    this folder is resumed"""
+    """folder for records and checkpoints, on a disk or in a bucket (gs://BUCKET/FOLDER, s3://BUCKET/FOLDER), default:
+    runs/mnist/deep for configs/mnist/deep.py; an interrupted run in this folder is resumed"""
     profile: Path | None = None
     """trace a few steps into this folder and print the time of each operation, instead of training"""
     summary: bool = False
@@ -56,7 +57,7 @@ def main(given: list[str]) -> None:
     code, terms = run.summary["code"], ", ".join(f"{name} {value:.4f}" for name, value in run.summary["test"].items())
     print(
         f"test {terms}; code mean {code['mean']:.3f}, variance {code['variance']:.3f}, "
-        f"zeros {code['fraction_zero']:.1%}; {run.summary['images_per_second']:,.0f} images/s\n{workdir}"
+        f"zeros {code['fraction_zero']:.1%}; {run.summary['images_per_second']:,.0f} images/s\n{addressed(workdir)}"
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from aejax import Coefficients, Config, Dataset, Model, Training, load_dataset
 from aejax.config.files import keep_compiled_programs
+from buckets import Emulator
 from forks import Forks
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +116,23 @@ def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     os.environ["AEJAX_DATA_DIR"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def _emulator():
+    emulator = Emulator()
+    os.environ |= {"TENSORSTORE_GCS_HTTP_URL": emulator.url, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "none"}
+    yield emulator
+    emulator.close()
+
+
+@pytest.fixture
+def gcs(_emulator):
+    """The emulator behind gs://, without objects."""
+    _emulator.objects.clear()
+    _emulator.log.clear()
+    yield _emulator
+    _emulator.faults, _emulator.refuses = 0.0, None
 
 
 @pytest.fixture(autouse=True)

@@ -34,14 +34,33 @@ def local(path: object, what: str) -> Path:
         raise InputError(f"{what} is {text!r}; it must be a path")
     if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", text):  # `Path` drops one of the two slashes
         raise InputError(
-            f"{what} is {text}; {scheme[1]}: is no disk, and files on it can be neither locked nor renamed atomically: "
-            "give a folder on a disk of this machine, and copy from or to the object store"
+            f"{what} is {text}; {scheme[1]}: is no disk: give a path on a disk of this machine (only workdirs, exports "
+            "and data.name may be in a bucket, gs:// or s3://)"
         )
     advice = "; rename it, or start Python with -X utf8"  # JAX's libraries and config.json cannot hold the name
     with refusing(f"{what} is {text!a}, which is not UTF-8", advice, only=UnicodeError):
         text.encode()
     with refusing(f"{what} is {text}, but no user has that name", "; give another path", only=RuntimeError):
         return Path(text).expanduser()
+
+
+def address(path: object) -> str | None:
+    """Return the address of a path in a bucket, gs://BUCKET/PATH or s3://BUCKET/PATH; None for a path on a disk."""
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
+    found = re.fullmatch(r"(gs|s3):/+(.*)", text, re.DOTALL)  # `Path` drops one of the two slashes
+    return None if found is None else f"{found[1]}://{found[2]}"
+
+
+MIRRORS: dict[str, str] = {}
+"""local folder → the address of the folder in a bucket that it stands for"""
+
+
+def addressed(text: object) -> str:
+    """Give paths in a message as the user knows them: in a bucket, not in the local folder that stands for it."""
+    text = re.sub(r"\b(gs|s3):/(?=[^/])", r"\1://", str(text))
+    for folder, place in MIRRORS.items():
+        text = text.replace(folder, place)
+    return text
 
 
 def write(path: Path, text: str) -> None:

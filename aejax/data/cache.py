@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import shutil
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from aejax.config.checks import reason, refusing
+from aejax.config.checks import InputError, reason, refusing
 from aejax.config.files import data_dir
+from aejax.storage import Store
 
 _CHECKSUMS = "crc32.json"
+_COPIED = ".npy", ".npz"
 
 
 def cached(
@@ -55,6 +58,51 @@ def cached(
         return _open(folder, parts)
 
 
+def copied(address: str) -> Path:
+    """Return the local copy of a .npy or .npz file in a bucket, or of a folder of them.
+
+    The copy is made once and verified by its checksums; a later change in the bucket is not seen.
+
+    Raises:
+        InputError: there are no such files, or the copy cannot be written.
+        StoreError: the store refuses a request or does not answer.
+    """
+    above, _, last = address.rstrip("/").rpartition("/")
+    folder = data_dir() / "arrays" / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}"
+    if folder.exists():
+        try:
+            checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))["files"]
+            if wrong := [name for name, checksum in checksums.items() if _crc32(folder / name) != checksum]:
+                raise ValueError(f"{wrong[0]} fails its checksum")
+            return folder / last
+        except Exception as error:  # damage raises many types
+            why = "the copy of %s in %s is damaged (%s); downloading it again"
+            logging.getLogger("aejax").warning(why, address, folder, reason(error))
+    single = last.endswith(_COPIED)
+    store = Store(above if single else address)
+    names = [name for name in ([last] if single else store.names()) if name.endswith(_COPIED)]
+    with refusing(f"{address} could not be copied to {folder.parent}", "; set AEJAX_DATA_DIR", only=OSError):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as made:
+            checksums, partial = {}, Path(made)
+            for name in names:
+                content, _ = store.read(name)
+                if content is not None:
+                    path = partial / last if single else partial / last / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                    checksums[path.relative_to(partial).as_posix()] = zlib.crc32(content)
+            if not checksums:
+                raise InputError(f"{address} has no arrays ({', '.join(_COPIED)})")
+            (partial / _CHECKSUMS).write_text(json.dumps({"files": checksums}))
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process may have just copied it
+                partial.rename(folder)
+    return folder / last
+
+
 def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:
     checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))["files"]
     if missing := set(parts) - set(checksums):
@@ -67,4 +115,8 @@ def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:
 
 def _checksum(folder: Path, key: str) -> int:
     """Return the CRC-32 of an array's file, whose header holds type and shape."""
-    return zlib.crc32(np.memmap(folder / f"{key}.npy", np.uint8, "r"))
+    return _crc32(folder / f"{key}.npy")
+
+
+def _crc32(path: Path) -> int:
+    return zlib.crc32(np.memmap(path, np.uint8, "r"))

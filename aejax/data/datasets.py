@@ -11,7 +11,7 @@ import numpy as np
 
 from aejax.config import Config, InputError, complete
 from aejax.config.checks import MOST, is_own, refusing, require
-from aejax.config.files import local, scripts_dir
+from aejax.config.files import address, local, scripts_dir
 from aejax.config.numbers import LEAST_SIDES
 from aejax.config.sections import Data
 from aejax.config.user_files import described, digests, names_data, own
@@ -36,8 +36,9 @@ def load_dataset(
         name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, `sparse_features_512`,
             `sparse_features_16k`, or another image dataset of tensorflow-datasets; the path of a `.npy`, `.npz`, `.csv`
             or `.parquet` file; the path of a folder of images, of the IDX files of MNIST, of `train.npy` and
-            `test.npy`, or of shards `train-0.npy`, `train-1.npy`, ...; or FILE.py:NAME or MODULE:NAME, where NAME is a
-            `Dataset`, or a function that returns a `Dataset` or arrays.
+            `test.npy`, or of shards `train-0.npy`, `train-1.npy`, ...; the address in a bucket (gs://, s3://) of a
+            `.npy` or `.npz` file or of a folder of shards, which are downloaded once; or FILE.py:NAME or MODULE:NAME,
+            where NAME is a `Dataset`, or a function that returns a `Dataset` or arrays.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is downloaded; None takes
             the environment variable AEJAX_SOURCE_DIR.
         channels: position of the channels in arrays of four axes, see `as_examples`.
@@ -57,6 +58,8 @@ def load_dataset(
         return _from_code(f"{scripts_dir()}/{ALIASES[name]}", reading)
     if names_data(name):
         return _from_code(name, reading)
+    if (place := address(name)) is not None:
+        return Dataset.from_arrays(**_read(cache.copied(place), Data(**reading)), name=place, **reading)
     if is_path(name):
         path = local(name, "the dataset").absolute()  # the name is known from any folder
         return Dataset.from_arrays(**_read(path, Data(**reading)), name=str(path), **reading)

@@ -14,7 +14,6 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.config.checks import require
-from aejax.config.files import local
 from aejax.config.user_files import names_data
 from aejax.data import Dataset, as_dataset, is_known, is_path, load_dataset
 from aejax.data.pixels import scale
@@ -97,7 +96,7 @@ def evaluate(
     if isinstance(run, Run):
         require(not models, "models", models, "left out with a Run, which has its model")
     else:
-        run = load(local(run, "the run"), models=models)
+        run = load(run, models=models)
     require(samples >= 0, "samples", samples, "at least 0")
     dataset = np.asarray(dataset)[None] if run.is_one(dataset) else dataset
     if hasattr(dataset, "shape") and len(dataset) == 1:  # a single example cannot be split

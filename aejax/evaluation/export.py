@@ -14,11 +14,12 @@ import numpy as np
 
 from aejax.config import InputError
 from aejax.config.checks import require
-from aejax.config.files import local, write_json
+from aejax.config.files import write_json
 from aejax.data import as_met
 from aejax.models.autoencoder import reconstructed
 from aejax.models.losses import TO_EXAMPLES
 from aejax.models.operations import Activation, Elementwise, Filled, Reshape, operations
+from aejax.storage import opened
 from aejax.training import for_evaluation
 
 
@@ -29,7 +30,11 @@ def export(run: Any, folder: str | Path, kind: str) -> None:
         InputError: the kind is unknown, a package is missing, the folder is not empty, or the model has no such export.
     """
     require(kind in KINDS, "kind", kind, f"one of {', '.join(KINDS)}")
-    folder = local(folder, "the folder")
+    with opened(folder, "the folder") as target:
+        _write(run, target, kind)
+
+
+def _write(run: Any, folder: Path, kind: str) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already; give a new folder")
     partial = folder.with_name(f".{folder.name}.partial")

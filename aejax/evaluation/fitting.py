@@ -12,11 +12,11 @@ import jax
 
 from aejax.config import Config, InputError, complete
 from aejax.config.checks import figure_formats, require
-from aejax.config.files import local
 from aejax.config.user_files import replaced, require_scheduled
 from aejax.data import Dataset
 from aejax.evaluation.run import Run
-from aejax.training import Single, best, build_steps, devices, is_first, restore, train
+from aejax.storage import opened
+from aejax.training import Single, best, build_steps, devices, is_first, restore, shared, train
 from aejax.training.identity import Identity
 from aejax.training.records import identity_of_run, stored
 from aejax.training.source import Source
@@ -40,7 +40,8 @@ def fit(
 
     Args:
         config: the configuration.
-        workdir: folder for records and checkpoints; None keeps everything in memory.
+        workdir: folder for records and checkpoints, on a disk or in a bucket (gs://BUCKET/FOLDER, s3://BUCKET/FOLDER);
+            None keeps everything in memory.
         dataset: the images or vectors: a `Dataset`, a name or path, an array (a fifth is set aside as test examples), a
             pair (examples, classes), two pairs for training and test, a mapping with the names of
             `Dataset.from_arrays`, or a dataset of Hugging Face, PyTorch or tf.data; None loads `config.data`.
@@ -56,6 +57,7 @@ def fit(
         Diverged: the loss is not finite.
         Interrupted: a signal stopped the run after it was saved (only with a workdir).
         PeerLost: another process of the run has ended.
+        Stopped: another run uses the workdir in a bucket, or the store does not answer.
     """
     if not isinstance(config, Config):
         raise InputError(
@@ -66,7 +68,6 @@ def fit(
         raise InputError(
             f"the workdir is of the type {type(workdir).__name__}; it must be a path; pass images as dataset="
         )
-    workdir = None if workdir is None else local(workdir, "the workdir")
     if not isinstance(start, Run | str | os.PathLike | None):
         raise InputError(f"start is of the type {type(start).__name__}; it must be an aejax.Run, or the workdir of one")
     source = Source.of(start.state) if isinstance(start, Run) else None
@@ -75,13 +76,14 @@ def fit(
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
     formats = figure_formats(figures)
     require_scheduled(config)
-    finished_before = None if workdir is None else _finished_at(workdir)
-    run = Run(*train(Single(), config, workdir, dataset, progress=progress, on_epoch=after_epoch, source=source))
-    if workdir is not None and formats and is_first():
-        from aejax.evaluation.figures import draw_run  # matplotlib, which a run in memory does not need
+    with shared(workdir, config.hosts) as folder:
+        finished_before = None if folder is None else _finished_at(folder)
+        run = Run(*train(Single(), config, folder, dataset, progress=progress, on_epoch=after_epoch, source=source))
+        if folder is not None and formats and is_first():
+            from aejax.evaluation.figures import draw_run  # matplotlib, which a run in memory does not need
 
-        longer = finished_before not in (None, _finished_at(workdir))
-        draw_run(run, run.dataset, workdir / "figures", formats, replace=longer)
+            longer = finished_before not in (None, _finished_at(folder))
+            draw_run(run, run.dataset, folder / "figures", formats, replace=longer)
     return run
 
 
@@ -105,7 +107,11 @@ def load(
             config.json, metrics.jsonl or summary.json differs from the newest checkpoint.
     """
     require(which in ("newest", "best"), "which", which, "newest or best")
-    workdir = local(workdir, "the workdir")
+    with opened(workdir, reads=True) as folder:
+        return _load(folder, which, models)
+
+
+def _load(workdir: Path, which: str, models: str | Path | Iterable[str | Path]) -> Run:
     described = identity_of_run(workdir)
     config = replaced(described.config, models, str(workdir))
     described.require_files(config, workdir)

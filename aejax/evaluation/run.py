@@ -16,7 +16,6 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import require
-from aejax.config.files import local
 from aejax.data import Dataset, Examples, Standardization, as_met
 from aejax.data.pixels import size
 from aejax.evaluation.accepted import accepted, filled
@@ -24,6 +23,7 @@ from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.autoencoder import reconstructed
 from aejax.models.randomness import per_example, stream
+from aejax.storage import opened
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
 from aejax.training.identity import Identity
 from aejax.training.inputs import inputs, unit_interval
@@ -264,15 +264,14 @@ class Run:
         Raises:
             InputError: the folder already holds a run, or cannot be written.
         """
-        folder = local(folder, "the folder")
-        if (folder / "config.json").exists():
-            raise InputError(f"{folder} holds a run already; give another folder")
-        with contextlib.closing(Record(folder, self.identity)) as record:
+        with opened(folder, "the folder") as target, contextlib.closing(Record(target, self.identity)) as record:
+            if (target / "config.json").exists():
+                raise InputError(f"{target} holds a run already; give another folder")
             record.open()
             record.start()
             for line in self.history:
                 record.add(line)
-            with Checkpoints(folder / "checkpoints") as checkpoints:
+            with Checkpoints(target / "checkpoints") as checkpoints:
                 selected = Selection.of(self.config).lowest(self.history[-1:])
                 checkpoints.save(self.state, selected=selected, records=record.texts)
             if self.summary:

@@ -166,7 +166,7 @@ def write(
         best(found),
     ]
     if found["best"]:
-        paragraphs[-1] += f': `aejax.load("{workdir / "members" / found["best"]["member"]}"{models})`'
+        paragraphs[-1] += f': `aejax.load("{files.addressed(workdir / "members" / found["best"]["member"])}"{models})`'
     if formats:
         paragraphs.append(f"![loss and code against the swept field](figures/sweep.{formats[0]})")
     if failures := [f"- {row['member']}: {row['diverged']}" for row in found["members"] if "diverged" in row]:

@@ -23,13 +23,14 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import figure_formats, reason, require
-from aejax.config.files import local, locked, write_json
+from aejax.config.files import locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.sections import Data
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, split
 from aejax.evaluation import Run
 from aejax.evaluation.drawing import loss_unit
+from aejax.storage import opened
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members
 from aejax.training.batches import steps_per_epoch
@@ -83,7 +84,7 @@ def sweep(
     Args:
         config: the common configuration of the members.
         axes: field → its values, as in `{"training.seed": range(8), "coefficients.l1": [0, 1e-4]}`.
-        workdir: folder for records and checkpoints; None keeps everything in memory.
+        workdir: folder for records and checkpoints, as in `aejax.fit`; None keeps everything in memory.
         dataset, progress: as in `aejax.fit`.
         figures: formats of the figure that is drawn with a workdir: png, pdf, svg; "none" draws none.
 
@@ -91,9 +92,21 @@ def sweep(
         InputError: an axis, the images or the workdir cannot be used.
         Diverged: every member diverged.
         Interrupted: a signal stopped the sweep after it was saved (only with a workdir).
+        Stopped: as in `aejax.fit`.
     """
     formats = figure_formats(figures)
-    workdir = None if workdir is None else local(workdir, "the workdir")
+    with contextlib.nullcontext() if workdir is None else opened(workdir) as folder:
+        return _sweep(config, axes, folder, dataset, progress, formats)
+
+
+def _sweep(
+    config: Config,
+    axes: Mapping[str, Iterable[Any]],
+    workdir: Path | None,
+    dataset: Any,
+    progress: bool,
+    formats: tuple[str, ...],
+) -> Sweep:
     planned = grid(located(config), axes)
     for member in planned.members.values():
         patience = member.training.patience

@@ -11,6 +11,7 @@ batches.py       order of the examples
 placement.py     examples on the devices, streamed or generated
 programs.py      compiled and memoised programs
 devices.py       devices and processes: jit, pmap, shard_map
+shared.py        workdir of several processes, on a disk or in a bucket
 start.py         conditions for the use of JAX in a process
 chunks.py        length of a compiled call
 divergence.py    a loss or a state that is not finite
@@ -30,6 +31,7 @@ from aejax.training.epoch import build_programs
 from aejax.training.inputs import Batch, inputs, unit_interval
 from aejax.training.loop import Finish, Interrupted, Single, train
 from aejax.training.programs import Program, memoised
+from aejax.training.shared import shared
 from aejax.training.start import devices, require_checksums, require_own
 from aejax.training.step import Steps, TrainState, build_steps, for_evaluation, test_keys
 

@@ -25,12 +25,13 @@ from typing import Any, BinaryIO
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as v0
 from flax.traverse_util import unflatten_dict
 from orbax.checkpoint import v1 as ocp
 
 from aejax.config import AejaxError, InputError
 from aejax.config.checks import reason
-from aejax.training.devices import PeerLost, abstract, is_first, lost
+from aejax.training.devices import abstract, is_first, lost
 from aejax.training.identity import Identity
 from aejax.training.paths import keys
 
@@ -175,8 +176,8 @@ def _read(path: Path, wanted: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 class Checkpoints:
     """The checkpoints that one run saves: the newest two, and the best by `Selection.value`.
 
-    As a context manager, it waits for the save in progress. With several processes, all save together, and the first
-    process alone maintains the folder.
+    As a context manager, it waits for the save in progress. Of several processes, the first saves; the others need no
+    access to its disk.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -211,17 +212,18 @@ class Checkpoints:
         Raises AejaxError: the previous save failed, or this save cannot begin.
         """
         self.wait()
+        if not is_first():
+            return
         partial = self.folder / _UNFINISHED / str(int(state.step))
         try:
-            if is_first():
-                partial.mkdir(parents=True)
-                if terms:
-                    np.savez(partial / _TERMS, **terms)
-            saving = ocp.save_checkpointables_async(partial / _ARRAYS, {"state": _branches(state)})
+            partial.mkdir(parents=True)
+            if terms:
+                np.savez(partial / _TERMS, **terms)
+            saved = _begin(partial / _ARRAYS, _branches(state))
         except Exception as error:  # of many types
             raise self._failed(error) from error
         manifest = Manifest(int(state.step), forms(state), records=tuple(records), **described)
-        self._saving = self._thread.submit(self._complete, saving, partial, manifest)
+        self._saving = self._thread.submit(self._complete, saved, partial, manifest)
 
     def wait(self) -> None:
         """Wait for the save in progress; `AejaxError` says that it failed."""
@@ -239,8 +241,6 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind in (jax.errors.JaxRuntimeError, PeerLost) and jax.process_count() > 1:
-            return  # the save would wait for a process that has ended
         try:
             self.wait()
         except AejaxError:
@@ -251,15 +251,12 @@ class Checkpoints:
 
     def _failed(self, error: Exception) -> Exception:
         """Remove the unfinished checkpoint, and describe the failure."""
-        if is_first():
-            shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
+        shutil.rmtree(self.folder / _UNFINISHED, ignore_errors=True)
         failure = f"a checkpoint could not be saved in {self.folder}: {reason(error)}; earlier checkpoints are whole"
         return lost(error) or AejaxError(failure)
 
-    def _complete(self, saving: Any, partial: Path, manifest: Manifest) -> None:
-        saving.result()
-        if not is_first():
-            return
+    def _complete(self, saved: Callable[[], None], partial: Path, manifest: Manifest) -> None:
+        saved()
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         manifest = replace(manifest, files={str(file.relative_to(partial)): _digest(file) for file in files})
         manifest.write(partial)
@@ -271,6 +268,25 @@ class Checkpoints:
             with contextlib.suppress(OSError):  # a network disk keeps open files; the next start removes them
                 (self.folder / str(old.step)).rename(partial.with_name(str(old.step)))
         shutil.rmtree(partial.parent, ignore_errors=True)
+
+
+def _begin(path: Path, branches: Mapping[str, Any]) -> Callable[[], None]:
+    """Begin to save arrays in the background, and return a function that waits for it."""
+    if jax.process_count() == 1:
+        return ocp.save_checkpointables_async(path, {"state": branches}).result
+    saver = _saver()
+    saver.save(path, v0.args.Composite(state=v0.args.PyTreeSave(jax.device_get(branches))))
+    return saver.wait_until_finished
+
+
+@functools.cache
+def _saver() -> v0.AsyncCheckpointer:
+    """Make what saves in the first of several processes alone; Orbax's new interface always waits for all of them."""
+    alone = v0.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="first")
+    handler = v0.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    options = v0.CompositeOptions(multiprocessing_options=alone)
+    composite = v0.CompositeCheckpointHandler(composite_options=options, state=handler)
+    return v0.AsyncCheckpointer(composite, multiprocessing_options=alone)
 
 
 def _verified(path: Path) -> Manifest:

@@ -49,12 +49,13 @@ def together() -> Iterator[None]:
     """Raise an error in all processes if the body raises an `AejaxError` in one process."""
     try:
         yield
-    except AejaxError:
-        gather([True])
+    except AejaxError as error:
+        gather([1 + isinstance(error, Stopped)])
         raise
-    refused = gather([False])[:, 0]
+    refused = gather([0])[:, 0]
     if refused.any():
-        raise InputError(f"process {int(refused.argmax())} of this run was refused; its line says why")
+        kind = Stopped if refused.max() > 1 else InputError
+        raise kind(f"process {int(refused.argmax())} of this run was refused; its line says why")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import numpy as np
 from aejax import signals
 from aejax.config import Config, InputError, complete
 from aejax.config.checks import Named, Stopped
+from aejax.config.files import addressed
 from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, split
 from aejax.signals import stop_requests
@@ -159,10 +160,11 @@ def train(
             print(said, flush=True)
         if finished and gather([bool(summary)]).any():
             if visible:
-                print(f"{workdir} holds this run, finished: nothing to train", flush=True)
+                print(addressed(f"{workdir} holds this run, finished: nothing to train"), flush=True)
             return Trained(identity, models.local(state), history, summarize_run(history), given)
         if step and visible:
-            print(f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs", flush=True)
+            done = f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs"
+            print(addressed(done), flush=True)
         if source is not None and not step and visible:
             print(report(source.place, identity.start, config.training.frozen), flush=True)
         record.start(history)

@@ -40,8 +40,8 @@ def test_a_run_in_the_home_folder_is_found_by_every_door(monkeypatch, tmp_path, 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("gs://bucket/run", "is no disk"),
-        ("s3://bucket/images.npz", "is no disk"),
+        ("hdfs://host/run", "is no disk"),
+        ("https://host/images.npz", "is no disk"),
         ("~nobody-of-this-name/run", "no user has that name"),
         ("run\udcff.npy", "not UTF-8"),
     ],

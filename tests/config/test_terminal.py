@@ -67,7 +67,7 @@ def test_who_reads_the_output_may_stop(tmp_path):
                 (["--workdir="], 2, "--workdir is empty"),
                 (["--"], 2, "no arguments are allowed after --"),
                 (["--model.code_size", "١٦"], 2, "another script"),
-                (["--workdir", "gs://bucket/run"], 1, "is no disk"),
+                (["--workdir", "hdfs://host/run"], 1, "is no disk"),
                 (["--coefficients.l1", "1" + "0" * 400], 1, "coefficients.l1"),
                 (["--training.epochs", "9" * 30], 1, "training.epochs"),
             )

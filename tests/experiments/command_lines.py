@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 ODD = [
     "", " ", "0", "-1", "1e999", "nan", "١٦", "9" * 400, "True", "None", "no", "a b", ",", "1,,2", "=", "{}", "é",
-    "~nouser/x", "gs://bucket/run", "s3://b", "/dev/null", "/proc/none/x", "file", "empty", "\udcff", "0:3", "x\ny",
+    "~nouser/x", "gs://B/run", "s3://b", "/dev/null", "/proc/none/x", "file", "empty", "\udcff", "0:3", "x\ny",
     "--help", "--", "0:1000000000000", "../../x", "1_0", "0x10", "1.5", "missing.npy", "text.npy", "pickled.npy",
 ]  # fmt: skip
 """values that at least some option does not take"""

@@ -12,6 +12,7 @@ import jax
 
 import command_line
 from aejax import Config, fit
+from aejax.storage import lease, mirror
 from aejax.training import loop
 from aejax.training.chunks import Pace
 from launch import ending_with_parent
@@ -52,11 +53,12 @@ def stop_at_once():
     yield Requested()
 
 
-def train(config, workdir, dataset, log, stopped=False, short=True, late=None, begins=None):
+def train(config, workdir, dataset, log, stopped=False, short=True, late=None, begins=None, disks=None, uploads=0.05):
     """Train in this process as a script does; everything printed goes to `log`.
 
     The process of the index `late` exits 2 s later than the others, as on a busy machine. Those of the indices in
-    `begins` begin as many seconds later.
+    `begins` begin as many seconds later. In a bucket, `disks` has the folder with a folder for the disk of each
+    process, and the environment that names the store; a lease lasts 2 s.
 
     It ends with the server that it was forked from, which ends with pytest, however that ends.
     """
@@ -66,6 +68,9 @@ def train(config, workdir, dataset, log, stopped=False, short=True, late=None, b
     os.dup2(output, 1)
     os.dup2(output, 2)
     time.sleep((begins or {}).get(config["hosts"]["index"], 0))
+    if disks is not None:
+        os.environ.update(disks["environment"], AEJAX_DATA_DIR=f"{disks['folder']}/{config['hosts']['index'] or 0}")
+        mirror.UPLOAD_EVERY, mirror.SECONDS, lease.SECONDS = uploads, 2.0, 2.0
     if short:
         loop.Pace, loop.SAVE_EVERY = Short, 0.0
     if stopped:
