@@ -162,15 +162,16 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
     return dataset
 
 
-def errors(run: Run, codes: np.ndarray, images: np.ndarray) -> np.ndarray:
+def errors(run: Run, codes: np.ndarray, images: np.ndarray, by_value: bool = False) -> np.ndarray:
     """Return the error of each image, decoded from its code: nats or squared error, mean over all values, float64[N].
 
     Nats need `Run.logits_are_of_probabilities`.
 
     Args:
         images: float32[N, H, W, C], the target on the scale of the model's loss (`Run.standardized_inputs`).
+        by_value: return the error of each value instead, float64[N * H * W * C].
     """
-    nats, flat = run.logits_are_of_probabilities, (len(images), 1, 1, -1)
+    nats, flat = run.logits_are_of_probabilities, (images.size if by_value else len(images), 1, 1, -1)
     made = (run.logits(codes) if nats else run.standardized_outputs(codes)).reshape(flat)
     name, images = "bce" if nats else "mse", images.reshape(flat)
     made, images, share = losses.of_observed(name, made, images, ~np.isnan(images))

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aejax.config.checks import require
-from aejax.sklearn.transformer import AutoencoderTransformer
+from aejax.sklearn.transformer import AutoencoderTransformer, as_given
 
 
 class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
@@ -50,6 +50,12 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         return self.autoencoder_.score_samples(
             validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=finite)
         )
+
+    def feature_errors(self, X: Any) -> Any:
+        """Return the error of each feature of each row, as `AutoencoderTransformer.feature_errors` does."""
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=np.float32, reset=False)
+        return as_given(X, self.autoencoder_.feature_errors(rows))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples` minus the threshold, float[N, D] → float64[N]: negative for outliers."""

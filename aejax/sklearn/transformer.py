@@ -12,6 +12,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aejax.config import Coefficients, Config, Loss, Model, Training
+from aejax.config.config import ANY_RANGE
 from aejax.data import Dataset, resolved, split
 from aejax.evaluation import Run, errors, fit
 
@@ -23,7 +24,8 @@ DEFAULT = Config(
     coefficients=Coefficients(learning_rate=1e-3),
     training=Training(epochs=50, batch_size=32),
 )
-"""configuration of a transformer without parameters: a code without bounds, squared error"""
+"""configuration of a transformer without parameters: a code without bounds, squared error; `data.standardize` is set
+where loss and corruption allow it"""
 
 FIELDS = {
     "hidden": "model.hidden",
@@ -43,10 +45,10 @@ FIELDS = {
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Learn a code of rows of numbers, float[N, D] of any scale; columns of one scale learn best (`standardize`).
+    """Learn a code of rows of numbers, float[N, D]; columns may have any scale, since they are standardized.
 
     A parameter None takes its value from `config`. Without `config`, it takes the value of `DEFAULT`: 64 hidden units,
-    a code of 8, squared error, 50 epochs.
+    a code of 8, squared error, 50 epochs. Rows are converted to float32, which keeps seven digits.
 
     Args:
         hidden: widths of the layers before the code; `()` for none.
@@ -54,7 +56,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         activation, code_activation: nonlinearity of the layers and of the code.
         loss: mse, or bce for rows in [0, 1].
         standardize: train and measure errors on columns with mean 0 and standard deviation 1; `inverse_transform`
-            returns rows on the scale of the data.
+            returns rows on the scale of the data. None standardizes, flat images of uint8 or from 0 to 1 too, unless
+            the loss or the corruption needs rows in [0, 1]; with `config`, it takes `data.standardize`.
         corruption, noise: kind and strength of the input's noise in training, for a denoising autoencoder.
         l1: weight of the code's L1 norm.
         learning_rate, epochs, batch_size: of the training; a batch has at most all rows.
@@ -113,6 +116,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             seed = self.random_state if seeded else check_random_state(self.random_state).randint(2**31 - 1)
             given["training.seed"] = int(seed)
         config = (DEFAULT if self.config is None else self.config).replace(given)
+        if self.config is None and self.standardize is None and not config.others(ANY_RANGE):
+            config = config.replace({"data.standardize": True})
         # The test rows are the training rows, since scikit-learn holds rows out itself.
         dataset = Dataset.from_arrays(rows, rows, name="rows", missing=config.data.missing)
         config = resolved(config, dataset)
@@ -137,12 +142,27 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         The error is the mean over columns of the configured loss: squared error, or cross-entropy in nats.
         """
-        given, run = self._rows(X), self.run_
-        return -_by_chunks(lambda rows: errors(run, run.encode(rows), run.standardized_inputs(rows)[0]), given)
+        return -self._errors(X)
+
+    def feature_errors(self, X: Any) -> Any:
+        """Return the error of each feature of each row, float[N, D] → float64[N, D].
+
+        The mean of a row is minus its `score_samples`. A table of pandas gives a table with its index and columns.
+        """
+        return as_given(X, self._errors(X, by_value=True))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean reconstruction error of rows float[N, D], which a search maximises."""
         return float(self.score_samples(X).mean())
+
+    def _errors(self, X: Any, by_value: bool = False) -> np.ndarray:
+        given, run = self._rows(X), self.run_
+
+        def of_rows(rows: np.ndarray) -> np.ndarray:
+            found = errors(run, run.encode(rows), run.standardized_inputs(rows)[0], by_value)
+            return found.reshape(len(rows), -1) if by_value else found
+
+        return _by_chunks(of_rows, given)
 
     def _rows(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
@@ -158,6 +178,12 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         tags.transformer_tags.preserves_dtype = ["float32"]
         tags.input_tags.allow_nan = self.finite == "allow-nan"
         return tags
+
+
+def as_given(X: Any, values: np.ndarray) -> Any:
+    """Return values [N, D] of the cells of X: a table of pandas if X is a table, otherwise the array."""
+    named = hasattr(X, "columns") and hasattr(X, "index")
+    return type(X)(values, index=X.index, columns=X.columns) if named else values
 
 
 def _by_chunks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:

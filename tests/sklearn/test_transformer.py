@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pytest
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -85,6 +86,38 @@ def test_copies_pickles_and_frames(fitted):
     assert list(frame.columns) == ["autoencodertransformer0", "autoencodertransformer1"]
 
 
+def test_rows_are_standardized_where_loss_and_noise_allow_it():
+    images = RANDOM.integers(0, 256, (12, 4)).astype(np.uint8)
+    for rows, given, standardized in (
+        (images, {}, True),
+        (images / 255, {}, True),
+        (images / 255, {"loss": "bce"}, False),
+        (images / 255, {"corruption": "masking", "noise": 0.2}, False),
+        (images, {"standardize": False}, False),
+        (images, {"config": DEFAULT}, False),
+    ):
+        made = AutoencoderTransformer(epochs=1, **given).fit(rows)
+        assert made.run_.config.data.standardize == standardized
+        assert made.inverse_transform(made.transform(rows)).shape == rows.shape
+    with pytest.raises(InputError, match=r"bce needs \[0, 1\]"):
+        AutoencoderTransformer(loss="bce").fit(images)
+
+
+def test_errors_of_features_have_the_names_of_the_table(fitted):
+    frame = pandas.DataFrame(fitted[0].transform(ROWS[:5]), columns=list("abcdefghi"), index=list("vwxyz"))
+    twin = clone(fitted[-1]).set_params(epochs=1)
+    for made in (twin.fit(frame), AutoencoderOutlierDetector(twin).fit(frame)):
+        found = made.feature_errors(frame)
+        assert list(found.columns) == list(made.feature_names_in_) == list("abcdefghi")
+        assert list(found.index) == list("vwxyz")
+        assert np.allclose(found.mean(axis=1), -made.score_samples(frame), rtol=1e-5)
+    twin.fit(frame.to_numpy())
+    change = twin.run_.standardization
+    decoded = twin.inverse_transform(twin.transform(frame.to_numpy()))
+    expected = np.square(change.apply(frame) - change.apply(decoded))
+    assert np.allclose(twin.feature_errors(frame.to_numpy()), expected, rtol=1e-3, atol=1e-5)
+
+
 def test_a_search_takes_the_larger_code():
     autoencoder = AutoencoderTransformer(hidden=(), activation="identity", epochs=60, learning_rate=1e-2)
     axes = {"autoencodertransformer__code_size": [1, 2]}
@@ -131,13 +164,16 @@ def test_the_state_of_numpy_s_generator_seeds_it():
     assert seeds[0] == seeds[1] != 0 and seeds[2] == 5
 
 
-def test_rows_off_the_plane_are_outliers(fitted):
+def test_rows_off_the_plane_are_outliers_whatever_the_scale_of_a_column(fitted):
     off = ROWS[:6] + 300 * RANDOM.normal(size=(6, 9))
-    detector = AutoencoderOutlierDetector(fitted[-1], contamination=0.05)
-    found = make_pipeline(StandardScaler(), detector).fit(np.concatenate([ROWS, off]))
-    answers = found.predict(np.concatenate([ROWS, off]))
+    rows = np.concatenate([ROWS, off])
+    off[:, 1:], rows[-6:, 1:] = ROWS[:6, 1:], ROWS[:6, 1:]  # in the column of the smallest scale only
+    rows, off = rows * 10.0 ** np.arange(9), off * 10.0 ** np.arange(9)
+    found = AutoencoderOutlierDetector(fitted[-1], contamination=0.05).fit(rows)
+    answers = found.predict(rows)
     assert set(answers) == {-1, 1} and (answers[-6:] == -1).all() and (answers == -1).sum() == 7  # a twentieth of 126
-    assert found.score_samples(off).max() < found.score_samples(ROWS).mean()
+    assert found.score_samples(off).max() < found.score_samples(rows[:-6]).mean()
+    assert np.array_equal(found.feature_errors(off).argmax(axis=1), np.zeros(6))
     with pytest.raises(InputError, match=r"contamination is 0\.6; it must be above 0 and at most 0\.5"):
         AutoencoderOutlierDetector(contamination=0.6).fit(ROWS)
 
