@@ -19,6 +19,8 @@ class Arguments(command_line.ConfigArguments):
     workdir: Path | None = None
     """folder for records and checkpoints, on a disk or in a bucket (gs://BUCKET/FOLDER, s3://BUCKET/FOLDER), default:
     runs/mnist/deep for configs/mnist/deep.py; an interrupted run in this folder is resumed"""
+    images_every: int | None = None
+    """number of epochs between pictures in TensorBoard: reconstructions, samples, a histogram of the code"""
     profile: Path | None = None
     """trace a few steps into this folder and print the time of each operation, instead of training"""
     summary: bool = False
@@ -30,8 +32,9 @@ def main(given: list[str]) -> None:
     arguments, config, default = command_line.parse_configured(Arguments, given, example)
     if arguments.summary and arguments.profile is not None:
         command_line.usage_error("--summary and --profile are two tasks; give one of them")
-    if arguments.workdir is not None and (arguments.summary or arguments.profile is not None):
-        command_line.usage_error("--workdir is for training; leave it out with --summary or --profile")
+    for name in ("workdir", "images_every") if arguments.summary or arguments.profile is not None else ():
+        if getattr(arguments, name) is not None:
+            command_line.usage_error(f"--{name} is for training; leave it out with --summary or --profile")
     workdir = arguments.workdir or default
 
     # All checks of the arguments come before the import of JAX, which takes seconds.
@@ -48,7 +51,7 @@ def main(given: list[str]) -> None:
 
         print(f"{profile.table(profile.profile(config, dataset, arguments.profile))}\n\n{arguments.profile}")
         return
-    run = aejax.fit(config, workdir, dataset=dataset, figures=arguments.figures)
+    run = aejax.fit(config, workdir, dataset=dataset, figures=arguments.figures, images_every=arguments.images_every)
 
     from aejax.training import is_first
 

@@ -40,6 +40,19 @@ def draw_run(
             logging.getLogger("aejax").warning("skipped the figure %s: %s", folder / name, reason(error))
 
 
+def pictures(run: Run) -> tuple[dict[str, Figure], dict[str, np.ndarray]]:
+    """Return figures of reconstructions and samples, and values of the code, of the test examples by name."""
+    made, dataset = {}, run.dataset
+    for name, make in of_run(run, dataset).items():
+        if name in ("reconstructions", "denoised", "samples"):
+            try:
+                made[name] = styled(make)()
+            except Exception as error:  # as in `draw_run`
+                logging.getLogger("aejax").warning("skipped the figure %s: %s", name, reason(error))
+    some = dataset.test[:: -(-len(dataset.test) // _CODES)]
+    return made, {"code/values": run.encode(run.corrupt(some)).ravel()}
+
+
 def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
     """Return name → function that makes the figure, for each figure of a run.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any, Literal
 import jax
 
 from aejax.config import Config, InputError, complete
-from aejax.config.checks import figure_formats, require
+from aejax.config.checks import figure_formats, is_whole, require
 from aejax.config.user_files import replaced, require_scheduled
 from aejax.data import Dataset
 from aejax.evaluation.run import Run
 from aejax.storage import opened
 from aejax.training import Single, best, build_steps, devices, is_first, restore, shared, train
 from aejax.training.identity import Identity
+from aejax.training.loop import Trained
 from aejax.training.records import identity_of_run, stored
 from aejax.training.source import Source
 
@@ -31,6 +33,7 @@ def fit(
     on_epoch: Callable[[Run], Mapping[str, float] | None] | None = None,
     figures: str | Iterable[str] = ("png",),
     start: Run | str | Path | None = None,
+    images_every: int | None = None,
 ) -> Run:
     """Train an autoencoder, or resume the run in `workdir`.
 
@@ -51,6 +54,8 @@ def fit(
         figures: formats of the figures: png, pdf, svg; "none" draws none. The formats are not recorded.
         start: a run, or its workdir, in place of `training.start`: parameters and other variables with the same path,
             shape and type begin with its values.
+        images_every: number of epochs between pictures in TensorBoard (reconstructions and samples, a histogram of the
+            code) of test examples; None draws none. It needs a workdir and tensorboardX.
 
     Raises:
         InputError: the images do not fit the configuration, or the workdir cannot be used.
@@ -75,16 +80,33 @@ def fit(
         config = config.replace({"training.start": start if source is None else f"sha256:{source.digest}"})
     after_epoch = None if on_epoch is None else lambda trained: on_epoch(Run(*trained))
     formats = figure_formats(figures)
+    pictures = None if images_every is None else _pictures(images_every, workdir)
     require_scheduled(config)
+    options = {"progress": progress, "on_epoch": after_epoch, "source": source, "pictures": pictures}
     with shared(workdir, config.hosts) as folder:
         finished_before = None if folder is None else _finished_at(folder)
-        run = Run(*train(Single(), config, folder, dataset, progress=progress, on_epoch=after_epoch, source=source))
+        run = Run(*train(Single(), config, folder, dataset, **options))
         if folder is not None and formats and is_first():
             from aejax.evaluation.figures import draw_run  # matplotlib, which a run in memory does not need
 
             longer = finished_before not in (None, _finished_at(folder))
             draw_run(run, run.dataset, folder / "figures", formats, replace=longer)
     return run
+
+
+def _pictures(every: int, workdir: Path | None) -> Callable[[Trained], tuple]:
+    """Return the function that draws for TensorBoard after every n-th epoch, and nothing after the others."""
+    require(is_whole(every, 1), "images_every", every, "a number of epochs, at least 1, or None")
+    require(workdir is not None, "images_every", every, "None without a workdir, which holds the files of TensorBoard")
+    found = importlib.util.find_spec("tensorboardX")
+    require(found is not None, "images_every", every, "None without tensorboardX: pip install 'aejax[tensorboard]'")
+
+    def after_epoch(trained: Trained) -> tuple:
+        from aejax.evaluation.figures import pictures  # matplotlib
+
+        return pictures(Run(*trained)) if trained.lines[-1]["epoch"] % every == 0 else ({}, {})
+
+    return after_epoch
 
 
 def _finished_at(workdir: Path) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -258,8 +258,11 @@ class Run:
             raise InputError(f"{dataset.name} has {found} for {self.config.model.kind}; {wanted}")
         return dataset.test_targets
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, hyperparameters: Mapping[str, Any] | None = None) -> None:
         """Write the run to a new folder, which `load` reads.
+
+        Args:
+            hyperparameters: values by name, for the table of finished runs in TensorBoard.
 
         Raises:
             InputError: the folder already holds a run, or cannot be written.
@@ -275,7 +278,7 @@ class Run:
                 selected = Selection.of(self.config).lowest(self.history[-1:])
                 checkpoints.save(self.state, selected=selected, records=record.texts)
             if self.summary:
-                record.finish(self.summary)
+                record.finish(self.summary, hyperparameters)
 
     def export(self, folder: str | Path, kind: Literal["jax", "safetensors", "onnx", "sae_lens"]) -> None:
         """Write the trained model and config.json to a new folder, for use without this library.

@@ -157,7 +157,7 @@ def _sweep(
                 if "diverged" not in row:
                     runs[name] = run
                     if workdir is not None:
-                        _write_member(run, workdir / "members" / name)
+                        _write_member(run, workdir / "members" / name, planned.settings[name])
         results = comparison.results(planned.axes, [rows[name] for name in planned.members], config, metrics)
         if workdir is not None:
             shape = given.target_shape or given.train.shape[1:]
@@ -184,7 +184,7 @@ _WRITTEN = ("summary.json", "config.json", "metrics.jsonl", "checkpoints", "file
 """files of a run; summary.json, the sign of a finished run, is removed first"""
 
 
-def _write_member(run: Run, folder: Path) -> None:
+def _write_member(run: Run, folder: Path, settings: Mapping[str, Any]) -> None:
     """Write a member as an ordinary run, unless the folder already holds it undamaged."""
     with contextlib.suppress(InputError):
         found, summary = stored(folder, read_identity(folder))
@@ -196,7 +196,7 @@ def _write_member(run: Run, folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    run.save(folder)
+    run.save(folder, settings)
 
 
 def _programs(

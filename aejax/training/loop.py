@@ -97,11 +97,13 @@ def train(
     progress: bool,
     on_epoch: Callable | None = None,
     source: Source | None = None,
+    pictures: Callable[[Trained], tuple] | None = None,
 ) -> Trained:
     """Train one model, or the members of a sweep (`aejax.sweeps.Members`); see `aejax.fit`.
 
     Args:
         source: the state to begin with, which is otherwise read from `training.start`.
+        pictures: called after each epoch in the process that writes the record, for arguments of `Record.show`.
     """
     config = complete(located(config))
     given = as_dataset(dataset, config)
@@ -240,8 +242,9 @@ def train(
                 for line in lines:
                     if line.get("member") in failures:
                         line["diverged"] = failures[line["member"]]
-                if on_epoch is not None:
+                if on_epoch is not None or pictures is not None:
                     trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
+                if on_epoch is not None:
                     lines[0] |= _metrics(on_epoch(trained_so_far))
                 ends = _is_finished(config, [*record.lines, *lines])
                 if ends and "test" not in found:
@@ -250,6 +253,8 @@ def train(
                     _add(lines, found)
                 for line in lines:
                     record.add(line)
+                if pictures is not None and record.workdir is not None:
+                    record.show(*pictures(trained_so_far))
                 epoch_terms, epoch_seconds, kept = {}, 0.0, free.by
                 shown.add(lines)
             if chunk.state is not None:

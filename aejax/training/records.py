@@ -134,8 +134,25 @@ class Record:
                         self._events.add_scalar(f"{member}{group}/{name}", value, line["step"])
             self._events.add_scalar(f"{member}images_per_second", line["images_per_second"], line["step"])
 
-    def finish(self, summary: dict[str, Any]) -> None:
-        """Write summary.json, the sign of a finished run."""
+    def show(self, figures: Mapping[str, Any], histograms: Mapping[str, Any]) -> None:
+        """Add matplotlib figures, and histograms of arrays, to TensorBoard at the step of the last line."""
+        if self._events is not None:
+            step = self.lines[-1]["step"]
+            for name, figure in figures.items():
+                self._events.add_figure(name, figure, step)
+            for name, values in histograms.items():
+                self._events.add_histogram(name, values, step)
+
+    def finish(self, summary: dict[str, Any], hyperparameters: Mapping[str, Any] | None = None) -> None:
+        """Write summary.json, the sign of a finished run, and for TensorBoard the hyperparameters, by name."""
+        if hyperparameters and self._events is not None:
+            from tensorboardX.summary import hparams
+
+            plain = str | bool | int | float
+            values = {name: each if isinstance(each, plain) else str(each) for name, each in hyperparameters.items()}
+            metrics = [f"{part}/total" for part in ("validation", "test") if part in self.lines[-1]]
+            for described in hparams(values, metrics):
+                self._events.file_writer.add_summary(described)
         if self.workdir is not None:
             write_json(self.workdir / "summary.json", summary)
 
@@ -206,15 +223,15 @@ class Progress(tqdm):
 
     def __init__(self, epochs: int, steps: int, done: int, shown: bool) -> None:
         self._epochs, self._shown = epochs, shown
-        super().__init__(total=steps, initial=done, unit="step", disable=not (shown and sys.stderr.isatty()))
+        form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"  # the losses of an epoch fit into 80 columns
+        super().__init__(total=steps, initial=done, bar_format=form, disable=not (shown and sys.stderr.isatty()))
 
     def add(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Show the lines of an epoch: mean losses of the members that have not diverged, and the sum of their rates."""
-        text = f"epoch {lines[0]['epoch']}/{self._epochs}  "
+        text = f"epoch {lines[0]['epoch']}/{self._epochs}"
         for part in (part for part in ("train", "validation", "test") if part in lines[0]):
             totals = [line[part]["total"] for line in lines if "diverged" not in line] or [math.nan]
-            text += f"{part} {sum(totals) / len(totals):.4f}  "
-        text += f"{len(lines) * lines[0]['images_per_second']:,.0f} images/s"
+            text += f"  {part} {sum(totals) / len(totals):.4f}"
         self.set_postfix_str(text)
         if self._shown and self.disable:
-            print(text, flush=True)
+            print(f"{text}  {len(lines) * lines[0]['images_per_second']:,.0f} images/s", flush=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aejax import signals
 from aejax.config import InputError
 
 
@@ -34,6 +35,8 @@ class Process:
             )
         except OSError as error:
             raise InputError(f"{name} cannot be started: {error.strerror}") from error
+        self._ending = contextlib.ExitStack()
+        self._ending.enter_context(signals.before_end(self._process.kill))
 
     def ask(self, line: str, kind: type) -> Any:
         """Send one line, and return the answer."""
@@ -64,6 +67,7 @@ class Process:
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.kill()
+        self._ending.close()
         self._process.wait()
         self._process.stdout.close()
         self._errors.close()

@@ -149,6 +149,9 @@ get("points").addEventListener("keydown", (event) => {
     gallery();
   }
 });
+const range = (least, most) => `${least.toPrecision(3)} to ${most.toPrecision(3)}`;
+get("horizontal").textContent = `${data.plane.names[0]}: ${range(left, right)}`;
+get("vertical").textContent = data.plane.names[1] && `${data.plane.names[1]}: ${range(bottom, top_)}`;
 get("plane-title").textContent = `The plane of the code: ${data.plane.title}`;
 if (data.labels) {
   get("legend").append(
@@ -188,6 +191,7 @@ get("title").textContent = data.title;
 get("facts").textContent = data.facts;
 get("code-facts").textContent = data.code.facts;
 get("histogram-note").textContent = data.code.histogram.note;
+get("units-note").textContent = data.code.note;
 gallery();
 charts();
 choose(0);

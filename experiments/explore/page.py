@@ -94,18 +94,21 @@ def _content(run: aejax.Run, dataset: aejax.Dataset, count: int, plane: Plane) -
 
 def _code(codes: np.ndarray) -> dict[str, Any]:
     found, deviations = measures.code_measures(codes), codes.std(axis=0)
+    over = f"{len(codes):,} test images" if len(codes) > 1 else "1 test image"
+    dead = "" if found["dead_units"] is None else f", {found['dead_units']} of them dead"
     varying = np.argsort(-deviations)
     nonzero = codes[codes != 0]
     low, high = (float(np.quantile(nonzero, q)) for q in (0.001, 0.999)) if len(nonzero) else (0.0, 1.0)
     counts, _ = np.histogram(nonzero, bins=60, range=(low, high if high > low else low + 1))
     return {
         "size": codes.shape[1],
-        "facts": f"{codes.shape[1]} units, {found['dead_units']} of them dead; mean {found['code_mean']:.3f}, variance "
+        "facts": f"Over the {over} of this page: {codes.shape[1]} units{dead}; mean {found['code_mean']:.3f}, variance "
         f"{found['code_variance']:.3f}, {found['code_fraction_zero']:.1%} of all values exactly zero",
+        "note": f"Standard deviation of each unit over the {over}, the largest first; a dead unit has none.",
         "histogram": {
             "percent": (100 * counts / codes.size).tolist(),
             "edges": [low, high],
-            "note": "Values of the code that are not zero, in percent of all values"
+            "note": f"Values of the code that are not zero, in percent of all values of the {over}"
             + (f"; {found['code_fraction_zero']:.1%} are zero." if len(nonzero) < codes.size else "."),
         },
         "deviations": [float(f"{each:.4g}") for each in deviations[varying]],
@@ -124,11 +127,12 @@ def _plane(codes: np.ndarray, plane: Plane, seed: int) -> dict[str, Any]:
     if size <= 2:
         at, title = np.pad(codes, ((0, 0), (0, 2 - size))), "its two units" if size == 2 else "its one unit"
         origin, axes = np.zeros(size), np.eye(2)[:, :size]
+        names = ["unit 0", "unit 1" if size == 2 else ""]
     elif plane == "tsne":
         from sklearn.manifold import TSNE
 
         fitted = TSNE(perplexity=min(30, (len(codes) - 1) / 3), init="random", random_state=seed)
-        at, title = fitted.fit_transform(codes), "t-SNE"
+        at, title, names = fitted.fit_transform(codes), "t-SNE", ["t-SNE 1, no unit", "t-SNE 2, no unit"]
     else:
         from sklearn.decomposition import PCA
 
@@ -136,11 +140,12 @@ def _plane(codes: np.ndarray, plane: Plane, seed: int) -> dict[str, Any]:
         at, origin, axes = fitted.transform(codes), fitted.mean_, fitted.components_
         shares = np.nan_to_num(fitted.explained_variance_ratio_)
         title = f"its two principal components, {shares.sum():.0%} of the variance"
+        names = [f"principal component {number}, {share:.0%}" for number, share in enumerate(shares, start=1)]
     x, y = np.round(at.astype(float), 4).T.tolist()
     if axes is not None:
         parts = zip(("origin", "first", "second"), (origin, *axes), strict=True)
         axes = {name: np.round(part.astype(float), 6).tolist() for name, part in parts}
-    return {"title": title, "x": x, "y": y, "axes": axes}
+    return {"title": title, "names": names, "x": x, "y": y, "axes": axes}
 
 
 def _model(run: aejax.Run) -> dict[str, Any] | None:

@@ -69,6 +69,10 @@ def test_the_model_in_the_page_is_the_model(kind, opened, tmp_path):
     assert opened.run("document.getElementById('plane-title').textContent").startswith(
         "The plane of the code: its two " + ("units" if kind == "two" else "principal components")
     )
+    axes = [opened.run(f"document.getElementById('{axis}').textContent") for axis in ("horizontal", "vertical")]
+    names = ("unit 0: ", "unit 1: ") if kind == "two" else ("principal component 1, ", "principal component 2, ")
+    assert all(text.startswith(name) and " to " in text for text, name in zip(axes, names, strict=True))
+    assert opened.run("document.getElementById('code-facts').textContent").startswith("Over the 30 test images of")
 
 
 @pytest.fixture(scope="module")
@@ -162,12 +166,14 @@ def test_a_model_of_its_author_s_is_shown_without_a_live_decoder(opened, tmp_pat
 def test_the_script_writes_it(script, tmp_path):
     run, _ = made(RANDOM.random((40, 9, 7)).astype(np.float32), {})
     run.save(tmp_path / "run")
+    made(RANDOM.random((40, 9, 7)).astype(np.float32), KINDS["two"])[0].save(tmp_path / "two")
     np.savez(tmp_path / "images.npz", train=RANDOM.random((20, 9, 7)), test=RANDOM.random((20, 9, 7)))
     done = script("explore.py", tmp_path / "run", "--dataset", tmp_path / "images.npz", "--images", "15")
     assert done.returncode == 0 and "explore.html: 15 images" in done.stdout, done.stderr
     for arguments, line in (
         ([tmp_path], "holds no run"),
         ([tmp_path / "run", "--images", "1"], "images is 1; it must be at least 2"),
+        ([tmp_path / "two", "--dataset", tmp_path / "images.npz", "--plane", "tsne"], "a code of 2 units has a plane"),
         ([tmp_path / "run", "--output", tmp_path / "nowhere" / "page.html"], "nowhere does not exist"),
     ):
         done = script("explore.py", *arguments)
