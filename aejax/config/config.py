@@ -56,9 +56,9 @@ class Config:
     With training.optimizer adamw: weight_decay (share of each weight that a step removes, times the learning rate).
     With a corruption: noise (standard deviation, or probability that a pixel is masked or replaced). With
     loss.sparsity rate: rate (target of each unit's mean activation), rate_penalty (weight of the KL divergence from
-    it). With loss.reconstruction huber: delta (difference from which the loss is linear). With model.kind variational:
-    beta (weight of the KL divergence), free_bits (nats that each unit has without a penalty). A class of your own
-    declares others"""
+    it). With loss.reconstruction huber: delta (difference from which the loss is linear). With data.augmentation shift:
+    shift (most pixels along each axis); crop: crop (least share of a side). With model.kind variational: beta (weight
+    of the KL divergence), free_bits (nats that each unit has without a penalty). A class of your own declares others"""
     schedules: Schedules = field(default_factory=Named)
     """schedules of traced numbers: --schedules.NAME.warmup_epochs (epochs over which a factor rises linearly from 0),
     --schedules.NAME.shape (constant, cosine, cyclical or plateau), --schedules.NAME.cycles of the shape cyclical,
@@ -95,6 +95,9 @@ class Config:
             rate = self.coefficients.get("rate", 0.05)
             require(0 < rate < 1, "coefficients.rate", rate, "between 0 and 1")
         require(self.coefficients.get("delta", 1) > 0, "coefficients.delta", 0.0, "above 0")
+        shift, crop = self.coefficients.get("shift", 0.0), self.coefficients.get("crop", 1.0)
+        require(shift.is_integer(), "coefficients.shift", shift, "a whole number of pixels")
+        require(0 < crop <= 1, "coefficients.crop", crop, "a share of the image's sides, above 0 and at most 1")
         if not is_own(self.model.kind):
             self.require_kind(variational=self.model.kind == "variational")
 
@@ -129,7 +132,9 @@ class Config:
     @property
     def owned(self) -> dict[str, float]:
         """Coefficients, with their defaults, that settings besides the kind of model and the optimizer declare."""
-        return {name: each for path, table in OWNED.items() for name, each in table[_get(self, path)].items()}
+        settings = (self.corruption.kind, self.loss.reconstruction, *self.data.augmentation)
+        tables = {value: numbers for table in OWNED.values() for value, numbers in table.items()}
+        return {name: default for value in settings for name, default in tables[value].items()}
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
         """Raise `InputError` for fields that a kind of model would ignore, or compute in other units."""
@@ -170,10 +175,10 @@ class Config:
     def compiled_in(self) -> Config:
         """The configuration with one value for each part that no program depends on: a key of compiled programs."""
         made, epochs = self.differing_in_values, 1 if self.epochs_may_grow else self.training.epochs
+        drawn = {name: getattr(self.data, name) for name in ("binarize", "augmentation", "missing")}
         free = {"patience": None, "select": None, "evaluate_test": False}
         training = dataclasses.replace(made.training, epochs=epochs, **free)
-        data = Data(binarize=self.data.binarize, missing=self.data.missing)
-        vars(made).update(training=training, data=data, devices=Devices(), hosts=Hosts())
+        vars(made).update(training=training, data=Data(**drawn), devices=Devices(), hosts=Hosts())
         return made
 
     def replace(self, changes: Mapping[str, Any]) -> Config:

@@ -29,6 +29,7 @@ RECONSTRUCTIONS: Mapping[str, Mapping[str, float]] = {
 }
 LEAST_SIDES = {"ssim": 11, "ms_ssim": 22}
 """loss → least side of an image in pixels: one window of 11x11, or two scales of it"""
+AUGMENTATIONS: Mapping[str, Mapping[str, float]] = {"shift": {"shift": 2.0}, "flip": {}, "crop": {"crop": 0.8}}
 _PENALTIES = {"l1": 0.0, "rate_penalty": 0.0, "rate": 0.05}
 KINDS: Mapping[str, Mapping[str, float]] = {
     "plain": _PENALTIES,
@@ -41,8 +42,12 @@ LOSSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """field of the loss → its value → coefficients of a kind that exist only with this value"""
 
-OWNED = {"corruption.kind": CORRUPTIONS, "loss.reconstruction": RECONSTRUCTIONS}
-"""field → its value → coefficients that the value declares for every kind of model"""
+OWNED = {
+    "corruption.kind": CORRUPTIONS,
+    "loss.reconstruction": RECONSTRUCTIONS,
+    "data.augmentation": AUGMENTATIONS,
+}
+"""field → its value, or one of its values → coefficients that the value declares for every kind of model"""
 
 DECLARED_BY = {"model.kind": KINDS, "training.optimizer": OPTIMIZERS, **OWNED, **LOSSES}
 """field → its value → coefficients that the value declares"""
@@ -112,7 +117,7 @@ else:  # types that tyro accepts; `experiments/command_line.py` reads these argu
 
 
 def require_known(
-    given: Mapping[str, Any], known: Mapping[str, Any], section: str, settings: Mapping[str, str]
+    given: Mapping[str, Any], known: Mapping[str, Any], section: str, settings: Mapping[str, str | tuple[str, ...]]
 ) -> None:
     """Raise `InputError` for a name that nothing declares; the message says which setting would declare the name.
 
@@ -125,9 +130,9 @@ def require_known(
         advice = ""
         for path, current in settings.items():
             values = [each for each, names in DECLARED_BY[path].items() if name in names]
-            if values and current not in values:
+            if values and not set(values).intersection([current] if isinstance(current, str) else current):
                 advice += f"the coefficient {name} is declared by {path} {' or '.join(values)}: set {path}; "
-        owner = ", ".join(f"{path} {current}" for path, current in settings.items())
+        owner = ", ".join(f"{path} {current}" for path, current in settings.items() if current)
         raise InputError(
             f"{section}.{name} is {value}, and {owner} declares no {name}; {advice}declared are: "
             f"{', '.join(known) or 'none'} (--{section}.{name} None removes it)"

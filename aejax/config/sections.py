@@ -21,7 +21,7 @@ from aejax.config.checks import (
     require_names,
     require_types,
 )
-from aejax.config.numbers import KINDS, LEAST_SIDES, OPTIMIZERS, Options
+from aejax.config.numbers import AUGMENTATIONS, KINDS, LEAST_SIDES, OPTIMIZERS, Options
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
@@ -32,6 +32,10 @@ SELECT = Allowed(
 _PATHS = Allowed(
     lambda value: isinstance(value, tuple) and all(isinstance(path, str) and path for path in value),
     "a list of paths, such as encoder and decoder.layers.0",
+)
+_AUGMENTATIONS = Allowed(
+    lambda value: isinstance(value, tuple) and set(value) <= {*AUGMENTATIONS} and len(set(value)) == len(value),
+    f"some of {', '.join(AUGMENTATIONS)}, each once",
 )
 _PART = Allowed(lambda value: is_non_negative(value) and value < 1, "at least 0 and below 1")
 _SIDE = Allowed(lambda value: is_whole(value, 1, 2**14), "a number of pixels from 1 to 16,384")
@@ -60,6 +64,9 @@ class Data(_Section):
     environment variable AEJAX_SOURCE_DIR"""
     binarize: bool = False
     """draw each pixel as 0 or 1 with its value as the probability, anew at every step; the target too"""
+    augmentation: Annotated[tuple[str, ...], _AUGMENTATIONS] = ()
+    """changes of the training images, drawn anew at every step, of input and target alike: shift (by whole pixels; the
+    rest is 0), flip (left and right), crop (a window, enlarged to the image); see --coefficients.shift and .crop"""
     order_seed: Annotated[int, SEED] | None = None
     """seed of the order of examples; None takes training.seed"""
     channels: Literal["auto", "first", "last"] = "auto"

@@ -126,6 +126,12 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         shape, least = dataset.target_shape or dataset.image_shape, LEAST_SIDES[loss]
         allowed = f"bce, mse, l1 or huber for images of {size(shape)}: {loss} needs {least} pixels a side"
         require(len(shape) == 3 and min(shape[:2]) >= least, "loss.reconstruction", loss, allowed)
+    if data.augmentation:
+        require_images(dataset, "data.augmentation")
+        if dataset.target_shape is not None:
+            raise InputError(f"data.augmentation is set, and {dataset.name} has targets: augment both yourself")
+        most, shift = min(dataset.image_shape[:2]) - 1, complete(config).coefficients.get("shift", 0.0)
+        require(shift <= most, "coefficients.shift", shift, f"at most {most} for images of {size(dataset.image_shape)}")
     for name, chosen in {"standardize": data.standardize, "missing mask": data.missing == "mask"}.items():
         if chosen and not dataset.vectors:
             raise InputError(f"data.{name} is for vectors [N, D]; {dataset.name} holds images")

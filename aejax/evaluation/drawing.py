@@ -83,14 +83,8 @@ def loss_unit(config: Config, shape: tuple[int, ...]) -> str | None:
     return unit if config.loss.reconstruction in LEAST_SIDES else f"{unit} per {per}"
 
 
-_UNITS = {
-    "bce": "nats",
-    "mse": "squared error",
-    "l1": "absolute error",
-    "huber": "Huber loss",
-    "ssim": "1 - SSIM",
-    "ms_ssim": "1 - MS-SSIM",
-}
+_UNITS = dict(bce="nats", mse="squared error", l1="absolute error", huber="Huber loss", ssim="1 - SSIM")
+_UNITS["ms_ssim"] = "1 - MS-SSIM"
 
 
 def with_unit(label: str, unit: str | None) -> str:

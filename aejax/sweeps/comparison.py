@@ -37,7 +37,7 @@ _CHANGE_THE_LOSS = "coefficients.", "loss.", "corruption.", "data.", "model.kind
 """beginnings of the fields that change the loss itself"""
 _CHANGE_THE_UNIT = {"loss.reconstruction", "loss.pixels", "model.kind", "coefficients.delta"}
 """fields that change the unit or the definition of the term reconstruction"""
-_KEEP_THE_LOSS = [f"coefficients.{name}" for name in OPTIMIZERS["adamw"]]
+_KEEP_THE_LOSS = [f"coefficients.{name}" for name in (*OPTIMIZERS["adamw"], "shift", "crop")] + ["data.augmentation"]
 
 
 def chosen(axes: Mapping[str, Sequence[Any]]) -> list[str]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from aejax.config import Config
+from aejax.models.augmentation import augment
 from aejax.models.corruption import binarize, corrupt
 from aejax.models.randomness import Key
 from aejax.training.optimizer import Values
@@ -29,15 +30,18 @@ class Batch(NamedTuple):
 
 
 def inputs(
-    config: Config, batch: Batch, coefficients: Values, key: Keys, imputed: Imputed
+    config: Config, batch: Batch, coefficients: Values, key: Keys, imputed: Imputed, training: bool = False
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Return the target of the loss and the corrupted input of the model, both float32[B, H, W, C], binarized first.
 
+    In `training`, both are augmented before anything else.
     The third result, bool[B, H, W, C], is False where a value of the target is missing. It is None unless
     `data.missing` is mask. Target and input have the numbers of `imputed`, of each feature, in place of missing values.
     Targets of the dataset's own are float32[B, ...], neither binarized nor corrupted, and never missing.
     """
     clean, observed = unit_interval(batch.images), None
+    if training and (kinds := config.data.augmentation):
+        clean = augment(kinds, key("augmentation"), batch.examples, clean, coefficients)
     if config.data.missing == "mask":
         missing = jnp.isnan(clean)
         clean = jnp.where(missing, jnp.float32(imputed)[:, None], clean)

@@ -63,7 +63,7 @@ class At(NamedTuple):
     """Values that depend on the number of a train step alone; a program computes them for a whole epoch at once."""
 
     coefficients: dict[str, jax.Array]  # with their schedules
-    keys: dict[str, jax.Array]  # data of the key, uint32[2], of each stream of `_STREAMS`
+    keys: dict[str, jax.Array]  # data of the key, uint32[2], of each stream
     scalars: Values  # from `Optimizer.scalars`
 
 
@@ -119,6 +119,7 @@ def build_steps(
     last = config.training.epochs * steps_per_epoch
     schedules = {name: factor(schedule, steps_per_epoch, last) for name, schedule in config.schedules.items()}
     optimizer = build_optimizer(config)
+    streams = _STREAMS + ("augmentation",) * bool(config.data.augmentation)
     owned = is_own(config.model.kind) or is_own(config.training.optimizer)
     # A class of the user may read any field that is not traced.
     fixed = config.differing_in_values if owned else config.compiled_in
@@ -158,7 +159,7 @@ def build_steps(
     def example_terms(
         params: Any, state: TrainState, batch: Batch, coefficients: Values, key: Keys, context: Context
     ) -> tuple[Terms, Terms, jax.Array, Any]:
-        clean, seen, observed = inputs(config, batch, coefficients, key, imputed)
+        clean, seen, observed = inputs(config, batch, coefficients, key, imputed, context.training)
         coefficients = Coefficients.traced(coefficients)
         model = merge(cast(params, config.model.dtype), state.extra, coefficients)
         seen = cast(seen, config.model.dtype)
@@ -185,7 +186,7 @@ def build_steps(
             name: jnp.float32(value * schedules[name](step) if name in schedules else value)
             for name, value in coefficients.items()
         }
-        keys = {name: jax.random.key_data(jax.random.fold_in(stream(seed, name), step)) for name in _STREAMS}
+        keys = {name: jax.random.key_data(jax.random.fold_in(stream(seed, name), step)) for name in streams}
         return At(scheduled, keys, optimizer.scalars(step))
 
     def gradients_of(state: TrainState, batch: Batch, at: At) -> tuple[Any, tuple[Terms, Any]]:

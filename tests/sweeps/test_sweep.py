@@ -24,6 +24,7 @@ NAMES = ["seed-0_l1-0", "seed-0_l1-0.1", "seed-1_l1-0", "seed-1_l1-0.1"]
 def noisy(small):
     config, dataset = small
     changes = {"corruption.kind": "gaussian", "coefficients.noise": 0.3, "data.validation": 0.1}
+    changes["data.augmentation"] = ["shift", "crop"]
     return config.replace(changes), dataset
 
 

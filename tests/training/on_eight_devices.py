@@ -34,6 +34,7 @@ DRIVEN = [  # by default one driver
 SGD = Training(epochs=1, batch_size=32, optimizer="sgd", seed=1, evaluate_test=True)
 MODELS = {  # 20 steps each
     "denoising": Config(
+        data=Data(augmentation=("shift", "flip", "crop")),
         model=Model((128,), 32),
         corruption=Corruption("gaussian"),
         coefficients=Coefficients(learning_rate=0.5, noise=0.4),

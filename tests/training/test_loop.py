@@ -125,6 +125,7 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(small, tmp_path):
     config = config.replace(
         {
             "schedules.learning_rate.shape": "cosine",
+            "data.augmentation": ["shift", "flip", "crop"],
             "corruption.kind": "gaussian",
             "coefficients.noise": 0.3,
             "training.epochs": 5,

@@ -19,6 +19,7 @@ from aejax.training.devices import Driver
 from aejax.training.placement import Resident, Streamed, blocks, place
 
 NOISY = {"corruption.kind": "gaussian", "coefficients.noise": 0.3, "training.passes": 2, "training.epochs": 2}
+NOISY["data.augmentation"] = ["shift", "flip", "crop"]
 
 
 def require_same(run, other):

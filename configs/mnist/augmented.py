@@ -1,0 +1,14 @@
+"""Deep model of the article on images that are shifted and cropped anew at every step, 10 epochs.
+
+uv run experiments/train.py configs/mnist/augmented.py
+
+"""
+
+from pathlib import Path
+
+from aejax import Config, load_config
+
+
+def get_config() -> Config:
+    deep = load_config(Path(__file__).with_name("deep.py"))
+    return deep.replace({"data.augmentation": ["shift", "crop"], "training.epochs": 10})
