@@ -17,7 +17,7 @@ from transfer import study as transfer
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
-_COMPILED = "compiled", "sweeps", "drivers", "batches"
+_COMPILED = "compiled", "sweeps", "drivers", "batches", "augmented"
 _GREY = "gallery_mnist", "gallery_fashion_mnist", "gallery_photograph"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
 """targets and models of the table in the main README"""

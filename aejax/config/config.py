@@ -15,6 +15,7 @@ from aejax.config.checks import InputError, Named, is_own, require, require_name
 from aejax.config.numbers import (
     DECLARED_BY,
     KINDS,
+    LEAST_SIDES,
     LOSSES,
     OPTIMIZERS,
     OWNED,
@@ -94,6 +95,8 @@ class Config:
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
             rate = self.coefficients.get("rate", 0.05)
             require(0 < rate < 1, "coefficients.rate", rate, "between 0 and 1")
+        holds = self.loss.pixels == "mean" or self.loss.reconstruction not in LEAST_SIDES
+        require(holds, "loss.pixels", "sum", f"mean while loss.reconstruction is {self.loss.reconstruction}")
         require(self.coefficients.get("delta", 1) > 0, "coefficients.delta", 0.0, "above 0")
         shift, crop = self.coefficients.get("shift", 0.0), self.coefficients.get("crop", 1.0)
         require(shift.is_integer(), "coefficients.shift", shift, "a whole number of pixels")
@@ -103,7 +106,7 @@ class Config:
 
     def others(self, allowed: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
         """Return path → value of the fields that have none of the allowed values."""
-        values = {path: _get(self, path) for path in allowed}
+        values = {path: operator.attrgetter(path)(self) for path in allowed}
         return {path: value for path, value in values.items() if value not in allowed[path]}
 
     def _require(self, allowed: Mapping[str, tuple[Any, ...]], why: str) -> None:
@@ -119,7 +122,7 @@ class Config:
             kind, optimizer: coefficients that the kind of model and the optimizer declare.
             options: options that the kind of model declares.
         """
-        settings = {path: _get(self, path) for path in DECLARED_BY}
+        settings = {path: operator.attrgetter(path)(self) for path in DECLARED_BY}
         for path, table in LOSSES.items():
             unused = {name for value, names in table.items() if value != settings[path] for name in names}
             kind = {name: default for name, default in kind.items() if name not in unused}
@@ -133,7 +136,7 @@ class Config:
     def owned(self) -> dict[str, float]:
         """Coefficients, with their defaults, that settings besides the kind of model and the optimizer declare."""
         settings = (self.corruption.kind, self.loss.reconstruction, *self.data.augmentation)
-        tables = {value: numbers for table in OWNED.values() for value, numbers in table.items()}
+        tables = dict(pair for table in OWNED.values() for pair in table.items())
         return {name: default for value in settings for name, default in tables[value].items()}
 
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
@@ -235,10 +238,6 @@ class Config:
 
 _NAMED = ("coefficients", "schedules", "model.options")
 """mappings whose names the user's classes declare"""
-
-
-def _get(config: Config, path: str) -> Any:
-    return operator.attrgetter(path)(config)
 
 
 def _section(made: Any, path: str, given: Any) -> Any:

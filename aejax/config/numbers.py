@@ -42,11 +42,7 @@ LOSSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 """field of the loss → its value → coefficients of a kind that exist only with this value"""
 
-OWNED = {
-    "corruption.kind": CORRUPTIONS,
-    "loss.reconstruction": RECONSTRUCTIONS,
-    "data.augmentation": AUGMENTATIONS,
-}
+OWNED = {"corruption.kind": CORRUPTIONS, "loss.reconstruction": RECONSTRUCTIONS, "data.augmentation": AUGMENTATIONS}
 """field → its value, or one of its values → coefficients that the value declares for every kind of model"""
 
 DECLARED_BY = {"model.kind": KINDS, "training.optimizer": OPTIMIZERS, **OWNED, **LOSSES}

@@ -21,7 +21,7 @@ from aejax.config.checks import (
     require_names,
     require_types,
 )
-from aejax.config.numbers import AUGMENTATIONS, KINDS, LEAST_SIDES, OPTIMIZERS, Options
+from aejax.config.numbers import AUGMENTATIONS, KINDS, OPTIMIZERS, Options
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
 _POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
@@ -179,11 +179,6 @@ class Loss(_Section):
     """objective of a variational model: the ELBO, or the importance-weighted bound of `model.samples` codes"""
     sparsity: Literal["l1", "rate"] = "l1"
     """penalty on the code: its L1 norm, or the divergence of each unit's mean from a target rate"""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        holds = self.pixels == "mean" or self.reconstruction not in LEAST_SIDES
-        require(holds, "loss.pixels", self.pixels, f"mean while loss.reconstruction is {self.reconstruction}")
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import optax
 
 from aejax.config import Loss
 from aejax.config.numbers import RECONSTRUCTIONS as DECLARED
-from aejax.models import similarity
 from aejax.models.networks import identity
 from aejax.models.output import Output, Posterior
+from aejax.models.similarity import dissimilarity, scales
 
 
 def loss_terms(
@@ -187,8 +187,8 @@ RECONSTRUCTIONS = {
     "mse": mean_squared_error,
     "l1": absolute_error,
     "huber": huber,
-    "ssim": lambda logits, images: similarity.dissimilarity(jax.nn.sigmoid(logits), images),
-    "ms_ssim": lambda logits, images: similarity.dissimilarity_at_scales(jax.nn.sigmoid(logits), images),
+    "ssim": lambda logits, images: dissimilarity(jax.nn.sigmoid(logits), images),
+    "ms_ssim": lambda logits, images: dissimilarity(jax.nn.sigmoid(logits), images, scales(min(images.shape[-3:-1]))),
 }
 TO_EXAMPLES = dict.fromkeys(RECONSTRUCTIONS, identity) | dict.fromkeys(("bce", "ssim", "ms_ssim"), jax.nn.sigmoid)
 """functions from the decoder's logits to examples: a structural similarity is defined for pixels from 0 to 1"""

@@ -7,13 +7,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from aejax.config.numbers import LEAST_SIDES
 
-_WINDOW = LEAST_SIDES["ssim"]
-"""side of the window in pixels"""
-_DEVIATION = 1.5
-"""standard deviation of the window's normal weights in pixels (Wang et al. 2004)"""
+_WINDOW, _DEVIATION = LEAST_SIDES["ssim"], 1.5
+"""side of the window, and standard deviation of its normal weights, in pixels (Wang et al. 2004)"""
 _CONSTANTS = 0.01**2, 0.03**2
 """constants that keep the two ratios finite, for pixels from 0 to 1"""
 _WEIGHTS = 0.0448, 0.2856, 0.3001, 0.2363, 0.1333
@@ -27,28 +26,22 @@ def scales(side: int) -> int:
     return next((count for count in range(len(_WEIGHTS), 0, -1) if side >> count - 1 >= _WINDOW), 0)
 
 
-def dissimilarity(images: jax.Array, others: jax.Array) -> jax.Array:
-    """Return 1 - SSIM: float32[..., H, W, C] in [0, 1] twice → float32[...].
+def dissimilarity(images: jax.Array, others: jax.Array, count: int = 1) -> jax.Array:
+    """Return 1 - SSIM, or 1 - MS-SSIM of several scales: float32[..., H, W, C] in [0, 1] twice → float32[...].
 
-    The mean is over channels and over all windows within the image. Sides have at least 11 pixels.
+    The mean is over channels and over all windows within the image. The weights of the scales are divided by their sum.
     """
-    return 1 - _similarity(images, others)[0]
-
-
-def dissimilarity_at_scales(images: jax.Array, others: jax.Array) -> jax.Array:
-    """Return 1 - MS-SSIM: float32[..., H, W, C] in [0, 1] twice → float32[...].
-
-    Images with a side below 176 pixels have fewer than five scales (`scales`), and weights whose sum is still 1.
-    """
-    count = scales(min(images.shape[-3:-1]))
-    weights = np.float32(_WEIGHTS[:count]) / sum(_WEIGHTS[:count])
-    whole, parts = None, []
-    for _ in weights:
+    whole, structure = _similarity(images, others)
+    if count == 1:
+        return 1 - whole
+    parts = [structure]
+    for _ in range(1, count):
+        images, others = (nnx.avg_pool(each, (2, 2), strides=(2, 2)) for each in (images, others))
         whole, structure = _similarity(images, others)
         parts.append(structure)
-        images, others = _halved(images), _halved(others)
-    product = jnp.maximum(jnp.stack([*parts[:-1], whole]), _LEAST)
-    return 1 - jnp.exp(jnp.tensordot(weights, jnp.log(product), axes=1, precision=jax.lax.Precision.HIGHEST))
+    weights = np.float32(_WEIGHTS[:count]) / sum(_WEIGHTS[:count])
+    logarithms = jnp.log(jnp.maximum(jnp.stack([*parts[:-1], whole]), _LEAST))
+    return 1 - jnp.exp(jnp.tensordot(weights, logarithms, axes=1, precision=jax.lax.Precision.HIGHEST))
 
 
 def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -76,10 +69,3 @@ def _windows(side: int) -> np.ndarray:
     weights = np.exp(-np.square((np.arange(_WINDOW) - _WINDOW // 2) / _DEVIATION) / 2)
     rows = [np.pad(weights / weights.sum(), (first, side - _WINDOW - first)) for first in range(side - _WINDOW + 1)]
     return np.float32(rows)
-
-
-def _halved(images: jax.Array) -> jax.Array:
-    """Return the means of 2x2 squares; a last odd row or column is dropped."""
-    *leading, height, width, channels = images.shape
-    even = images[..., : height // 2 * 2, : width // 2 * 2, :]
-    return even.reshape(*leading, height // 2, 2, width // 2, 2, channels).mean(axis=(-4, -2))
