@@ -1,6 +1,7 @@
 """Whether a figure can be read: what is drawn of it, measured as it is drawn."""
 
 import itertools
+import re
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -8,7 +9,7 @@ from matplotlib.container import ErrorbarContainer
 
 
 def require_readable(figure):
-    """Its texts lie on the page and none on another, and no error bar leaves its axes."""
+    """Its texts lie on the page and none on another, no error bar leaves its axes, panels have letters, minus signs."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     renderer = canvas.get_renderer()
@@ -21,6 +22,10 @@ def require_readable(figure):
     for axis, ends in error_bars(figure):
         low, high = sorted(axis.get_ylim())
         assert low <= np.nanmin(ends) and np.nanmax(ends) <= high, axis
+    panels = [axes for axes in figure.axes if axes.axison and axes.get_label() != "<colorbar>"]
+    letters = "abcdefghij"[: len(panels)] if len(panels) > 1 else " " * len(panels)
+    assert [axes.get_title(loc="left") or " " for axes in panels] == list(letters)
+    assert not re.search(r"(?<![\w.){-])-[\d.]", words(figure)), words(figure)
 
 
 def texts(figure):
@@ -31,7 +36,7 @@ def texts(figure):
     for axes in figure.axes:
         if not axes.axison:
             continue
-        found += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+        found += [axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
         if axes.get_legend() is not None:
             found += [axes.get_legend().get_title(), *axes.get_legend().get_texts()]
         for axis in (axes.xaxis, axes.yaxis):

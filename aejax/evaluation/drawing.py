@@ -1,18 +1,32 @@
-"""Style and writing of figures (PNG for a screen, PDF or SVG for a paper), and Markdown tables."""
+"""Style and writing of figures (PNG for a screen, PDF or SVG for a paper), and Markdown tables.
+
+The rules of all figures: `PALETTE` has colours that colour-blind readers can distinguish, `styled` writes panel letters
+and minus signs, `tested_ticks` marks the tested values, and `within` ends error bars at the limits of a quantity.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
+import re
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from aejax.config import Config
 from aejax.config.numbers import LEAST_SIDES
 from aejax.models import Autoencoder, SparseAutoencoder, model_class
 
+PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442", "#882255", "#E020D0"
+"""colours of Okabe and Ito (2008), then wine and magenta for the ninth and tenth of ten classes"""
 STYLE = {
+    "axes.prop_cycle": f"cycler('color', {PALETTE})",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -28,8 +42,78 @@ STYLE = {
     "pdf.fonttype": 42,  # text stays text, as journals require
     "svg.fonttype": "none",
 }
-styled = rc_context(STYLE)
-"""decorator of a function that makes a figure"""
+
+
+def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorate a function that makes a figure: our style, a letter for each of several panels, real minus signs."""
+
+    @functools.wraps(make)
+    def styled_make(*given: object, **named: object) -> Figure:
+        with rc_context(STYLE):
+            figure = make(*given, **named)
+            panels = [axis for axis in figure.axes if axis.axison and axis.get_label() != "<colorbar>"]
+            for axis, letter in zip(panels if len(panels) > 1 else (), string.ascii_lowercase, strict=False):
+                axis.set_title(letter, loc="left", fontweight="bold")
+            for text in figure.findobj(Text):
+                text.set_text(minus(text.get_text()))
+            if tested := [axis for axis in figure.axes if axis.xaxis.get_gid() == "tested"]:
+                figure.draw_without_rendering()  # places the labels
+                for axis in tested:
+                    _omit_overlaps(axis)
+        return figure
+
+    return styled_make
+
+
+def minus(text: str) -> str:
+    """Replace the hyphen before a negative number by a minus sign."""
+    return re.sub(r"(?<![\w.)-])-(?=[\d.])", "\N{MINUS SIGN}", text)
+
+
+def number(value: float) -> str:
+    """Format a number for a label; small and large numbers with a power of ten."""
+    if value == 0 or 0.01 < abs(value) < 100_000:
+        return minus(f"{value:g}")
+    mantissa, exponent = f"{value:.3e}".split("e")
+    power = f"10^{{{int(exponent)}}}"
+    return f"${power}$" if float(mantissa) == 1 else rf"${float(mantissa):g}\times{power}$"
+
+
+def tested_ticks(axis: Axes, values: Iterable[float]) -> None:
+    """Use the tested values as the ticks of a horizontal axis.
+
+    The axis is logarithmic for sizes (positive integers) and for numbers of different magnitudes. `styled` omits labels
+    that would overlap others.
+    """
+    values = sorted(values)
+    positive = [value for value in values if value > 0] or [1.0]
+    sizes = values[0] > 0 and all(isinstance(value, int) for value in values)
+    if values[0] > 0 and (sizes or positive[-1] >= 20 * positive[0]):
+        axis.set_xscale("log")
+    elif positive[-1] >= 20 * positive[0]:
+        decades = math.log10(positive[-1] / positive[0])
+        axis.set_xscale("symlog", linthresh=positive[0], linscale=max(0.5, 0.22 * decades))
+    axis.set_xticks(values, map(number, values))
+    axis.set_xticks([], minor=True)
+    axis.xaxis.set_gid("tested")
+
+
+def _omit_overlaps(axis: Axes) -> None:
+    """Hide the labels of a horizontal axis that would overlap the shown label before, or the last label."""
+    *labels, last = [tick.label1 for tick in axis.xaxis.get_major_ticks()]
+    end, begin = -math.inf, last.get_window_extent().x0
+    for label in labels:
+        box = label.get_window_extent().padded(2)
+        label.set_visible(label.get_visible() and end < box.x0 and box.x1 < begin)
+        end = box.x1 if label.get_visible() else end
+
+
+def within(mean: float, std: float | None, low: float = -math.inf, high: float = math.inf) -> np.ndarray | None:
+    """Return the error bar [2, 1] below and above a mean, at most to the limits of a quantity: 0 and 1 of a fraction.
+
+    The result is None without a standard deviation.
+    """
+    return None if std is None else np.array([[min(std, mean - low)], [min(std, high - mean)]])
 
 
 def draw(

@@ -5,6 +5,7 @@ Each function returns a matplotlib figure, without a screen; `aejax.evaluation.d
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from matplotlib.textpath import TextPath
 
 from aejax.config.checks import is_own, reason
 from aejax.data import Dataset
-from aejax.evaluation.drawing import STYLE, draw, loss_unit, note, styled, with_unit
+from aejax.evaluation.drawing import PALETTE, STYLE, draw, loss_unit, minus, note, styled, with_unit
 from aejax.evaluation.layers import reads
 from aejax.evaluation.measures import feature_errors
 from aejax.evaluation.run import Run
@@ -62,7 +63,7 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
     """
     some = dataset.test[:: -(-len(dataset.test) // _CODES)]
     drawn = {
-        "codes": lambda: code_histogram({"code": run.encode(run.corrupt(some))}),
+        "codes": lambda: code_histogram({"code": run.encode(run.corrupt(some))}, one_model(run)),
         "losses": lambda: loss_curves({"": run}),
     }
     if run.vectors:
@@ -85,6 +86,11 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
     return drawn
 
 
+def one_model(run: Run) -> str:
+    """Return the caption of a figure of one run: its seed."""
+    return f"one model, seed {run.config.training.seed}"
+
+
 def reconstructions(run: Run, images: np.ndarray, targets: np.ndarray | None = None) -> Figure:
     """Draw originals above reconstructions; for a denoising model originals, corrupted images, denoised images.
 
@@ -93,15 +99,17 @@ def reconstructions(run: Run, images: np.ndarray, targets: np.ndarray | None = N
     images = images[:_COLUMNS]
     rows = {"original": images} | ({} if targets is None else {"target": targets[:_COLUMNS]})
     if run.config.corruption.kind == "none":
-        return image_rows(rows | {"reconstructed": run.reconstruct(images)})
+        return image_rows(rows | {"reconstructed": run.reconstruct(images)}, caption=one_model(run))
     noisy = run.corrupt(images)
-    return image_rows(rows | {"corrupted": noisy, "denoised": run.reconstruct(noisy)})
+    rows |= {"corrupted": noisy, "denoised": run.reconstruct(noisy)}
+    return image_rows(rows, caption=one_model(run))
 
 
 def samples(run: Run) -> Figure:
     """Draw thirty new images from the prior of a variational model."""
     rows = np.split(run.sample(3 * _COLUMNS), 3)
-    return image_rows({f"{_COLUMNS * at + 1} to {_COLUMNS * (at + 1)}": row for at, row in enumerate(rows)})
+    rows = {f"{_COLUMNS * at + 1} to {_COLUMNS * (at + 1)}": row for at, row in enumerate(rows)}
+    return image_rows(rows, caption=one_model(run))
 
 
 def interpolations(run: Run, images: np.ndarray) -> Figure:
@@ -110,7 +118,8 @@ def interpolations(run: Run, images: np.ndarray) -> Figure:
     between = run.interpolate(images[:pairs], images[pairs : 2 * pairs], _COLUMNS)
     rows = {f"pair {number}": row for number, row in enumerate(between, start=1)}
     shares = {f"{share:.2f}": 1 for share in np.linspace(0, 1, _COLUMNS)}
-    return image_rows(rows, shares, "share of the second image's code (the rest: the first image's)")
+    across = "share of the second image's code (the rest: the first image's)"
+    return image_rows(rows, shares, across, one_model(run))
 
 
 def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
@@ -118,11 +127,13 @@ def traversals(run: Run, images: np.ndarray, units: int = 6) -> Figure:
     varying = np.argsort(-run.encode(images).var(axis=0))[:units]
     values = np.linspace(-3, 3, _COLUMNS)
     rows = {f"unit {unit}": run.traverse(images[:1], unit, values)[0] for unit in varying}
-    return image_rows(rows, {f"{value:.2f}": 1 for value in values}, "value of the unit")
+    return image_rows(rows, {minus(f"{value:.2f}"): 1 for value in values}, "value of the unit", one_model(run))
 
 
 @styled
-def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None = None, across: str = "") -> Figure:
+def image_rows(
+    rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None = None, across: str = "", caption: str = ""
+) -> Figure:
     """Draw one labelled row of images for each entry: uint8 or float[N, H, W, C], all of one size.
 
     Floats are drawn on the scale from 0 to 1, or on the range of the first row if it is larger.
@@ -130,6 +141,7 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     Args:
         columns: labels above the images: label → number of columns that it spans.
         across: label of the horizontal axis, below the images.
+        caption: a line below the figure, for example about the number of seeds.
     """
     rows = {label: unit_interval(images) for label, images in rows.items()}
     first = next(iter(rows.values()))
@@ -144,7 +156,7 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     size = sheet.shape[1] * across_inches, sheet.shape[0] * down_inches
     lines = [TextPath((0, 0), line, size=STYLE["font.size"]) for label in rows for line in label.splitlines()]
     left = 0.2 + max(line.get_extents().width for line in lines) / 72
-    below, above = 0.05 + 0.3 * bool(across), 0.05 + 0.2 * bool(columns)
+    below, above = 0.05 + 0.3 * bool(across) + 0.15 * bool(caption), 0.05 + 0.2 * bool(columns)
     figure = Figure(figsize=(left + size[0] + 0.05, below + size[1] + above))
     width, height = figure.get_size_inches()
     axis = figure.add_axes((left / width, below / height, size[0] / width, size[1] / height))
@@ -161,6 +173,7 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: Mapping[str, int] | None
     if across:
         axis.set_xlabel(across)
         axis.xaxis.set_label_position("bottom")
+    note(figure, caption)
     return figure
 
 
@@ -178,54 +191,55 @@ def _tiled(rows: Sequence[np.ndarray], background: float) -> tuple[np.ndarray, n
 
 
 @styled
-def code_histogram(codes: Mapping[str, np.ndarray]) -> Figure:
-    """Draw the share of the code that is exactly zero, and a histogram of the other values.
+def code_histogram(codes: Mapping[str, np.ndarray], caption: str = "") -> Figure:
+    """Draw a histogram of the values of codes that are not zero; the legend has the share of exact zeros.
 
-    The zeros have their own panel, because their bar would dwarf all other bars of a common histogram.
+    The zeros have no bar, because their bar would dwarf all other bars.
+
+    Args:
+        codes: label → codes.
+        caption: a line below the figure, for example about the number of seeds.
     """
-    figure = Figure(figsize=(7.0, 2.7), layout="constrained")
-    zeros, others = figure.subplots(1, 2, width_ratios=[1, 3.2])
+    figure = Figure(figsize=(6.4, 2.9), layout="constrained")
+    axis = figure.subplots()
     largest = max(float(np.quantile(np.abs(values), 0.999)) for values in codes.values())
     lowest = 0.0 if all(values.min() >= 0 for values in codes.values()) else -largest
     edges = np.linspace(lowest, largest if largest > 0 else 1.0, 61)
-    for position, (label, values) in enumerate(codes.items()):
-        fraction = float((values == 0).mean())
-        bar = zeros.bar(position, 100 * fraction, color=f"C{position}", width=0.7)
-        zeros.bar_label(bar, [f"{fraction:.1%}"], padding=2)
-        nonzero = values[values != 0]
-        others.hist(
-            nonzero,
-            bins=edges,
-            weights=np.full(len(nonzero), 100 / values.size),
-            color=f"C{position}",
-            alpha=0.6,
-            label=f"{label} (with zeros: mean {values.mean():.2f}, variance {values.var():.2f})",
-        )
-    zeros.set(title="exactly zero", ylabel="share of all values [%]", ylim=(0, 112), yticks=range(0, 101, 20))
-    zeros.set_xticks(range(len(codes)), codes)
-    others.set(title="not zero", xlabel="value of a code unit (all but the largest 0.1 %)")
-    others.set_ylabel("share of all values per bin [%]")
-    others.set_ylim(top=1.25 * others.get_ylim()[1])  # room for the legend above the bars
-    others.legend(loc="upper right")
+    for (label, values), colour, hatch in zip(codes.items(), itertools.cycle(PALETTE), itertools.cycle(("", "///"))):
+        nonzero, share = values[values != 0], f"{(values == 0).mean():.1%} exactly zero"
+        moments = f"mean {values.mean():.2f}, variance {values.var():.2f}"
+        weights = np.full(len(nonzero), 100 / values.size)
+        style = {"color": colour, "alpha": 0.6, "hatch": hatch, "label": f"{label}: {share}; {moments}"}
+        axis.hist(nonzero, bins=edges, weights=weights, **style)
+    axis.set(xlabel="value of a code unit that is not zero (all but the largest 0.1%)")
+    axis.set_ylabel("share of all values per bin [%]")
+    axis.set_ylim(top=(1.15 + 0.1 * len(codes)) * axis.get_ylim()[1])  # room for the legend above the bars
+    axis.legend(loc="upper right")
+    note(figure, caption)
     return figure
 
 
 @styled
 def first_layer_weights(run: Run, units: int = 32) -> Figure:
-    """Draw the weights of the first units, or the kernels of the first convolution, as images."""
+    """Draw the weights of the first units, or the kernels of the first convolution, as images; of RGB, in colour."""
     kernel = _first_kernel(run)
     seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window or the whole image
-    images = kernel.reshape(*seen, -1)[..., :units].mean(axis=2).transpose(2, 0, 1)
+    images = kernel.reshape(*seen, -1)[..., :units].transpose(3, 0, 1, 2)
+    colour = seen[-1] == 3
+    images = images if colour else images.mean(axis=3)
     limit = float(np.quantile(np.abs(images), 0.97))  # pixels that are always black may have large weights
+    images = np.clip(0.5 + images / (2 * limit or 1), 0, 1) if colour else images
     rows = [images[at : at + 8] for at in range(0, len(images), 8)]
-    sheet, _, _ = _tiled(rows, np.nan)  # the page shows between the images
-    height, width = sheet.shape
-    figure = Figure(figsize=(6.4, 5.4 * height / width + 0.4), layout="constrained")
+    sheet, _, _ = _tiled(rows, 1.0 if colour else np.nan)  # the page shows between the images
+    height, width = sheet.shape[:2]
+    figure = Figure(figsize=(6.4, 5.4 * height / width + 0.6), layout="constrained")
     axis = figure.subplots()
     shown = axis.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
     axis.set_axis_off()
-    figure.colorbar(shown, ax=axis, label="weight", shrink=0.8, extend="both")
+    if not colour:
+        figure.colorbar(shown, ax=axis, label="weight", shrink=0.8, extend="both")
     axis.set_title(f"first layer: {len(images)} of {kernel.shape[-1]} units")
+    note(figure, one_model(run) + ("; grey: weight 0; a channel is brighter for a larger weight" if colour else ""))
     return figure
 
 
@@ -246,8 +260,8 @@ def _first_kernel(run: Run) -> np.ndarray | None:
 
 
 _OF_PART = {
-    "train": {"color": "C0", "linewidth": 3, "alpha": 0.45},
-    "validation": {"color": "C1", "linewidth": 1.2},
+    "train": {"color": PALETTE[0], "linewidth": 3, "alpha": 0.45},
+    "validation": {"color": PALETTE[3], "linewidth": 1.2, "linestyle": "--"},
     "test": {"color": "0.15", "linewidth": 1.2},
 }
 """style of the curve of each part"""
@@ -257,7 +271,7 @@ _OF_PART = {
 def loss_curves(runs: Mapping[str, Run]) -> Figure:
     """Draw the total loss per epoch of each evaluated part, in one panel for each run."""
     units = [loss_unit(run.config, run.target_shape) for run in runs.values()]
-    columns = min(3, len(runs))
+    columns = min(2 if len(runs) == 4 else 3, len(runs))
     rows = -(-len(runs) // columns)
     common = len(set(units)) == 1
     size = (4.6, 3.0) if len(runs) == 1 else (0.6 + 2.2 * columns, 0.4 + 1.9 * rows)
@@ -276,7 +290,8 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     for axis in axes[len(runs) :]:
         axis.set_axis_off()
     axes[0].legend(loc="upper right")
-    note(figure, "train: mean over the steps of an epoch; others: after the epoch")
+    seeds = ", ".join(sorted({one_model(run).partition(", ")[2] for run in runs.values()}))
+    note(figure, f"train: mean over the epoch; others: after the epoch; one model each, {seeds}")
     return figure
 
 
@@ -294,14 +309,14 @@ def error_histogram(run: Run, dataset: Dataset) -> Figure:
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
     edges = np.geomspace(lowest, max(float(errors.max()), 1.001 * lowest), 41)
-    axis.hist(np.maximum(errors, lowest), bins=edges, color="C0")
+    axis.hist(np.maximum(errors, lowest), bins=edges, color=PALETTE[0])
     if variance > 0:
         axis.axvline(variance, color="0.4", linestyle="--", label="mean variance of the features")
         figure.legend(loc="outside lower right", fontsize=8)
     title = f": {1 - errors.mean() / variance:.1%} of the variance explained" if variance > 0 else ""
     scale = "" if change is None else " standardized"
     axis.set(xscale="log", xlabel=f"mean squared error of a{scale} vector", ylabel="test vectors")
-    axis.set_title(f"reconstruction errors{title}")
+    axis.set_title(f"reconstruction errors{title}; {one_model(run)}")
     return figure
 
 
@@ -316,17 +331,17 @@ def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
     if named:
-        axis.bar(range(len(varying)), errors, color="C0")
+        axis.bar(range(len(varying)), errors, color=PALETTE[0])
         axis.set_xticks(range(len(varying)), [dataset.feature_names[at] for at in varying], rotation=90)
     elif len(every) <= _NAMED:
-        axis.bar(varying, errors, color="C0")
+        axis.bar(varying, errors, color=PALETTE[0])
         axis.set(xlabel="feature")
         axis.xaxis.get_major_locator().set_params(integer=True)
     else:
-        axis.plot(np.sort(errors), color="C0")
+        axis.plot(np.sort(errors), color=PALETTE[0])
         axis.set(xlabel="features, sorted by error")
     axis.axhline(1, color="0.4", linestyle="--", label="error of the feature's mean")
     omitted = f" ({constant} constant features omitted)" if constant else ""
-    axis.set(ylabel="squared error / variance", ylim=(0, None), title=f"errors by feature{omitted}")
+    axis.set(ylabel="squared error / variance", ylim=(0, None), title=f"errors by feature{omitted}; {one_model(run)}")
     figure.legend(loc="outside lower right", fontsize=8)
     return figure

@@ -18,6 +18,7 @@ from aejax.config import Config, files
 from aejax.config.checks import is_own
 from aejax.config.grid import SEED
 from aejax.config.numbers import OPTIMIZERS
+from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled, with_spread, with_unit
 from aejax.training.selection import Selection
 
@@ -179,8 +180,9 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     """Draw loss, reconstruction and the code's zeros against one swept field.
 
     All are of the validation examples or, without any, of the test examples. The field is the first one with several
-    values, except the seed. A fourth panel has reconstruction against zeros. A colour is a value of the field, a marker
-    is a setting of the other fields, and lines join numbers that are no seeds.
+    values, except the seed. The last panel has reconstruction against zeros; fewer than three values have only
+    this panel. A reconstruction that is the loss has no panel of its own. A colour is a value of the field, a marker is
+    a setting of the other fields, and lines join numbers that are no seeds.
     """
     paths = [path for path in found["axes"] if path != SEED]
     along = next((path for path in paths if len(found["axes"][path]) > 1), next(iter(found["axes"])))
@@ -191,13 +193,21 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     values = {json.dumps(value): value for value in found["axes"][along]}
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
     place = values if numbers else {key: float(index) for index, key in enumerate(values)}
-    colour = dict(zip(values, colormaps["viridis"](np.linspace(0, 0.92, len(values))), strict=True))
+    ordered = numbers or len(values) > len(drawing.PALETTE)
+    shades = colormaps["viridis"](np.linspace(0, 0.92, len(values))) if ordered else drawing.PALETTE
+    colour = dict(zip(values, shades, strict=False))
     part = "validation" if all("validation" in row for row in found["members"]) else "test"
-    labels = {f"{part} {name}": with_unit(f"{part} {name}", unit) for name in ("loss", "reconstruction")} | {
-        "code zeros": "share of the code that is zero",
-    }
-    drawn = Figure(figsize=(7.2, 4.8 + 0.17 * max(0, len(series) - 6)), layout="constrained")
-    *panels, pairs = drawn.subplots(2, 2).flat
+    known = [row[part] for rows in series.values() for row in rows]
+    once = all(row.get("reconstruction") == row["total"] for row in known)
+    labels = {f"{part} {name}": with_unit(f"{part} {name}", unit) for name in ("loss", "reconstruction")[: 2 - once]}
+    labels["code zeros"] = "share of the code that is zero"
+    side = 1 if len(values) < 3 else 2
+    size = (2.6 * side + 2.0, 2.4 * side + 0.3 * (side == 1) + 0.17 * max(0, len(series) - 6))
+    drawn = Figure(figsize=size, layout="constrained")
+    panels = list(drawn.subplots(side, side, squeeze=False).flat)
+    for panel in panels[len(labels) + 1 :]:
+        panel.set_axis_off()
+    *panels, pairs = panels[: len(labels) + 1]
     for (setting, rows), marker in zip(series.items(), itertools.cycle("osD^vPX*<>"), strict=False):
         means = []
         for key in values:
@@ -207,30 +217,34 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             places = [_METRICS[label] for label in labels]
             metrics = np.array([[row[group].get(name, np.nan) for group, name in places] for row in members])
             means.append([place[key], *metrics.mean(axis=0)])
-            for panel, mean, each in zip(panels, means[-1][1:], metrics.T, strict=True):
-                spread = each.std(ddof=1) if len(members) > 1 else None
-                panel.errorbar(place[key], mean, spread, fmt=marker, color=colour[key])
-            pairs.plot(metrics[:, 2], metrics[:, 1], marker, color=colour[key])
+            for panel, label, each in zip(panels, labels, metrics.T, strict=False):
+                limits = (0, 1) if label == "code zeros" else ()
+                spread = drawing.within(each.mean(), each.std(ddof=1) if len(members) > 1 else None, *limits)
+                panel.errorbar(place[key], each.mean(), spread, fmt=marker, color=colour[key])
+            pairs.plot(metrics[:, -1], metrics[:, -2], marker, color=colour[key])
         if numbers and along != SEED and means:
-            for panel, heights in zip(panels, np.transpose(means)[1:], strict=True):
+            for panel, heights in zip(panels, np.transpose(means)[1:], strict=False):
                 panel.plot(np.transpose(means)[0], heights, "-", color="0.6", linewidth=1, zorder=1)
         pairs.plot([], [], marker, color="0.6", label=setting)
     swept = _axis_label(along, config)
-    for panel, label in zip(panels, labels.values(), strict=True):
+    for panel, label in zip(panels, labels.values(), strict=False):
         panel.set(xlabel=swept, ylabel=label)
         if numbers and along != SEED:
-            _mark_numbers(panel, list(values.values()))
+            drawing.tested_ticks(panel, values.values())
         else:
             texts = [_text(value) for value in values.values()]
             turned = sum(map(len, texts)) > 20  # characters that fit side by side below a panel
             panel.set_xticks(list(place.values()), texts, **({"rotation": 40, "ha": "right"} if turned else {}))
             panel.margins(x=0.25 if len(texts) < 4 else 0.1)
-    pairs.set(xlabel=labels["code zeros"], ylabel=labels[f"{part} reconstruction"])
-    _legends(drawn, swept, {_text(value): colour[key] for key, value in values.items()}, pairs)
+    pairs.set(xlabel=labels["code zeros"], ylabel=list(labels.values())[-2])
+    texts = [drawing.number(value) if numbers else _text(value) for value in values.values()]
+    _legends(drawn, swept, dict(zip(texts, colour.values(), strict=True)), pairs)
+    seeds, said = len(found["axes"].get(SEED, [0])), "One model for each seed."
     if along != SEED:
-        seeds, diverged = len(found["axes"].get(SEED, [0])), any("diverged" in row for row in found["members"])
-        said = spread_over(seeds, "First three panels") + (" Last panel: each model." if seeds > 1 else "")
-        note(drawn, said + (" Models that diverged are omitted." if diverged else ""))
+        one = f"Each of {seeds} seeds is a point." if seeds > 1 else "Points: one seed."
+        said = f"{spread_over(seeds, 'First panels')} Last panel: each model." if panels and seeds > 1 else one
+    diverged = any("diverged" in row for row in found["members"])
+    note(drawn, said + (" Models that diverged are omitted." if diverged else ""))
     return drawn
 
 
@@ -250,17 +264,6 @@ def _axis_label(path: str, config: Config) -> str:
     noise = {"gaussian": "standard deviation, pixels from 0 to 1"}.get(config.corruption.kind, "share of the pixels")
     unit = "epochs" if path.endswith("epochs") else (_UNITS | {"coefficients.noise": noise}).get(path)
     return path.partition(".")[2] + (f" [{unit}]" if unit else "")
-
-
-def _mark_numbers(panel: Axes, numbers: Sequence[float]) -> None:
-    """Use a logarithmic axis, with ticks at powers of ten, for numbers of different magnitudes."""
-    positive = [number for number in numbers if number > 0] or [1.0]
-    if max(positive) >= 20 * min(positive):
-        decades = np.log10(max(positive) / min(positive))
-        panel.set_xscale("symlog", linthresh=min(positive), linscale=max(0.5, 0.22 * decades))
-        powers = 10.0 ** np.arange(np.ceil(np.log10(min(positive))), np.floor(np.log10(max(positive))) + 1)
-        step = -(-len(powers) // 4)
-        panel.set_xticks([0.0, *powers[::step]] if min(numbers) <= 0 else powers[::step])
 
 
 def _legends(drawn: Figure, title: str, colours: Mapping[str, Any], pairs: Axes) -> None:

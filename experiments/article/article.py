@@ -71,7 +71,10 @@ def reproduce(
     results["models"] = {model: _over_seeds([_results_of(run) for run in runs[model]]) for model in runs}
     first = {model: runs[model][0] for model in runs}
     codes = {model: first[model].encode(dataset.test) for model in ("standard", "sparse")}
-    drawn = {"codes": lambda: figures.code_histogram(codes), "losses": lambda: figures.loss_curves(first)}
+    # The shallow model is the standard model after fewer epochs: its curve would be the beginning of the same curve.
+    curves = {model: run for model, run in first.items() if model != "shallow"}
+    seed = f"test images; seed 0 of {seeds}"
+    drawn = {"codes": lambda: figures.code_histogram(codes, seed), "losses": lambda: figures.loss_curves(curves)}
     for model in ("deep", "shallow", "denoising"):
         drawn[model] = functools.partial(figures.reconstructions, first[model], dataset.test)
     for model in ("standard", "sparse"):
@@ -127,7 +130,7 @@ _FIGURES = {
     "codes": "code values of the standard and the sparse model over the test images",
     "weights_standard": "first layer of the standard model",
     "weights_sparse": "first layer of the sparse model",
-    "losses": "loss per epoch",
+    "losses": "loss per epoch; the shallow model's is that of the standard model's first five epochs",
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.config import Config, complete
-from aejax.evaluation.drawing import note, styled
+from aejax.evaluation.drawing import PALETTE, note, styled, tested_ticks, within
 from aejax.models import ImageShape
 from aejax.training import Batch, Program, build_steps
 
@@ -74,20 +74,19 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for place, (model, dtype) in enumerate(names):
         own = sorted((row for row in rows if (row["model"], row["dtype"]) == (model, dtype)), key=lambda r: r["batch"])
         shares = [100 * row["share_of_matmul"] for row in own]
-        spread = [row["images_per_second_std"] / row["images_per_second"] for row in own]
+        parts = [row["images_per_second_std"] / row["images_per_second"] for row in own]
+        spread = np.hstack([within(share, part * share, 0) for share, part in zip(shares, parts, strict=True)])
         shift = 1.12 ** (place - (len(names) - 1) / 2)  # so that no error bar hides another
-        style = {"fmt": "os^Dv"[place % 5] + "-", "linewidth": 1, "color": f"C{place % 10}"}
+        style = {"fmt": "os^Dv"[place % 5] + "-", "linewidth": 1, "color": PALETTE[place % len(PALETTE)]}
         style["label"] = f"{model}, {dtype}" if several else model
-        axes.errorbar([shift * row["batch"] for row in own], shares, np.multiply(shares, spread), **style)
+        axes.errorbar([shift * row["batch"] for row in own], shares, spread, **style)
     axes.axhline(100, color="0.3", linestyle="--", linewidth=1)
     place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
     axes.annotate("a large product of matrices", (0.02, 100), **place)
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(batches, map(str, batches))
-    axes.set_xticks([], minor=True)
+    tested_ticks(axes, batches)
     axes.margins(x=0.15)
     label = "FLOP/s of a train step, as a share of\na large product of matrices [%]"
     axes.set(xlabel="batch size [images]", ylabel=label, ylim=(0, max(112, axes.get_ylim()[1])))
     figure.legend(title="model", loc="outside right upper")
-    note(figure, "Error bars: ± one standard deviation over the timed epochs.")
+    note(figure, "One seed; error bars: ± one standard deviation over the timed epochs.")
     return figure

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from aejax.evaluation.drawing import styled
+from aejax.evaluation.drawing import styled, tested_ticks
 from claims import images, plots
 from claims.study import Result, Study, Table, bce_of, differs, mean, over_seeds, psnr_of
 
@@ -78,15 +78,12 @@ def figure(table: Table, pixels: int) -> Figure:
     }
     drawn, axes = plots.panels(2, 2, sharex=True)
     for axis, (column, label) in zip(axes.flat, labels.items(), strict=True):
-        for depth, style in zip(_DEPTHS, ("oC0-", "sC1-"), strict=True):
+        for place, depth in enumerate(_DEPTHS):
             rows = {row: int(row.rpartition(" ")[2]) for row in table if row.startswith(f"{depth},")}
-            plots.line(axis, shown, rows, column, depth, style)
+            plots.line(axis, shown, rows, column, depth, place, (0, 1) if column == "probe accuracy" else ())
         axis.axvline(pixels, color="0.6", linestyle=":")
-        axis.set_xscale("log", base=2)
         axis.set(ylabel=label)
-    sizes = rows.values()
-    powers = [2**power for power in range(1, 20, 2) if min(sizes) <= 2**power <= max(sizes)]
-    axes[0, 0].set_xticks(powers, map(str, powers))
+        tested_ticks(axis, rows.values())
     for axis in axes[1]:
         axis.set_xlabel(f"code [units] (dotted: {pixels} pixels)")
     axes[0, 0].legend(title="encoder")

@@ -13,7 +13,7 @@ from PIL import Image
 from aejax.data import Dataset
 from aejax.evaluation import Run
 from aejax.evaluation.classes import chosen
-from aejax.evaluation.drawing import styled
+from aejax.evaluation.drawing import PALETTE, styled
 from aejax.evaluation.measures import dequantise, entropy_bits, psnr, quantise
 from aejax.training import unit_interval
 from claims import images, plots
@@ -106,13 +106,13 @@ def figure(
     """Draw rate against distortion with one line per seed, and name the better coder at each rate."""
     drawn, axes = plots.panels(1, len(curves), height=3.6)
     for axis, (kind, coders) in zip(axes[0], curves.items(), strict=True):
-        blues = iter(colormaps["Blues"](np.linspace(0.45, 1, len(_SIZES))))
+        blues, marks = iter(colormaps["Blues"](np.linspace(0.45, 1, len(_SIZES)))), iter("o^D")
         for name, per_seed in coders.items():
             is_code = name.startswith("code")
-            style = {"color": next(blues)} if is_code else _JPEG[name]
+            style = {"color": next(blues), "marker": next(marks)} if is_code else _JPEG[name]
             for seed, curve in enumerate(per_seed if is_code else per_seed[:1]):  # all seeds of JPEG are equal
                 label = name if seed == 0 else None
-                axis.plot(*zip(*curve, strict=True), marker="o" if is_code else "s", ms=3, lw=1.1, label=label, **style)
+                axis.plot(*zip(*curve, strict=True), ms=3.5, lw=1.1, label=label, **style)
         axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only (lossless)")
         won = winners(kind, table)
         ahead = [f"{name}: {', '.join(won.get(name, ['none']))}" for name in ("autoencoder", "JPEG", "neither")]
@@ -124,7 +124,10 @@ def figure(
     return drawn
 
 
-_JPEG = {"JPEG, data only": {"color": "C3"}, "JPEG, file": {"color": "C3", "linestyle": "--", "alpha": 0.6}}
+_JPEG = {
+    "JPEG, data only": {"color": PALETTE[3], "marker": "s"},
+    "JPEG, file": {"color": PALETTE[3], "marker": "s", "linestyle": "--", "markerfacecolor": "none"},
+}
 
 
 def quantised_codes(run: Run, kind: Dataset) -> Curve:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from aejax.evaluation import errors
 from aejax.evaluation.classes import knn, linear_probe, pca
-from aejax.evaluation.drawing import styled
+from aejax.evaluation.drawing import PALETTE, styled, tested_ticks
 from aejax.evaluation.figures import image_rows
 from aejax.evaluation.measures import psnr
 from aejax.training import unit_interval
@@ -68,10 +68,11 @@ def features_figure(table: Table) -> Figure:
         row[0].set_ylabel(label)
         for axis, kind in zip(row, strengths, strict=True):
             known = {name: float(name.rpartition(" ")[2]) for name in table if name.startswith(kind)}
-            plots.line(axis, table, {"clean": 0, **known}, column, "code of 32")
+            plots.line(axis, table, {"clean": 0.0, **known}, column, "code of 32", limits=(0, 1))
+            tested_ticks(axis, [0.0, *known.values()])
             # A broad and a thin line both stay visible where they coincide.
             principal = mean(table["PCA of 32"][column])
-            axis.axhline(principal, color="C1", linewidth=4, alpha=0.4, zorder=0, label="PCA of 32")
+            axis.axhline(principal, color=PALETTE[1], linewidth=4, alpha=0.5, zorder=0, label="PCA of 32")
             axis.axhline(mean(table["pixels"][column]), color="0.2", linewidth=1, ls="--", zorder=1, label="pixels")
     for axis, label in zip(axes[1], strengths.values(), strict=True):
         axis.set_xlabel(label)
@@ -116,7 +117,7 @@ def convolutions(study: Study) -> Result:
         for kind in ("dense", "convolutional"):
             run = runs[best[kind]][0]
             rows[f"{kind}\n{mean(table[best[kind]]['test PSNR']):.1f} dB"] = run.reconstruct(run.corrupt(test[:10]))
-        return image_rows(rows)
+        return image_rows(rows, caption=f"models of seed 0; PSNR: means over {study.seeds} seeds")
 
     return Result(
         "Convolutional autoencoders denoise better",

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 
 from aejax.config import InputError
 from aejax.data import load_dataset
-from aejax.evaluation.drawing import styled
 from aejax.evaluation.figures import image_rows
 from aejax.training import unit_interval
-from claims import images, plots
+from claims import images
 from claims.study import Result, Study, Table, bce_of, margin, mean, psnr_of
 
 _SHOWN = 4
@@ -51,7 +50,8 @@ def data_specific(study: Study) -> Result:
         rows = {"original": np.concatenate([unit_interval(part) for part in picked])}
         for source, (run, *_) in trained.items():
             rows[f"trained on\n{source}"] = np.concatenate([run.reconstruct(part) for part in picked])
-        return image_rows(rows, {kind.name: _SHOWN for kind in kinds})
+        caption = f"models of seed 0, of {study.seeds} seeds"
+        return image_rows(rows, {kind.name: _SHOWN for kind in kinds}, caption=caption)
 
     return Result(
         "Autoencoders are data-specific",
@@ -100,17 +100,5 @@ def structure(study: Study) -> Result:
         f"{margin(table['random']['test BCE'], table['random']['BCE of the mean image'])}; the code has "
         f"{size / pixels:.1%} as many numbers as the image, and could copy so many pixels).",
         table,
-        lambda: structure_figure(table),
+        None,
     )
-
-
-@styled
-def structure_figure(table: Table) -> Figure:
-    """Draw the share of the avoidable loss of the mean image that the model removes."""
-    drawn, axes = plots.panels(1, 1, height=1.9)
-    names = {"random": "random pixels"}
-    shares = {names.get(kind, kind): 100 * np.array(row["share of it explained"]) for kind, row in table.items()}
-    plots.bars(axes[0, 0], shares, "{:z.1f} %")
-    axes[0, 0].set(xlabel="part of the mean image's avoidable loss that the model removes [%]")
-    axes[0, 0].axvline(0, color="0.3", linewidth=0.8)
-    return plots.explain(drawn, table, "Bars")

@@ -6,14 +6,14 @@ import time
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, patheffects
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from aejax.data import is_known
 from aejax.evaluation import drawing
 from aejax.evaluation.classes import chosen, knn, pca
-from aejax.evaluation.drawing import note, styled
+from aejax.evaluation.drawing import PALETTE, note, styled
 from aejax.training import unit_interval
 from claims import plots
 from claims.study import Result, Study, Table, mean, std
@@ -84,14 +84,18 @@ def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -
     """Draw the planes of seed 0 by class, with the accuracy of nearest neighbours over all seeds."""
     drawn, axes = plots.panels(1, len(planes), height=3.0)
     classes, indices = np.unique(labels, return_inverse=True)
-    few = len(classes) <= 10
-    places = np.arange(10) if few else np.linspace(0, 1, len(classes))
-    colours = ListedColormap(colormaps["tab10" if few else "turbo"](places[: len(classes)]))
+    few = len(classes) <= len(PALETTE)
+    colours = PALETTE[: len(classes)] if few else colormaps["turbo"](np.linspace(0, 1, len(classes)))
+    colours = ListedColormap(colours)
     for axis, (name, plane) in zip(axes[0], planes.items(), strict=True):
         dots = axis.scatter(*plane.T, c=indices, cmap=colours, vmin=-0.5, vmax=len(classes) - 0.5, s=3, linewidths=0)
         shown = drawing.with_spread(mean(table[name][_ACCURACY]), std(table[name][_ACCURACY]) or None, ".3f")
         axis.set_title(f"from {name}\naccuracy {shown}")
         axis.set(xticks=[], yticks=[], xlabel="t-SNE dimension 1", ylabel="t-SNE dimension 2")
+        for index, name in enumerate(classes if few else ()):  # ten colours are too many for some readers
+            edge = [patheffects.withStroke(linewidth=2, foreground="white")]
+            middle = np.median(plane[indices == index], axis=0)
+            axis.text(*middle, name, ha="center", va="center", weight="bold", path_effects=edge)
     ticks = np.arange(len(classes))[:: -(-len(classes) // 15)]
     bar = drawn.colorbar(dots, ax=axes, label="class", ticks=ticks, fraction=0.04)
     bar.ax.set_yticklabels(classes[ticks])

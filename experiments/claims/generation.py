@@ -40,7 +40,8 @@ def generative(study: Study) -> Result:
     def figure() -> Figure:
         samples = {"variational,\ncodes from\nthe prior": vaes[0].sample(10, seed=1)}
         samples["plain,\nfitted codes"] = _sampled(study, plain[0], 10)
-        return image_rows({"test images": unit_interval(study.dataset.test[:10]), **samples})
+        rows = {"test images": unit_interval(study.dataset.test[:10]), **samples}
+        return image_rows(rows, caption=f"models of seed 0, of {study.seeds} seeds")
 
     return Result(
         "A variational autoencoder generates",

@@ -26,9 +26,10 @@ def write_page(
     for number, claim in claims.items():
         study.report(f"claim {number}")
         result = claim(study)
-        # Existing figures may show other seeds or epochs.
-        draw({f"claim_{number}": result.figure}, study.workdir / "figures", formats, replace=True)
-        found = {name: getattr(result, name) for name in ("claim", "title", "method", "found")}
+        if result.figure is not None:  # existing figures may show other seeds or epochs
+            draw({f"claim_{number}": result.figure}, study.workdir / "figures", formats, replace=True)
+        found: dict[str, Any] = {name: getattr(result, name) for name in ("claim", "title", "method", "found")}
+        found["figure"] = result.figure is not None
         found["table"] = {
             row: {
                 column: {"mean": None if math.isnan(mean(each)) else mean(each), "std": std(each), "runs": each}
@@ -58,7 +59,8 @@ def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
             f"## {number}. {claim['title']}\n\nThe article: *{claim['claim']}.*\n\n{claim['found']}\n\n"
             f"{claim['method']}\n\n{drawing.markdown(['', *columns], rows)}"
         )
-        parts += [f"![{claim['title']}](figures/claim_{number}.{form})" for form in formats[:1]]
+        drawn = formats[:1] if claim["figure"] else ()
+        parts += [f"![{claim['title']}](figures/claim_{number}.{form})" for form in drawn]
     return "\n\n".join(parts) + "\n"
 
 
@@ -67,4 +69,4 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
         return "-"
     size = abs(figure["mean"])
     digits = 0 if size >= 1000 else 2 if size >= 10 else 3 if size >= 1 else 4
-    return drawing.with_spread(figure["mean"], figure["std"] or None, f",.{digits}f")
+    return drawing.with_spread(figure["mean"], figure["std"] or None, f"z,.{digits}f")

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from aejax.evaluation.drawing import styled
+from aejax.evaluation.drawing import number, styled, tested_ticks
 from aejax.evaluation.measures import code_measures
 from claims import plots
 from claims.study import Result, Study, Table, margin, mean
@@ -67,27 +67,24 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     losses, moments, zeros, values = axes.flat
     rows = {row: float(row) for row in table}
     plots.line(losses, table, rows, "total loss", "with the penalty")
-    plots.line(losses, table, rows, "BCE", "BCE alone", "sC1--", markerfacecolor="none")
+    plots.line(losses, table, rows, "BCE", "BCE alone", 1, markerfacecolor="none")
     losses.set_ylabel("test loss [nats per pixel]")
     losses.legend()
     plots.line(moments, table, rows, "code mean", "mean")
-    plots.line(moments, table, rows, "code variance", "variance", "sC1-")
+    plots.line(moments, table, rows, "code variance", "variance", 1)
     moments.set_yscale("symlog", linthresh=1, linscale=0.5)  # error bars may reach 0
     moments.set_ylabel("mean and variance\nof the code")
     moments.legend()
-    plots.line(zeros, table, rows, "share of zeros")
+    plots.line(zeros, table, rows, "share of zeros", limits=(0, 1))
     zeros.set_ylabel("share of the code that is zero")
-    positive = [strength for strength in rows.values() if strength > 0]
     for axis in (losses, moments, zeros):
-        axis.set_xscale("symlog", linthresh=min(positive), linscale=0.4)
-        powers = 10.0 ** np.arange(round(np.log10(min(positive))), round(np.log10(max(positive))) + 1)
-        axis.set_xticks([0.0, *powers])
+        tested_ticks(axis, rows.values())
         axis.axvline(_ARTICLE, color="0.6", linestyle=":")
         axis.set_xlabel("weight of the L1 norm (dotted: the article's)")
     edges = np.linspace(0, max(float(each.max()) for each in codes.values()), 61)
     colours = colormaps["viridis"](np.linspace(0, 0.9, len(codes)))
     for (strength, each), colour in zip(codes.items(), colours, strict=True):
-        values.hist(each[each != 0], edges, histtype="step", color=colour, label=f"{strength:g}", density=True)
+        values.hist(each[each != 0], edges, histtype="step", color=colour, label=number(strength), density=True)
     values.set(xlabel="value of a unit that is not zero", ylabel="density", yscale="log")
     values.legend(title="weight of the L1 norm")
-    return plots.explain(drawn, table, more=" Last panel: seed 0.")
+    return plots.explain(drawn, table, more=" Panel d: seed 0.")

@@ -36,7 +36,8 @@ class Result:
     found: str
     """the finding, with its numbers"""
     table: Table
-    figure: Callable[[], Figure]
+    figure: Callable[[], Figure] | None
+    """None where the table says all"""
 
 
 @dataclass(frozen=True)

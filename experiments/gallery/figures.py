@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax import Context, Run
-from aejax.evaluation.figures import image_rows
+from aejax.evaluation.figures import image_rows, one_model
 from aejax.models.randomness import per_example, stream
 from aejax.training import unit_interval
 from gallery.measures import of_each_class
@@ -69,6 +69,6 @@ _ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {
 """model → function of the rows of images of its figure, of a run as `aejax.fit` returns it"""
 
 FIGURES: dict[str, Callable[[Run], Figure]] = {
-    name: lambda run, rows=rows: image_rows(rows(run)) for name, rows in _ROWS.items()
+    name: lambda run, rows=rows: image_rows(rows(run), caption=one_model(run)) for name, rows in _ROWS.items()
 }
 """model → function of its own figure"""

@@ -126,7 +126,6 @@ def figure(results: Mapping[str, Any]) -> Figure:
     left, right = drawn.subplots(1, 2)
     for panel, name in ((left, "another domain"), (right, "more data")):
         for (way, curves), mark in zip(results[name].items(), "osD^", strict=False):
-            way = way.replace("source", results["source"])
             epochs = np.arange(results["epochs"] + 1)[-len(curves[0]) :]
             spread = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else None
             panel.errorbar(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aejax import InputError, fit, load
+from aejax import Dataset, InputError, fit, load
 from aejax.evaluation import drawing, figures
 from readable import require_readable, words
 
@@ -129,9 +129,10 @@ def test_a_figure_is_written_whole_or_not_at_all_in_each_format(tmp_path, monkey
 def test_the_mass_at_zero_is_a_number_of_its_own():
     sparse = np.concatenate([np.zeros(900), np.full(100, 0.5)]).reshape(100, 10)
     figure = figures.code_histogram({"standard": sparse + 1, "sparse": sparse})
-    zeros, others = figure.axes
-    assert [text.get_text() for text in zeros.texts] == ["0.0%", "90.0%"]
-    shares = [patch.get_height() for container in others.containers for patch in container]
+    (axis,) = figure.axes
+    labels = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert labels[0].startswith("standard: 0.0% exactly zero; mean") and labels[1].startswith("sparse: 90.0% exactly")
+    shares = [patch.get_height() for container in axis.containers for patch in container]
     assert np.isclose(sum(shares), 110)  # percent of all values: 100 of "standard", 10 of "sparse"
     require_readable(figure)
     require_readable(figures.code_histogram({"standard": sparse * 0, "sparse": sparse * 0}))
@@ -141,6 +142,22 @@ def test_colour_images(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 3), dtype=np.uint8)
     figures.draw({"rows": lambda: figures.image_rows({"a": images, "b": images[:2] / np.float32(255)})}, tmp_path)
     assert (tmp_path / "rows.png").exists()
+
+
+@pytest.mark.parametrize("channels", [[], [3]], ids=["dense", "convolutional"])
+def test_filters_of_colour_images_are_in_colour(small, channels):
+    config, dataset = small
+    parts = (np.concatenate([part, part // 2, 255 - part], axis=-1) for part in (dataset.train, dataset.test))
+    config = config.replace({"training.epochs": 1, "model.channels": channels})
+    run = fit(config, dataset=Dataset("rgb", *parts), progress=False)
+    figure = figures.first_layer_weights(run)
+    (axis,) = figure.axes  # a colour has no bar
+    sheet, kernel = axis.get_images()[0].get_array(), figures._first_kernel(run)
+    height, width = (3, 3) if channels else dataset.image_shape[:2]
+    kernel = kernel.reshape(height, width, 3, -1)[..., 0]
+    assert sheet.shape[-1] == 3 and np.array_equal(sheet[:height, :width] > 0.5, kernel > 0)
+    assert "grey: weight 0" in words(figure)
+    require_readable(figure)
 
 
 def test_rows_of_images_hold_each_pixel_and_name_the_columns():

@@ -9,18 +9,18 @@ from matplotlib.colors import to_hex
 from aejax import Config
 from aejax.evaluation import drawing
 from aejax.sweeps import comparison
-from readable import require_readable, words
+from readable import error_bars, require_readable, words
 
 
 @pytest.fixture
 def drawn():
     """Return a function that draws a sweep from its axes and the losses of each value and seed."""
 
-    def draw(axes, losses, config):
+    def draw(axes, losses, config, share=2):
         settings = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
         rows = [
             setting
-            | {"member": str(number), "test": {"total": loss, "reconstruction": loss / 2}}
+            | {"member": str(number), "test": {"total": loss, "reconstruction": loss / share}}
             | {"code": {"mean": 1.0, "variance": 1.0, "fraction_zero": loss / 10}}
             for number, (setting, loss) in enumerate(zip(settings, losses, strict=True))
         ]
@@ -73,11 +73,30 @@ def test_the_colours_of_the_figure_are_the_swept_values_with_their_unit(drawn):
 )
 def test_only_numbers_are_joined_by_a_line(drawn, path, values, joined):
     figure = drawn({path: values}, np.linspace(0.1, 0.2, len(values)), Config())
-    for panel in figure.axes[:3]:
+    assert len(figure.axes) == (4 if len(values) > 2 else 1)  # two values need no panel for each number
+    for panel in figure.axes[:3] if len(values) > 2 else ():
         lines = [line for line in panel.get_lines() if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
         assert len(lines) == joined
     assert "error bars" not in words(figure)  # one seed has no spread
     require_readable(figure)
+
+
+def test_a_loss_that_is_the_reconstruction_has_one_panel(drawn):
+    axes = {"model.code_size": [2, 8, 64], "training.seed": [0, 1]}
+    figure = drawn(axes, [0.9, 0.8, 0.5, 0.6, 0.1, 0.2], Config(), 1)
+    labels = [panel.get_ylabel().partition("\n")[0] for panel in figure.axes if panel.axison]
+    assert labels == ["test loss", "share of the code that is zero", "test loss"]
+    require_readable(figure)
+
+
+def test_tested_values_are_ticks_and_no_bar_of_a_fraction_passes_0(drawn):
+    axes = {"model.code_size": [2, 8, 64], "training.seed": [0, 1]}
+    figure = drawn(axes, [0.0, 0.8, 0.5, 0.6, 0.1, 0.2], Config())  # a share of 0.04 ± 0.057
+    for panel in figure.axes[:3]:
+        assert panel.get_xscale() == "log" and list(panel.get_xticks()) == [2, 8, 64]
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["2", "8", "64"]
+    lowest = {axis: ends.min() for axis, ends in error_bars(figure) if axis is figure.axes[2] and ends.min() <= 0}
+    assert lowest == {figure.axes[2]: 0}
 
 
 def test_other_fields_are_markers_and_many_values_are_readable(drawn):
