@@ -1,7 +1,7 @@
 """Style and writing of figures (PNG for a screen, PDF or SVG for a paper), and Markdown tables.
 
-The rules of all figures: `PALETTE` has colours that colour-blind readers can distinguish, `styled` writes panel letters
-and minus signs, `tested_ticks` marks the tested values, and `within` ends error bars at the limits of a quantity.
+The rules of all figures: colours of `PALETTE`, panel letters and minus signs by `styled`, ticks at tested values by
+`tested_ticks`, error bars that end at the limits of a quantity by `within`.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ def tested_ticks(axis: Axes, values: Iterable[float]) -> None:
     """
     values = sorted(values)
     positive = [value for value in values if value > 0] or [1.0]
-    sizes = values[0] > 0 and all(isinstance(value, int) for value in values)
-    if values[0] > 0 and (sizes or positive[-1] >= 20 * positive[0]):
+    wide = positive[-1] >= 20 * positive[0]
+    if values[0] > 0 and (wide or all(isinstance(value, int) for value in values)):
         axis.set_xscale("log")
-    elif positive[-1] >= 20 * positive[0]:
-        decades = math.log10(positive[-1] / positive[0])
-        axis.set_xscale("symlog", linthresh=positive[0], linscale=max(0.5, 0.22 * decades))
+    elif wide:
+        linear = 0.22 * math.log10(positive[-1] / positive[0])
+        axis.set_xscale("symlog", linthresh=positive[0], linscale=max(0.5, linear))
     axis.set_xticks(values, map(number, values))
     axis.set_xticks([], minor=True)
     axis.xaxis.set_gid("tested")
@@ -109,10 +109,7 @@ def _omit_overlaps(axis: Axes) -> None:
 
 
 def within(mean: float, std: float | None, low: float = -math.inf, high: float = math.inf) -> np.ndarray | None:
-    """Return the error bar [2, 1] below and above a mean, at most to the limits of a quantity: 0 and 1 of a fraction.
-
-    The result is None without a standard deviation.
-    """
+    """Return the error bar [2, 1] of a mean, at most to the limits of a quantity; None without a deviation."""
     return None if std is None else np.array([[min(std, mean - low)], [min(std, high - mean)]])
 
 

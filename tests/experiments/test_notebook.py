@@ -4,9 +4,13 @@ import ast
 import copy
 import importlib
 import json
+import os
 import re
 import runpy
 import shutil
+import sys
+import time
+import types
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,12 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "experiments" / "colab.ipynb").read_text(encoding="utf-8")
 NOTEBOOK = json.loads(TEXT)
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+
+
+def cell(*texts):
+    """Return the code of the cells that contain these texts, in this order, without magics."""
+    found = [next(code for code in CODE if text in code) for text in texts]
+    return re.sub(r"(?m)^%.*$", "", "\n".join(found))
 
 
 def test_each_function_that_it_takes_from_this_repository_exists():
@@ -34,9 +44,106 @@ def test_each_function_that_it_takes_from_this_repository_exists():
     assert used >= 10
 
 
-def test_no_cell_is_long_or_holds_results():
-    assert all(len(code.splitlines()) <= 15 for code in CODE)
-    assert all(not cell["outputs"] for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code")
+def test_no_cell_is_long_and_each_shows_what_a_processor_gave():
+    assert all(len(code.splitlines()) <= 15 for code in CODE) and len(TEXT) < 600_000
+    cells = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    shown = ["".join(text for output in cell["outputs"] for text in output.get("text", ())) for cell in cells]
+    assert all(re.search(r"\(\d+\.\d s\)\n$", text) for text in shown[2:])
+    assert not re.search(r"\.\d{6}|/tmp|/work|/home|Error|Traceback|\x1b", "\n".join(shown))
+    assert "0 of" in shown[
+        CODE.index(next(code for code in CODE if "constraints.txt" in code))
+    ] and "bit for bit" in "\n".join(shown)
+    drawn = [any("image/png" in output.get("data", {}) for output in cell["outputs"]) for cell in cells]
+    assert drawn == [code.splitlines()[-1].startswith(("figures.", "comparison.figure")) for code in CODE]
+
+
+def google(monkeypatch, name, **functions):
+    """Put a module in the place of google.colab.NAME."""
+    package = types.SimpleNamespace(**{name: types.SimpleNamespace(**functions)})
+    monkeypatch.setitem(sys.modules, "google.colab", package)
+
+
+def test_uploads_and_runs_on_google_drive(monkeypatch):
+    called = []
+    google(monkeypatch, "files", upload=lambda: called.append("upload"))
+    exec(cell("if UPLOAD"), {"UPLOAD": True})
+    google(monkeypatch, "drive", mount=called.append)
+    for drive, place in ((True, "/content/drive/MyDrive/aejax/runs"), (False, "runs")):
+        exec(cell("if DRIVE"), names := {"DRIVE": drive, "pathlib": importlib.import_module("pathlib")})
+        assert names["RUNS"] == Path(place)
+    assert called == ["upload", "/content/drive"]
+    assert len(re.findall(r'["/]runs"', "".join(CODE))) == 2  # all cells write to RUNS
+
+
+def test_each_cell_tells_its_seconds(capsys):
+    registered = {}
+    shell = types.SimpleNamespace(events=types.SimpleNamespace(register=registered.__setitem__))
+    names = {"get_ipython": lambda: shell, "time": time}
+    exec(cell("class Clock"), names)
+    first = dict(registered)
+    exec(cell("class Clock"), names)
+    assert registered == first  # each time is printed once
+    registered["pre_run_cell"](None), registered["post_run_cell"](None)
+    assert re.fullmatch(r"\(0\.\d s\)\n", capsys.readouterr().out)
+
+
+def test_a_newer_archive_replaces_the_code_of_an_older_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def upload(name, seconds):
+        (tmp_path / "made" / name / "aejax").mkdir(parents=True)
+        (tmp_path / "made" / name / "aejax" / "__init__.py").write_text(name)
+        made = shutil.make_archive(tmp_path / name, "zip", tmp_path / "made")
+        shutil.rmtree(tmp_path / "made")
+        os.utime(made, (time.time() + seconds,) * 2)
+
+    def code():
+        exec(cell("REPOSITORY =", "unpack_archive", "git"), names := {})
+        return (names["ROOT"] / "aejax" / "__init__.py").read_text()
+
+    with monkeypatch.context() as patch:  # at first nothing is imported
+        patch.delitem(sys.modules, "aejax")
+        upload("first", -10)
+        assert code() == "first"
+        upload("older", -20)
+        assert code() == "first"
+    upload("second", 10)
+    with pytest.raises(RuntimeError, match="older code: choose Runtime, Restart session"):
+        code()
+    os.utime(tmp_path / "repository", (time.time() + 20,) * 2)
+    assert code() == "second"
+
+
+def test_no_installed_package_is_replaced(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return types.SimpleNamespace(stdout="jax==0.7.2\nlibtpu==0.0.23\nnumpy==2.1.3\n")
+
+    names = {"ROOT": ROOT}
+    exec(cell("REPOSITORY =", "def satisfied"), names)
+    assert [names["satisfied"](text) for text in ("numpy>=2.0", "numpy>=99", "no-such-package>=1")] == [
+        True,
+        False,
+        False,
+    ]
+    exec(cell("constraints.txt"), names | {"subprocess": types.SimpleNamespace(run=run)})
+    assert not commands  # nothing is missing
+    names |= {"satisfied": lambda text: not text.startswith("tyro"), "subprocess": types.SimpleNamespace(run=run)}
+    exec(cell("constraints.txt"), names)
+    assert (tmp_path / "constraints.txt").read_text().split() == ["jax==0.7.2", "libtpu==0.0.23", "numpy==2.1.3"]
+    (install,) = (command for command in commands if "install" in command)
+    assert install[4:-1] == ["-q", "-c", "constraints.txt"] and install[-1].startswith("tyro>=")
+
+
+def test_a_batch_is_not_larger_than_the_training_images():
+    line = re.search(r"(?m)^batches = .*$", cell("throughput.measure"))[0]
+    exec(line, names := {"dataset": types.SimpleNamespace(train=range(1437))})
+    assert names["batches"] == [32, 256]
 
 
 def test_one_place_says_where_the_code_is():
@@ -77,8 +184,8 @@ def test_an_accelerator_that_jax_does_not_find_is_told_of(variable, monkeypatch,
 
 def test_without_code_it_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="upload an archive"):
-        exec("\n".join(CODE[:2]), {})
+    with pytest.raises(FileNotFoundError, match="set UPLOAD to True"):
+        exec(cell("REPOSITORY =", "unpack_archive", "git"), {})
 
 
 def archive(folder):
@@ -97,7 +204,7 @@ def test_it_runs_in_a_kernel_and_each_cell_twice(tmp_path):
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     archive(tmp_path)
     notebook = nbformat.reads(
-        TEXT.replace('\\"mnist\\"', '\\"digits\\"').replace("[32, 256, 4096]", "[32]"), as_version=4
+        TEXT.replace('\\"mnist\\"', '\\"digits\\"').replace("(32, 256, 4096)", "(256, 4096)"), as_version=4
     )
     twice = copy.deepcopy(notebook)
     twice["cells"] = [
@@ -115,7 +222,7 @@ def test_it_runs_in_a_kernel_and_each_cell_twice(tmp_path):
     shown = ["".join(output.get("text", "") for output in cell["outputs"]) for cell in cells]
     by_last = {cell["source"]: text for cell, text in zip(cells, shown, strict=True)}  # the second time
     text = "\n".join(by_last.values())
-    assert "| deep | train loss, epoch 3 | 0.0935 |" in text and "stopped after step" in text
+    assert "| deep | train loss, epoch 3 | 0.0935 |" in text and "stopped after epoch 2 of 20" in text
     assert sum("the same, bit for bit" in each for each in shown) == 2
     results = list(tmp_path.glob("runs/benchmark/*/benchmark.json"))
     assert results and all(row["images_per_second"] > 0 for row in json.loads(results[0].read_text())["rows"])
