@@ -110,7 +110,7 @@ def _omit_overlaps(axis: Axes) -> None:
 
 def within(mean: float, std: float | None, low: float = -math.inf, high: float = math.inf) -> np.ndarray | None:
     """Return the error bar [2, 1] of a mean, at most to the limits of a quantity; None without a deviation."""
-    return None if std is None else np.array([[min(std, mean - low)], [min(std, high - mean)]])
+    return None if std is None else np.clip([[mean - low], [high - mean]], 0, std)
 
 
 def draw(

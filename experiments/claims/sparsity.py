@@ -86,5 +86,5 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     for (strength, each), colour in zip(codes.items(), colours, strict=True):
         values.hist(each[each != 0], edges, histtype="step", color=colour, label=number(strength), density=True)
     values.set(xlabel="value of a unit that is not zero", ylabel="density", yscale="log")
-    values.legend(title="weight of the L1 norm")
+    values.legend(title="weight of the L1 norm", labelspacing=0.2)
     return plots.explain(drawn, table, more=" Panel d: seed 0.")
