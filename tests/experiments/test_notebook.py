@@ -50,7 +50,7 @@ def test_no_cell_is_long_and_each_shows_what_a_processor_gave():
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     shown = ["".join(text for output in cell["outputs"] for text in output.get("text", ())) for cell in cells]
     assert all(re.search(r"\(\d+\.\d s\)\n$", text) for text in shown[2:])
-    assert not re.search(r"\.\d{6}|/tmp|/work|/home|Error|Traceback|\x1b", "\n".join(shown))
+    assert not re.search(r"\.0*[1-9]\d{4}|/tmp|/work|/home|Error|Traceback|\x1b", "\n".join(shown))
     assert "0 of" in shown[
         CODE.index(next(code for code in CODE if "constraints.txt" in code))
     ] and "bit for bit" in "\n".join(shown)
@@ -222,7 +222,9 @@ def test_it_runs_in_a_kernel_and_each_cell_twice(tmp_path):
     shown = ["".join(output.get("text", "") for output in cell["outputs"]) for cell in cells]
     by_last = {cell["source"]: text for cell, text in zip(cells, shown, strict=True)}  # the second time
     text = "\n".join(by_last.values())
-    assert "| deep | train loss, epoch 3 | 0.0935 |" in text and "stopped after epoch 2 of 20" in text
+    assert "| deep | train loss, epoch 3 | 0.0935 |" in text and re.search(
+        r"stopped after step 88: 2.00 of 20 epochs|stopped after step \d+: 1\.\d\d of", text
+    )
     assert sum("the same, bit for bit" in each for each in shown) == 2
     results = list(tmp_path.glob("runs/benchmark/*/benchmark.json"))
     assert results and all(row["images_per_second"] > 0 for row in json.loads(results[0].read_text())["rows"])
