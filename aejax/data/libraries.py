@@ -58,6 +58,8 @@ def _read(given: Any, data: Data, where: str) -> tuple[Any, Any]:
         if (count := int(given.cardinality())) < 0:
             size = "infinite" if count == -1 else "unknown"
             raise InputError(f"{where} has an {size} number of examples; end it by .take(COUNT), or give arrays")
+        if "Batch" in type(given).__name__:  # batches of vectors would look like images
+            raise InputError(f"{where} holds batches; give its examples, by .unbatch()")
         items = given.as_numpy_iterator()
     else:
         count, items = len(given), (given[at] for at in range(len(given)))

@@ -47,6 +47,10 @@ class Streamed:
         return iter(self.items)
 
 
+class _BatchDataset(Streamed):
+    """Has the name of the class of tf.data."""
+
+
 class IterableDataset(MapStyle):
     """Has the name of PyTorch's class, which inherits the method for single examples."""
 
@@ -98,6 +102,7 @@ def test_rows_of_numbers_are_a_table():
     [
         (Streamed(PAIRS, -1), "infinite number of examples"),
         (Streamed(PAIRS, -2), "unknown number of examples"),
+        (_BatchDataset([np.zeros((2, 3), np.float32)] * 4), r"holds batches; give its examples, by \.unbatch"),
         (IterableDataset(PAIRS), "of the type IterableDataset; give an array"),
         (types.SimpleNamespace(dataset=MapStyle(PAIRS)), "of the type SimpleNamespace; give an array"),
         (MapStyle([]), "holds no examples"),
