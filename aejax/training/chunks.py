@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -26,21 +26,8 @@ _EXCHANGE = 0.02
 """seconds per step assumed for the communication of several processes, before the first measurement"""
 
 
-_LOOKS = 1 / 8, 1e-3
+_LOOKS = 1 / 32, 3e-4
 """time between two looks at the device: share of the time so far, and least seconds"""
-_LATE = 1 / 4, 0.02
-"""share of a chunk's time, and seconds: if we know the end of a chunk to one of them, no thread woke late"""
-
-
-class Noted(NamedTuple):
-    """Times between which the device ended some work, by `time.perf_counter`."""
-
-    after: float  # the work before it, or the work itself, had not ended
-    by: float  # the work had ended
-
-    @property
-    def middle(self) -> float:
-        return (self.after + self.by) / 2
 
 
 class Chunk(NamedTuple):
@@ -50,8 +37,8 @@ class Chunk(NamedTuple):
     terms: Terms  # float32[steps of the chunk] each
     state: TrainState | None  # after the chunk, if it is to be saved
     sums: dict[str, Any] | None  # of the evaluation at the end of an epoch, by part of the dataset
-    trained: Future[Noted]  # when training ended
-    evaluated: Future[Noted]  # when the evaluation ended, if any
+    trained: Future[float]  # when training ended
+    evaluated: Future[float]  # when the evaluation ended, if any
 
 
 class Pace:
@@ -106,7 +93,8 @@ def chunks(
         factors: () → the factors of the next chunk, which depend on the chunks that were yielded. With factors, the
             last chunk of an epoch is yielded before the next epoch begins.
     """
-    clock, under_way, step = _Clock(), None, int(state.step)
+    # The clock has a thread of its own, since the compiler or a busy device may block this thread.
+    clock, under_way, step = ThreadPoolExecutor(1), None, int(state.step)
     try:
         while True:
             launched = None
@@ -119,7 +107,7 @@ def chunks(
                 programs.flops(count)  # compiles before the clock runs
                 dispatched = time.perf_counter()
                 state, terms = programs.train(state, count, step, factors())
-                trained = clock.note(terms)  # before an evaluation is compiled
+                trained = clock.submit(_ended, terms)  # before an evaluation is compiled
                 step += count
                 ends = step % steps_in_epoch == 0
                 kept = programs.snapshot(state) if ends or keep else None
@@ -127,7 +115,7 @@ def chunks(
                 # parameters in donated memory returned wrong sums.
                 names = parts(step == last_step) if ends else ()
                 sums = {name: programs.evaluate(kept, name) for name in names} if ends else None
-                evaluated = clock.note(sums) if sums else trained
+                evaluated = clock.submit(_ended, sums, trained) if sums else trained
                 launched = Chunk(dispatched, terms, kept, sums, trained, evaluated)
             elif under_way is not None and under_way.state is None:
                 under_way = under_way._replace(state=state)  # the last state is not donated
@@ -137,59 +125,21 @@ def chunks(
                 return
             under_way = launched
     finally:
-        clock.close()
+        clock.shutdown(wait=False)
 
 
-class _Clock:
-    """Clock that notes when the device ends its work.
+def _ended(arrays: Any, earlier: Future[float] | None = None) -> float:
+    """Return when the device computed arrays: the middle between the last look before this moment and the first after.
 
-    It has threads of its own, since the compiler or a busy device may block the main thread. A thread that waits for
-    the device may wake late: on a busy machine, after the next chunk has ended too. So another thread looks at the
-    device from time to time, and we know between which times the work ended.
-    """
-
-    def __init__(self) -> None:
-        self._waiting, self._looking = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
-        self._after = time.perf_counter()
-
-    def note(self, arrays: Any) -> Future[Noted]:
-        """Note when arrays are computed; call this method in the order in which the device computes them."""
-        return self._looking.submit(self._look, arrays, self._waiting.submit(_wait, arrays))
-
-    def _look(self, arrays: Any, ready: Future[float]) -> Noted:
-        begin, seen = time.perf_counter(), float("inf")
-        while not ready.done():
-            looked = time.perf_counter()
-            if all(array.is_ready() for array in jax.tree.leaves(arrays)):
-                seen = time.perf_counter()
-                break
-            self._after = looked
-            wait([ready], max(_LOOKS[0] * (looked - begin), _LOOKS[1]))
-        return Noted(self._after, min(ready.result(), seen))
-
-    def close(self) -> None:
-        self._waiting.shutdown(wait=False)
-        self._looking.shutdown(wait=False)
-
-
-def _wait(arrays: Any) -> float:
-    jax.block_until_ready(arrays)
-    return time.perf_counter()
-
-
-def duration(free: Noted, dispatched: float, ended: Noted) -> float:
-    """Return the time of a chunk: at least a third of the time that the device took for it, also if a thread woke late.
-
-    The time in which one chunk ended and the next chunk began is then shared between them, so that sums stay true.
+    The clock may wake late on a busy machine, after the next chunk has ended too. Then the time between the two looks
+    is shared: each chunk is recorded with at least half of the time that the device took.
 
     Args:
-        free: when the device ended its earlier work.
-        dispatched: time of the call.
-        ended: when the device ended the chunk.
+        earlier: the end of the training before an evaluation, which ends then if no look falls between them.
     """
-    free = Noted(max(free.after, dispatched), max(free.by, dispatched))
-    if free.by - free.after > (ended.by - free.by) / 2:
-        return ended.by - free.middle
-    ended = Noted(max(ended.after, free.by), ended.by)
-    late = ended.by - ended.after > max(_LATE[0] * (ended.by - free.by), _LATE[1])
-    return (ended.middle if late else ended.by) - free.by
+    begin = before = looked = time.perf_counter()
+    while not all(array.is_ready() for array in jax.tree.leaves(arrays)):
+        before, earlier = looked, None
+        time.sleep(max(_LOOKS[0] * (before - begin), _LOOKS[1]))
+        looked = time.perf_counter()
+    return (before + time.perf_counter()) / 2 if earlier is None else earlier.result()

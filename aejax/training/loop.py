@@ -26,7 +26,7 @@ from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, spl
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
-from aejax.training.chunks import Noted, Pace, chunks, duration
+from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
 from aejax.training.divergence import Diverged, failure_of, require_finite_state
 from aejax.training.epoch import build_programs, require_same_terms, summarize
@@ -183,8 +183,7 @@ def train(
             stack.enter_context(checkpoints)
         epoch_seconds = saved.seconds
         chunk_steps, chunk_seconds = 0, 0.0  # of the previous chunk
-        kept = time.perf_counter()  # when a state was last kept for saving
-        free = Noted(kept, kept)  # when the device was last free
+        kept = free = time.perf_counter()  # when a state was last kept for saving, and the device was last free
 
         def decide() -> tuple[int, bool, bool]:
             nonlocal kept
@@ -219,7 +218,7 @@ def train(
             chunk_steps = len(terms["total"])
             step += chunk_steps
             found = None if chunk.sums is None else means_of(chunk.sums)
-            chunk_seconds = duration(free, chunk.dispatched, chunk.trained.result())
+            chunk_seconds = chunk.trained.result() - max(free, chunk.dispatched)
             free = chunk.evaluated.result()
             _check(models, failures, terms, found, step)
             epoch_terms = {
@@ -255,7 +254,7 @@ def train(
                     record.add(line)
                 if pictures is not None and record.workdir is not None:
                     record.show(*pictures(trained_so_far))
-                epoch_terms, epoch_seconds, kept = {}, 0.0, free.by
+                epoch_terms, epoch_seconds, kept = {}, 0.0, free
                 shown.add(lines)
             if chunk.state is not None:
                 state = chunk.state
