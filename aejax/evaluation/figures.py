@@ -15,14 +15,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from aejax.config.checks import is_own, reason
+from aejax.config.checks import reason
 from aejax.data import Dataset
 from aejax.evaluation.drawing import PALETTE, STYLE, draw, loss_unit, minus, note, styled, with_unit
-from aejax.evaluation.layers import reads
 from aejax.evaluation.measures import feature_errors
 from aejax.evaluation.run import Run
 from aejax.models import Encoder, Variational
 from aejax.training import unit_interval
+from aejax.training.unreached import unreached
 
 _COLUMNS = 10
 _CELL = 0.6  # inches of an image in a row: ten images and their label fill the width of a page
@@ -246,14 +246,15 @@ def first_layer_weights(run: Run, units: int = 32) -> Figure:
 def _first_kernel(run: Run) -> np.ndarray | None:
     """Return the first kernel [pixels, units] or [height, width, channels, units].
 
-    The result is None for any other encoder, and if `encode` of a user's class reads other layers.
+    The result is None for any other encoder, and if a user's class does not use this layer.
     """
     encoder = getattr(run.autoencoder, "encoder", None)
     if not isinstance(encoder, Encoder):
         return None
     layers = encoder.layers.layers
     first = next(at for at, layer in enumerate(layers) if hasattr(layer, "kernel"))
-    if is_own(run.config.model.kind) and not reads(run, first):
+    unused = unreached(run.config.replace({"training.frozen": ()}), run.identity.dataset)
+    if ("encoder", "layers", "layers", first, "kernel") in unused:
         return None
     kernel = np.asarray(layers[first].kernel[...])
     return kernel if kernel.ndim == 4 or len(kernel) == math.prod(run.image_shape) else None

@@ -1,4 +1,4 @@
-"""Layers of a run: their table, and whether the code depends on one of them."""
+"""Table of the layers of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import jax
 from flax import nnx
 from flax.traverse_util import flatten_dict
-from jax.interpreters.partial_eval import dce_jaxpr
 
 from aejax.models import build
 from aejax.models.randomness import stream
@@ -51,18 +50,3 @@ def table(run: Any) -> str:
     lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
     given, code = ", ".join(map(str, run.example_shape)), config.model.code_size
     return "\n".join([f"{run!r}: [N, {given}] → codes [N, {code}]", *lines])
-
-
-def reads(run: Any, at: int) -> bool:
-    """Return whether `encode` reads the kernel of a layer of `encoder`; not if `encode` raises an error."""
-
-    def codes(kernel: jax.Array) -> jax.Array:
-        model = run._steps.model(run.state)
-        model.encoder.layers.layers[at].kernel[...] = kernel
-        return model.encode(jax.numpy.zeros((1, *run.image_shape)))
-
-    try:
-        program = jax.make_jaxpr(codes)(run.autoencoder.encoder.layers.layers[at].kernel[...]).jaxpr
-    except Exception:  # a user's model may raise any type
-        return False
-    return any(dce_jaxpr(program, [True] * len(program.outvars))[1])

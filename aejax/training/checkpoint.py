@@ -34,6 +34,7 @@ from aejax.config.checks import reason
 from aejax.training.devices import abstract, is_first, lost
 from aejax.training.identity import Identity
 from aejax.training.paths import keys
+from aejax.training.step import TrainState
 
 _MANIFEST, _TERMS, _ARRAYS = "manifest.json", "terms.npz", "arrays"
 
@@ -118,59 +119,46 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dic
     """Restore an undamaged checkpoint: its state, the loss terms of an unfinished epoch, and its manifest.
 
     Args:
-        like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values).
+        like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values); None takes all
+            but the optimizer's state as the manifest describes it, and needs no model.
         sharding: of every array, or a tree of shardings for the branches.
 
-    Raises InputError: structure, shapes or types differ: nothing is cast.
+    Raises InputError: structure, shapes or types differ, since nothing is cast; or the arrays cannot be read.
     """
     path = folder.absolute() / str(step)
     manifest = _verified(path)
-    here, there = forms(like), manifest.leaves
-    if here != there:
+    if like is not None and (here := forms(like)) != (there := manifest.leaves):
         name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
         raise InputError(
             f"the checkpoint {path} is of another model: {name} is {here.get(name, 'not there')} here, "
             f"{there.get(name, 'not there')} there"
         )
-    state = like._replace(**_read(path, lambda: _branches(abstract(like, sharding))))
+    options, failure = ocp.Context(), None
+    options.pytree.loading.partial_load = like is None
+    try:
+        like = _described(manifest) if like is None else like
+        wanted = {"state": _branches(abstract(like, sharding))}
+        with options:
+            state = like._replace(**ocp.load_checkpointables(path / _ARRAYS, wanted)["state"])
+    except Exception as error:  # of many types; its coroutines are collected once the error is deleted
+        failure = str(error).strip().split("\n")[0]
+    if failure is not None:
+        _collect_coroutines()
+        raise InputError(f"the checkpoint {path} cannot be read: {failure}")
     if int(state.step) != step:
         raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
     return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}, manifest
 
 
-def arrays(folder: Path, step: int, fields: Sequence[str], sharding: Any) -> dict[str, Any]:
-    """Read fields of the state in an undamaged checkpoint, with the paths, types and shapes of its manifest.
-
-    Unlike `restore`, this function needs no model. It leaves out fields without arrays.
-
-    Raises InputError: the arrays cannot be read, or have other types or shapes.
-    """
-    path = folder.absolute() / str(step)
-    manifest = _verified(path)
-
-    def wanted() -> dict[str, Any]:
-        flat = {keys(name): text.partition("[") for name, text in manifest.leaves.items()}
-        described = {
-            place: jax.ShapeDtypeStruct(json.loads(f"[{shape}"), jnp.dtype(kind), sharding=sharding)
-            for place, (kind, _, shape) in flat.items()
-            if place[0] in fields
-        }
-        return unflatten_dict(described)
-
-    some = ocp.Context()
-    some.pytree.loading.partial_load = True
-    with some:
-        return _read(path, wanted)
-
-
-def _read(path: Path, wanted: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Read the state in a checkpoint; `wanted` describes its arrays."""
-    try:
-        return ocp.load_checkpointables(path / _ARRAYS, {"state": wanted()})["state"]
-    except Exception as error:  # of many types; its coroutines are collected once the error is deleted
-        failure = str(error).strip().split("\n")[0]
-    _collect_coroutines()
-    raise InputError(f"the checkpoint {path} cannot be read: {failure}")
+def _described(manifest: Manifest) -> TrainState:
+    """Describe the arrays of a checkpoint but the optimizer's state, in nested dictionaries."""
+    flat = {keys(name): text.partition("[") for name, text in manifest.leaves.items()}
+    arrays = {
+        place: jax.ShapeDtypeStruct(json.loads(f"[{shape}"), jnp.dtype(kind))
+        for place, (kind, _, shape) in flat.items()
+        if place[0] != "opt_state"
+    }
+    return TrainState(**unflatten_dict(arrays) | {"opt_state": ()})
 
 
 class Checkpoints:

@@ -15,7 +15,7 @@ import numpy as np
 from aejax.config import Config, InputError
 from aejax.config.checks import shown
 from aejax.config.files import local
-from aejax.training.checkpoint import arrays, form, forms
+from aejax.training.checkpoint import form, forms, restore
 from aejax.training.paths import dotted, keys
 from aejax.training.records import identity_of_run, stored
 from aejax.training.step import TrainState, for_evaluation
@@ -53,10 +53,10 @@ class Source:
             raise InputError(f"training.start is {place}, which holds no run; give the workdir of a run")
         try:
             found, _ = stored(folder, identity_of_run(folder))
-            branches = arrays(folder / "checkpoints", found[-1].step, ("step", "params", "extra", "average"), sharding)
+            state, *_ = restore(folder / "checkpoints", found[-1].step, None, sharding)
         except InputError as error:
             raise InputError(f"training.start cannot be read: {error}") from error
-        return Source.of(TrainState(**{"opt_state": ()} | branches), place)
+        return Source.of(state, place)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -122,8 +122,6 @@ def report(place: str, start: Mapping[str, Any], frozen: Sequence[str]) -> str:
     line = f"starts from {place} after step {start['step']}, {start['digest'][:12]}: takes {len(start['taken'])} of "
     lines = [f"{line}{total} arrays: {', '.join(start['taken'])}"]
     for name, reason in start["left"].items():
-        stays = any(f"{name}.".startswith(f"{part}.") for part in frozen) and not reason.endswith(
-            "nothing in the new model"
-        )
+        stays = any(f"{name}.".startswith(f"{part}.") for part in frozen) and "nothing in" not in reason
         lines.append(f"not taken: {name}, {reason}" + ("; it is frozen at its initial values" if stays else ""))
     return "\n".join(lines)
