@@ -154,8 +154,11 @@ def loss_unit(config: Config, shape: tuple[int, ...]) -> str | None:
     Args:
         shape: of a target: (D,) of a vector, or (H, W, C) of an image.
     """
-    if model_class(config.model.kind).loss not in (Autoencoder.loss, SparseAutoencoder.loss):
+    kind = model_class(config.model.kind)
+    if kind.loss not in (Autoencoder.loss, SparseAutoencoder.loss):
         return None
+    if kind.log_density is not None:
+        return "nats per " + ("image" if len(shape) == 3 else "vector")
     whole, part = "image", "pixel" if shape[-1:] == (1,) else "channel value"
     if len(shape) != 3:
         whole, part = "vector", "feature"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from aejax.evaluation.likelihood import exact, likelihood
 from aejax.evaluation.run import CHUNK, Run
 from aejax.models import Variational, losses
 from aejax.training import Steps, build_steps, for_evaluation, memoised, unit_interval
+from aejax.training.epoch import mean_of_known
 from aejax.training.step import values_of
 
 FIELDS = {
@@ -242,7 +242,8 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
     model = run.autoencoder
     if not isinstance(model, Variational) or samples == 0:
         return {}
-    if type(model).log_likelihood is Variational.log_likelihood and run.config.loss.reconstruction != "bce":
+    ours = type(model).log_likelihood is Variational.log_likelihood and model.log_density is None
+    if ours and run.config.loss.reconstruction != "bce":
         return {}
     if type(model).__call__ is not Variational.__call__ and type(model).draw is Variational.draw:
         raise InputError(
@@ -263,7 +264,7 @@ def _variational(run: Run, images: np.ndarray, samples: int) -> dict[str, Any]:
 
 
 def _own_metrics(run: Run, dataset: Dataset) -> dict[str, float]:
-    """Compute the model's own metrics by name, means over the test examples as in the evaluation during training.
+    """Compute the model's own metrics by name, means over the test examples whose metric is not NaN.
 
     The result is empty if the model has none, or if it was trained with classes and the examples have none.
     """
@@ -273,14 +274,14 @@ def _own_metrics(run: Run, dataset: Dataset) -> dict[str, float]:
     imputed = run.identity.dataset.imputed
     steps = build_steps(run.config, run.image_shape, examples=len(dataset.train), imputed=imputed)
     given = for_evaluation(run.state), *values_of([run.config], alone=True)[:2]
-    measure, totals = _measure(steps), Counter()
+    measure, measured = _measure(steps), []
     for at in range(0, len(dataset.test), CHUNK):
-        measured = measure(*given, jax.tree.map(lambda array: array[at : at + CHUNK], batch))  # noqa: B023
-        totals.update({name: float(np.sum(each, dtype=np.float64)) for name, each in jax.device_get(measured).items()})
-    return {name: total / len(dataset.test) for name, total in totals.items()}
+        some = jax.tree.map(lambda array: array[at : at + CHUNK], batch)  # noqa: B023
+        measured.append(jax.device_get(measure(*given, some)))
+    return jax.tree.map(lambda *parts: mean_of_known(np.concatenate(parts)), *measured)
 
 
 @memoised
 def _measure(steps: Steps) -> Callable:
     """Compile (state, coefficients, seed, batch) → the model's own metrics, float32[B]."""
-    return exact(lambda state, coefficients, seed, batch: steps.measure(state, batch, coefficients, seed))
+    return exact(lambda state, coefficients, seed, batch: steps.evaluate(state, batch, coefficients, seed)[1])

@@ -48,8 +48,9 @@ class Autoencoder(nnx.Module):
     "min l0" or "max accuracy"; `training.select` overrides it"""
     outputs_per_unit = 1
     """outputs of the encoder for each unit of the code; with several, the code has no activation"""
-    select: str = "total"
-    """metric that chooses the best epoch and the best member of a sweep: NAME (the smallest), or "max NAME" """
+    log_density: Callable[..., jax.Array] | None = None
+    """likelihood of a `Variational` of your own: images [B, H, W, C], logits [B, K, H, W, C] of codes
+    [B, K, code_size] → log p(image | code) in nats, float32[B, K]; None for the likelihood of the loss "bce" """
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
         self.config, model, outputs = config, config.model, self.outputs_per_unit
@@ -80,6 +81,9 @@ class Autoencoder(nnx.Module):
             output: the result of the model for the (possibly corrupted) input, in float32.
             coefficients: traced numbers by name: `coefficients["beta"]`.
         """
+        if self.log_density is not None:
+            nats = self.log_density(clean, output.logits, output.posterior.samples)
+            return losses.variational_terms(self.config.loss.bound, -nats, output.posterior, coefficients)
         return losses.loss_terms(self.config.loss, clean, output, coefficients, context.axis, context.observed)
 
     def metrics(self, clean: jax.Array, output: Output, context: Context) -> dict[str, jax.Array]:

@@ -14,7 +14,7 @@ class Context(NamedTuple):
     """Input of a model for a batch, besides the images."""
 
     keys: Key | None = None
-    """[B], a key for each image, for random numbers; None if nothing is to be drawn"""
+    """[B], a key for each image, for random numbers, in training and evaluation; None only in a call of your own"""
     step: jax.Array | int = 0
     """int32, number of steps taken"""
     examples: int = 0
@@ -32,6 +32,10 @@ class Context(NamedTuple):
     observed: jax.Array | None = None
     """bool[B, H, W, C], False where a value of the target is missing, which the loss leaves out; None unless
     `data.missing` is mask"""
+
+    def whole(self, arrays: Any) -> Any:
+        """Gather arrays [B, ...] of all devices that share the batch, for a term over the whole batch: [all B, ...]."""
+        return arrays if self.axis is None else jax.lax.all_gather(arrays, self.axis, tiled=True)
 
 
 class Posterior(NamedTuple):

@@ -78,7 +78,7 @@ class SparseAutoencoder(Autoencoder):
             self.norms[...] = jax.lax.stop_gradient(self.lengths())
         dead = (self.idle[...] >= self.dead_after).sum()
         metrics = {"l0": (codes != 0).sum(axis=1), "dead": dead}
-        return Output(self.decode(codes), codes, metrics=metrics)
+        return Output(self.decode(codes), codes, metrics=metrics, extra={"input": images})
 
     def loss(
         self, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], context: Context
@@ -96,7 +96,7 @@ class SparseAutoencoder(Autoencoder):
         idle, numbers = jax.lax.top_k(self.idle[...], most)
         dead = (idle >= self.dead_after).astype(left.dtype)
         chosen = jax.nn.one_hot(numbers, self.config.model.code_size)
-        units = self.units(clean, chosen) * dead
+        units = self.units(clean if context.targets is None else output.extra["input"], chosen) * dead
         unexplained = jnp.square(units @ self.directions(chosen) - left).sum(axis=1) / scale
         return terms | {"auxiliary": unexplained * dead.mean()}
 

@@ -21,8 +21,8 @@ _DRAWS = 64
 class Variational(Autoencoder):
     """Autoencoder with a normal posterior, whose moments the encoder gives, and a standard normal prior.
 
-    A class may override `log_prior` and `prior` for another prior, `draw` for another posterior, or `log_likelihood`
-    for another distribution of the pixels. Training and all metrics use these methods.
+    A class may override `log_prior` and `prior` for another prior, `draw` for another posterior, or `log_density` for
+    another distribution of the pixels. Training and all metrics use these methods.
     """
 
     coefficients = KINDS["variational"]
@@ -41,7 +41,7 @@ class Variational(Autoencoder):
             posterior = Posterior(*self.draw(images, keys, count, context), self.kl(images))
             # In training only a penalty on the code reads the codes: we save a second pass through the encoder.
             codes = posterior.samples.mean(axis=1) if context.training else self.encode(images)
-        return Output(self._decode_each(posterior.samples, images.dtype), codes, posterior)
+        return Output(self.decode_each(posterior.samples, images.dtype), codes, posterior)
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Encode images float32[B, H, W, C] → the means of their codes float32[B, code_size].
@@ -83,14 +83,16 @@ class Variational(Autoencoder):
     def log_likelihood(self, images: jax.Array, codes: jax.Array) -> jax.Array:
         """Return log p(image | code): float32[B, H, W, C], float32[B, K, code_size] → nats float32[B, K].
 
-        Each pixel is Bernoulli with the decoder's logit.
+        Each pixel is Bernoulli with the decoder's logit, or has the distribution of `log_density`.
 
         Raises:
             InputError: the loss is squared error, which is no likelihood.
         """
+        logits = self.decode_each(codes, images.dtype)
+        if self.log_density is not None:
+            return self.log_density(images, logits, codes)
         if self.config.loss.reconstruction != "bce":
             raise InputError(f"{type(self).__name__} has no log_likelihood: loss.reconstruction is not bce")
-        logits = self._decode_each(codes, images.dtype)
         return -images[0].size * losses.binary_cross_entropy(logits, images[:, None])
 
     def kl(self, images: jax.Array) -> jax.Array | None:
@@ -118,7 +120,7 @@ class Variational(Autoencoder):
             ratio = losses.normal_log_density(samples, mean[:, None], log_variance[:, None]) - self.log_prior(samples)
         return Posterior(samples, ratio, self._normal_kl(mean, log_variance), mean, log_variance)
 
-    def _decode_each(self, codes: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    def decode_each(self, codes: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
         """Decode codes float32[B, K, code_size] → logits [B, K, H, W, C], with layers of type `dtype`."""
         rows = codes.reshape(-1, codes.shape[2]).astype(dtype)
         if codes.shape[1] > 1:

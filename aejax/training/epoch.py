@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -205,9 +206,12 @@ def _evaluate_rest(steps: Steps, arguments: Like, driver: Driver, batch: Like) -
 
 def _sums(steps: Steps, state: TrainState, batch: Batch, values: Traced, shared: bool = True) -> dict[str, Any]:
     # Without the barrier, the compiler merges the gather of resident images with its consumers, and rounds differently.
-    terms, codes = steps.evaluate(state, jax.lax.optimization_barrier(batch), *values[:2], shared=shared)
+    terms, metrics, codes = steps.evaluate(state, jax.lax.optimization_barrier(batch), *values[:2], shared=shared)
+    known = {name: ~jnp.isnan(metric) for name, metric in metrics.items()}
     return {
         "terms": {name: term.sum() for name, term in terms.items()},
+        "metrics": {name: jnp.where(known[name], metric, 0).sum() for name, metric in metrics.items()},
+        "known": {name: each.sum() for name, each in known.items()},
         "code": {"sum": codes.sum(), "square": jnp.square(codes).sum(), "zeros": (codes == 0).sum()},
     }
 
@@ -270,15 +274,25 @@ def _wait_for_all_but_two(parts: list[Any]) -> None:
         jax.block_until_ready(parts[-3])
 
 
+def mean_of_known(metric: np.ndarray) -> float:
+    """Return the mean of the entries that are not NaN; NaN without any."""
+    known = metric[~np.isnan(metric)]
+    return float(known.mean(dtype=np.float64)) if len(known) else math.nan
+
+
 def summarize(sums: dict[str, Any], examples: int, code_size: int) -> tuple[dict[str, float], dict[str, float]]:
     """Compute means over all examples from the sums of `Programs.evaluate`.
 
-    Returns the terms of the loss; and mean, variance and fraction_zero of the code over examples and units.
+    Returns the terms of the loss and the metrics, a metric without a known value as NaN; and mean, variance and
+    fraction_zero of the code over examples and units.
     """
     sums = jax.tree.map(lambda per_batch: float(np.sum(per_batch, dtype=np.float64)), jax.device_get(sums))
     values = examples * code_size
     mean = sums["code"]["sum"] / values
-    return {name: total / examples for name, total in sums["terms"].items()}, {
+    means = {name: total / examples for name, total in sums["terms"].items()}
+    for name, total in sums["metrics"].items():
+        means[name] = total / known if (known := sums["known"][name]) else math.nan
+    return means, {
         "mean": mean,
         "variance": max(0.0, sums["code"]["square"] / values - mean**2),
         "fraction_zero": sums["code"]["zeros"] / values,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import Config, InputError, complete
+from aejax.config.checks import is_own
 from aejax.config.user_files import line_of
 from aejax.models import Autoencoder, Output, Variational, model_class
 from aejax.training.inputs import OBSERVED
@@ -85,8 +86,15 @@ def weighted_terms(
     return {**terms, "total": sum(terms.values())}, metrics
 
 
+def of_known(metric: jax.Array, axis: str | None) -> jax.Array:
+    """Weigh a metric float32[B] so that its mean over the batch is the mean of the entries that are not NaN."""
+    known = ~jnp.isnan(metric)
+    share = known.mean() if axis is None else jax.lax.pmean(known.mean(), axis)
+    return jnp.where(known, metric, 0) / share
+
+
 def require_used(config: Config, program: Any) -> None:
-    """Refuse a coefficient with a value other than its default that a train step does not use.
+    """Refuse a coefficient that the class itself declares, or that has a value, and that a train step does not use.
 
     Args:
         config: complete.
@@ -94,8 +102,17 @@ def require_used(config: Config, program: Any) -> None:
     """
     used = {id(variable) for equation in program.jaxpr.eqns for variable in equation.invars}
     defaults = complete(config.replace({"coefficients": {}})).coefficients
+    kind = model_class(config.model.kind)
+    inherited = {name for base in kind.__mro__[1:] for name in getattr(base, "coefficients", ())}
     for name, variable in zip(sorted(config.coefficients), program.jaxpr.invars, strict=False):
-        if id(variable) not in used and (value := config.coefficients[name]) != defaults[name]:
+        if id(variable) in used:
+            continue
+        if is_own(config.model.kind) and name in kind.coefficients.keys() - inherited:
+            raise InputError(
+                f"{config.model.kind} declares the coefficient {name}, and training does not use it; the weight of a "
+                "term has the term's name: correct the name, or remove it"
+            )
+        if (value := config.coefficients[name]) != defaults[name]:
             raise InputError(
                 f"coefficients.{name} is {value}, and {config.model.kind} does not use it; leave it at its default, "
                 f"{defaults[name]}"

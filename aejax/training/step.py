@@ -25,6 +25,7 @@ from aejax.training.inputs import Batch, Imputed, Keys, inputs
 from aejax.training.optimizer import Values, build_optimizer
 from aejax.training.own_models import (
     kept,
+    of_known,
     require_matched,
     require_observed,
     require_output,
@@ -76,9 +77,8 @@ class Steps:
     """The pure functions that a configuration compiles to. Steps that compile to the same programs are equal.
 
     Terms of `train` are means over the batch, and metrics of the model, which are not part of "total". `evaluate` takes
-    (state, batch, coefficients, seed), and `shared=False` if each device has the whole batch. It returns terms
-    float32[B] and codes float32[B, code_size]; `measure` returns the model's metrics alone, float32[B]. An image always
-    gets the same random numbers.
+    (state, batch, coefficients, seed), and `shared=False` if each device has the whole batch. It returns terms and
+    metrics, float32[B] each, and codes float32[B, code_size]. An image always gets the same random numbers.
     """
 
     key: Hashable  # everything that the functions but `init` depend on, for memoised programs
@@ -89,8 +89,7 @@ class Steps:
     at: Callable[..., At] = field(compare=False)  # of step, coefficients and seed
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
     gradients: Callable[..., tuple[Any, Any]] = field(compare=False)  # as `train`: gradients, (terms, variables)
-    evaluate: Callable[..., tuple[Terms, jax.Array]] = field(compare=False)
-    measure: Callable[..., Terms] = field(compare=False)
+    evaluate: Callable[..., tuple[Terms, Terms, jax.Array]] = field(compare=False)
     model: Callable[..., Autoencoder] = field(compare=False)  # of state and coefficients, for evaluation
 
     def alone(self, state: TrainState, batch: Batch, *values: Any) -> tuple[TrainState, Terms]:
@@ -198,6 +197,7 @@ def build_steps(
         def loss(trained: Any) -> tuple[jax.Array, tuple[Terms, Any]]:
             context, params = Context(training=True, axis=axis), paths.joined(trained, still)
             terms, metrics, _, extra = example_terms(params, state, batch, at.coefficients, key, context)
+            metrics = {name: of_known(metric, axis) for name, metric in metrics.items()}
             return terms["total"].mean(), ({**terms, **metrics}, extra)
 
         return jax.grad(loss, has_aux=True)(trained)
@@ -227,14 +227,9 @@ def build_steps(
 
     def evaluate(
         state: TrainState, batch: Batch, coefficients: Values, seed: Seed = configured, *, shared: bool = True
-    ) -> tuple[Terms, jax.Array]:
+    ) -> tuple[Terms, Terms, jax.Array]:
         state, context = for_evaluation(state), Context(axis=axis if shared else None)
-        terms, metrics, codes, _ = example_terms(state.params, state, batch, coefficients, test_keys(seed), context)
-        return {**terms, **metrics}, codes
-
-    def measure(state: TrainState, batch: Batch, coefficients: Values, seed: Seed = configured) -> Terms:
-        state = for_evaluation(state)
-        return example_terms(state.params, state, batch, coefficients, test_keys(seed), Context())[1]
+        return example_terms(state.params, state, batch, coefficients, test_keys(seed), context)[:3]
 
     def model(state: TrainState, coefficients: Values = config.coefficients) -> Autoencoder:
         state = for_evaluation(state)
@@ -247,9 +242,7 @@ def build_steps(
         spec = config.training.optimizer
         optimizer_class = own(spec, "training.optimizer") if is_own(spec) else None
         key = (*key, model_class(config.model.kind), optimizer_class, graphdef)
-    return Steps(
-        key, imputed, config if owned else None, init, drawn, at, train, gradients_of, evaluate, measure, model
-    )
+    return Steps(key, imputed, config if owned else None, init, drawn, at, train, gradients_of, evaluate, model)
 
 
 def values_of(configs: Sequence[Config], *, alone: bool = False) -> Traced:
@@ -315,9 +308,8 @@ def require_trainable(config: Config, dataset: Dataset, axis: str | None = None)
 
     with explained():
         program = jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch)
-        terms = jax.eval_shape(alone(lambda *given: steps.evaluate(*given)[0]), state, batch, coefficients)
-        metrics = jax.eval_shape(steps.measure, state, batch, coefficients)
-    selection.require_among(terms, config)
+        terms, metrics, _ = jax.eval_shape(alone(steps.evaluate), state, batch, coefficients)
+    selection.require_among([*terms, *metrics], config)
     if owned:
         require_used(config, program)
         require_observed(config, program)

@@ -36,7 +36,7 @@ class Conditional(aejax.Variational):
             raise aejax.InputError("Conditional needs images with classes, and these images have none; name a dataset")
         label = jax.nn.one_hot(context.labels, self.classes)[:, None].repeat(self.config.model.samples, axis=1)
         codes, log_ratio = self.of_class(images, label, context.keys)
-        logits, surprise = self._decode_each(codes, images.dtype), -(self.guess(images) * label[:, 0]).sum(axis=1)
+        logits, surprise = self.decode_each(codes, images.dtype), -(self.guess(images) * label[:, 0]).sum(axis=1)
         return aejax.Output(logits, codes.mean(axis=1), aejax.Posterior(codes, log_ratio), {"surprise": surprise})
 
     def loss(self, clean, output, coefficients, context):

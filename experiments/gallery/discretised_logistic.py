@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 import aejax
-from aejax.models import losses
 
 _STEP = 1 / 255
 
@@ -31,10 +30,7 @@ class DiscretisedLogistic(aejax.Variational):
         self.widths = nnx.Linear(config.model.code_size, math.prod(image_shape), rngs=rngs)
         self.widths.bias[...] = jnp.full(self.widths.bias.shape, math.log(0.1))
 
-    def log_likelihood(self, images, codes):
-        return self.of_pixels(images, self._decode_each(codes, images.dtype), codes)
-
-    def of_pixels(self, images, logits, codes):
+    def log_density(self, images, logits, codes):
         """Return log p(image | code) [nats], float32[B, K], of images [B, H, W, C] given logits [B, K, H, W, C]."""
         log_width = self.widths(codes).astype(jnp.float32).reshape(logits.shape)
         # At least a tenth of a level: no pixel needs a smaller width.
@@ -46,10 +42,6 @@ class DiscretisedLogistic(aejax.Variational):
         first, last = jax.nn.log_sigmoid(above), jax.nn.log_sigmoid(-below)
         nats = jnp.where(pixels < _STEP / 2, first, jnp.where(pixels > 1 - _STEP / 2, last, within))
         return nats.sum(axis=(2, 3, 4))
-
-    def loss(self, clean, output, coefficients, context):
-        nats = self.of_pixels(clean, output.logits, output.posterior.samples)
-        return losses.variational_terms(self.config.loss.bound, -nats, output.posterior, coefficients)
 
 
 def get_config():

@@ -33,8 +33,6 @@ class Masked(aejax.Autoencoder):
             raise aejax.InputError(f"{found}; model.options.patch is {self.patch}, and must divide both")
 
     def __call__(self, images, context=aejax.Context()):
-        if context.keys is None:  # nothing is hidden
-            return super().__call__(images, context)
         hidden = self.hidden(images.shape, context)
         codes = self.encode(jnp.where(hidden > 0, self.token[...], images))
         return aejax.Output(self.decode(codes), codes, extra={"hidden": hidden})

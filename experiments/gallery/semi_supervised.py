@@ -46,7 +46,7 @@ class SemiSupervised(aejax.Variational):
             raise aejax.InputError("SemiSupervised needs images with classes, and these images have none")
         guess, every = self.guess(images), jnp.eye(self.classes)[None].repeat(len(images), axis=0)
         codes, log_ratio = self.of_class(images, every, context.keys)
-        mean, logits = (jnp.exp(guess)[..., None] * codes).sum(axis=1), self._decode_each(codes, images.dtype)
+        mean, logits = (jnp.exp(guess)[..., None] * codes).sum(axis=1), self.decode_each(codes, images.dtype)
         return aejax.Output(logits, mean, aejax.Posterior(codes, log_ratio), extra={"guess": guess})
 
     def loss(self, clean, output, coefficients, context):
@@ -59,7 +59,7 @@ class SemiSupervised(aejax.Variational):
 
     def metrics(self, clean, output, context):
         right = output.extra["guess"].argmax(axis=1) == context.labels
-        return {"accuracy": right.sum() / jnp.maximum((context.labels >= 0).sum(), 1)}  # of the known labels
+        return {"accuracy": jnp.where(context.labels >= 0, right, jnp.nan)}  # of the known labels
 
     def draw(self, images, keys, count, context=aejax.Context()):
         guess, choose = self.guess(images), jax.vmap(lambda key, log: jax.random.categorical(key, log, shape=(count,)))

@@ -43,10 +43,8 @@ class TCVAE(aejax.Variational):
 
 def densities(codes, mean, log_variance, context):
     """Return log-densities [B, K] of codes [B, K, D] under the mean of all posteriors: joint, and summed over units."""
-    means, log_variances, first = mean, log_variance, 0
-    if context.axis is not None:  # the posteriors of the whole batch
-        means, log_variances = jax.lax.all_gather((mean, log_variance), context.axis, tiled=True)
-        first = jax.lax.axis_index(context.axis) * len(codes)
+    means, log_variances = context.whole((mean, log_variance))
+    first = 0 if context.axis is None else jax.lax.axis_index(context.axis) * len(codes)
     itself = first + jnp.arange(len(codes))[:, None] == jnp.arange(len(means))
     examples = max(context.examples, len(means))
     others = (examples - 1) / examples / max(len(means) - 1, 1)

@@ -58,8 +58,7 @@ class VQVAE(aejax.Autoencoder):
     def follow(self, used, sums, groups, context):
         """Move the entries; dead entries move to groups of the whole batch, the same ones on each device."""
         lots = randomness.uniform(context.keys, len(groups) // len(context.keys)).reshape(-1)
-        if context.axis is not None:
-            groups, lots = jax.lax.all_gather((groups, lots), context.axis, tiled=True)
+        groups, lots = context.whole((groups, lots))
         drawn = groups[jnp.argsort(lots)[jnp.arange(len(used)) % len(lots)]]
         kept, new = self.decay, 1 - self.decay
         shares, sums = kept * self.shares[...] + new * used, kept * self.sums[...] + new * sums

@@ -244,7 +244,7 @@ def test_the_grey_levels_of_a_pixel_have_a_probability_of_1_together():
     levels = (jnp.arange(256) / 255).reshape(256, 1, 1, 1)
     nats = np.float64(jax.jit(model.log_likelihood)(levels, codes))
     assert np.allclose(np.exp(nats).sum(axis=0), 1, atol=1e-3)
-    narrow = jax.jit(model.of_pixels)(levels, jnp.full((256, 1, 1, 1, 1), -30.0), codes[:, :1])
+    narrow = jax.jit(model.log_density)(levels, jnp.full((256, 1, 1, 1, 1), -30.0), codes[:, :1])
     assert np.isfinite(narrow).all()
 
 

@@ -96,7 +96,7 @@ def test_the_loss_of_a_batch_is_the_elbo(small):
     steps = build_steps(config, dataset.image_shape)
     state = jax.jit(steps.init)()
     weights = traced(config)
-    terms, codes = jax.jit(steps.evaluate)(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), weights)
+    terms, _, codes = jax.jit(steps.evaluate)(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), weights)
     images, keys = jnp.asarray(dataset.test / np.float32(255)), per_example(stream(0, "test code"), jnp.arange(23))
     output = jax.jit(lambda: steps.model(state)(images, Context(keys)))()
     p = 1 / (1 + np.exp(-np.float64(output.logits[:, 0])))

@@ -18,23 +18,17 @@ class BarlowTwins(aejax.Autoencoder):
     select = "invariance"
 
     def __call__(self, images, context=aejax.Context()):
-        codes, views = self.encode(images), {}
-        if context.keys is not None:
-            noise = context.coefficients["jitter"] * randomness.normal(context.keys, 2 * images[0].size)
-            both = images + jnp.moveaxis(noise.reshape(len(images), 2, *images.shape[1:]), 1, 0)
-            views = {"first": self.encode(both[0]), "second": self.encode(both[1])}
-        return aejax.Output(self.decode(jax.lax.stop_gradient(codes)), codes, extra=views)
+        codes, noise = self.encode(images), randomness.normal(context.keys, 2 * images[0].size)
+        noise = jnp.moveaxis(noise.reshape(len(images), 2, *images.shape[1:]), 1, 0)
+        views = [self.encode(images + context.coefficients["jitter"] * each) for each in noise]
+        return aejax.Output(self.decode(jax.lax.stop_gradient(codes)), codes, extra={"views": views})
 
     def loss(self, clean, output, coefficients, context):
-        def mean(rows):  # over the whole batch
-            return rows.mean(axis=0) if context.axis is None else jax.lax.pmean(rows.mean(axis=0), context.axis)
-
         def standardized(rows):
-            centred = rows - mean(rows)
-            return centred / jnp.sqrt(mean(jnp.square(centred)) + 1e-6)
+            return (rows - rows.mean(axis=0)) / jnp.sqrt(rows.var(axis=0) + 1e-6)
 
-        first, second = standardized(output.extra["first"]), standardized(output.extra["second"])
-        correlations = mean(first[:, :, None] * second[:, None])
+        first, second = map(standardized, context.whole(output.extra["views"]))
+        correlations = (first[:, :, None] * second[:, None]).mean(axis=0)
         same = jnp.diag(correlations)
         parts = {"invariance": jnp.square(1 - same).sum()}
         parts["redundancy"] = jnp.square(correlations).sum() - jnp.square(same).sum()

@@ -17,17 +17,10 @@ class SigmaVAE(aejax.Variational):
         super().__init__(config, image_shape, rngs)
         self.log_sigma = nnx.Param(jnp.zeros(()))
 
-    def of_pixels(self, images, logits):
+    def log_density(self, images, logits, codes):
         """Return log p(image | code) [nats], float32[B, K], of images [B, H, W, C] given means [B, K, H, W, C]."""
         squares, log_sigma = losses.mean_squared_error(logits, images[:, None]), self.log_sigma[...]
         return -images[0].size * (squares * jnp.exp(-2 * log_sigma) / 2 + log_sigma + math.log(2 * math.pi) / 2)
-
-    def log_likelihood(self, images, codes):
-        return self.of_pixels(images, self._decode_each(codes, images.dtype))
-
-    def loss(self, clean, output, coefficients, context):
-        nats = self.of_pixels(clean, output.logits)
-        return losses.variational_terms(self.config.loss.bound, -nats, output.posterior, coefficients)
 
     def metrics(self, clean, output, context):
         return {"sigma": jnp.exp(self.log_sigma[...])}

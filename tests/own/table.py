@@ -25,7 +25,7 @@ class TableVAE(aejax.Variational):
             raise aejax.InputError(f"model.options.columns have {ends[-1]} values; the rows have {image_shape[1]}")
         self.spans, self.log_variance = tuple(itertools.pairwise(ends)), nnx.Param(jnp.zeros(image_shape[1]))
 
-    def of_rows(self, rows, logits):
+    def log_density(self, rows, logits, codes):
         """Return log p(row | code) [nats], float32[B, K], of rows [B, 1, D, 1] given logits [B, K, 1, D, 1]."""
         nats = 0
         for begin, end in self.spans:
@@ -35,13 +35,6 @@ class TableVAE(aejax.Variational):
             else:
                 nats += (seen * jax.nn.log_softmax(told)).sum(axis=-1)
         return nats
-
-    def log_likelihood(self, images, codes):
-        return self.of_rows(images, self._decode_each(codes, images.dtype))
-
-    def loss(self, clean, output, coefficients, context):
-        nats = self.of_rows(clean, output.logits)
-        return losses.variational_terms(self.config.loss.bound, -nats, output.posterior, coefficients)
 
     def reconstruction(self, logits):
         parts = [logits[:, :, begin:end] for begin, end in self.spans]

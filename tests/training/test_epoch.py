@@ -40,7 +40,7 @@ def test_evaluation_counts_every_example_once(small, monkeypatch):
     steps = build_steps(config, dataset.image_shape)
     state = jax.jit(steps.init)()
     coefficients = traced(config)
-    terms, codes = jax.jit(steps.evaluate)(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
+    terms, _, codes = jax.jit(steps.evaluate)(state, Batch(jnp.asarray(dataset.test), jnp.arange(23)), coefficients)
     for batch in (5, 23, 1000):
         monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", batch)
         programs = programs_of(config, dataset, state, steps)

@@ -1,5 +1,6 @@
 """What a class of the user's own may define beyond layers and a loss, and that none of it gives a wrong result."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,10 @@ import pytest
 import aejax
 from aejax import Dataset, InputError, evaluate, fit, load
 from aejax.config import complete
+from aejax.evaluation import evaluation
+from aejax.evaluation.drawing import loss_unit
 from aejax.training.optimizer import build_optimizer
+from aejax.training.own_models import of_known
 from runs import compiled_steps, leaves, same, untrained
 
 OWN = "tests/own/beyond.py"
@@ -173,3 +177,63 @@ def test_an_optimizer_takes_coefficients_of_the_model_and_a_sweep_shows_its_metr
     optimizer = build_optimizer(given)
     moved, _ = optimizer.update(params, optimizer.init(params), params, given.coefficients, {})
     assert np.allclose(moved["encoder"]["kernel"], 1 - rate) and np.allclose(moved["decoder"]["kernel"], 1 - other)
+
+
+def test_a_likelihood_of_the_model_s_own_is_one_method(small, request):
+    """The loss, the estimates of the likelihood and the unit in figures follow `log_density`."""
+    config, dataset = small
+    kind = {"loss.pixels": "sum", "model.kind": f"{request.config.rootpath}/tests/own/sigma_vae.py:SigmaVAE"}
+    run = untrained(config.replace(kind | {"loss.reconstruction": "mse"}), dataset)
+    model, images = run.autoencoder, jnp.float32(dataset.test / 255)
+    output = model(images)
+    nats = model.log_likelihood(images, output.posterior.samples)
+    terms = model.loss(images, output, model.config.coefficients, aejax.Context())
+    assert nats.shape == (23, 1) and np.allclose(terms["reconstruction"], -nats[:, 0], rtol=1e-5)
+    assert np.isfinite(evaluation._variational(run, images, samples=1)["nll"])
+    assert loss_unit(run.config, dataset.image_shape) == "nats per image"
+
+
+def test_nan_entries_of_a_metric_are_left_out(small, tmp_path):
+    """Steps, devices and batches without any known entry do not count."""
+    (config, dataset), known = small, np.repeat([1, -1], 40)
+    (tmp_path / "own.py").write_text(
+        "import aejax\nimport jax.numpy as jnp\n\n\nclass Own(aejax.Autoencoder):\n"
+        "    def metrics(self, clean, output, context):\n"
+        "        return {'label': jnp.where(context.labels >= 0, context.labels, jnp.nan)}\n"
+    )
+    given = Dataset("small", dataset.train, dataset.test, known, np.full(23, -1))
+    config = config.replace({"training.epochs": 1, "model.kind": f"{tmp_path}/own.py:Own", "training.batch_size": 2})
+    run = fit(config, dataset=given, progress=False)
+    assert run.history[0]["train"]["label"] == 1 and run.summary["test"]["label"] is None
+    given = Dataset("small", dataset.train, dataset.test, known, np.resize([1, -1, -1], 23))
+    assert evaluation._own_metrics(run, given)["label"] == 1
+    shares = jnp.array([[1.0, jnp.nan], [3.0, 2.0]])
+    weighed = jax.vmap(lambda share: of_known(share, "devices"), axis_name="devices")(shares)
+    assert np.isclose(weighed.mean(), 2) and np.isnan(of_known(shares[0, 1:], None)).all()
+
+
+def test_a_term_over_the_whole_batch_has_the_examples_of_every_device():
+    rows = jnp.arange(6.0).reshape(2, 3)
+    whole = jax.vmap(lambda share: aejax.Context(axis="devices").whole({"rows": share})["rows"], axis_name="devices")
+    assert np.array_equal(whole(rows), [range(6)] * 2) and aejax.Context().whole(rows) is rows
+
+
+def test_the_dead_units_of_a_transcoder_read_its_input(small):
+    _, dataset = small
+    rows, targets = (np.float32(dataset.train.reshape(-1, 30)[:, half]) for half in (slice(15), slice(15, None)))
+    given = Dataset.from_arrays(rows[:80], rows[:23], train_targets=targets[:80], test_targets=targets[:23])
+    model = aejax.Model(kind="aejax.models.sparse:SparseAutoencoder", hidden=(), code_size=6, options={"dead_after": 1})
+    config = aejax.Config(
+        model=model,
+        loss=aejax.Loss("mse"),
+        training=aejax.Training(epochs=1, batch_size=16),
+        data={"standardize": True},
+    )
+    run = untrained(config, given)
+    model = run.autoencoder
+    model.idle[...] += 1
+    images, clean = (jnp.asarray(part[:4].reshape(4, 1, 15, 1)) for part in (rows, targets))
+    context = aejax.Context(targets=clean)
+    terms = model.loss(clean, model(images, context), {}, context)
+    others = model.loss(clean, model(images, context)._replace(extra={"input": clean}), {}, context)
+    assert np.isfinite(terms["auxiliary"]).all() and not np.allclose(terms["auxiliary"], others["auxiliary"])

@@ -139,7 +139,7 @@ def test_the_optimizer_gets_the_rate_and_the_decay_of_the_step(own):
     after, _ = steps.alone(frozen, batch, coefficients)
 
     def total(params):
-        terms, _ = steps.evaluate(frozen._replace(params=params), batch, coefficients)
+        terms, *_ = steps.evaluate(frozen._replace(params=params), batch, coefficients)
         return terms["total"].mean()
 
     @jax.jit
@@ -168,8 +168,8 @@ def test_weight_decay_and_average_are_what_they_say(small):
     ):
         assert np.allclose(ours, adam - 1e-2 * 0.5 * before, atol=1e-6)
         assert np.allclose(kept, 0.9 * before + 0.1 * ours, atol=1e-6)
-    terms, _ = steps.evaluate(after, batch, coefficients)
-    by_average, _ = plain.evaluate(without._replace(params=after.average, average=None), batch, coefficients)
+    terms, *_ = steps.evaluate(after, batch, coefficients)
+    by_average, *_ = plain.evaluate(without._replace(params=after.average, average=None), batch, coefficients)
     assert np.allclose(terms["total"], by_average["total"], rtol=1e-6)
 
 

@@ -24,7 +24,7 @@ def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gra
     after, terms = steps.alone(state, batch_of(dataset), traced(config))
 
     def total(params):
-        terms, _ = steps.evaluate(state._replace(params=params), batch_of(dataset), traced(config))
+        terms, *_ = steps.evaluate(state._replace(params=params), batch_of(dataset), traced(config))
         return terms["total"].mean()
 
     gradient = flat(jax.grad(total)(state.params))
@@ -40,13 +40,13 @@ def test_a_penalty_enters_the_total_and_its_gradient(small):
     steps = compiled_steps(config, dataset.image_shape)
     weighted = traced(config) | {"l1": jnp.float32(0.7)}
     _, terms = steps.alone(steps.init(), batch_of(dataset), weighted)
-    _, codes = steps.evaluate(steps.init(), batch_of(dataset), weighted)
+    *_, codes = steps.evaluate(steps.init(), batch_of(dataset), weighted)
     assert np.isclose(terms["l1"], 0.7 * np.abs(codes).sum(axis=1).mean(), rtol=1e-5)
     assert np.isclose(terms["total"], terms["reconstruction"] + terms["l1"], rtol=1e-6)
     state = steps.init()
     for _ in range(40):
         state, _ = steps.alone(state, batch_of(dataset), weighted)
-    _, shrunk = steps.evaluate(state, batch_of(dataset), weighted)
+    *_, shrunk = steps.evaluate(state, batch_of(dataset), weighted)
     assert jnp.abs(shrunk).sum() < 0.2 * jnp.abs(codes).sum()
 
 
@@ -68,10 +68,10 @@ def test_noise_is_fresh_at_every_step_and_fixed_in_evaluation(small):
     state, first = steps.alone(state, batch_of(dataset), frozen)
     _, second = steps.alone(state, batch_of(dataset), frozen)
     assert first["total"] != second["total"]
-    once, _ = steps.evaluate(state, batch_of(dataset), frozen)
-    again, _ = steps.evaluate(state, batch_of(dataset), frozen)
+    once, *_ = steps.evaluate(state, batch_of(dataset), frozen)
+    again, *_ = steps.evaluate(state, batch_of(dataset), frozen)
     assert np.array_equal(once["total"], again["total"])
-    clean, _ = steps.evaluate(state, batch_of(dataset), frozen | {"noise": jnp.float32(0)})
+    clean, *_ = steps.evaluate(state, batch_of(dataset), frozen | {"noise": jnp.float32(0)})
     assert not np.array_equal(once["total"], clean["total"])
 
 
