@@ -31,6 +31,7 @@ from aejax.config.user_files import config_file, failure, load_config, located
 from aejax.storage import opened
 
 T = TypeVar("T")
+_HERE = "(default: the current folder)"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class StudyArguments:
 class RunArguments:
     """Arguments of the scripts about a trained model."""
 
-    workdir: Annotated[Path, tyro.conf.Positional] = Path()
+    workdir: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="WORKDIR", help_behavior_hint=_HERE)] = Path()
     """folder of a trained model, on a disk or in a bucket"""
     which: Literal["newest", "best"] = "newest"
     """the newest state of the run, or the best checkpoint by the validation images"""

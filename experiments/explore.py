@@ -22,7 +22,7 @@ class Arguments(command_line.RunArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), "WORKDIR")
+    arguments = command_line.parse(Arguments, given, Arguments())
     with arguments.opened() as folder:
         _explore(arguments, folder)
 

@@ -36,6 +36,8 @@ def reason(error: BaseException) -> str:
         return full
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if "allow_pickle" in text:  # NumPy's advice would execute code
+        return "it holds pickled objects, or is no NumPy file"
     if "inhomogeneous" in text:  # NumPy's word for nested lists and arrays
         return "they are of several sizes"
     return text.split("\n")[0].rstrip(".") or type(error).__name__
@@ -71,6 +73,11 @@ def shown(value: object, form: Callable[[object], str] = repr) -> str:
     """Format a value for a message: one line, cut if it is long."""
     text = " ".join(form(value).split())
     return text if len(text) <= 250 else f"{text[:200]}... ({len(text):,} characters)"
+
+
+def counted(number: int, noun: str) -> str:
+    """Format a number with its noun: 1 example, 2,000 examples."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 MOST = 2**31 - 1

@@ -88,7 +88,7 @@ class Config:
         require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)
         if self.data.standardize:
             self._require(ANY_RANGE, "while data.standardize is set, since standardized values leave [0, 1]")
-        allowed = "left out or above 0 while training.patience or a schedule of the shape plateau is set"
+        allowed = "left out or above 0 while training.patience, .select or a schedule of the shape plateau is set"
         require(not self.chooses or self.data.validation != 0, "data.validation", 0, allowed)
         if self.loss.sparsity == "rate":
             code = self.model.code_activation or self.model.activation
@@ -159,7 +159,8 @@ class Config:
     @property
     def chooses(self) -> bool:
         """Whether a run of this configuration needs validation examples."""
-        return self.training.patience is not None or bool(self.plateaus)
+        training = self.training
+        return training.patience is not None or training.select is not None or bool(self.plateaus)
 
     def with_values(self, values: Mapping[str, Any]) -> Config:
         """Return a copy with these values of the coefficients, such as the traced ones within a program, unchecked."""
@@ -228,12 +229,6 @@ class Config:
             if is_own(paths[path]):
                 paths[path] = paths[path].rpartition("/")[2]
         return {path: value for path, value in paths.items() if not path.startswith(SAME_RESULT)}
-
-    def differences(self, other: Config) -> list[str]:
-        """List the fields of `computed` in which two configurations differ, as `name: 1 here, 2 there`."""
-        here, there = self.computed, other.computed
-        differing = [path for path in {**here, **there} if here.get(path) != there.get(path)]
-        return [f"{path}: {here.get(path)} here, {there.get(path)} there" for path in differing]
 
 
 _NAMED = ("coefficients", "schedules", "model.options")

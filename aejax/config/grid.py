@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import itertools
 import math
 import re
@@ -93,8 +94,9 @@ def field_path(field: str, config: Config) -> str:
     known = [f"{section}.{name}" for section, fields in sections.items() for name in fields]
     found = [path for path in known if field in (path, path.rpartition(".")[2])]
     if len(found) != 1:
-        known = f"its coefficients are {', '.join(declared.coefficients)}"
-        missing = f"there is no field {field!r} in the configuration; {known}"
+        near = difflib.get_close_matches(field, [path.rpartition(".")[2] for path in known] + known, 1)
+        advice = f"did you mean {near[0]}?" if near else f"its coefficients are {', '.join(declared.coefficients)}"
+        missing = f"there is no field {field!r} in the configuration; {advice}"
         raise InputError(f"{field!r} could be {' or '.join(found)}; give its path" if found else missing)
     if found[0].startswith(SAME_RESULT):
         raise InputError(
@@ -115,6 +117,8 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
     for text in texts:
         if re.fullmatch(r"[0-9]{1,20}:[0-9]{1,20}(:0*[1-9][0-9]{,20})?", text):
             span = range(*map(int, text.split(":")))
+            if not span:
+                raise InputError(f"{path} is {text}, an empty range; give an end above {span.start}")
             count = -(-(span.stop - span.start) // span.step)  # `len` fails for large spans
             require_size({path: len(values) + count}, LARGEST, "give fewer values")
             values += span

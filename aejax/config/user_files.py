@@ -263,6 +263,7 @@ _REMEDIES = {
     "TracerIntegerConversionError": f"{_TRACED}; a size or an index of a list must be static, as an option is",
     "TracerArrayConversionError": f"{_TRACED}; use jnp instead of np",
     "ConcretizationTypeError": f"{_TRACED}; use jnp instead of np, float and int",
+    "__init__() missing": "call super().__init__(config, image_shape, rngs)",
     "nnx.List": "make layers a nnx.List(...) or nnx.Sequential(*layers), and each array aejax.frozen(array)",
 }
 """name of an error, or a part of its message → what to do"""

@@ -128,7 +128,8 @@ def _typed(array: np.ndarray, where: str) -> np.ndarray:
 
 def _shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
     if array.ndim not in (2, 3, 4) or 0 in array.shape:
-        raise InputError(f"{where} have shape {list(array.shape)}; give {_WANTED}")
+        found = "are empty, of" if array.size == 0 else "have"
+        raise InputError(f"{where} {found} shape {list(array.shape)}; give {_WANTED}")
     array = array[..., None] if array.ndim == 3 else array
     if array.ndim == 4 and channels == "first":
         return np.moveaxis(array, 1, -1)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from aejax.config import Config, InputError
+from aejax.config.checks import counted
 from aejax.config.sections import Data
 from aejax.data.dataset import Dataset
 from aejax.data.examples import Later
@@ -85,6 +86,7 @@ def describe(config: Config, dataset: Dataset) -> str | None:
     """
     if dataset.validation is None:
         return None
-    train, held_out, share = len(dataset.train), len(dataset.validation), config.data.validation
+    train, share = counted(len(dataset.train), "training example"), config.data.validation
+    held_out = counted(len(dataset.validation), "validation example")
     source = "of the dataset" if share is None else f"set aside (data.validation {share:g})"
-    return f"{train:,} training examples; the best is chosen by {held_out:,} validation examples, {source}"
+    return f"{train}; the best is chosen by {held_out}, {source}"

@@ -20,7 +20,7 @@ from aejax.storage import opened
 from aejax.training import Single, best, build_steps, devices, is_first, restore, shared, train
 from aejax.training.identity import Identity
 from aejax.training.loop import Trained
-from aejax.training.records import identity_of_run, stored
+from aejax.training.records import identity_of_run, stored, summary_of
 from aejax.training.source import Source
 
 
@@ -147,7 +147,9 @@ def _load(workdir: Path, which: str, models: str | Path | Iterable[str | Path]) 
     state, _, _ = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(devices()[0]))
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
-    return Run(identity, state, history, summary if summary.get("step") == step else {})
+    if summary.get("step") != step:  # of an unfinished run the best epoch is known, and nothing else is final
+        summary = summary_of(identity, history) if which == "best" else {}
+    return Run(identity, state, history, summary)
 
 
 def untrained(config: Config, dataset: Dataset) -> Run:

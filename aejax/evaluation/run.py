@@ -47,7 +47,7 @@ class Run:
         state: step, parameters, optimizer state, the model's other variables.
         history: one dictionary per epoch: step, epoch, seconds, images_per_second, train, validation (if there are
             validation examples), test (after the last epoch, and where `training.evaluate_test` is set), code.
-        summary: the last metrics of a finished run; empty for any state before its end.
+        summary: the last metrics of a finished run, or those of the best epoch; empty for another state before the end.
         dataset: the examples that `fit` trained it on; None if the run was read from a workdir.
     """
 

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import figure_formats, reason, require
+from aejax.config.checks import counted, figure_formats, reason, require
 from aejax.config.files import locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.sections import Data
@@ -145,7 +145,8 @@ def _sweep(
         rows: dict[str, dict[str, Any]] = {}
         for number, names in enumerate(programs):
             if progress and len(programs) > 1:
-                print(f"program {number + 1} of {len(programs)}: {len(names)} members, {names[0]} first", flush=True)
+                described = f"{counted(len(names), 'member')}, {names[0]} first"
+                print(f"program {number + 1} of {len(programs)}: {described}", flush=True)
             members = {name: planned.members[name] for name in names}
             folder = None if workdir is None else workdir / "programs" / str(number)
             trained = train(Members(members), members[names[0]], folder, given, progress=progress, source=source)

@@ -26,7 +26,7 @@ _EXCHANGE = 0.02
 """seconds per step assumed for the communication of several processes, before the first measurement"""
 
 
-_LOOKS = 1 / 32, 3e-4
+_LOOKS = 1 / 32, 1e-3
 """time between two looks at the device: share of the time so far, and least seconds"""
 
 

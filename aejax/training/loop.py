@@ -29,7 +29,7 @@ from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, re
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
 from aejax.training.divergence import Diverged, failure_of, require_finite_state
-from aejax.training.epoch import build_programs, require_same_terms, summarize
+from aejax.training.epoch import build_programs, mean_of_known, require_same_terms, summarize
 from aejax.training.identity import Identity
 from aejax.training.records import Progress, Record, summary_of
 from aejax.training.selection import Selection, factors
@@ -233,7 +233,8 @@ def train(
                 common["images_per_second"] = rate
                 used = {name: iter(each) for name, each in factors_now().items()}
                 for name, trained in zip(models.names, models.each(epoch_terms), strict=True):
-                    means = {term: float(np.mean(values, dtype=np.float64)) for term, values in trained.items()}
+                    mean = mean_of_known if np.isfinite(trained["total"]).all() else np.mean
+                    means = {term: float(mean(values)) for term, values in trained.items()}
                     lines.append(({} if name is None else {"member": name}) | common | {"train": _finite(means)})
                     if used:
                         lines[-1]["factors"] = {each: next(values) for each, values in used.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,6 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from aejax.config import InputError
-from aejax.config.checks import shown
 
 Path = tuple[str | int, ...]
 """keys from a model, or from nested dictionaries of its arrays, to one of them"""
@@ -54,10 +54,11 @@ def parts(model: nnx.Module, names: Sequence[str]) -> list[Any]:
             part = None
         if part is None or not _variables(part):
             paths = flatten_dict(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
-            known = shown(", ".join(map(dotted, paths)), str)
+            known = dict.fromkeys(path for each in map(dotted, paths) for path in (each.partition(".")[0], each))
+            near = difflib.get_close_matches(name, known, 3, cutoff=0.0)
             raise InputError(
-                f"training.frozen names {name!r}, and the model has no such part; give a path, or the beginning of a "
-                f"path, of its parameters {known}"
+                f"training.frozen names {name!r}, and the model has no such part; give a path of parameters, or its "
+                f"beginning, such as {', '.join(near)}"
             )
         found.append(part)
     return found

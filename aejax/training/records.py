@@ -39,6 +39,7 @@ class Record:
         self.texts: list[str] = []  # JSON of the identity and of each line, for a checkpoint
         self._events = None
         self._locked = contextlib.ExitStack()
+        self._made: list[Path] = []  # files of a new run, removed by `close` if nothing was saved
 
     def open(self) -> None:
         """Lock the workdir, and begin the record or compare it with this run.
@@ -56,10 +57,12 @@ class Record:
             elif (workdir / "checkpoints").exists():
                 raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
             else:
+                self._made = [workdir / name for name in ("config.json", "metrics.jsonl", ".lock")]
                 for name, path in sources(self.identity.config).items():
                     if name.endswith(".py"):
                         (workdir / "files").mkdir(exist_ok=True)
-                        write(workdir / "files" / name, path.read_text(encoding="utf-8"))
+                        self._made.append(workdir / "files" / name)
+                        write(self._made[-1], path.read_text(encoding="utf-8"))
                 write_json(workdir / "config.json", self.identity.to_dict())
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
@@ -157,10 +160,18 @@ class Record:
             write_json(self.workdir / "summary.json", summary)
 
     def close(self) -> None:
-        """Close the files and release the lock of the workdir."""
+        """Close the files and release the lock of the workdir; leave nothing of a new run that has saved no state."""
         if self._events is not None:
             with contextlib.suppress(OSError):  # a full disk, which an error has reported by now
                 self._events.close()
+        if self._made:
+            checkpoints, files = self.workdir / "checkpoints", self.workdir / "files"
+            with contextlib.suppress(OSError):  # it has checkpoints, or was never made
+                checkpoints.rmdir()
+            made = (*self.workdir.glob("events.out.tfevents*"), *self._made, files, self.workdir)
+            for path in made if not checkpoints.exists() else ():
+                with contextlib.suppress(OSError):  # it was never made, or is a folder with other files
+                    path.rmdir() if path in (files, self.workdir) else path.unlink()
         self._locked.close()
 
 
@@ -205,7 +216,7 @@ def summary_of(identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[s
         "images_per_second": last["step"] * config.training.batch_size / seconds,
         **_groups(last),
     }
-    reconstruction = last["test"].get("reconstruction")
+    reconstruction = last.get("test", {}).get("reconstruction")
     # A user's class may have a loss of its own, with a reconstruction in another unit or without one.
     if config.loss.reconstruction == "bce" and reconstruction is not None and not is_own(config.model.kind):
         pixels = math.prod(identity.dataset.image_shape) if config.loss.pixels == "mean" else 1

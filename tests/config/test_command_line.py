@@ -126,6 +126,15 @@ def test_help_lists_every_field(script):
             assert re.search(rf"--{section}\.{name}[ ,]", shown), name  # a switch is followed by its opposite
 
 
+def test_the_usage_of_a_script_about_a_run_names_its_workdir(capsys):
+    import evaluate
+
+    with pytest.raises(SystemExit):
+        evaluate.main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "[OPTIONS] WORKDIR " in shown and "PATH]" not in shown.partition("options")[0]
+
+
 def test_schedules_and_options_come_from_the_config_and_from_the_arguments(tmp_path, monkeypatch):
     from train import Arguments
 

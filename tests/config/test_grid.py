@@ -43,3 +43,10 @@ def test_values_on_a_command_line():
     assert parse_values("corruption.kind", ["none", "masking"]) == ["none", "masking"]
     assert parse_values("training.clip_norm", ["None", "1"]) == [None, 1]
     assert field_path("l1", Config()) == field_path("coefficients.l1", Config()) == "coefficients.l1"
+
+
+def test_a_misspelled_field_and_an_empty_range_say_what_to_do():
+    with pytest.raises(InputError, match=r"no field 'code_sise' in the configuration; did you mean code_size\?"):
+        grid(Config(), {"code_sise": [1]})
+    with pytest.raises(InputError, match=r"training\.seed is 3:1, an empty range; give an end above 3"):
+        parse_values("training.seed", ["3:1"])

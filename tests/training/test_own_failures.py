@@ -20,6 +20,9 @@ FAILS = {
     "__init__(self, *given): self.mine = 1": (
         r"line 5 in __init__: AttributeError: encoder is missing: __init__ must first call super\(\)\.__init__\(config"
     ),
+    "__init__(self, config, shape, rngs): super().__init__(config, shape)": (
+        r"line 5 in __init__: TypeError: .*'rngs': call super\(\)\.__init__\(config, image_shape, rngs\)"
+    ),
     "__init__(self, *given): super().__init__(*given); self.mask = jnp.ones(3)": (
         r"\(line 5\): the attribute mask of M is an array; write self\.mask = aejax\.frozen"
     ),
@@ -40,6 +43,9 @@ FAILS = {
         "line 5 in __call__, line 3 in helper: ZeroDivisionError"
     ),
     "decode(self, codes): return super().decode(codes)[:, :2]": r"logits of .* has shape \[32, 2, 8, 1\]",
+    "metrics(self, *given): return {}\n    coefficients = {'mispelled': 1.0}": (
+        r"declares the coefficient mispelled, and training does not use it"
+    ),
     "loss(self, *given): return super().loss(*given) | {'mine': 'abc'}": "mine of .* is a str",
     "loss(self, *given): return super().loss(*given) | {'mine': None}": "mine of .* is a NoneType",
     "loss(self, *given): return super().loss(*given) | {'mine': jnp.ones(32, complex)}": "has type complex64",

@@ -8,7 +8,7 @@ import pytest
 import aejax
 from aejax import Config, Data, Dataset, InputError, fit, load, sweep
 from aejax.data import split
-from aejax.data.validation import stratified
+from aejax.data.validation import describe, resolved, stratified
 from aejax.sweeps import comparison
 from aejax.training.loop import _is_finished
 from aejax.training.selection import Selection
@@ -27,7 +27,9 @@ def others(small):
 def test_no_test_image_has_an_influence_on_the_best_epoch_or_the_last(small, others, tmp_path, capsys):
     config, dataset = small[0].replace(CHOOSING), small[1]
     first = fit(config, tmp_path / "0", dataset=dataset)
-    best = load(tmp_path / "0", "best").state.step
+    read = load(tmp_path / "0", "best")
+    best = read.state.step
+    assert read.summary["step"] == best and read.summary["validation"] == read.history[-1]["validation"]
     last, chosen = len(first.history), len(first.history) - 2
     assert f"finished after epoch {last}; epoch {chosen} has the lowest validation total" in capsys.readouterr().out
     assert 2 < len(first.history) < 40 and best == first.history[-3]["step"]
@@ -232,3 +234,15 @@ def test_a_search_of_scikit_learn_stops_early_within_its_folds():
     fitted = AutoencoderTransformer(3, config=config, batch_size=64).fit(rows)
     assert fitted.run_.config.data.validation == 0.1 and fitted.run_.config.training.batch_size == 36
     assert "validation" in fitted.run_.history[0] and np.isfinite(leaves(fitted.run_)[1]).all()
+
+
+def test_a_metric_that_selects_sets_validation_examples_aside(small):
+    config, dataset = small
+    with pytest.raises(InputError, match=r"data\.validation is 0; it must be left out .* \.select or a"):
+        config.replace({"training.select": "l1", "data.validation": 0})
+    chosen = resolved(config.replace({"training.select": "l1"}), dataset)
+    assert chosen.data.validation == 0.1
+    one = Dataset("one", dataset.train[:1], dataset.test, validation=dataset.test[:1])
+    assert describe(chosen, one).startswith("1 training example; the best is chosen by 1 validation example, set")
+    with pytest.raises(InputError, match=r"validation examples are empty, of shape \[0, 6, 5, 1\]"):
+        Dataset.from_arrays(dataset.train, validation=dataset.test[:0])
