@@ -2,14 +2,16 @@
 
 import re
 import runpy
+import shlex
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
+import train
 
 import aejax
-from aejax.data import array_files
 
 pytestmark = pytest.mark.figures
 
@@ -53,15 +55,17 @@ def test_its_code_runs(tmp_path, monkeypatch):
     assert names["run"].summary["epochs"] == 2
 
 
-def test_its_data_and_its_format_of_files_are_read(tmp_path, monkeypatch):
+def test_its_table_is_read_and_trained_on(tmp_path, monkeypatch, capsys):
+    random = np.random.default_rng(0)
+    values = random.normal(10, 3, size=(50, 4))
+    values[random.random(values.shape) < 0.1] = np.nan
+    table = pandas.DataFrame(values, columns=["age", "income", "rent", "children"])
+    table.assign(city=random.choice(["Berlin", "Lima"], 50)).to_csv(tmp_path / "people.csv", index=False)
+    command = re.search(r"experiments/train.py (configs/digits.py --dataset people.csv.*?)```", README, re.DOTALL)[1]
+    arguments = shlex.split(command.replace("\\\n", " ").replace("configs", str(ROOT / "configs")))
     monkeypatch.chdir(tmp_path)
-    np.savetxt("vectors.csv", np.random.default_rng(0).normal(size=(50, 4)), delimiter=",")
-    Path("own_data.py").write_text(CODE[1])
-    entry = re.search(r'`("\.csv": lambda .*)`', README)[1]
-    (suffix, reader), *_ = eval(f"{{{entry}}}", {"np": np}).items()
-    monkeypatch.setitem(array_files.FORMATS, suffix, reader)
-    by_code, by_path = aejax.load_dataset("own_data.py:vectors"), aejax.load_dataset("vectors.csv")
-    assert by_code.train.shape == (40, 4) and by_code.fingerprint == by_path.fingerprint
+    train.main([*arguments, "--training.epochs", "1"])
+    assert aejax.load("runs/people").identity.dataset.feature_names == tuple(table.columns)
 
 
 @pytest.mark.long
