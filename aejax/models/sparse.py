@@ -108,7 +108,7 @@ class SparseAutoencoder(Autoencoder):
 
     def as_images(self, vectors: jax.Array) -> jax.Array:
         """Reshape vectors float32[B, D] → float32[B, H, W, C]."""
-        return vectors.reshape(len(vectors), *self.image_shape)
+        return vectors.reshape(vectors.shape[0], *self.image_shape)
 
     def units(self, images: jax.Array, chosen: jax.Array | None = None) -> jax.Array:
         """Compute the units before the activation: float32[B, H, W, C] → float32[B, F].
@@ -119,7 +119,7 @@ class SparseAutoencoder(Autoencoder):
         # We multiply the rows by the lengths, because their products with a batch are more numbers.
         lengths, bias = self.lengths(chosen), jax.lax.stop_gradient(self.bias[...])
         encoder = _rows(self.encoder[...], chosen) * lengths[:, None]
-        centred = images.reshape(len(images), -1) - bias
+        centred = images.reshape(images.shape[0], -1) - bias
         # The gradient of the bias through `shift` takes a product of a vector; through `images - bias`, of the batch.
         shift = encoder @ (bias - self.bias[...])
         return centred @ encoder.T + (_numbers(self.encoder_bias[...], chosen) * lengths + shift)
@@ -236,7 +236,7 @@ def _bisected(
             passes would compute the thresholds again for every value.
     """
     few = math.gcd(few, bits.shape[axis or 0])
-    shape = (len(bits), few, -1) if axis == 1 else (-1, few, bits.shape[1])
+    shape = (bits.shape[0], few, -1) if axis == 1 else (-1, few, bits.shape[1])
     grouped = bits.reshape(shape)
 
     def at_least(threshold: jax.Array) -> jax.Array:
@@ -255,7 +255,7 @@ def _bisected(
         return found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
 
     # 31 bits without the sign, the first in its own pass.
-    found = narrowed(jnp.zeros((len(bits), 1) if axis == 1 else (), jnp.int32), 30, 2)
+    found = narrowed(jnp.zeros((bits.shape[0], 1) if axis == 1 else (), jnp.int32), 30, 2)
     passes = 30 // at_once
     found = jax.lax.fori_loop(
         1, passes + 1, lambda turn, found: narrowed(found, 30 - at_once * turn, 2**at_once), found, unroll=unroll
