@@ -232,6 +232,16 @@ class Devices(_Section):
     """driver of several devices: the compiler (jit), or each device with its share of the batch"""
     count: Annotated[int, COUNT] | None = None
     """number of devices; None takes all devices"""
+    shards: Annotated[int, COUNT] = 1
+    """number of parts of the state, along the units of the code, each on devices of its own; the devices of a part
+    share the batch. With parallel jit only"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        alone = self.shards == 1 or self.parallel == "jit"
+        require(
+            alone, "devices.shards", self.shards, f"1 while devices.parallel is {self.parallel}; jit splits a state"
+        )
 
 
 @dataclass(frozen=True)

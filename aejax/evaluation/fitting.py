@@ -17,10 +17,12 @@ from aejax.config.user_files import replaced, require_scheduled
 from aejax.data import Dataset
 from aejax.evaluation.run import Run
 from aejax.storage import opened
-from aejax.training import Single, best, build_steps, devices, is_first, restore, shared, train
+from aejax.training import Single, best, build_steps, is_first, restore, shared, train
+from aejax.training.devices import shardings
 from aejax.training.identity import Identity
 from aejax.training.loop import Trained
 from aejax.training.records import identity_of_run, stored, summary_of
+from aejax.training.sharding import loaded_state
 from aejax.training.source import Source
 
 
@@ -138,13 +140,13 @@ def _load(workdir: Path, which: str, models: str | Path | Iterable[str | Path]) 
     config = replaced(described.config, models, str(workdir))
     described.require_files(config, workdir)
     found, summary = stored(workdir, described)
-    like = jax.eval_shape(build_steps(config, described.dataset.image_shape).init)
+    like = loaded_state(build_steps(config, described.dataset.image_shape), config, described.dataset.image_shape)
     newest = found[-1]
     step = best(found) if which == "best" else newest.step
     if step is None:
         advice = "it needs validation examples: train with data.validation, such as 0.1, in another workdir"
         raise InputError(f"{workdir / 'checkpoints'} has no best checkpoint; {advice}")
-    state, _, _ = restore(workdir / "checkpoints", step, like, jax.sharding.SingleDeviceSharding(devices()[0]))
+    state, _, _ = restore(workdir / "checkpoints", step, like, shardings(like))
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
     if summary.get("step") != step:  # of an unfinished run the best epoch is known, and nothing else is final

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import jax
@@ -45,7 +46,9 @@ def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencode
     if is_own(config.model.kind):
         config.require_kind(issubclass(kind, Variational), own_loss=kind.loss is not Autoencoder.loss)
     config = complete(config)
-    with explained():
+    # Flax would place arrays with partitioning metadata at once, on the mesh of a context, and fail without a mesh.
+    placed_later = nnx.use_eager_sharding(False) if hasattr(nnx, "use_eager_sharding") else contextlib.nullcontext()
+    with explained(), placed_later:
         model = kind(config, image_shape, rngs)
     for _, module in nnx.iter_graph(model):
         for name, value in vars(module).items() if isinstance(module, nnx.Module) else ():

@@ -32,13 +32,14 @@ from aejax.evaluation import Run
 from aejax.evaluation.drawing import loss_unit
 from aejax.storage import opened
 from aejax.sweeps import comparison
-from aejax.sweeps.members import Members
+from aejax.sweeps.members import Members, require_whole
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import require_memory
 from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
 from aejax.training.loop import Trained, train
 from aejax.training.records import read_identity, stored
+from aejax.training.sharding import abstract_state
 from aejax.training.source import source_of
 from aejax.training.start import devices
 from aejax.training.step import build_steps, require_trainable
@@ -111,6 +112,7 @@ def _sweep(
     for member in planned.members.values():
         patience = member.training.patience
         require(patience is None, "training.patience", patience, "None: the members of a sweep end together")
+        require_whole(member)
     given = as_dataset(dataset, config)
     chooses = bool(comparison.chosen(planned.axes)) or any(member.chooses for member in planned.members.values())
     chosen = resolved(config, given, chooses=chooses)
@@ -228,8 +230,10 @@ def _programs(
     for names in planned.programs:
         first = planned.members[names[0]]
         dataset = dataset_of(first.data)
-        driver, in_epoch = Members({"": first}).driver(first), steps_per_epoch(first.training, len(dataset.train))
-        state = jax.eval_shape(build_steps(first, dataset.image_shape, in_epoch).init)
+        alone = Members({"": first})
+        driver, in_epoch = alone.driver(first), steps_per_epoch(first.training, len(dataset.train))
+        steps = build_steps(first, dataset.image_shape, in_epoch)
+        state = abstract_state(driver, steps, first, dataset.image_shape, alone.values(first))
         require_memory(first, state, driver, dataset.image_shape, in_epoch)
         most = fitting(first, dataset, len(names))
         if most < len(names) and progress:
@@ -261,7 +265,7 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
         driver = many.driver(config)
         steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
         values = many.values(config)
-        state = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
+        state = abstract_state(driver, steps, config, dataset.image_shape, values)
         own = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / devices
         room = _SHARE * min(driver.free_bytes())
         plenty = _PLENTY[0] * own + _PLENTY[1] * math.prod(dataset.image_shape)

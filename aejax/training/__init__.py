@@ -12,6 +12,7 @@ placement.py     examples on the devices, streamed or generated
 programs.py      compiled and memoised programs
 devices.py       devices and processes: jit, pmap, shard_map
 shared.py        workdir of several processes, on a disk or in a bucket
+sharding.py      parts of a state that several devices share
 start.py         conditions for the use of JAX in a process
 chunks.py        length of a compiled call
 divergence.py    a loss or a state that is not finite

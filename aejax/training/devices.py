@@ -1,7 +1,8 @@
 """Devices and processes of a run: a program that is written for one device runs on all of them.
 
-Each device holds the state and the images (of streamed images its share), and takes its share of every batch. With
-several processes, each process makes the same calls on its own devices; decisions that must agree use `gather`.
+Each device holds the state (or a part of it, see `sharding`) and the images (of streamed images its share), and takes
+its share of every batch. With several processes, each process makes the same calls on its own devices; decisions that
+must agree use `gather`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from tqdm import tqdm
 
 from aejax.config import AejaxError, Config, Devices, InputError, Stopped
+from aejax.config.checks import require
 from aejax.training import start
-from aejax.training.programs import Program, memoised
+from aejax.training.programs import Like, Program, memoised
 
-AXIS = "devices"
-"""name of the mesh's axis"""
+AXIS, MODEL = "devices", "model"
+"""names of the mesh's axes: of the devices that share a batch, and with `devices.shards` of those that share a state"""
 
 
 class PeerLost(Stopped):
@@ -88,7 +90,8 @@ class Driver:
         devices: devices in place of those of this process; those of a topology (`jax.experimental.topologies`) serve
             for ahead-of-time compilation.
 
-    Raises InputError: there are fewer devices than `devices.count`, or their number does not divide the batch size.
+    Raises InputError: there are fewer devices than `devices.count`, `devices.shards` does not divide their number, or
+        the number of devices that share a batch does not divide the batch size.
     """
 
     def __init__(self, config: Devices, batch_size: int, devices: Sequence[jax.Device] | None = None) -> None:
@@ -97,16 +100,26 @@ class Driver:
         if count > len(available) or (count < len(available) and jax.process_count() > 1):
             there = f"there are {len(available)} devices, of which a run of several processes uses all"
             raise InputError(f"devices.count is {count}; {there}")
-        if batch_size % count:
-            below = batch_size // count * count
-            sizes = " or ".join(str(size) for size in (below, below + count) if size)
-            raise InputError(f"training.batch_size is {batch_size}; {count} devices do not divide it: take {sizes}")
+        self.shards = config.shards
+        self.shares, rest = divmod(count, self.shards)  # of a batch
+        divisors = ", ".join(str(shards) for shards in range(1, count + 1) if count % shards == 0)
+        require(not rest, "devices.shards", self.shards, f"a divisor of the number of devices: {divisors}")
+        holds = self.shards == 1 or jax.process_count() == 1
+        require(holds, "devices.shards", self.shards, "1 in a run of several processes, the first of which saves")
+        if batch_size % self.shares:
+            below = batch_size // self.shares * self.shares
+            sizes = " or ".join(str(size) for size in (below, below + self.shares) if size)
+            of = f"{self.shares} devices" if self.shards == 1 else f"{count} devices in {self.shards} shards"
+            raise InputError(f"training.batch_size is {batch_size}; {of} do not divide it: take {sizes}")
         self.devices = tuple(available[:count])  # those in use, of all processes
         self.platform = self.devices[0].platform  # cpu, gpu or tpu
         self.parallel = config.parallel
         self.axis = AXIS if WAYS[config.parallel].by_device else None  # under jit, a program sees whole arrays
         self.batch_axis = self.axis if count > 1 else None  # a single device has the whole batch
         self._mesh = Mesh(np.array(self.devices), (AXIS,), axis_types=(AxisType.Auto,))
+        if self.shards > 1:
+            grid = np.array(self.devices).reshape(self.shares, self.shards)
+            self._mesh = Mesh(grid, (AXIS, MODEL), axis_types=(AxisType.Auto,) * 2)
         self.replicated = self.state_sharding = NamedSharding(self._mesh, PartitionSpec())
         self.by_example = NamedSharding(self._mesh, PartitionSpec(None, AXIS))  # shares of [steps, B, ...]
 
@@ -154,7 +167,8 @@ class Driver:
 
         Args:
             shared: arguments → the last argument of the program, which is common to all members of a sweep.
-            donate: let the program reuse the memory of its first argument (ignored under `pmap`).
+            donate: let the program reuse the memory of its first argument (ignored under `pmap`) for its first result,
+                which then has the shardings of this argument.
             axes: axes of a sweep's members (in the arguments, in the results) for `jax.vmap`, in `MemberDriver`.
         """
 
@@ -167,7 +181,10 @@ class Driver:
 
 def _by_jit(driver: Driver, program: Callable, arguments: Any, spread: Any, donated: tuple[int, ...]) -> Program:
     """Compile under `jit`; `spread` says of each argument whether it is spread over the devices."""
-    compiled = jax.jit(program, donate_argnums=donated, out_shardings=driver.replicated)
+    results = driver.replicated
+    if driver.shards > 1 and donated:
+        results = shardings(arguments[0]), results
+    compiled = jax.jit(program, donate_argnums=donated, out_shardings=results)
     return Program.of(compiled.lower(*arguments), driver.platform)
 
 
@@ -214,16 +231,34 @@ WAYS = {"jit": Way(_by_jit, by_device=False), "shard_map": Way(_by_shard_map), "
 
 
 @memoised
-def initializer(driver: Driver, steps: Any, own: Any) -> Callable[[Any], Any]:
-    """Compile seed → fresh state on the devices; `own` is `Steps.own`, the part of the key that `init` alone needs."""
-    return jax.jit(functools.partial(driver.init, steps.init), out_shardings=driver.state_sharding)
+def initializer(driver: Driver, steps: Any, own: Any, state: Like) -> Callable[[Any], Any]:
+    """Compile seed → fresh state on the devices.
+
+    Args:
+        own: `Steps.own`, the part of the key that `init` alone needs.
+        state: the state, with its shardings.
+    """
+    placed = shardings(jax.tree.unflatten(*state))
+    return jax.jit(functools.partial(driver.init, steps.init), out_shardings=placed)
 
 
 @memoised
-def copier(driver: Driver) -> Callable[[Any], Any]:
+def copier(state: Like) -> Callable[[Any], Any]:
     """Compile state → its copy, which outlives the donation of the original."""
     # Not compiled ahead of time: before jax 0.10, the results of pmap have a sharding of another type.
-    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=driver.state_sharding)
+    placed = shardings(jax.tree.unflatten(*state))
+    return jax.jit(lambda tree: jax.tree.map(jnp.copy, tree), out_shardings=placed)
+
+
+def shardings(tree: Any) -> Any:
+    """Return the shardings of arrays."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def device_bytes(tree: Any) -> int:
+    """Return the bytes that arrays with shardings take on each device."""
+    shapes = ((leaf.sharding.shard_shape(leaf.shape), leaf.dtype.itemsize) for leaf in jax.tree.leaves(tree))
+    return sum(math.prod(shape) * size for shape, size in shapes)
 
 
 def abstract(tree: Any, sharding: Any) -> Any:
@@ -236,28 +271,36 @@ def abstract(tree: Any, sharding: Any) -> Any:
 
 
 def require_memory(
-    config: Config, state: Any, driver: Driver, image_shape: tuple[int, ...], steps_in_epoch: int, *, alone: bool = True
+    config: Config,
+    state: Any,
+    driver: Driver,
+    image_shape: tuple[int, ...],
+    steps_in_epoch: int,
+    *,
+    alone: bool = True,
+    free: int | None = None,
 ) -> None:
     """Refuse a run that certainly exceeds the free memory of a device, since compiling it takes minutes.
 
     Args:
-        state: the state of the run, or its abstract values.
+        state: abstract values of the state of the run, with their shardings.
         alone: whether the devices share the batches of one model, and not the members of a sweep.
+        free: bytes of memory of each device; None asks the devices.
 
     Raises InputError: it names the largest need, its bytes and the free bytes.
     """
-    batch, images, devices = config.training.batch_size, math.prod(image_shape), len(driver.devices)
-    kept = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    batch, images = config.training.batch_size, math.prod(image_shape)
     needs = {
-        "the weights, the state of their optimizer and a copy of both (model.hidden, model.code_size, size of the "
-        "images)": 2 * kept // (1 if alone else devices),
+        "the weights, the state of their optimizer and a copy of both (model.hidden, model.code_size, devices.shards, "
+        "size of the images)": 2 * device_bytes(state),
         "the order of the examples of an epoch (training.passes)": 4 * steps_in_epoch * batch,
         "a batch and its reconstructions (training.batch_size, model.samples, size of the images)": (
-            4 * batch * (1 + config.model.samples) * images // (devices if alone else 1)
+            4 * batch * (1 + config.model.samples) * images // (driver.shares if alone else 1)
         ),
     }
-    free = min(driver.free_bytes())
+    free = min(driver.free_bytes()) if free is None else free
     if sum(needs.values()) > free:
         largest = max(needs, key=needs.get)
         needed, free = (tqdm.format_sizeof(size, "B") for size in (needs[largest], free))
-        raise InputError(f"{largest} would take {needed}; {free} of memory are free")
+        kind = driver.devices[0].device_kind
+        raise InputError(f"{largest} would take {needed}; {free} of memory are free on each {kind}")

@@ -16,7 +16,7 @@ from aejax.config import Config, InputError
 from aejax.config.checks import Named, is_own
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
-from aejax.training.devices import Driver, abstract, copier
+from aejax.training.devices import Driver, abstract, copier, shardings
 from aejax.training.placement import Annotations, Feed, Generated, Layout, Resident, place
 from aejax.training.programs import Like, Program, like, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, build_steps, for_evaluation
@@ -52,11 +52,11 @@ class _Part(NamedTuple):
 def build_programs(
     steps: Steps, config: Config, driver: Driver, state: TrainState, dataset: Dataset, values: Traced
 ) -> Programs:
-    """Build the programs of a run, for a state or its abstract values.
+    """Build the programs of a run, for a state or its abstract values; with `devices.shards`, with their shardings.
 
     Nothing is compiled or put on a device before it is needed.
     """
-    state = abstract(state, driver.state_sharding)
+    state = abstract(state, driver.state_sharding if driver.shards == 1 else shardings(state))
     of = steps, like((state, abstract(values, driver.replicated)))  # common to the keys of all programs
     in_epoch = steps_per_epoch(config.training, len(dataset.train))
 
@@ -105,7 +105,7 @@ def build_programs(
 
         The devices share whole batches, and each has the rest. Nothing is padded: a model's metrics may be of a batch.
         """
-        examples, shares, calls = len(dataset.examples[name]), len(driver.devices), itertools.count()
+        examples, shares, calls = len(dataset.examples[name]), driver.shares, itertools.count()
         batch_size = max(1, min(_EVALUATION_BATCH, examples) // shares) * shares
         batches, rest = divmod(examples, batch_size)
         batched = functools.cache(lambda: part(name, _evaluate, batch_size, batches))
@@ -148,7 +148,7 @@ def build_programs(
             for called, program in programs():
                 yield called if name == "test" else f"{called} of {name}", program
 
-    return Programs(compiled, flops, train, evaluate, copier(driver))
+    return Programs(compiled, flops, train, evaluate, copier(like(state)))
 
 
 @memoised

@@ -27,12 +27,14 @@ from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
 from aejax.training.chunks import Pace, chunks
-from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, together
+from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, shardings, together
 from aejax.training.divergence import Diverged, failure_of, require_finite_state
 from aejax.training.epoch import build_programs, mean_of_known, require_same_terms, summarize
 from aejax.training.identity import Identity
+from aejax.training.programs import like as key_of
 from aejax.training.records import Progress, Record, summary_of
 from aejax.training.selection import Selection, factors
+from aejax.training.sharding import abstract_state
 from aejax.training.source import Source, report, source_of
 from aejax.training.start import join
 from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
@@ -71,8 +73,9 @@ class Single:
         return [results]
 
     def local(self, state: TrainState) -> TrainState:
-        """Return the state on one device of this process, for use without the other processes."""
-        return jax.tree.map(lambda array: array.addressable_data(0), state)
+        """Return the state for use without the other processes: on one device, or split on the devices of its parts."""
+        whole = all(array.is_fully_replicated for array in jax.tree.leaves(state))
+        return jax.tree.map(lambda array: array.addressable_data(0), state) if whole else state
 
     def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the content of summary.json for the lines of metrics.jsonl."""
@@ -138,7 +141,7 @@ def train(
                 record.identity = identity = dataclasses.replace(identity, start=described)
             _require_same_everywhere(identity)
             require_same_terms(config, steps, driver, dataset, values)
-            like = jax.eval_shape(functools.partial(driver.init, steps.init), values[1])
+            like = abstract_state(driver, steps, config, dataset.image_shape, values)
             require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
             if record.workdir is not None:
                 record.open()
@@ -148,9 +151,9 @@ def train(
         step, epoch_terms = int(gather([saved.step])[0, 0]), {}
         if step:
             signals.saved()
-            state, epoch_terms, saved = restore(checkpoints.folder, step, like, driver.state_sharding)
+            state, epoch_terms, saved = restore(checkpoints.folder, step, like, shardings(like))
         else:
-            state = initializer(driver, steps, steps.own)(values[1], *begun)
+            state = initializer(driver, steps, steps.own, key_of(like))(values[1], *begun)
         history, epochs = saved.history, config.training.epochs
         failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
         evaluated = len(history) > 0 and history[-1]["step"] == step

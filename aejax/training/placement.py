@@ -25,7 +25,7 @@ from aejax.data.examples import Computed, examples_of
 from aejax.data.mapped import Shards
 from aejax.models import ImageShape
 from aejax.training.batches import epoch_order, part
-from aejax.training.devices import Driver, abstract, gather
+from aejax.training.devices import Driver, abstract, device_bytes, gather
 from aejax.training.programs import memoised
 from aejax.training.step import Batch, TrainState
 
@@ -268,8 +268,7 @@ def place(config: Config, driver: Driver, state: TrainState, dataset: Dataset) -
     if config.data.placement != "auto":
         return Resident if config.data.placement == "device" else Streamed
     # Twice the state: its snapshot needs memory too.
-    own = sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     arrays = [getattr(dataset, part + what) for part in dataset.examples for what in ("", "_targets")]
-    needed = sum(array.nbytes for array in arrays if array is not None) + 2 * own
+    needed = sum(array.nbytes for array in arrays if array is not None) + 2 * device_bytes(state)
     fits = all(2 * needed < free for free in driver.free_bytes())
     return Resident if gather([fits]).all() else Streamed

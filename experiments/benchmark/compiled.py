@@ -31,6 +31,7 @@ from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
 from aejax.models.kinds import model_class
 from aejax.training import Driver, Program, abstract
+from aejax.training.devices import require_memory
 from benchmark import bundles, hlo, launches, processes, roofline
 from benchmark.prepared import Prepared
 from benchmark.targets import TARGETS, Target, devices, environment, require_compilable
@@ -64,7 +65,8 @@ def rows(
 
     Yields:
         target, model, batch, dtype, driver, members, placement; and either error, the message of the compiler, or
-        device, devices, steps, state_bytes, image_bytes, memory_bytes (of the largest program, per device), fits;
+        device, devices, shards (the common divisor of `devices.shards` and devices), steps, state_bytes, image_bytes,
+        memory_bytes (of the largest program, per device), fits;
         floor, the least that the matrix units need for a step (bundles of a TPU, microseconds of a GPU); and programs,
         name → counts (see `_program`).
 
@@ -122,8 +124,11 @@ def _main(name: str, dump: str) -> None:
 
 def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: Path) -> dict[str, Any]:
     available = devices(target)
+    config = config.replace({"devices.shards": math.gcd(config.devices.shards, len(available))})
     prepared = Prepared(config, dataset, members, available)
     driver, programs = prepared.driver, prepared.programs.compiled(prepared.in_epoch)
+    memory = {"alone": members == 1, "free": target.memory}
+    require_memory(config, prepared.state, driver, dataset.image_shape, prepared.in_epoch, **memory)
     if members == 1 and issubclass(model_class(config.model.kind), Variational):
         programs = itertools.chain(programs, _likelihood(config, dataset, driver))
     counts, largest, begin = {}, 0, time.perf_counter()
@@ -140,6 +145,7 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
     return {
         "device": driver.devices[0].device_kind,
         "devices": len(driver.devices),
+        "shards": driver.shards,
         "steps": prepared.in_epoch,
         "state_bytes": sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(prepared.state)),
         "image_bytes": dataset.train.nbytes if config.data.placement == "device" else 0,

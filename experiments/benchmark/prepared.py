@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Sequence
 
@@ -12,7 +11,9 @@ import numpy as np
 from aejax.config import Config, complete
 from aejax.data import Dataset
 from aejax.sweeps import Members
-from aejax.training import Single, abstract, build_programs, build_steps, initializer, steps_per_epoch
+from aejax.training import Single, build_programs, build_steps, initializer, steps_per_epoch
+from aejax.training.programs import like
+from aejax.training.sharding import abstract_state
 
 _MANY = 8
 """with more models than these, a stretch is shorter than an epoch, so that it takes as long as an epoch of these"""
@@ -38,11 +39,9 @@ class Prepared:
         self.in_epoch = steps_per_epoch(config.training, len(dataset.train))
         self.stretch = max(1, self.in_epoch * _MANY // max(_MANY, members))
         steps = build_steps(config, dataset.image_shape, self.in_epoch, self.driver.batch_axis, len(dataset.train))
+        self.state = abstract_state(self.driver, steps, config, dataset.image_shape, values)
         if devices is None:
-            self.state = initializer(self.driver, steps, steps.own)(values[1])
-        else:
-            state = jax.eval_shape(functools.partial(self.driver.init, steps.init), values[1])
-            self.state = abstract(state, self.driver.state_sharding)
+            self.state = initializer(self.driver, steps, steps.own, like(self.state))(values[1])
         self.programs = build_programs(steps, config, self.driver, self.state, dataset, values)
         begin = time.perf_counter()
         if devices is None:

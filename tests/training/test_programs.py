@@ -15,6 +15,7 @@ from aejax.training import programs
 from aejax.training.devices import WAYS, Driver, Way, initializer
 from aejax.training.epoch import build_programs
 from aejax.training.programs import Program
+from aejax.training.sharding import abstract_state
 from aejax.training.step import build_steps, values_of
 from runs import same
 
@@ -192,11 +193,13 @@ def test_another_driver_is_one_entry_of_a_table(small, monkeypatch):
 
     monkeypatch.setitem(WAYS, "eager", Way(eagerly, by_device=False))
     steps = build_steps(config, dataset.image_shape, 5)
-    state = initializer(Driver(config.devices, 16), steps, steps.own)(np.uint32(0))
+    alone, values = Driver(config.devices, 16), values_of([config], alone=True)
+    described = abstract_state(alone, steps, config, dataset.image_shape, values)
+    state = initializer(alone, steps, steps.own, programs.like(described))(np.uint32(0))
     results = []
     for parallel in ("eager", "jit"):
-        driver = Driver(SimpleNamespace(parallel=parallel, count=1), 16)
-        found = build_programs(steps, config, driver, state, dataset, values_of([config], alone=True))
+        driver = Driver(SimpleNamespace(parallel=parallel, count=1, shards=1), 16)
+        found = build_programs(steps, config, driver, state, dataset, values)
         trained, terms = found.train(jax.tree.map(jax.numpy.copy, state), 5, 0)
         results.append(jax.tree.leaves((trained, terms, found.evaluate(trained))))
     assert len(calls) == 2
