@@ -30,7 +30,7 @@ def main(given: list[str]) -> None:
     configs = {model: aejax.load_config(_CONFIGS / f"{model}.py") for model in _MODELS}
     for config in configs.values():
         aejax.require_fit(config, dataset)
-    command_line.require_workdir(workdir)
+    command_line.require_workdir(workdir, bucket=True)
 
     from article import article  # imports JAX: after all checks of the arguments
 

@@ -331,10 +331,15 @@ def _in_one_line(message: object) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in str(message))
 
 
-def require_workdir(workdir: Path) -> None:
-    """Refuse a workdir on a disk that cannot be written, before anything slow begins."""
-    if address(workdir) is not None:
+def require_workdir(workdir: Path, *, bucket: bool = False) -> None:
+    """Refuse a workdir that cannot be written, before anything slow begins.
+
+    Args:
+        bucket: whether the script takes a workdir in a bucket, which `aejax.storage.opened` checks.
+    """
+    if bucket and address(workdir) is not None:
         return
+    local(workdir, "workdir")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=workdir).close()

@@ -59,7 +59,7 @@ def main(given: list[str]) -> None:
             found = f"{dataset.name} has {'vectors' if dataset.vectors else 'images'} of {dataset.train.dtype}"
             raise aejax.InputError(f"{found}; {name} is a likelihood of grey levels: give uint8 images")
     workdir = arguments.folder("gallery")
-    command_line.require_workdir(workdir)
+    command_line.require_workdir(workdir, bucket=True)
 
     from gallery import recovery, study  # imports JAX: after all checks of the arguments
 

@@ -50,7 +50,7 @@ def main(given: list[str]) -> None:
     dataset = as_dataset(None, config)
     for names in planned.programs:  # the members of a program differ only in traced values
         aejax.require_fit(planned.members[names[0]], dataset)
-    command_line.require_workdir(workdir)
+    command_line.require_workdir(workdir, bucket=True)
     command_line.spread_over_cores(max(map(len, planned.programs)))
     found = aejax.sweep(config, axes, workdir, dataset=dataset, figures=arguments.figures)
 

@@ -45,7 +45,7 @@ def main(given: list[str]) -> None:
 
         print(untrained(config, dataset))
         return
-    command_line.require_workdir(arguments.profile or workdir)
+    command_line.require_workdir(arguments.profile or workdir, bucket=True)
     if arguments.profile is not None:
         from benchmark import profile
 

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import random
+import sys
 import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,3 +118,10 @@ def s3_server(bucket):
     urllib.request.urlopen(urllib.request.Request(f"{url}/{bucket}", method="PUT")).close()
     yield {"AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "us-east-1"}
     server.stop()
+
+
+if __name__ == "__main__":  # the share of faults
+    started = Emulator()
+    started.faults = float(sys.argv[1])
+    print(started.url, flush=True)
+    sys.stdin.read()

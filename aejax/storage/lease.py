@@ -73,11 +73,6 @@ class Lease:
         """Remove the lease."""
         self._store.write(NAME, None, self._generation)
 
-    @property
-    def expired(self) -> bool:
-        """Whether the lease could not be renewed in time."""
-        return time.monotonic() - self._renewed > SECONDS
-
     def _read(self) -> tuple[dict[str, Any], bytes]:
         content, generation = self._store.read(NAME)
         try:

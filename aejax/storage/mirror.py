@@ -146,12 +146,12 @@ class _Mirror:
             if error.filename != str(self.folder):  # a folder disappeared: its checkpoint was deleted
                 raise error
 
-        found = []
+        paths: list[Path] = []
         for folder, folders, files in os.walk(self.folder, onerror=refuse):
             folders[:] = filter(plain, folders)
-            paths = [Path(folder, each) for each in files if plain(each)]
-            found += [path for path in paths if path.is_file() and not path.is_symlink()]
-        return [path.relative_to(self.folder).as_posix() for path in found]
+            paths += [Path(folder, each) for each in files if plain(each)]
+        kept = [path for path in paths if path.is_file() and not path.is_symlink()]
+        return [path.relative_to(self.folder).as_posix() for path in kept]
 
     def _linked(self) -> tuple[dict[str, Any], Path]:
         """Link the changed files, which keep their content while the run goes on, in a new folder.
@@ -180,12 +180,10 @@ class _Mirror:
         changed = [name for name in signs if signs[name] != self._known.get(name)]
         gone = [name for name in self._known if name not in signs]
 
-        def delete(names: Iterable[str]) -> None:
-            if names := list(names):
+        def delete(names: list[str]) -> None:
+            if names:
                 check()
-            _each(lambda name: self.store.write(name, None), names)
-            for name in names:
-                self._known.pop(name)
+            _each(lambda name: (self.store.write(name, None), self._known.pop(name)), names)
 
         def put(name: str) -> None:
             self.store.write(name, (staged / name).read_bytes())
@@ -207,7 +205,7 @@ class _Reader(_Mirror):
     """A mirror that is only read, except for files that others may replace at any time."""
 
     def __init__(self, store: Store) -> None:
-        super().__init__(store, Path(tempfile.mkdtemp(prefix="read-", dir=_made(data_dir() / "buckets"))))
+        super().__init__(store, Path(tempfile.mkdtemp(prefix="read-", dir=_home())))
 
     def open(self) -> None:
         self._download()
@@ -225,13 +223,13 @@ class _Owner(_Mirror):
     """The mirror of the run that owns a folder in a bucket.
 
     After a kill, the same command on the same machine finds the local folder again: if the lease still names the owner
-    of that folder, no other run has written to the bucket since.
+    of that folder, or the bucket is empty, no other run has written to the bucket since.
     """
 
     def __init__(self, store: Store) -> None:
         key = hashlib.sha256(f"{store.address} {platform.node()}".encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.-]", "-", store.address.rpartition("/")[2])[:40]
-        super().__init__(store, _made(data_dir() / "buckets") / f"{name}-{key}")
+        super().__init__(store, _home() / f"{name}-{key}")
         self._locked, self._working, self._closing = contextlib.ExitStack(), threading.Lock(), threading.Event()
         self._lease: Lease | None = None
         self._failure: Exception | None = None
@@ -239,7 +237,8 @@ class _Owner(_Mirror):
 
     def open(self) -> None:
         try:
-            self._locked.enter_context(locked(_made(self.home), "run"))
+            self.home.mkdir(exist_ok=True)
+            self._locked.enter_context(locked(self.home, "run"))
         except InputError as error:
             raise Held(f"{self.store.address} is in use by another run on this machine; wait for that run") from error
         state, owner = self.home / "known.json", self.home / "owner"
@@ -251,7 +250,7 @@ class _Owner(_Mirror):
         last = lease.acquire()
         self._lease = lease
         self._repeat(SECONDS / 4, lease.renew)
-        if last and self._kept:
+        if self._kept and (last or not names):
             self._known = {name: None for name in names if _rank(name)} | json.loads(state.read_text(encoding="utf-8"))
         else:
             self._kept = False
@@ -318,7 +317,8 @@ class _Owner(_Mirror):
         threading.Thread(target=loop, daemon=True).start()
 
 
-def _made(folder: Path) -> Path:
+def _home() -> Path:
+    folder = data_dir().absolute() / "buckets"
     with refusing(f"{folder} cannot be written", "; set AEJAX_DATA_DIR to another folder", only=OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -333,23 +333,17 @@ def _complete(names: Iterable[str]) -> set[str]:
     whole = {match[1]: match[2] for match, name in found if _rank(name) == _MANIFEST}
     begun = {match[1]: match[2] for match, _ in found if match[1] not in whole}
     without = {f"{run or ''}metrics.jsonl" for run in begun.values() if run not in whole.values()}
-    return {
-        name
-        for name in names
-        if not name.startswith(tuple(begun)) and name not in without and not re.search(r"(^|/)events\.out\.", name)
-    }
+    kept = {name for name in names if not name.startswith(tuple(begun)) and name not in without}
+    return {name for name in kept if not re.search(r"(^|/)events\.out\.", name)}
 
 
-def _each(work: Callable[[str], None], names: Iterable[str]) -> None:
+def _each(work: Callable[[str], object], names: Iterable[str]) -> None:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in pool.map(work, names):
-            pass
+        list(pool.map(work, names))
 
 
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # a file system without links
+    except OSError:  # a file system without links, or a file that is gone
         shutil.copy2(source, target)

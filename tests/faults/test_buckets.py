@@ -111,6 +111,25 @@ def test_kills_at_random_moments_in_a_bucket(place, least, epochs, dataset, on_a
     print(f"{kills} kills, {after} after the first manifest, {runs} runs, {machines + 1} machines")
 
 
+@pytest.mark.long
+@pytest.mark.bits
+@pytest.mark.parametrize("place", ["gs"], indirect=True)
+def test_a_signal_uploads_and_another_machine_goes_on(place, dataset, on_a_disk, tmp_path):
+    environment, address = place
+    config, expected = on_a_disk(4)
+    [process] = start(
+        config, address, dataset, tmp_path / "log", uploads=60.0, stopped=True,
+        disks={"folder": str(tmp_path / "first"), "environment": environment},
+    )  # fmt: skip
+    assert finish([process]) == [75]
+    printed = (tmp_path / "log.0").read_text()
+    assert f"saved in {address}: run the same command to go on" in printed and str(tmp_path) not in printed
+    assert newest(Store(address).names()) == 13 and list((tmp_path / "first/0/buckets").iterdir()) == []
+    disks = {"folder": str(tmp_path / "second"), "environment": environment}
+    assert finish(start(config, address, dataset, tmp_path / "log", disks=disks)) == [0]
+    assert outcome_in_bucket(address) == expected
+
+
 @pytest.mark.parametrize("place", ["gs"], indirect=True)
 def test_one_of_eight_trains_and_another_takes_over(place, dataset, tmp_path):
     environment, address = place

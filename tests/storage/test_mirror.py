@@ -2,6 +2,9 @@
 
 import logging
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -250,6 +253,16 @@ def test_a_state_that_cannot_be_uploaded_is_kept_and_named(gcs, how, fails, monk
     assert "checkpoints/1/manifest.json" in gcs.names("bucket", FOLDER)
 
 
+def test_a_state_outlives_a_bucket_that_was_deleted(gcs):
+    with pytest.raises(AejaxError, match="the state of the run is in"), opened(PLACE) as folder:
+        checkpoint(folder, 1)
+        gcs.refuses = REFUSALS["the bucket does not exist"]
+    gcs.refuses = None
+    gcs.objects.clear()
+    with opened(PLACE) as folder:
+        assert (folder / "checkpoints/1/manifest.json").exists()
+
+
 def test_a_failure_in_the_middle_stops_the_run(gcs, monkeypatch):
     from aejax.signals import stop_requests
 
@@ -276,3 +289,33 @@ def test_messages_show_the_address(gcs, caplog):
 def test_an_address_without_a_folder_in_a_bucket_is_refused(place):
     with pytest.raises(InputError, match="names no folder in a bucket; give"), opened(place):
         pass
+
+
+_SCRIPT = """
+import pathlib, sys, time
+from aejax import signals
+signals.install()
+made = pathlib.Path(sys.argv[1])
+def work():
+    (made / "began").touch()
+    time.sleep(float(sys.argv[2]))
+    (made / "ended").touch()
+with signals.before_end(work):
+    (made / "ready").touch()
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "twice"), [(0.1, False), (60, True)])
+def test_a_signal_waits_for_the_last_upload_and_a_second_signal_does_not(tmp_path, seconds, twice):
+    process = subprocess.Popen([sys.executable, "-c", _SCRIPT, tmp_path, str(seconds)], stderr=subprocess.PIPE)
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    while not (tmp_path / "began").exists():
+        time.sleep(0.01)
+    if twice:
+        time.sleep(1.1)
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 143 and b"stopped by SIGTERM" in process.stderr.read()
+    assert (tmp_path / "ended").exists() != twice
