@@ -28,8 +28,7 @@ class Emulator:
     def __init__(self):
         self.objects, self.faults, self.refuses, self.log = {}, 0.0, None, []
         self.lock, self.random, self._generations = threading.Lock(), random.Random(0), itertools.count(10**15)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"emulator": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"emulator": self}))
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -86,6 +85,13 @@ class Emulator:
         names = [name for name in names if name < end and name.startswith(query.get("prefix", ""))]
         items = [{"name": name, "size": str(len(self.objects[bucket, name][1]))} for name in names[:1000]]
         return 200, {"items": items} | ({"nextPageToken": names[1000]} if names[1000:] else {}), {}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Say nothing: a killed process closes its connections."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -74,13 +74,13 @@ def newest(names):
     ("place", "least", "epochs"),
     [
         pytest.param("gs", 2, 3, id="gs"),
-        pytest.param("gs", 20, 12, id="gs-20", marks=pytest.mark.long),
-        pytest.param("s3", 20, 12, id="s3-20", marks=pytest.mark.long),
+        pytest.param("s3", 4, 6, id="s3", marks=pytest.mark.long),
     ],
     indirect=["place"],
 )
-def test_kills_at_random_moments_in_a_bucket(place, least, epochs, dataset, on_a_disk, tmp_path):
+def test_kills_at_random_moments_in_a_bucket(place, least, epochs, dataset, on_a_disk, tmp_path, longest):
     environment, address = place
+    least, epochs = (20, 12) if longest else (least, epochs)
     config, expected = on_a_disk(epochs)
     moments, kills, after, machines, runs = random.Random(0), 0, 0, 0, 0
     while kills < least or after < least // 2:
@@ -167,7 +167,9 @@ def test_one_of_eight_trains_and_another_takes_over(place, dataset, tmp_path):
 @pytest.mark.bits
 @pytest.mark.parametrize("place", ["gs"], indirect=True)
 @pytest.mark.parametrize("killed", [0, 1])
-def test_two_processes_without_a_shared_disk(place, killed, dataset, on_a_disk, tmp_path):
+def test_two_processes_without_a_shared_disk(place, killed, dataset, on_a_disk, tmp_path, longest):
+    if killed and not longest:
+        pytest.skip("only with --longest")
     environment, address = place
     config, expected = on_a_disk(4, 2)
     disks, log = {"folder": str(tmp_path / "machines"), "environment": environment}, tmp_path / "log"

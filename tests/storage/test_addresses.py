@@ -83,6 +83,7 @@ def test_a_folder_without_a_run_is_refused(gcs):
         aejax.load("gs://bucket/none")
 
 
+@pytest.mark.long
 def test_a_sweep_in_a_bucket(gcs, small, tmp_path):
     config, dataset = small
     config = config.replace({"training.epochs": 1})
