@@ -109,7 +109,7 @@ class Store:
             text = str(error)
         why = next((why for pattern, why in _REASONS.items() if re.search(pattern, text, re.IGNORECASE)), None)
         if why is None:
-            found = shown(re.split(r" \[|: <|\n", text)[0], str) or f"no answer in {SECONDS:.0f} s"
+            found = shown(re.split(r" \[|: <|\n", text)[0], str) or f"no answer in {SECONDS:g} s"
             why = f"the store does not answer ({found}): check the network"
             raise StoreError(f"{self.address}: {why}, and {_SETTINGS[self.scheme]}", brief=True)
         raise StoreError(f"{self.address}: {why}" + (f"; {_SETTINGS[self.scheme]}" if "refused" in why else ""))

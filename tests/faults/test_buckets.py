@@ -130,6 +130,7 @@ def test_a_signal_uploads_and_another_machine_goes_on(place, dataset, on_a_disk,
     assert outcome_in_bucket(address) == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["gs"], indirect=True)
 def test_one_of_eight_trains_and_another_takes_over(place, dataset, tmp_path):
     environment, address = place

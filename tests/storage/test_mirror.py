@@ -218,13 +218,13 @@ REFUSALS = {
     "access is refused; set GOOGLE_APPLICATION_CREDENTIALS": ("", 403, "no permission"),
     "access is refused; set GOOGLE": ("", 401, "Anonymous caller"),
     "its quota is used up": ("POST", 403, "The quota is exceeded"),
-    r"the store does not answer \(no answer in 1 s\)": ("", 503, "down"),
+    r"the store does not answer \(no answer in 0.5 s\)": ("", 503, "down"),
 }
 
 
 @pytest.mark.parametrize("message", REFUSALS)
 def test_a_store_that_refuses_is_named_in_one_line(gcs, message, monkeypatch):
-    monkeypatch.setattr(store, "SECONDS", 1.0)
+    monkeypatch.setattr(store, "SECONDS", 0.5)
     gcs.refuses = REFUSALS[message]
     with pytest.raises(StoreError, match=f"^{PLACE}: {message}") as refused, opened(PLACE):
         pass
@@ -232,10 +232,10 @@ def test_a_store_that_refuses_is_named_in_one_line(gcs, message, monkeypatch):
     assert gcs.objects == {}
 
 
-@pytest.mark.parametrize("how", ["its quota is used up", r"the store does not answer \(no answer in 1 s\)"])
+@pytest.mark.parametrize("how", ["its quota is used up", r"the store does not answer \(no answer in 0.5 s\)"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_state_that_cannot_be_uploaded_is_kept_and_named(gcs, how, fails, monkeypatch):
-    monkeypatch.setattr(store, "SECONDS", 1.0)
+    monkeypatch.setattr(store, "SECONDS", 0.5)
     kind = Stopped if "answer" in how else AejaxError
     message = f"^{PLACE}: {how}.*; the state of the run is in (.*): run the same command"
     with pytest.raises(kind, match=message) as kept, opened(PLACE) as folder:
