@@ -107,6 +107,7 @@ class Store:
             return future.result(timeout=SECONDS + size / _BYTES_PER_SECOND)
         except (ValueError, OSError, RuntimeError, NotImplementedError) as error:  # TimeoutError is an OSError
             text = str(error)
+            future.cancel()  # otherwise TensorStore goes on, and a write may succeed later
         why = next((why for pattern, why in _REASONS.items() if re.search(pattern, text, re.IGNORECASE)), None)
         if why is None:
             found = shown(re.split(r" \[|: <|\n", text)[0], str) or f"no answer in {SECONDS:g} s"

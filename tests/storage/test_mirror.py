@@ -232,6 +232,16 @@ def test_a_store_that_refuses_is_named_in_one_line(gcs, message, monkeypatch):
     assert gcs.objects == {}
 
 
+def test_a_write_that_timed_out_does_not_happen_later(gcs, monkeypatch):
+    monkeypatch.setattr(store, "SECONDS", 0.2)
+    gcs.refuses = "", 503, "down"
+    with pytest.raises(StoreError) as kept:
+        Store(PLACE).write("late", b"x")
+    gcs.refuses = None
+    time.sleep(1.0)  # TensorStore repeats a request within this time
+    assert gcs.objects == {} and kept.value.brief
+
+
 @pytest.mark.parametrize("how", ["its quota is used up", r"the store does not answer \(no answer in 0.5 s\)"])
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_state_that_cannot_be_uploaded_is_kept_and_named(gcs, how, fails, monkeypatch):
