@@ -221,13 +221,18 @@ class Streamed(Layout):
         steps, size, *_ = data.images.shape
         spread = data.images, data.targets
         flat = jax.tree.map(lambda array: array.reshape(steps, size, -1), spread)
+        shared = self.driver.axis is None and not self.driver.by_example.is_fully_replicated
 
         def with_batch(carry: Any, turn: tuple[jax.Array, jax.Array, jax.Array | None, Any]) -> tuple[Any, Any]:
             index, examples, labels, at = turn
 
             # A gather, as for resident images: each operation would read a slice again, byte by byte.
             def gathered(rows: jax.Array, like: jax.Array) -> jax.Array:
-                return rows.at[index, jnp.arange(size)].get(mode="clip").reshape(like.shape[1:])
+                if not shared:
+                    return rows.at[index, jnp.arange(size)].get(mode="clip").reshape(like.shape[1:])
+                # The compiler would give all rows of the batch to every device.
+                chosen = jax.vmap(lambda each: each.at[index].get(mode="clip"), in_axes=1)(rows)
+                return self.driver.share(chosen).reshape(like.shape[1:])
 
             images, targets = jax.tree.map(gathered, flat, spread)
             return step(carry, Batch(images, *jax.tree.map(self.driver.share, (examples, labels)), targets), at)

@@ -151,6 +151,18 @@ def test_8_devices_make_their_share_of_generated_examples(parallel):
     require_same(fit(on(config, Devices(parallel, 8)), dataset=law, progress=False), one)
 
 
+@pytest.mark.parametrize("placement", ["device", "stream"])
+def test_each_device_computes_its_share_of_a_batch_alone(dataset, placement):
+    config, flops = Config(model=Model((), 64), training=SGD).replace({"data.placement": placement}), {}
+    for count in (1, 8):
+        each = on(config, Devices("jit", count))
+        driver, steps = Driver(each.devices, 32), build_steps(each, dataset.image_shape, 20)
+        values = values_of([each], alone=True)
+        state = abstract_state(driver, steps, each, dataset.image_shape, values)
+        flops[count] = build_programs(steps, each, driver, state, dataset, values).flops(20)
+    assert flops[8] < 0.5 * flops[1]  # the updates of the parameters are not shared
+
+
 OWN = Path(__file__).parents[1] / "own"
 GALLERY = Path(__file__).parents[2] / "experiments" / "gallery"
 OWN_MODELS = {
