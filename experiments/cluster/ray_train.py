@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import aejax
 import command_line
+from aejax.config.files import address
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,10 @@ def train(given: dict[str, Any]) -> None:
 
 
 def main(given: list[str]) -> None:
-    example = "ray_train.py configs/mnist/deep.py --workers 4"
+    example = "configs/mnist/deep.py --workers 4"
     arguments, config, default = command_line.parse_configured(Arguments, given, example)
-    workdir = (arguments.workdir or default).absolute()
+    workdir = arguments.workdir or default
+    place = address(workdir) or str(workdir.absolute())
     command_line.require_some(arguments, "workers")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -57,13 +59,13 @@ def main(given: list[str]) -> None:
     place = {"topology": arguments.topology, "accelerator_type": arguments.accelerator} if tpu else {}
     JaxTrainer(
         train,
-        train_loop_config={"config": config.to_dict(), "workdir": str(workdir)},
+        train_loop_config={"config": config.to_dict(), "workdir": place},
         # On CPUs, JaxTrainer joins the workers only if it is told that they have GPUs.
         jax_config=JaxConfig(use_tpu=tpu, use_gpu=not tpu),
         scaling_config=ScalingConfig(num_workers=arguments.workers, use_gpu=gpu, use_tpu=tpu, **place),
         run_config=RunConfig(
-            name="ray",
-            storage_path=str(workdir.parent),
+            name=f"{os.path.basename(place)}-ray",
+            storage_path=os.path.dirname(place),
             failure_config=FailureConfig(max_failures=arguments.restarts),
             worker_runtime_env={} if gpu or tpu else {"env_vars": {"JAX_PLATFORMS": "cpu"}},
         ),

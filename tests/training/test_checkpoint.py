@@ -298,11 +298,10 @@ def test_another_type_shape_or_tree_is_never_cast(folder, params, named):
 
 
 def test_a_save_that_fails_since_another_process_is_gone_says_so(tmp_path, monkeypatch):
-    class Saving:
-        def result(self):
-            raise ValueError("Timeout waiting at barrier: UNAVAILABLE: Failed to send RPC to coordination service")
+    def failing():
+        raise ValueError("Timeout waiting at barrier: UNAVAILABLE: Failed to send RPC to coordination service")
 
-    monkeypatch.setattr(checkpoint.ocp, "save_checkpointables_async", lambda *_: Saving())
+    monkeypatch.setattr(checkpoint, "_begin", lambda *_: failing)
     for processes, kind in ((2, PeerLost), (1, AejaxError)):
         monkeypatch.setattr(jax, "process_count", lambda processes=processes: processes)
         checkpoints = Checkpoints(tmp_path / str(processes))
