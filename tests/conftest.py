@@ -36,6 +36,7 @@ HEAVIEST = [
     "experiments/test_gallery.py",
     "experiments/test_command_lines.py",
     "faults/test_hosts.py",
+    "faults/test_buckets.py",
     "faults/test_kill.py",
     "sweeps/test_sweep.py",
     "sklearn/test_transformer.py",
