@@ -56,13 +56,13 @@ def main(given: list[str]) -> None:
         raise aejax.InputError(f"{error.name} is missing; install ray: uv run --with 'ray[train]' ...") from error
 
     tpu, gpu = arguments.device == "tpu", arguments.device == "gpu"
-    place = {"topology": arguments.topology, "accelerator_type": arguments.accelerator} if tpu else {}
+    tpus = {"topology": arguments.topology, "accelerator_type": arguments.accelerator} if tpu else {}
     JaxTrainer(
         train,
         train_loop_config={"config": config.to_dict(), "workdir": place},
         # On CPUs, JaxTrainer joins the workers only if it is told that they have GPUs.
         jax_config=JaxConfig(use_tpu=tpu, use_gpu=not tpu),
-        scaling_config=ScalingConfig(num_workers=arguments.workers, use_gpu=gpu, use_tpu=tpu, **place),
+        scaling_config=ScalingConfig(num_workers=arguments.workers, use_gpu=gpu, use_tpu=tpu, **tpus),
         run_config=RunConfig(
             name=f"{os.path.basename(place)}-ray",
             storage_path=os.path.dirname(place),
