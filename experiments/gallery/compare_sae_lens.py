@@ -60,7 +60,7 @@ class Arguments:
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), program="compare_sae_lens.py")
+    arguments = command_line.parse(Arguments, given, Arguments())
     command_line.require_some(arguments, "models", "rounds", "seeds")
     require(set(arguments.models) <= set(PEERS), "models", arguments.models, f"some of {', '.join(PEERS)}")
     if not (arguments.peer.is_file() and os.access(arguments.peer, os.X_OK)):

@@ -276,8 +276,8 @@ def test_what_cannot_be_swept_is_refused(axes, message):
 @pytest.mark.parametrize(
     "axes",
     [
-        {"training.seed": [0, 1]},
-        {"model.hidden": [[], [8]], "training.seed": [0]},
+        {"training.seed": [0, 1, 2]},
+        {"model.hidden": [[], [8], [8, 4]], "training.seed": [0]},
         {"coefficients.l1": [0.0, 1e-3, 1.0]},
     ],
 )
