@@ -44,11 +44,13 @@ class Arguments(command_line.StudyArguments):
     """also measure the time against the number of examples, batch size, code size and epochs, for the first model"""
     cold_start: bool = False
     """also measure the time from the imports to the first step of the first model, in new processes"""
+    shards: tuple[int, ...] = ()
+    """values of devices.shards, with compile-for; by default that of the configuration"""
     workdir: Path = Path("runs", "benchmark")
     """folder for benchmark.json and the figure"""
     compile_for: tuple[str, ...] = ()
-    """accelerators to compile for, without measuring: v5e-1, v5e-4, v5p-4, v6e-1, h100, a100, t4. This needs
-    uv run --group compile, and no accelerator; it writes compiled.json"""
+    """accelerators to compile for, without measuring: v5e-1, v5e-4, v5e-16, v5e-64, v5p-4, v5p-64, v6e-1, h100, a100,
+    t4. This needs uv run --group compile, and no accelerator; it writes compiled.json"""
     peers_python: Path | None = None
     """an interpreter with Keras, JAX, Flax, Optax and PyTorch, to time their programs in turn with ours"""
 
@@ -63,6 +65,8 @@ def main(given: list[str]) -> None:
     for name in ("repeats", "scaling", "cold_start", "peers_python", "figures") if arguments.compile_for else ():
         if getattr(arguments, name) != getattr(Arguments(), name):
             raise aejax.InputError(f"{name} is for a measurement, and compile-for measures nothing; give one of them")
+    if arguments.shards and not arguments.compile_for:
+        raise aejax.InputError("shards is for compile-for; set devices.shards in a configuration to measure it")
     python = arguments.peers_python
     if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
         raise aejax.InputError(f"peers_python is {python}; give the path of an executable interpreter")
@@ -144,6 +148,7 @@ def _compile(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
     from benchmark import compiled
 
     measure = functools.partial(compiled.rows, arguments.compile_for, members=arguments.sweep or (1,))
+    measure = functools.partial(measure, shards=arguments.shards)
     rows = _rows(measure, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups)
     versions = describe_machine()["versions"]
     content = {**described, "versions": versions, "compilers": compiled.compilers(), "rows": rows}

@@ -11,7 +11,7 @@ from typing import Any
 import command_line
 from aejax.config.files import write
 from article import article, beyond
-from benchmark import compiled, report
+from benchmark import collectives, compiled, report
 from gallery import IMAGES, LARGE, LAYERS, VECTORS, recovery, study
 from transfer import study as transfer
 
@@ -51,6 +51,13 @@ def tables() -> dict[str, str]:
         "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.table(first),
+        "compiled shared": collectives.table(
+            [
+                row
+                for file in sorted((_RESULTS / "compiled_shared").glob("*.json"))
+                for row in _read(file.parent, file.name)["rows"]
+            ]
+        ),
         **{f"compiled {name}": compiled.table(rows) for name, rows in compiled_rows.items()},
         "gpu": report.text({"rows": gpu}),
         "alternatives": report.alternatives_table(_read("benchmark", "benchmark.json")["rows"]),
@@ -93,7 +100,7 @@ def _measured(models: Sequence[str] = IMAGES, folder: str = "gallery_mnist") -> 
     return {name: _read(folder, f"{name}.json") for name in names}
 
 
-def _read(folder: str, name: str = "results.json") -> dict[str, Any]:
+def _read(folder: str | Path, name: str = "results.json") -> dict[str, Any]:
     return json.loads((_RESULTS / folder / name).read_text(encoding="utf-8"))
 
 

@@ -32,7 +32,7 @@ from aejax.models import Variational, build
 from aejax.models.kinds import model_class
 from aejax.training import Driver, Program, abstract
 from aejax.training.devices import require_memory
-from benchmark import bundles, hlo, launches, processes, roofline
+from benchmark import bundles, collectives, hlo, launches, processes, roofline
 from benchmark.prepared import Prepared
 from benchmark.targets import TARGETS, Target, devices, environment, require_compilable
 
@@ -56,17 +56,20 @@ def rows(
     drivers: Sequence[str] = ("jit",),
     members: Sequence[int] = (1,),
     placements: Sequence[str] = ("device",),
+    shards: Sequence[int] = (),
 ) -> Iterator[dict[str, Any]]:
     """Compile each model for each target, and yield each row as soon as its programs are compiled.
 
     Args:
         dataset: only its shapes, types and number of examples matter.
         members: numbers of models to train as one program; programs of several models have no driver.
+        shards: values of `devices.shards`; by default that of the configuration.
 
     Yields:
         target, model, batch, dtype, driver, members, placement; and either error, the message of the compiler, or
         device, devices, shards (the common divisor of `devices.shards` and devices), steps, state_bytes, image_bytes,
         memory_bytes (of the largest program, per device), fits;
+        of several TPUs communication (`collectives.estimate`);
         floor, the least that the matrix units need for a step (bundles of a TPU, microseconds of a GPU); and programs,
         name → counts (see `_program`).
 
@@ -78,11 +81,12 @@ def rows(
     generated = dataset.name if dataset.examples["train"].make is not None else None
     sizes = dataset.train.shape, dataset.test.shape, str(dataset.train.dtype), dataset.train_labels is not None
     jobs = []
-    varied = itertools.product(configs.items(), batches, dtypes, placements, drivers, members)
-    for (model, config), batch, dtype, placement, driver, count in varied:
+    varied = itertools.product(configs.items(), batches, dtypes, placements, shards or (None,), drivers, members)
+    for (model, config), batch, dtype, placement, parts, driver, count in varied:
         if count > 1 and driver != drivers[0]:
             continue
         changes = {"training.batch_size": batch, "model.dtype": dtype, "data.placement": placement}
+        changes["devices.shards"] = parts or config.devices.shards
         config = config.replace(changes | {"devices.count": None, "devices.parallel": driver})
         named = {"model": model, "batch": batch, "dtype": dtype, "placement": placement}
         named |= {"driver": driver if count == 1 else "sweep", "members": count}
@@ -131,9 +135,11 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
     require_memory(config, prepared.state, driver, dataset.image_shape, prepared.in_epoch, **memory)
     if members == 1 and issubclass(model_class(config.model.kind), Variational):
         programs = itertools.chain(programs, _likelihood(config, dataset, driver))
-    counts, largest, begin = {}, 0, time.perf_counter()
+    counts, communication, largest, begin = {}, {}, 0, time.perf_counter()
     for name, program in programs:
         seconds = time.perf_counter() - begin
+        if not counts and target.published and len(available) > 1:
+            communication["communication"] = collectives.estimate(program, driver.shards, target.published)
         counts[name] = {"seconds": seconds, **_program(target, program, dump, -(-members // len(available)))}
         largest = max(largest, sum(program.memory.values()))
         for file in dump.iterdir():
@@ -151,6 +157,7 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         "image_bytes": dataset.train.nbytes if config.data.placement == "device" else 0,
         "memory_bytes": largest,
         "fits": largest < target.memory,
+        **communication,
         "floor": floor,
         "programs": counts,
     }
@@ -177,7 +184,8 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
         memory, bytes by use. If the program has a loop: loop_length, None if the compiler does not know the trip count,
         and host_transfers per iteration. For a TPU: bundles per iteration, bundles_outside the loop, unknown_loops,
         dearest (bundles, operation, its origin), outside_vmem (the arrays of the loop outside the vector memory).
-        For a GPU, per iteration: launches, graphs, submissions, kinds, host_waits; and launches_outside the loop.
+        For a GPU, per iteration: launches, graphs, submissions, kinds, host_waits; and launches_outside the loop. For a
+        slice of several hosts, none of these.
     """
     text = program.text()
     counts: dict[str, Any] = {"memory": dict(program.memory)}
@@ -188,6 +196,8 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
     if target.platform == "gpu":
         made = launches.read(dump, loop.trip_count is not None)
         return counts | made._asdict() | {"host_waits": (made.condition > 0) + transfers}
+    if not target.counted:
+        return counts
     counts |= bundles.read(dump)._asdict()
     origins = {name: operation.origin for name, operation in hlo.operations(text).items()}
     counts["bundles"] = round(counts["bundles"] / members)
@@ -220,7 +230,7 @@ def _cell(row: Mapping[str, Any]) -> str:
     train = _train(row)
     known = "bundles" in train and row["floor"] is not None
     over = f" ({train['bundles'] / row['floor']:.1f} ×)" if known else ""
-    parts = [f"{train['bundles']:,} bundles{over}" if "bundles" in train else f"{train['launches']} launches"]
+    parts = [f"{train[unit]:,} {unit}{over}" for unit in ("bundles", "launches") if unit in train]
     if waits := train.get("host_waits", train["host_transfers"]):
         parts.append(f"{waits} waits")
     if train["loop_length"] is None:

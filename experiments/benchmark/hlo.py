@@ -23,6 +23,8 @@ class Operation(NamedTuple):
 
 
 class Loop(NamedTuple):
+    name: str
+    """of the computation that is its body"""
     shape: str
     """of the values that the loop carries"""
     body: str
@@ -34,7 +36,7 @@ class Loop(NamedTuple):
 def main_loop(text: str) -> Loop | None:
     """Find the loop over the steps, which has the longest body."""
     found = [
-        Loop(shape, _computation(text, body), _trip_count(_computation(text, condition), rest))
+        Loop(body, shape, _computation(text, body), _trip_count(_computation(text, condition), rest))
         for shape, condition, body, rest in _WHILE.findall(text)
     ]
     return max(found, key=lambda loop: len(loop.body), default=None)
@@ -66,6 +68,12 @@ def arrays(shape: str) -> list[tuple[str, int, str]]:
 
 def operations(text: str) -> dict[str, Operation]:
     """Describe every operation of a program, by name."""
+    found = computations(text)
+    return {each[1]: _describe(each, body, found) for body in found.values() for each in body}
+
+
+def computations(text: str) -> dict[str, list[re.Match]]:
+    """Return the instructions of each computation, as matches of (name, shape, opcode, the rest of the line)."""
     computations: dict[str, list[re.Match]] = {}
     body: list[re.Match] = []
     for line in text.splitlines():
@@ -73,7 +81,7 @@ def operations(text: str) -> dict[str, Operation]:
             body = computations.setdefault(start[1], [])
         elif instruction := _INSTRUCTION.match(line):
             body.append(instruction)
-    return {each[1]: _describe(each, body, computations) for body in computations.values() for each in body}
+    return computations
 
 
 def _describe(

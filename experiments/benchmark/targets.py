@@ -13,6 +13,20 @@ from jax.experimental import topologies
 from aejax.config import InputError
 
 
+class Published(NamedTuple):
+    """Rates of a chip that its maker publishes."""
+
+    flops: float
+    """peak floating-point operations per second in bfloat16"""
+    sent: float
+    """bytes per second that a chip sends along one axis of its network, on two links"""
+
+
+_V5E, _V5P = Published(197e12, 400e9 / 4), Published(459e12, 1200e9 / 6)
+"""https://docs.cloud.google.com/tpu/docs/v5e and /v5p: peak compute, and bandwidth of the links between chips in both
+directions together, 400 and 1200 GB/s per chip for 4 and 6 links"""
+
+
 class Target(NamedTuple):
     """One or several devices of a kind."""
 
@@ -26,6 +40,9 @@ class Target(NamedTuple):
     rates: Mapping[str, float]
     """dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second for a GPU
     (float32 means TF32 where the GPU has it)"""
+    published: Published | None = None
+    counted: bool = True
+    """whether the compiler writes its schedules, which takes longer than to compile"""
 
 
 _GPU = """
@@ -49,10 +66,14 @@ _GPU = """
 """text of XLA's `GpuTargetConfigProto`; without versions of the libraries, XLA puts no products into CUDA graphs"""
 
 
-def _tpu(name: str, memory: int, rate: float, **topology: Any) -> Target:
+def _tpu(name: str, memory: int, rate: float, published: Published | None = None, **topology: Any) -> Target:
     # A product of float32 at the default precision is a product of bfloat16.
     kind = {"platform": "tpu", "topology_name": name, **topology}
-    return Target("tpu", kind, memory * 2**30, "libtpu", {"float32": rate, "bfloat16": rate})
+    rates = {"float32": rate, "bfloat16": rate}
+    return Target("tpu", kind, memory * 2**30, "libtpu", rates, published, name not in _SLICES)
+
+
+_SLICES = ("v5e:4x4", "v5e:8x8", "v5p:4x4x4")
 
 
 def _gpu(name: str, rates: Mapping[str, float], **described: Any) -> Target:
@@ -64,8 +85,11 @@ def _gpu(name: str, rates: Mapping[str, float], **described: Any) -> Target:
 
 TARGETS = {
     "v5e-1": _tpu("v5e:1x1", 16, 2**17, chips_per_host_bounds=(1, 1, 1)),
-    "v5e-4": _tpu("v5e:2x2", 16, 2**17),
-    "v5p-4": _tpu("v5p:2x2x1", 95, 2**17),
+    "v5e-4": _tpu("v5e:2x2", 16, 2**17, _V5E),
+    "v5e-16": _tpu("v5e:4x4", 16, 2**17, _V5E),
+    "v5e-64": _tpu("v5e:8x8", 16, 2**17, _V5E),
+    "v5p-4": _tpu("v5p:2x2x1", 95, 2**17, _V5P),
+    "v5p-64": _tpu("v5p:4x4x4", 95, 2**17, _V5P),
     "v6e-1": _tpu("v6e:1x1", 32, 2**19, chips_per_host_bounds=(1, 1, 1)),
     "h100": _gpu(
         "NVIDIA H100 80GB HBM3", {"float32": 494e12, "bfloat16": 989e12}, capability=(9, 0), cores=132,
@@ -103,6 +127,8 @@ def require_compilable(name: str) -> None:
 def environment(target: Target, dump: Path) -> dict[str, str]:
     """Return the environment variables of a process that compiles for a target, and writes its files to `dump`."""
     common = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    dumps = f"--xla_jf_dump_to={dump} --xla_jf_dump_llo_text=true --xla_jf_emit_annotations=true "
+    dumps += "--xla_jf_dump_llo_pass_label_regex=.*final_bundles.*"
     if target.platform == "gpu":
         return common | {"XLA_FLAGS": f"--xla_dump_to={dump} --xla_dump_hlo_as_text"}
     return common | {
@@ -111,8 +137,7 @@ def environment(target: Target, dump: Path) -> dict[str, str]:
         "TPU_WORKER_ID": "0",
         "TPU_ACCELERATOR_TYPE": "v5litepod-1",
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-        "LIBTPU_INIT_ARGS": f"--xla_jf_dump_to={dump} --xla_jf_dump_llo_text=true --xla_jf_emit_annotations=true "
-        "--xla_jf_dump_llo_pass_label_regex=.*final_bundles.*",
+        "LIBTPU_INIT_ARGS": dumps if target.counted else "",
     }
 
 

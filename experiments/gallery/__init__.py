@@ -11,7 +11,8 @@ discretised_logistic.py                          a likelihood of grey levels
 adversarial.py  wae_mmd.py                       a prior of all codes together, without a posterior
 masked.py                                        completion of images
 l1.py  top_k.py  batch_top_k.py  jump_relu.py  gated.py  matryoshka.py
-                                                 sparse autoencoders of vectors; batch_top_k_16k.py is a large one
+                                                 sparse autoencoders of vectors; batch_top_k_16k.py and
+                                                 batch_top_k_131k.py are large
 transcoder.py                                    sparse units from the input of a layer to its output
 sparse_features.py  sparse_law.py                vectors with known features
 study.py  measures.py  figures.py  recovery.py   training, evaluation, figures and tables
@@ -49,5 +50,8 @@ LAYERS = ("transcoder",)
 
 LARGE = ("batch_top_k_16k",)
 """models for accelerators; gallery.py trains them only if they are named"""
+
+COMPILED = ("batch_top_k_131k",)
+"""models that were compiled ahead of time and not trained; gallery.py has no results for them"""
 
 MODELS = IMAGES + VECTORS + LAYERS

@@ -64,7 +64,7 @@ def test_launches_are_those_within_the_loop(tmp_path):
 
 
 def test_a_target_that_is_not_known_is_one_line():
-    with pytest.raises(InputError, match="choose from v5e-1, v5e-4, v5p-4, v6e-1, h100, a100, t4"):
+    with pytest.raises(InputError, match="choose from v5e-1, v5e-4, v5e-16, v5e-64, v5p-4, v5p-64, v6e-1, h100"):
         require_compilable("v9")
 
 
