@@ -23,8 +23,8 @@ from aejax.config import Config
 from aejax.config.numbers import LEAST_SIDES
 from aejax.models import Autoencoder, SparseAutoencoder, model_class
 
-PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442", "#882255", "#E020D0"
-"""colours of Okabe and Ito (2008), then wine and magenta for the ninth and tenth of ten classes"""
+PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442", "#882255", "#8000F0"
+"""colours of Okabe and Ito (2008), then wine and violet for the ninth and tenth of ten classes"""
 STYLE = {
     "axes.prop_cycle": f"cycler('color', {PALETTE})",
     "font.size": 9,
@@ -87,7 +87,7 @@ def tested_ticks(axis: Axes, values: Iterable[float]) -> None:
     """
     values = sorted(values)
     positive = [value for value in values if value > 0] or [1.0]
-    wide = positive[-1] >= 20 * positive[0]
+    wide = positive[-1] >= 9.9 * positive[0]
     if values[0] > 0 and (wide or all(isinstance(value, int) for value in values)):
         axis.set_xscale("log")
     elif wide:

@@ -108,7 +108,7 @@ def reconstructions(run: Run, images: np.ndarray, targets: np.ndarray | None = N
 def samples(run: Run) -> Figure:
     """Draw thirty new images from the prior of a variational model."""
     rows = np.split(run.sample(3 * _COLUMNS), 3)
-    rows = {f"{_COLUMNS * at + 1} to {_COLUMNS * (at + 1)}": row for at, row in enumerate(rows)}
+    rows = {f"samples {_COLUMNS * at + 1} to {_COLUMNS * (at + 1)}": row for at, row in enumerate(rows)}
     return image_rows(rows, caption=one_model(run))
 
 
@@ -274,17 +274,17 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     units = [loss_unit(run.config, run.target_shape) for run in runs.values()]
     columns = min(2 if len(runs) == 4 else 3, len(runs))
     rows = -(-len(runs) // columns)
-    common = len(set(units)) == 1
+    common, lines = len(set(units)) == 1, [line for run in runs.values() for line in run.history]
+    marker = {"marker": "o", "markersize": 3} if max(line["epoch"] for line in lines) <= 20 else {}
     size = (4.6, 3.0) if len(runs) == 1 else (0.6 + 2.2 * columns, 0.4 + 1.9 * rows)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, sharey=common, squeeze=False).ravel()
     for axis, (label, run), unit in zip(axes, runs.items(), units, strict=False):
         for part, style in _OF_PART.items():
             points = [(line["epoch"], line[part]["total"]) for line in run.history if part in line]
-            marker = "o" if len(points) < 4 else None
             if points:
-                axis.plot(*zip(*points, strict=True), label=part, marker=marker, **style)
-        axis.set(title=label, xlabel="epoch", xlim=(0, None))
+                axis.plot(*zip(*points, strict=True), label=part, **marker, **style)
+        axis.set(title=label, xlabel="epoch", xlim=(0.5, None))
         axis.xaxis.get_major_locator().set_params(integer=True)
         if not common or axis.get_subplotspec().is_first_col():
             axis.set_ylabel(with_unit("total loss", unit))
@@ -292,7 +292,8 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
         axis.set_axis_off()
     axes[0].legend(loc="upper right")
     seeds = ", ".join(sorted({one_model(run).partition(", ")[2] for run in runs.values()}))
-    note(figure, f"train: mean over the epoch; others: after the epoch; one model each, {seeds}")
+    after = "".join(f"{part}: after the epoch; " for part in list(_OF_PART)[1:] if any(part in line for line in lines))
+    note(figure, f"train: mean over the epoch; {after}one model each, {seeds}")
     return figure
 
 

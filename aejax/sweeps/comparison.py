@@ -34,6 +34,7 @@ _METRICS = {
     "dead units": ("test", "dead"),
 }
 """label → part of a member's summary, and name in it; a metric that a member does not have is left out"""
+_MARKERS = "osD^vPX*<>"
 _CHANGE_THE_LOSS = "coefficients.", "loss.", "corruption.", "data.", "model.kind", "model.options."
 """beginnings of the fields that change the loss itself"""
 _CHANGE_THE_UNIT = {"loss.reconstruction", "loss.pixels", "model.kind", "coefficients.delta"}
@@ -181,8 +182,9 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
 
     All are of the validation examples or, without any, of the test examples. The field is the first one with several
     values, except the seed. The last panel has reconstruction against zeros; fewer than three values have only
-    this panel. A reconstruction that is the loss has no panel of its own. A colour is a value of the field, a marker is
-    a setting of the other fields, and lines join numbers that are no seeds.
+    this panel. A reconstruction that is the loss has no panel of its own. A colour is a value of the field. A marker is
+    a setting of the other fields or, if these do not vary, a value of the field too. Lines join numbers that are no
+    seeds.
     """
     paths = [path for path in found["axes"] if path != SEED]
     along = next((path for path in paths if len(found["axes"][path]) > 1), next(iter(found["axes"])))
@@ -208,8 +210,8 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     for panel in panels[len(labels) + 1 :]:
         panel.set_axis_off()
     *panels, pairs = panels[: len(labels) + 1]
-    for (setting, rows), marker in zip(series.items(), itertools.cycle("osD^vPX*<>"), strict=False):
-        means = []
+    for (setting, rows), mark in zip(series.items(), itertools.cycle(_MARKERS), strict=False):
+        means, markers = [], dict(zip(values, itertools.cycle(_MARKERS if len(series) == 1 else mark), strict=False))
         for key in values:
             members = [row for row in rows if json.dumps(row[along]) == key]
             if not members:
@@ -220,12 +222,12 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             for panel, label, each in zip(panels, labels, metrics.T, strict=False):
                 limits = (0, 1) if label == "code zeros" else ()
                 spread = drawing.within(each.mean(), each.std(ddof=1) if len(members) > 1 else None, *limits)
-                panel.errorbar(place[key], each.mean(), spread, fmt=marker, color=colour[key])
-            pairs.plot(metrics[:, -1], metrics[:, -2], marker, color=colour[key])
+                panel.errorbar(place[key], each.mean(), spread, fmt=markers[key], color=colour[key])
+            pairs.plot(metrics[:, -1], metrics[:, -2], markers[key], color=colour[key])
         if numbers and along != SEED and means:
             for panel, heights in zip(panels, np.transpose(means)[1:], strict=False):
                 panel.plot(np.transpose(means)[0], heights, "-", color="0.6", linewidth=1, zorder=1)
-        pairs.plot([], [], marker, color="0.6", label=setting)
+        pairs.plot([], [], mark, color="0.6", label=setting)
     swept = _axis_label(along, config)
     for panel, label in zip(panels, labels.values(), strict=False):
         panel.set(xlabel=swept, ylabel=label)
@@ -238,7 +240,8 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             panel.margins(x=0.25 if len(texts) < 4 else 0.1)
     pairs.set(xlabel=labels["code zeros"], ylabel=list(labels.values())[-2])
     texts = [drawing.number(value) if numbers else _text(value) for value in values.values()]
-    _legends(drawn, swept, dict(zip(texts, colour.values(), strict=True)), pairs)
+    styles = zip(colour.values(), markers.values() if len(series) == 1 else "o" * len(texts), strict=True)
+    _legends(drawn, swept, dict(zip(texts, styles, strict=True)), pairs)
     seeds, said = len(found["axes"].get(SEED, [0])), "One model for each seed."
     if along != SEED:
         one = f"Each of {seeds} seeds is a point." if seeds > 1 else "Points: one seed."
@@ -263,14 +266,15 @@ _UNITS = {
 def _axis_label(path: str, config: Config) -> str:
     noise = {"gaussian": "standard deviation, pixels from 0 to 1"}.get(config.corruption.kind, "share of the pixels")
     unit = "epochs" if path.endswith("epochs") else (_UNITS | {"coefficients.noise": noise}).get(path)
-    return path.partition(".")[2] + (f" [{unit}]" if unit else "")
+    name = "weight of the L1 norm" if path == "coefficients.l1" else path.partition(".")[2]
+    return name + (f" [{unit}]" if unit else "")
 
 
-def _legends(drawn: Figure, title: str, colours: Mapping[str, Any], pairs: Axes) -> None:
-    """Explain the colours of at most nine values of the swept field, and the markers of the other fields."""
-    texts = list(colours)
+def _legends(drawn: Figure, title: str, styles: Mapping[str, tuple[Any, str]], pairs: Axes) -> None:
+    """Explain colour and marker of at most nine values of the swept field, and the markers of the other fields."""
+    texts = list(styles)
     shown = [texts[round(index)] for index in np.linspace(0, len(texts) - 1, min(9, len(texts)))]
-    handles = [Line2D([], [], color=colours[text], marker="o", linestyle="", label=text) for text in shown]
+    handles = [Line2D([], [], color=styles[text][0], marker=styles[text][1], ls="", label=text) for text in shown]
     drawn.legend(handles=handles, title=title.replace(" [", "\n["), loc="outside right upper")
     markers, labels = pairs.get_legend_handles_labels()
     if len(labels) > 1:

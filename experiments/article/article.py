@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from aejax.config import Config
 from aejax.config.files import write, write_json
@@ -78,12 +79,19 @@ def reproduce(
     for model in ("deep", "shallow", "denoising"):
         drawn[model] = functools.partial(figures.reconstructions, first[model], dataset.test)
     for model in ("standard", "sparse"):
-        drawn[f"weights_{model}"] = functools.partial(figures.first_layer_weights, first[model])
+        drawn[f"weights_{model}"] = functools.partial(weights, first[model])
     draw(drawn, workdir / "figures", formats)
     results["seconds"] = time.perf_counter() - begin
     write_json(workdir / "results.json", results)
     write(workdir / "report.md", report(results, formats))
     return results
+
+
+def weights(run: Run) -> Figure:
+    """Draw the weights of the first layer, with a note that another model has another scale."""
+    figure = figures.first_layer_weights(run)
+    drawing.note(figure, f"{figures.one_model(run)}; the figure of another model has another scale of colours")
+    return figure
 
 
 def comparison(results: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ def matmul_rate(dtype: Any) -> float:
 
 
 @styled
-def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
+def figure(rows: Sequence[Mapping[str, Any]], device: str) -> Figure:
     """Draw the FLOP/s of each row as a share of the peak rate of a matrix product of its type.
 
     The figure leaves out the memory's roof of Williams et al. (2009). XLA counts bytes that caches serve, so the bytes
@@ -82,11 +82,11 @@ def figure(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axes.errorbar([shift * row["batch"] for row in own], shares, spread, **style)
     axes.axhline(100, color="0.3", linestyle="--", linewidth=1)
     place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
-    axes.annotate("a large product of matrices", (0.02, 100), **place)
+    axes.annotate("a large product of matrices", (0.02, 100), (0, 2), textcoords="offset points", **place)
     tested_ticks(axes, batches)
     axes.margins(x=0.15)
     label = "FLOP/s of a train step, as a share of\na large product of matrices [%]"
     axes.set(xlabel="batch size [images]", ylabel=label, ylim=(0, max(112, axes.get_ylim()[1])))
     figure.legend(title="model", loc="outside right upper")
-    note(figure, "One seed; error bars: ± one standard deviation over the timed epochs.")
+    note(figure, f"Device: {device}; one seed; error bars: ± one standard deviation over the timed epochs.")
     return figure

@@ -104,7 +104,7 @@ def figure(
     curves: Mapping[str, Mapping[str, list[Curve]]], png: Mapping[str, tuple[float, float]], table: Table
 ) -> Figure:
     """Draw rate against distortion with one line per seed, and name the better coder at each rate."""
-    drawn, axes = plots.panels(1, len(curves), height=3.6)
+    drawn, axes = plots.panels(1, len(curves), height=3.6, sharex=True, sharey=True)
     for axis, (kind, coders) in zip(axes[0], curves.items(), strict=True):
         blues, marks = iter(colormaps["Blues"](np.linspace(0.45, 1, len(_SIZES)))), iter("o^D")
         for name, per_seed in coders.items():
@@ -115,7 +115,7 @@ def figure(
                 axis.plot(*zip(*curve, strict=True), ms=3.5, lw=1.1, label=label, **style)
         axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only (lossless)")
         won = winners(kind, table)
-        ahead = [f"{name}: {', '.join(won.get(name, ['none']))}" for name in ("autoencoder", "JPEG", "neither")]
+        ahead = [f"{name}: {', '.join(rates)}" for name, rates in won.items()]
         axis.set_title("\n".join([f"{kind}; ahead at [bits per pixel]", *ahead]))
         axis.set(xlabel="rate [bits per pixel]", ylabel="PSNR [dB]", xscale="log")
     seeds = "one seed" if len(per_seed) == 1 else f"one of {len(per_seed)} seeds"

@@ -116,7 +116,8 @@ def convolutions(study: Study) -> Result:
         rows = {"original": clean[:10], f"noisy\n{noisy:.1f} dB": runs["dense, code of 32"][0].corrupt(test[:10])}
         for kind in ("dense", "convolutional"):
             run = runs[best[kind]][0]
-            rows[f"{kind}\n{mean(table[best[kind]]['test PSNR']):.1f} dB"] = run.reconstruct(run.corrupt(test[:10]))
+            name = best[kind].replace(", ", ",\n")
+            rows[f"{name}\n{mean(table[best[kind]]['test PSNR']):.1f} dB"] = run.reconstruct(run.corrupt(test[:10]))
         return image_rows(rows, caption=f"models of seed 0; PSNR: means over {study.seeds} seeds")
 
     return Result(

@@ -101,6 +101,6 @@ def figure(table: Table, planes: Mapping[str, np.ndarray], labels: np.ndarray) -
     bar.ax.set_yticklabels(classes[ticks])
     bar.ax.tick_params(length=0)
     seeds = len(next(iter(table.values()))["seconds"])
-    spread = f", mean ± standard deviation over {seeds} seeds" if seeds > 1 else ""
-    note(drawn, f"Accuracy of the 5 nearest neighbours in the plane{spread}. The planes are of seed 0.")
+    spread = f", mean ± standard deviation over {seeds} seeds (without ±: no spread)" if seeds > 1 else ""
+    note(drawn, f"Accuracy of the 5 nearest neighbours in the plane{spread}.\nThe planes are of seed 0.")
     return drawn

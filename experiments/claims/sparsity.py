@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from aejax.evaluation.drawing import number, styled, tested_ticks
 from aejax.evaluation.measures import code_measures
@@ -80,11 +81,14 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     for axis in (losses, moments, zeros):
         tested_ticks(axis, rows.values())
         axis.axvline(_ARTICLE, color="0.6", linestyle=":")
-        axis.set_xlabel("weight of the L1 norm (dotted: the article's)")
+        axis.set_xlabel(f"weight of the L1 norm\n(dotted: the article's, {number(_ARTICLE)})")
     edges = np.linspace(0, max(float(each.max()) for each in codes.values()), 61)
     colours = colormaps["viridis"](np.linspace(0, 0.9, len(codes)))
-    for (strength, each), colour in zip(codes.items(), colours, strict=True):
-        values.hist(each[each != 0], edges, histtype="step", color=colour, label=number(strength), density=True)
+    lines = []
+    for (strength, each), colour, dashes in zip(codes.items(), colours, ("-", "--", "-.", ":"), strict=False):
+        lines.append(Line2D([], [], color=colour, linestyle=dashes, label=number(strength)))
+        values.hist(each[each != 0], edges, histtype="step", color=colour, linestyle=dashes, density=True)
     values.set(xlabel="value of a unit that is not zero", ylabel="density", yscale="log")
-    values.legend(title="weight of the L1 norm", labelspacing=0.2)
+    values.set_ylim(top=300 * values.get_ylim()[1])  # room for the legend above the lines
+    values.legend(handles=lines, title="weight of the L1 norm", ncols=2, loc="upper right")
     return plots.explain(drawn, table, more=" Panel d: seed 0.")

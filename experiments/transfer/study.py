@@ -133,11 +133,12 @@ def figure(results: Mapping[str, Any]) -> Figure:
                 np.mean(curves, axis=0),
                 spread,
                 marker=mark,
+                markerfacecolor="none",  # marks of equal losses all stay visible
                 linewidth=1,
                 label=way.replace("source", results["source"]),
             )
         panel.legend()
     left.set(xlabel=f"epochs on {results['target']}", ylabel="test loss [nats per pixel]")
-    right.set(xlabel=f"epochs on all images of {results['source']}")
+    right.set(xlabel=f"epochs on all images of {results['source']}", ylabel="test loss [nats per pixel]")
     note(drawn, spread_over(results["seeds"]))
     return drawn

@@ -67,7 +67,7 @@ def test_a_row_has_what_was_timed_in_turn_with_it(row):
     assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
     assert clean.endswith(" | - |") and "fast" not in head
     assert report.alternatives_table([row["clean"] | {"alternatives": {}}]) == ""
-    require_readable(roofline(rows))
+    require_readable(roofline(rows, "cpu"))
 
 
 def test_no_point_of_the_figure_is_above_the_roof():
@@ -77,7 +77,7 @@ def test_no_point_of_the_figure_is_above_the_roof():
         for dtype in ("float32", "bfloat16")
         for model, batch, share in (("deep", 32, 0.35), ("deep", 256, 0.95), ("vae", 32, 0.2), ("vae", 4096, 0.5))
     ]
-    figure = roofline(rows)
+    figure = roofline(rows, "cpu")
     (axes,) = figure.axes
     (roof,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert set(roof.get_ydata()) == {100}
