@@ -42,7 +42,7 @@ def _completed(run: Run) -> dict[str, np.ndarray]:
     output = run.autoencoder(jnp.asarray(images), context)
     hidden = np.asarray(output.extra["hidden"])
     visible, completed = (images + hidden * (other - images) for other in (0.5, np.asarray(output.logits)))
-    return {"original": images, "visible": visible, "completed": completed}
+    return {"original": images, "visible\n(grey: hidden)": visible, "completed": completed}
 
 
 def _exchanged(run: Run) -> dict[str, np.ndarray]:
