@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -46,7 +47,7 @@ def _completed(run: Run) -> dict[str, np.ndarray]:
 
 
 def _exchanged(run: Run) -> dict[str, np.ndarray]:
-    """Decode the first test image with every class of a group, for the five groups that change it most; and samples."""
+    """Decode the first test image with every class of a group, for the five groups that change it most."""
     width = run.config.model.options["width"]
     chosen = run.encode(run.corrupt(run.dataset.test[:1])).reshape(-1, width).argmax(axis=1)
     changed = {}
@@ -55,7 +56,7 @@ def _exchanged(run: Run) -> dict[str, np.ndarray]:
         others[:, group] = np.eye(width)
         changed[f"group {group}"] = run.decode(others.reshape(width, -1))
     most = sorted(changed, key=lambda name: changed[name].var(axis=0).sum(), reverse=True)[:5]
-    return {name: changed[name] for name in most} | dict(list(_samples(run).items())[2:])
+    return {name: changed[name] for name in most}
 
 
 _ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {
@@ -68,7 +69,15 @@ _ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {
 }
 """model → function of the rows of images of its figure, of a run as `aejax.fit` returns it"""
 
-FIGURES: dict[str, Callable[[Run], Figure]] = {
-    name: lambda run, rows=rows: image_rows(rows(run), caption=one_model(run)) for name, rows in _ROWS.items()
-}
+_ACROSS = {"gumbel_softmax": "class of the group"}
+"""model → what the columns of its figure count"""
+
+
+def _figure(name: str, run: Run) -> Figure:
+    rows, across = _ROWS[name](run), _ACROSS.get(name, "")
+    numbers = {str(number): 1 for number in range(len(next(iter(rows.values()))))} if across else None
+    return image_rows(rows, numbers, across, one_model(run))
+
+
+FIGURES: dict[str, Callable[[Run], Figure]] = {name: functools.partial(_figure, name) for name in _ROWS}
 """model → function of its own figure"""
