@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,20 @@ def read(path: Path) -> Any:
             return pandas.read_parquet(path)
     except ImportError as error:
         raise InputError(f"{path} needs the packages pandas and pyarrow: pip install 'aejax[tables]'") from error
-    frame = pandas.read_csv(path)
-    names = list(frame.columns)
-    number = re.compile(r"-?\d+\.?\d*(e[-+]?\d+)?(\.\d+)?")  # pandas appends .1 to the name of a second column
+    # pandas would rename the second of two equal names, and would drop surplus fields with a warning.
+    names = list(pandas.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna())
+    _require_different(names, str(path))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            frame = pandas.read_csv(path, index_col=False)
+    except pandas.errors.ParserWarning as error:
+        advice = "separate the fields by commas, and write numbers with a decimal point"
+        raise InputError(f"{path}: its rows have more fields than its first line has names; {advice}") from error
+    number = re.compile(r"-?\d+\.?\d*(e[-+]?\d+)?")
     if all(map(number.fullmatch, names)) and names != [str(at) for at in range(len(names))]:
         raise InputError(f"the first line of {path} holds numbers only; write the names of the columns there")
-    if names[0] == "Unnamed: 0":  # the index, as pandas writes it by default
+    if frame.columns[0] == "Unnamed: 0":  # the index, as pandas writes it by default
         say_left_out(path, ["the first column, which has no name"])
     return frame.drop(columns="Unnamed: 0", errors="ignore")
 
@@ -53,9 +62,12 @@ def columns(
         like: names of the columns of the training examples, into whose order the columns are brought.
 
     Raises:
-        InputError: a column is missing or holds text.
+        InputError: a column is missing or holds text, two columns have one name, or there is no row.
     """
     names, labels = [str(name) for name in frame.columns], None
+    _require_different(names, where)
+    if not len(frame):
+        raise InputError(f"{where} are a table without rows")
     if label is not None:
         if label not in names:
             raise InputError(f"{where} have no column {label!r}, the data.label; the columns are {', '.join(names)}")
@@ -75,3 +87,8 @@ def columns(
     values = frame.to_numpy() if alike else frame.to_numpy(np.float32, na_value=np.nan)
     numbered = all(isinstance(name, int | np.integer) for name in frame.columns)  # names that pandas gave
     return values, labels, None if numbered else tuple(names)
+
+
+def _require_different(names: Sequence[str], where: str) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{where}: several columns have the name {', '.join(repeated)}; give each its own name")

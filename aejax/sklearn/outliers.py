@@ -54,7 +54,8 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def feature_errors(self, X: Any) -> Any:
         """Return the error of each feature of each row, as `AutoencoderTransformer.feature_errors` does."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=np.float32, reset=False)
+        finite = self.autoencoder_.finite
+        rows = validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=finite)
         return as_given(X, self.autoencoder_.feature_errors(rows))
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -78,6 +78,10 @@ def test_parts_of_a_table_have_the_columns_of_the_training_examples(tmp_path):
         ("a,b\n1,\n2,3\n,4\n5,6\n", {}, r"--data.missing mask: 2 of 8 values are missing, in the columns a, b$"),
         ("1.5,2.5\n1,2\n2,3\n", {}, "holds numbers only; write the names of the columns there"),
         ("a,b\n1,2\n2,3,4\n", {}, "cannot be read as arrays"),
+        ("a,b\n1,2,3\n2,3,4\n", {}, "rows have more fields than its first line has names; separate"),
+        ("a;b\n0,5;0,2\n1,5;0,2\n", {}, "rows have more fields than its first line has names; separate"),
+        ("a,b,a\n1,2,3\n2,3,4\n", {}, "several columns have the name a; give each its own name"),
+        ("a,b\n", {}, "are a table without rows"),
         ("a,b\n1,\n2,\n3,\n", {"missing": "mask"}, "column b has no value in any training example"),
     ],
 )

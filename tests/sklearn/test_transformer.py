@@ -188,4 +188,5 @@ def test_missing_values_are_imputed_and_left_out():
     filled = np.where(np.isnan(rows), np.nanmean(rows, axis=0), rows)
     transformer = detector.autoencoder_
     assert np.allclose(transformer.transform(rows), transformer.transform(filled), atol=1e-4)
+    assert np.isfinite(detector.feature_errors(rows)).all()
     assert np.isfinite(detector.score_samples(rows)).all() and set(detector.predict(rows)) == {-1, 1}
