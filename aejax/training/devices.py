@@ -65,7 +65,7 @@ def peers() -> Iterator[None]:
     """Turn the error that JAX raises when another process is lost into `PeerLost`."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # the type depends on where JAX meets the failure
         if (found := lost(error)) is None:
             raise
         raise found from error
@@ -73,8 +73,9 @@ def peers() -> Iterator[None]:
 
 def lost(error: Exception) -> PeerLost | None:
     """Describe the loss of another process; None if the error of JAX or Orbax shows no such loss."""
-    # Orbax reports a lost process as the timeout of a barrier.
-    shown = isinstance(error, jax.errors.JaxRuntimeError) or "coordination service" in str(error)
+    # Orbax reports a lost process as the timeout of a barrier; a program may report it as a ValueError of Gloo.
+    named = any(name in str(error) for name in ("coordination service", "Gloo"))
+    shown = isinstance(error, jax.errors.JaxRuntimeError) or named
     if jax.process_count() == 1 or not shown:
         return None
     reason = str(error).strip().split("\n")[0]

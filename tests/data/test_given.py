@@ -127,7 +127,7 @@ def test_doors_say_what_they_take():
         (lambda: load_dataset(IMAGES), "of the type ndarray; load_dataset takes a name or a path"),
         (lambda: fit(IMAGES), "the configuration is of the type ndarray; aejax.fit takes a Config first"),
         (lambda: fit(short, IMAGES), "the workdir is of the type ndarray.* dataset="),
-        (lambda: evaluate(IMAGES), "the run is of the type ndarray"),
+        (lambda: evaluate(IMAGES), "the workdir is of the type ndarray; it must be a path"),
     ):
         with pytest.raises(InputError, match=message):
             call()

@@ -287,8 +287,8 @@ def test_the_figure_takes_any_field(swept, axes):
     rows = [row | {name: each[0] for name, each in axes.items()} | {path: value} for value in values]
     figure = comparison.figure(comparison.results(axes, rows, Config()), Config())
     panels = figure.axes
-    unit = {"model.hidden": " [units]"}.get(path, "")
-    assert len(panels) == 4 and panels[0].get_xlabel() == path.partition(".")[2] + unit
+    labels = {"model.hidden": "hidden [units]", "coefficients.l1": "weight of the L1 norm"}
+    assert len(panels) == 4 and panels[0].get_xlabel() == labels.get(path, "seed")
     require_readable(figure)
     assert (panels[0].get_xscale() == "symlog") == (path == "coefficients.l1")
 
