@@ -69,7 +69,6 @@ def newest(names):
     return max((int(each[1]) for each in found if each), default=0)
 
 
-@pytest.mark.bits
 @pytest.mark.parametrize(
     ("place", "least", "epochs"),
     [
@@ -112,7 +111,6 @@ def test_kills_at_random_moments_in_a_bucket(place, least, epochs, dataset, on_a
 
 
 @pytest.mark.long
-@pytest.mark.bits
 @pytest.mark.parametrize("place", ["gs"], indirect=True)
 def test_a_signal_uploads_and_another_machine_goes_on(place, dataset, on_a_disk, tmp_path):
     environment, address = place
@@ -165,7 +163,6 @@ def test_one_of_eight_trains_and_another_takes_over(place, dataset, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.bits
 @pytest.mark.parametrize("place", ["gs"], indirect=True)
 @pytest.mark.parametrize("killed", [0, 1])
 def test_two_processes_without_a_shared_disk(place, killed, dataset, on_a_disk, tmp_path, longest):
