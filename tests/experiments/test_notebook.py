@@ -223,7 +223,7 @@ def test_it_runs_in_a_kernel_and_each_cell_twice(tmp_path):
     by_last = {cell["source"]: text for cell, text in zip(cells, shown, strict=True)}  # the second time
     text = "\n".join(by_last.values())
     assert "| deep | train loss, epoch 3 | 0.0935 |" in text and re.search(
-        r"stopped after step \d+: [1-3]\.\d\d of 20 epochs", text
+        r"stopped after step [\d,]+: [1-3]\.\d\d of 20 epochs", text
     ), by_last
     assert sum("the same, bit for bit" in each for each in shown) == 2
     results = list(tmp_path.glob("runs/benchmark/*/benchmark.json"))
