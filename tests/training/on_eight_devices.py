@@ -33,6 +33,7 @@ DRIVEN = [  # by default one driver
     for each in itertools.product(PARALLEL, (1, 2, 4, 8))
     for parallel, count in [each]
 ]
+EIGHT = [each for each in DRIVEN if each.values[0].count == 8]
 # With seed 0, rounding decides at one step whether a unit is on for an image, which moves the parameters by 6e-6; with
 # seeds 1 to 4 the devices agree to 2e-8.
 SGD = Training(epochs=1, batch_size=32, optimizer="sgd", seed=1, evaluate_test=True)
@@ -108,7 +109,7 @@ def test_the_result_does_not_depend_on_the_devices(dataset, on_one_device, name,
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("devices", DRIVEN)
+@pytest.mark.parametrize("devices", EIGHT)
 def test_a_frozen_part_of_another_run_stays_bit_for_bit(dataset, on_one_device, devices):
     config = MODELS["sparse"].replace({"training.frozen": ["encoder"], "training.average": 0.9})
     source = on_one_device("sparse")
@@ -127,7 +128,7 @@ def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_devic
 
 
 @pytest.mark.parametrize("placement", ["device", pytest.param("stream", marks=pytest.mark.long)])
-@pytest.mark.parametrize("devices", DRIVEN)
+@pytest.mark.parametrize("devices", EIGHT)
 def test_missing_values_are_left_out_on_any_devices(devices, placement):
     random = np.random.default_rng(0)
     rows = np.where(random.random((96, 6)) < 0.2, np.nan, random.normal(size=(96, 6)))
