@@ -19,7 +19,7 @@ class Arguments(command_line.RunArguments):
     samples: int = 500
     """codes drawn for each image to estimate the likelihood of a variational model; 0 skips the estimate"""
     figures: tuple[FigureFormat, ...] = ("png",)
-    """formats of the figures, in the folder evaluation_figures beside evaluation.json; none draws no figure"""
+    """formats of the figures, in the folder evaluation_figures next to evaluation.json; none draws no figure"""
 
 
 def main(given: list[str]) -> None:

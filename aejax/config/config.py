@@ -113,7 +113,7 @@ class Config:
 
     def _require(self, allowed: Mapping[str, tuple[Any, ...]], why: str) -> None:
         for path, value in self.others(allowed).items():
-            require(False, path, value, f"{allowed[path][0]} {why}")
+            require(False, path, value, f"{' or '.join(map(str, allowed[path]))} {why}")
 
     def require_declared(
         self, kind: Mapping[str, float], optimizer: Mapping[str, float], options: Mapping[str, Any]

@@ -167,7 +167,7 @@ def test_figures_name_the_features(run):
 
 
 def test_a_tenth_of_the_values_removed_costs_at_most_a_tenth_of_the_error():
-    """On the observed values of test rows; ours and theirs see the same rows, with and without the removed values."""
+    """Measure both errors on the observed values of the test rows."""
     rows = load_breast_cancer().data
     removed = np.where(np.random.default_rng(0).random(rows.shape) < 0.1, np.nan, rows)
     config = CONFIG.replace({"model.hidden": (64,), "model.code_size": 4, "training.epochs": 5, "training.passes": 5})

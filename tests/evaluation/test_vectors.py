@@ -85,7 +85,7 @@ def test_bytes_are_vectors_from_0_to_1():
     ("changes", "message"),
     [
         ({"data.standardize": False, "model.channels": (4,)}, "vectors .* model.channels .* needs images"),
-        ({"loss.reconstruction": "bce"}, "must be mse while data.standardize"),
+        ({"loss.reconstruction": "bce"}, "must be mse or l1 or huber while data.standardize"),
         ({"corruption.kind": "gaussian"}, "must be none while data.standardize"),
     ],
 )
