@@ -52,7 +52,8 @@ def converted(given: Any, where: str, data: Data, names: Sequence[str] | None = 
                     value, at = row[tuple(at)], [number, *at]  # as the user indexes the array, in the order of its axes
                     if np.isnan(value) and masked:
                         continue
-                    found = f"{place}: the {'value' if array.ndim == 2 else 'pixel'} at {at} is {value}"
+                    column = f" (column {names[at[1]]})" if names is not None else ""
+                    found = f"{place}: the {'value' if array.ndim == 2 else 'pixel'} at {at}{column} is {value}"
                     raise InputError(f"{found}; remove or repair such examples{_missing(examples, names)}")
     return examples
 

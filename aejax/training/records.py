@@ -39,7 +39,7 @@ class Record:
         self.texts: list[str] = []  # JSON of the identity and of each line, for a checkpoint
         self._events = None
         self._locked = contextlib.ExitStack()
-        self._made: list[Path] = []  # files of a new run, removed by `close` if nothing was saved
+        self._there: set[Path] | None = None  # content of a new run's workdir before the run
 
     def open(self) -> None:
         """Lock the workdir, and begin the record or compare it with this run.
@@ -49,20 +49,20 @@ class Record:
         workdir = self.workdir
         try:
             workdir.mkdir(parents=True, exist_ok=True)
+            there = set(workdir.glob("*"))
             self._locked.enter_context(locked(workdir, "run"))
             if (workdir / "config.json").exists():
                 saved = read_identity(workdir)
                 self.identity.require_resumes(saved, workdir)
                 self.identity = saved.of_length(self.identity.config)
-            elif (workdir / "checkpoints").exists():
-                raise InputError(f"{workdir} has checkpoints but no config.json; give another workdir")
+            elif found := [name for name in ("checkpoints", "metrics.jsonl") if (workdir / name).exists()]:
+                raise InputError(f"{workdir} has {found[0]} but no config.json; give another workdir")
             else:
-                self._made = [workdir / name for name in ("config.json", "metrics.jsonl", ".lock")]
+                self._there = there
                 for name, path in sources(self.identity.config).items():
                     if name.endswith(".py"):
                         (workdir / "files").mkdir(exist_ok=True)
-                        self._made.append(workdir / "files" / name)
-                        write(self._made[-1], path.read_text(encoding="utf-8"))
+                        write(workdir / "files" / name, path.read_text(encoding="utf-8"))
                 write_json(workdir / "config.json", self.identity.to_dict())
         except OSError as error:
             raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
@@ -164,14 +164,15 @@ class Record:
         if self._events is not None:
             with contextlib.suppress(OSError):  # a full disk, which an error has reported by now
                 self._events.close()
-        if self._made:
-            checkpoints, files = self.workdir / "checkpoints", self.workdir / "files"
+        if self._there is not None:
             with contextlib.suppress(OSError):  # it has checkpoints, or was never made
-                checkpoints.rmdir()
-            made = (*self.workdir.glob("events.out.tfevents*"), *self._made, files, self.workdir)
-            for path in made if not checkpoints.exists() else ():
-                with contextlib.suppress(OSError):  # it was never made, or is a folder with other files
-                    path.rmdir() if path in (files, self.workdir) else path.unlink()
+                (self.workdir / "checkpoints").rmdir()
+            names = "config.json", "metrics.jsonl", ".lock", "events.out.tfevents*", "files/*.py", "files"
+            made = [path for name in names for path in self.workdir.glob(name)]
+            for path in [*made, self.workdir] if not (self.workdir / "checkpoints").exists() else ():
+                if not {path, path.parent} & self._there:
+                    with contextlib.suppress(OSError):  # a folder with other files
+                        path.rmdir() if path.is_dir() else path.unlink()
         self._locked.close()
 
 

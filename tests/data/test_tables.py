@@ -82,6 +82,7 @@ def test_parts_of_a_table_have_the_columns_of_the_training_examples(tmp_path):
         ("a;b\n0,5;0,2\n1,5;0,2\n", {}, "rows have more fields than its first line has names; separate"),
         ("a,b,a\n1,2,3\n2,3,4\n", {}, "several columns have the name a; give each its own name"),
         ("a,b\n", {}, "are a table without rows"),
+        ("a,b\n1,2\n2,inf\n", {}, r"the value at \[1, 1\] \(column b\) is inf"),
         ("a,b\n1,\n2,\n3,\n", {"missing": "mask"}, "column b has no value in any training example"),
     ],
 )

@@ -168,6 +168,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint_before
     with pytest.raises(Diverged, match=r"at step \d+: the term (reconstruction|l1) is .*learning_rate"):
         fit(config, tmp_path / "first", dataset=dataset, progress=False)
     assert not (tmp_path / "first").exists()  # before the first checkpoint nothing is worth keeping
+    others = {tmp_path / "first" / name for name in ("events.out.tfevents.1.other", "notes.txt")}
+    for path in others:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("of the user")
+    with pytest.raises(Diverged):
+        fit(config, tmp_path / "first", dataset=dataset, progress=False)
+    assert set((tmp_path / "first").iterdir()) == others
+    (tmp_path / "first" / "metrics.jsonl").write_text("of the user")
+    with pytest.raises(InputError, match=r"has metrics\.jsonl but no config\.json"):
+        fit(config, tmp_path / "first", dataset=dataset, progress=False)
+    assert (tmp_path / "first" / "metrics.jsonl").read_text() == "of the user"
     monkeypatch.setattr(loop, "failure_of", lambda terms, found, step: "it diverged" if step > 5 else None)
     with pytest.raises(Diverged, match="it diverged"):
         fit(small[0], tmp_path / "late", dataset=dataset, progress=False)
