@@ -149,10 +149,7 @@ def open_streams() -> None:
 
 
 def spread_over_cores(most: int) -> None:
-    """Make each processor core a JAX device, at most `most` of them: one small model leaves cores idle.
-
-    Call this function before JAX starts. It has no effect on a machine with an accelerator.
-    """
+    """Before JAX starts, let each of at most `most` processor cores be a device; accelerators are not affected."""
     count = min(os.cpu_count() or 1, most)
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count} {os.environ.get('XLA_FLAGS', '')}"
 
@@ -332,11 +329,7 @@ def _in_one_line(message: object) -> str:
 
 
 def require_workdir(workdir: Path, *, bucket: bool = False) -> None:
-    """Refuse a workdir that cannot be written, before anything slow begins.
-
-    Args:
-        bucket: whether the script takes a workdir in a bucket, which `aejax.storage.opened` checks.
-    """
+    """Refuse a workdir that cannot be written; with `bucket`, leave the check of an address to `storage.opened`."""
     if bucket and address(workdir) is not None:
         return
     local(workdir, "workdir")

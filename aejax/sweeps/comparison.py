@@ -94,11 +94,14 @@ def results(
     metrics = {label: each for label, each in every.items() if all(each[1] in row.get(each[0], ()) for row in rows)}
     best = {"best": None, "no_best": reason}
     if reason is None:
-        row = min((row for row in rows if "diverged" not in row), key=selection.value)
+        finished = [row for row in rows if "diverged" not in row]
+        row = min(finished, key=selection.value)
         value = row["validation"][selection.name]
         best = {"best": {"member": row["member"], "by": selection.place, "value": value}}
         if value is None:
             best = {"best": None, "no_best": f"validation {selection.name} is not finite"}
+        elif len(finished) > 1 and len(set(map(selection.value, finished))) == 1:
+            best = {"best": None, "no_best": f"validation {selection.name} is {value:g} for every member"}
     groups = {}
     for row in rows:
         groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)

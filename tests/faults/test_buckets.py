@@ -69,12 +69,10 @@ def newest(names):
     return max((int(each[1]) for each in found if each), default=0)
 
 
+@pytest.mark.long  # by default tests/storage/test_mirror.py, where each request may be the last
 @pytest.mark.parametrize(
     ("place", "least", "epochs"),
-    [
-        pytest.param("gs", 2, 3, id="gs"),
-        pytest.param("s3", 4, 6, id="s3", marks=pytest.mark.long),
-    ],
+    [pytest.param("gs", 2, 3, id="gs"), pytest.param("s3", 4, 6, id="s3")],
     indirect=["place"],
 )
 def test_kills_at_random_moments_in_a_bucket(place, least, epochs, dataset, on_a_disk, tmp_path, longest):

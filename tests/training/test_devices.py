@@ -26,7 +26,7 @@ def test_on_eight_devices(chosen):
             "-p",
             "no:cacheprovider",
             *chosen,
-            str(Path(__file__).with_name("on_eight_devices.py")),
+            *(str(Path(__file__).with_name(name)) for name in ("on_eight_devices.py", "shards_on_eight_devices.py")),
         ],
         cwd=Path(__file__).parents[2],
         env={**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"},

@@ -193,13 +193,14 @@ def test_a_class_names_the_metric_that_selects(small, tmp_path):
         ({"loss.pixels": ["mean", "sum"]}, {"training.select": "reconstruction"}, "by training.select: l1"),
         ({"corruption.kind": ["none", "masking"]}, {}, "corruption.kind changes"),
         ({"coefficients.l1": [1.0], "training.seed": [0, 1]}, {}, "only the seed varies"),
+        ({"loss.reconstruction": ["l1", "mse"]}, {"training.select": "rate"}, "rate is 0 for every member"),
     ],
 )
 def test_the_smallest_loss_is_not_the_best_where_the_loss_itself_changes(axes, change, best):
     values = [dict(zip(axes, each, strict=False)) for each in zip(*(v * 2 for v in axes.values()), strict=False)][:2]
     rows = [
         {path: axes[path][0] for path in axes} | setting | {"member": str(number), "code": {}}
-        | {part: {"total": 1.0 + number, "reconstruction": 0.5 + number, "l1": 0.5 + number}
+        | {part: {"total": 1.0 + number, "reconstruction": 0.5 + number, "l1": 0.5 + number, "rate": 0.0}
            for part in ("validation", "test")}
         for number, setting in enumerate(values)
     ]  # fmt: skip
