@@ -1,12 +1,9 @@
 """Prepared datasets as arrays on disk, which open in milliseconds and have checksums."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Collection
@@ -35,27 +32,14 @@ def cached(
     Raises:
         InputError: the folder of prepared data cannot be written, or the disk is full.
     """
-    folder = data_dir() / "arrays" / name.replace("/", "_").replace(":", "_")
-    if folder.exists():
-        try:
-            return _open(folder, parts)
-        except Exception as error:  # damage raises many types
-            logging.getLogger("aejax").warning(
-                "the prepared data in %s is damaged (%s); preparing it again", folder, reason(error)
-            )
-    advice = "; set AEJAX_DATA_DIR to another folder"
-    with refusing(f"the folder for prepared data {folder.parent} cannot be written", advice, only=OSError):
-        folder.parent.mkdir(parents=True, exist_ok=True)  # before the download
-        made = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True)
-    with refusing(f"{name} could not be prepared in {folder.parent}", only=OSError), made as partial:
-        partial, arrays = Path(partial), prepare()
-        for key, array in arrays.items():
-            np.save(partial / f"{key}.npy", np.ascontiguousarray(array))
-        (partial / _CHECKSUMS).write_text(json.dumps({"files": {key: _checksum(partial, key) for key in arrays}}))
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process may have just prepared this dataset
-            partial.rename(folder)
-        return _open(folder, parts)
+
+    def write(folder: Path) -> None:
+        for part, array in prepare().items():
+            np.save(folder / f"{part}.npy", np.ascontiguousarray(array))
+
+    key = name.replace("/", "_").replace(":", "_")
+    folder, files = _kept(key, name, write, [f"{part}.npy" for part in parts])
+    return {file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r") for file in files}
 
 
 def copied(address: str) -> Path:
@@ -68,54 +52,68 @@ def copied(address: str) -> Path:
         StoreError: the store refuses a request or does not answer.
     """
     above, _, last = address.rstrip("/").rpartition("/")
-    folder = data_dir() / "arrays" / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}"
-    if folder.exists():
-        try:
-            checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))["files"]
-            if wrong := [name for name, checksum in checksums.items() if _crc32(folder / name) != checksum]:
-                raise ValueError(f"{wrong[0]} fails its checksum")
-            return folder / last
-        except Exception as error:  # damage raises many types
-            why = "the copy of %s in %s is damaged (%s); downloading it again"
-            logging.getLogger("aejax").warning(why, address, folder, reason(error))
     single = last.endswith(_COPIED)
-    store = Store(above if single else address)
-    names = [name for name in ([last] if single else store.names()) if name.endswith(_COPIED)]
-    with refusing(f"{address} could not be copied to {folder.parent}", "; set AEJAX_DATA_DIR", only=OSError):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as made:
-            checksums, partial = {}, Path(made)
-            for name in names:
-                content, _ = store.read(name)
-                if content is not None:
-                    path = partial / last if single else partial / last / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
-                    checksums[path.relative_to(partial).as_posix()] = zlib.crc32(content)
-            if not checksums:
-                raise InputError(f"{address} has no arrays ({', '.join(_COPIED)})")
-            (partial / _CHECKSUMS).write_text(json.dumps({"files": checksums}))
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # another process may have just copied it
-                partial.rename(folder)
+
+    def write(folder: Path) -> None:
+        store = Store(above if single else address)
+        names = [name for name in ([last] if single else store.names()) if name.endswith(_COPIED)]
+        for name in names:
+            content, _ = store.read(name)
+            if content is not None:
+                path = folder / last if single else folder / last / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        if not any(folder.iterdir()):
+            raise InputError(f"{address} has no arrays ({', '.join(_COPIED)})")
+
+    folder, _ = _kept(hashlib.sha256(address.encode()).hexdigest()[:16], address, write)
     return folder / last
 
 
-def _open(folder: Path, parts: Collection[str]) -> dict[str, np.ndarray]:
+def _kept(key: str, name: str, write: Callable[[Path], None], required: Collection[str] = ()) -> tuple[Path, list[str]]:
+    """Return the folder `key` of the cache and the names of its files, after a check of their checksums.
+
+    Several processes may call this function at once: the first folder that is complete is used by all.
+
+    Args:
+        name: of the dataset, for messages.
+        write: writes the files into an empty folder.
+        required: names of files without which the folder is damaged.
+    """
+    folder = data_dir() / "arrays" / key
+    advice = "; set AEJAX_DATA_DIR to another folder"
+    with refusing(f"the folder for prepared data {folder.parent} cannot be written", advice, only=OSError):
+        folder.parent.mkdir(parents=True, exist_ok=True)  # before the download
+    if folder.exists():
+        try:
+            return _verified(folder, required)
+        except Exception as error:  # damage raises many types
+            why = "the prepared data of %s in %s is damaged (%s); preparing it again"
+            logging.getLogger("aejax").warning(why, name, folder, reason(error))
+    with refusing(f"the folder for prepared data {folder.parent} cannot be written", advice, only=OSError):
+        made = tempfile.TemporaryDirectory(prefix=f".{key}-", dir=folder.parent, ignore_cleanup_errors=True)
+    with refusing(f"{name} could not be prepared in {folder.parent}", advice, only=OSError), made as temporary:
+        damaged, partial = Path(temporary, "damaged"), Path(temporary, "partial")
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(damaged)
+        partial.mkdir()
+        write(partial)
+        paths = [path for path in partial.rglob("*") if path.is_file()]
+        checksums = {path.relative_to(partial).as_posix(): _crc32(path) for path in paths}
+        (partial / _CHECKSUMS).write_text(json.dumps({"files": checksums}))
+        with contextlib.suppress(OSError):  # another process has just prepared this dataset
+            partial.rename(folder)
+        return _verified(folder, required)
+
+
+def _verified(folder: Path, required: Collection[str]) -> tuple[Path, list[str]]:
     checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))["files"]
-    if missing := set(parts) - set(checksums):
+    if missing := set(required) - set(checksums):
         raise ValueError(f"{_CHECKSUMS} lacks {', '.join(sorted(missing))}")
-    for key, checksum in checksums.items():
-        if _checksum(folder, key) != checksum:
-            raise ValueError(f"{key}.npy fails its checksum")
-    return {key: np.load(folder / f"{key}.npy", mmap_mode="r") for key in checksums}
-
-
-def _checksum(folder: Path, key: str) -> int:
-    """Return the CRC-32 of an array's file, whose header holds type and shape."""
-    return _crc32(folder / f"{key}.npy")
+    for name, checksum in checksums.items():
+        if _crc32(folder / name) != checksum:
+            raise ValueError(f"{name} fails its checksum")
+    return folder, list(checksums)
 
 
 def _crc32(path: Path) -> int:

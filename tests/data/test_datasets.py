@@ -150,13 +150,30 @@ def test_any_flipped_bit_or_emptied_file_of_a_cache_is_noticed(monkeypatch, tmp_
         assert np.array_equal(cached("small", prepare, made)["train"], made["train"]) and len(calls) == count + 1
 
 
+def test_what_another_process_has_prepared_meanwhile_is_used_and_not_replaced(data_dir):
+    """Process B opens its arrays while process A prepares the same dataset; A must not remove the files of B."""
+
+    def prepare():
+        return {"train": np.arange(12, dtype=np.uint8).reshape(3, 2, 2)}
+
+    def prepare_after_another():
+        folders.append((cached("together", prepare), (data_dir / "arrays" / "together").stat().st_ino))
+        return prepare()
+
+    folders = []
+    found = cached("together", prepare_after_another)
+    assert np.array_equal(found["train"], prepare()["train"])
+    assert (data_dir / "arrays" / "together").stat().st_ino == folders[0][1]
+    assert [path.name for path in (data_dir / "arrays").glob("*together*")] == ["together"]
+
+
 def test_a_cache_without_labels_is_prepared_again(monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path))
     whole = load_dataset("digits")
     shutil.rmtree(tmp_path / "arrays" / "digits")
     cached("digits", lambda: {"train": whole.train, "test": whole.test})
     assert np.array_equal(load_dataset("digits").test_labels, whole.test_labels)
-    assert "lacks test_labels, train_labels" in caplog.text
+    assert "lacks test_labels.npy, train_labels.npy" in caplog.text
 
 
 def test_without_network_and_data_the_way_out_is_named(monkeypatch, tmp_path):

@@ -139,4 +139,4 @@ def test_arrays_in_a_bucket_are_downloaded_once_and_verified(gcs, tmp_path, capl
     copy.write_bytes(copy.read_bytes()[:-1] + b"\0")
     with pytest.raises(aejax.InputError, match=r"^gs://bucket/data/a.npy has no arrays"):
         aejax.load_dataset("gs://bucket/data/a.npy")
-    assert "gs://bucket/data/a.npy" in caplog.text and "downloading it again" in caplog.text
+    assert "gs://bucket/data/a.npy" in caplog.text and "preparing it again" in caplog.text

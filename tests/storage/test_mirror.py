@@ -237,6 +237,7 @@ def test_a_write_that_timed_out_does_not_happen_later(gcs, monkeypatch):
     gcs.refuses = "", 503, "down"
     with pytest.raises(StoreError) as kept:
         Store(PLACE).write("late", b"x")
+    time.sleep(0.1)  # a request that is on its way is answered
     gcs.refuses = None
     time.sleep(1.0)  # TensorStore repeats a request within this time
     assert gcs.objects == {} and kept.value.brief
