@@ -74,6 +74,7 @@ def test_a_full_folder_of_prepared_images_is_one_line(script, tmp_path, mount):
     disk = mount("size=24k")
     (tmp_path / "config.py").write_text(CONFIG)
     run = script("train.py", "config.py", "--workdir", "run", AEJAX_DATA_DIR=str(disk))
-    expected = f"train.py: digits could not be prepared in {disk}/arrays: No space left on device\n"
+    advice = "set AEJAX_DATA_DIR to another folder"
+    expected = f"train.py: digits could not be prepared in {disk}/arrays: No space left on device; {advice}\n"
     assert (run.returncode, run.stderr) == (1, expected)
     assert not list((disk / "arrays").iterdir())
