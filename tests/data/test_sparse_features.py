@@ -122,6 +122,7 @@ def whole():
     return fit(CONFIG, dataset=ALONE.dataset(), progress=False)
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_a_run_goes_on_where_it_stopped(whole, tmp_path):
     fit(CONFIG.replace({"training.epochs": 1}), tmp_path / "run", dataset=ALONE.dataset(), progress=False, figures=())

@@ -127,6 +127,7 @@ def test_where_nothing_is_missing_masks_change_nothing(standardize):
     assert np.isclose(*losses, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_run_with_missing_values_resumes_bit_for_bit_wherever_the_examples_are(run, table, tmp_path, stop_after):
     with stop_after(3), pytest.raises(Interrupted):
         fit(run.config, tmp_path / "run", progress=False)

@@ -42,6 +42,7 @@ def names(workdir):
     return {path.name for path in (workdir / "figures").iterdir()}
 
 
+@pytest.mark.long
 def test_fit_draws_with_a_workdir_what_is_not_there(small, tmp_path):
     config, dataset = small
     config = config.replace({"training.epochs": 1})

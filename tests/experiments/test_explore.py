@@ -150,6 +150,7 @@ def test_the_article_s_models_make_small_pages(tmp_path):
     assert (tmp_path / "page.html").stat().st_size < 5e6
 
 
+@pytest.mark.long
 def test_a_model_of_its_author_s_is_shown_without_a_live_decoder(opened, tmp_path):
     (tmp_path / "own.py").write_text(
         "import aejax\nclass Own(aejax.Autoencoder):\n"

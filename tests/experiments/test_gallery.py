@@ -231,6 +231,7 @@ def test_one_group_is_the_iwae_and_groups_of_one_the_elbo(bounds):
         bounds("miwae", 3)
 
 
+@pytest.mark.long
 def test_the_decoder_has_the_gradient_of_iwae_and_the_encoder_that_of_miwae(bounds):
     whole, grouped, both = bounds("iwae"), bounds("miwae"), bounds("piwae")
     assert np.isclose(both[0], whole[0], rtol=1e-6)

@@ -27,6 +27,7 @@ def context(model, **given):
     return Context(per_example(stream(0, "code"), jnp.arange(KEYS)), coefficients=model.config.coefficients, **given)
 
 
+@pytest.mark.long
 def test_discriminator_and_encoder_learn_from_different_terms():
     model, pixels = made("adversarial"), images()
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
@@ -79,6 +80,7 @@ def test_a_share_of_the_patches_is_hidden_and_visible_pixels_change_no_loss(shar
         made("masked", **{"model.options.patch": 2})
 
 
+@pytest.mark.long
 def test_relaxed_classes_sum_to_1_and_drawn_classes_occur_as_often_as_the_encoder_says():
     model, pixels = made("gumbel_softmax"), images()
     relaxed, _ = model.draw(pixels, context(model).keys, 3, context(model, training=True))

@@ -47,6 +47,7 @@ def test_each_learns_is_loaded_and_goes_on_bit_for_bit(small, tmp_path, variety)
     assert np.array_equal(loaded.reconstruct(dataset.test), whole.reconstruct(dataset.test))
 
 
+@pytest.mark.long
 def test_sparse_codes_are_sparse(small):
     config, dataset = small
     run = fit(config.replace(VARIETIES["top-k"]), dataset=dataset, progress=False)

@@ -118,6 +118,7 @@ def test_errors_of_features_have_the_names_of_the_table(fitted):
     assert np.allclose(twin.feature_errors(frame.to_numpy()), expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_search_takes_the_larger_code():
     autoencoder = AutoencoderTransformer(hidden=(), activation="identity", epochs=60, learning_rate=1e-2)
     axes = {"autoencodertransformer__code_size": [1, 2]}
@@ -156,6 +157,7 @@ def test_parameters_are_fields_of_the_configuration():
 DEFAULTS = AutoencoderTransformer().get_params()
 
 
+@pytest.mark.long
 def test_the_state_of_numpy_s_generator_seeds_it():
     seeds = [
         AutoencoderTransformer(epochs=1, random_state=each).fit(ROWS[:8]).run_.config.training.seed

@@ -125,7 +125,8 @@ def test_8_devices_are_streamed_to_as_they_hold_all_images(dataset, on_one_devic
     require_same(fit(config, dataset=dataset, progress=False), on_one_device("denoising"))
 
 
-@pytest.mark.parametrize("placement", ["device", pytest.param("stream", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("placement", ["device", "stream"])
 @pytest.mark.parametrize("devices", EIGHT)
 def test_missing_values_are_left_out_on_any_devices(devices, placement):
     random = np.random.default_rng(0)
@@ -217,6 +218,7 @@ def test_models_of_one_s_own_give_the_same_on_4_devices(dataset, name):
             assert np.allclose(ours, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_term_of_each_device_s_own_share_is_refused_before_training(dataset, tmp_path):
     (tmp_path / "own.py").write_text(
         "import aejax, jax, jax.numpy as jnp\n\n\nclass Own(aejax.Autoencoder):\n"

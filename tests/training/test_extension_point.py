@@ -70,6 +70,7 @@ def test_examples_without_a_label_are_left_out_of_accuracies(digits):
     assert all(found[name] == expected[name] for name in found if name.startswith(("probe", "knn")))
 
 
+@pytest.mark.long
 def test_metrics_of_a_variational_model_keep_its_likelihood(small, tmp_path):
     config, dataset = small
     (tmp_path / "own.py").write_text(
@@ -105,6 +106,7 @@ def test_a_loss_that_compares_every_image_with_every_other_is_refused(small, tmp
     assert fit(config, dataset=dataset, progress=False).summary["test"]["reconstruction"] > 0
 
 
+@pytest.mark.long
 def test_a_frozen_array_is_saved_and_not_trained(small, tmp_path):
     config, dataset = small
     (tmp_path / "own.py").write_text(
@@ -164,6 +166,7 @@ def test_a_prior_makes_any_model_a_generator(small, trained):
         untrained(*small).sample(3)
 
 
+@pytest.mark.long
 def test_an_optimizer_takes_coefficients_of_the_model_and_a_sweep_shows_its_metrics(shifted):
     config, dataset = shifted
     found = aejax.sweep(config, {"coefficients.momentum": [0.0, 0.9]}, dataset=dataset, progress=False)
@@ -193,6 +196,7 @@ def test_a_likelihood_of_the_model_s_own_is_one_method(small, request):
     assert loss_unit(run.config, dataset.image_shape) == "nats per image"
 
 
+@pytest.mark.long
 def test_nan_entries_of_a_metric_are_left_out(small, tmp_path):
     """Steps, devices and batches without any known entry do not count."""
     (config, dataset), known = small, np.repeat([1, -1], 40)
@@ -218,6 +222,7 @@ def test_a_term_over_the_whole_batch_has_the_examples_of_every_device():
     assert np.array_equal(whole(rows), [range(6)] * 2) and aejax.Context().whole(rows) is rows
 
 
+@pytest.mark.long
 def test_the_dead_units_of_a_transcoder_read_its_input(small):
     _, dataset = small
     rows, targets = (np.float32(dataset.train.reshape(-1, 30)[:, half]) for half in (slice(15), slice(15, None)))

@@ -260,6 +260,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(small, tmp_path, fin
         load(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_a_stop_within_an_epoch_is_as_if_never_stopped(small, tmp_path, stop_after):
     config, dataset = small

@@ -58,6 +58,7 @@ def test_what_the_callback_returns_is_checked(small):
             fit(config, dataset=dataset, progress=False, on_epoch=lambda run, returned=returned: returned)
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_early_stopping_ends_at_the_same_epoch_however_training_is_cut(small, tmp_path, stop_after):
     config, dataset = small
@@ -85,6 +86,7 @@ def test_another_patience_is_recorded(small, tmp_path):
     assert same(run, fit(patient, dataset=dataset, progress=False))
 
 
+@pytest.mark.long
 def test_a_finished_run_is_trained_longer_where_its_schedule_allows(small, tmp_path):
     config, dataset = small
     fit(config, tmp_path / "run", dataset=dataset, progress=False)

@@ -91,6 +91,7 @@ def test_state_is_trained_and_evaluation_does_not_change_it(own):
         assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
 
 
+@pytest.mark.long
 def test_batch_norm_and_dropout_do_in_evaluation_what_they_do_nowhere_else(own, trained):
     dataset, run = own[1], trained("batch_norm")
     norm = run.state.extra["norm"]
@@ -153,6 +154,7 @@ def test_the_optimizer_gets_the_rate_and_the_decay_of_the_step(own):
         assert np.allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.long
 def test_weight_decay_and_average_are_what_they_say(small):
     config, dataset = small
     changes = {"training.optimizer": "adamw", "coefficients.weight_decay": 0.5, "training.average": 0.9}

@@ -51,6 +51,7 @@ def test_the_learning_rate_falls_when_the_selected_metric_stalls_and_a_resumed_r
     assert same(run, resumed) and without_clock(run.history) == without_clock(resumed.history)
 
 
+@pytest.mark.long
 def test_each_member_of_a_sweep_has_its_own_plateau(small):
     changes = {"training.select": None, "coefficients.learning_rate": 0.1}
     changes |= {"schedules.learning_rate.patience": 1, "schedules.learning_rate.factor": 0.5}

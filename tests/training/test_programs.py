@@ -118,6 +118,7 @@ BAKED = OWN.replace("BAKED", 'self.scale = config.coefficients["scale"]').replac
 TRACED = OWN.replace("BAKED", "pass").replace("USED", 'self.config.coefficients["scale"]')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("source", "count"), [(BAKED, True), (TRACED, False)], ids=["baked", "traced"])
 def test_a_number_that_a_class_stores_is_not_reused(small, examples, tmp_path, source, count):
     (tmp_path / "own.py").write_text(source)
@@ -135,6 +136,7 @@ def test_a_number_that_a_class_stores_is_not_reused(small, examples, tmp_path, s
     assert compiled() == 1
 
 
+@pytest.mark.long
 def test_a_changed_file_is_another_program(small, examples, tmp_path):
     config = small[0].replace({"coefficients": {}, "model.kind": f"{tmp_path / 'own.py'}:Scaled", "training.epochs": 1})
     totals = []

@@ -88,6 +88,7 @@ def test_pictures_that_cannot_be_drawn_are_refused(small, tmp_path, every, workd
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_tensorboard_has_the_hyperparameters_of_each_member(small, tmp_path):
     config, dataset = small
     axes = {"coefficients.l1": [0.0, 1e-3], "model.hidden": [(12,)]}

@@ -60,6 +60,7 @@ def test_a_run_and_its_workdir_are_the_same_source(small, source):
     assert np.array_equal(one.encode(dataset.test), trained.encode(dataset.test))
 
 
+@pytest.mark.long
 def test_the_moving_average_is_what_a_new_run_takes(small, source):
     config, dataset = small
     averaged = config.replace({"training.average": 0.5})
@@ -98,6 +99,7 @@ def test_the_norm_that_is_clipped_is_that_of_the_trained_parameters(small):
     assert np.isclose(np.linalg.norm(flat(after.opt_state[1].mu)) / (1 - 0.9), 1e-3, rtol=1e-4)
 
 
+@pytest.mark.long
 def test_tied_kernels_are_frozen_with_the_encoder(small):
     """The state has the encoder's layers within the decoder, which comes first."""
     config, dataset = small
@@ -110,6 +112,7 @@ def test_tied_kernels_are_frozen_with_the_encoder(small):
         fit(config.replace({"training.frozen": ["decoder"]}), dataset=dataset)
 
 
+@pytest.mark.long
 def test_a_frozen_part_works_as_in_evaluation(small):
     """Its running means stay, and its dropout is off."""
     config, dataset = small
@@ -127,6 +130,7 @@ def test_a_frozen_part_works_as_in_evaluation(small):
     assert not np.array_equal(moved.encode(dataset.test), trained.encode(dataset.test))
 
 
+@pytest.mark.long
 def test_other_variables_are_frozen_too(small, tmp_path):
     config, dataset = small
     (tmp_path / "own.py").write_text(
@@ -142,6 +146,7 @@ def test_other_variables_are_frozen_too(small, tmp_path):
         assert np.array_equal(run.state.extra["calls"], [calls, calls])
 
 
+@pytest.mark.long
 def test_generators_follow_the_seed_of_the_new_run(small):
     config, dataset = small
     config = config.replace({"model.kind": f"{OWN}/batch_norm.py:Normalised", "training.epochs": 1})
@@ -151,6 +156,7 @@ def test_generators_follow_the_seed_of_the_new_run(small):
     assert "norm.mean" in other.identity.start["taken"]
 
 
+@pytest.mark.long
 def test_the_members_of_a_sweep_start_from_one_source(small, source, tmp_path):
     (config, dataset), (trained, folder) = small, source
     config = config.replace({"training.start": str(folder), "training.frozen": ["encoder"], "training.epochs": 1})
@@ -164,6 +170,7 @@ def test_the_members_of_a_sweep_start_from_one_source(small, source, tmp_path):
         assert np.array_equal(run.reconstruct(dataset.test), trained.reconstruct(dataset.test)) == still
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_without_its_source(small, source, tmp_path, stop_after):
     (config, dataset), (_, folder) = small, source
     shutil.copytree(folder, tmp_path / "source")
@@ -179,6 +186,7 @@ def test_a_stopped_run_goes_on_without_its_source(small, source, tmp_path, stop_
         fit(config.replace({"training.start": None}), tmp_path / "run", dataset=dataset, progress=False)
 
 
+@pytest.mark.long
 def test_a_run_that_saved_nothing_does_not_begin_again_from_another_state(small, source, tmp_path):
     (config, dataset), (_, folder) = small, source
     shutil.copytree(folder, tmp_path / "source")

@@ -82,6 +82,7 @@ def test_a_coordinator_that_does_not_answer_is_one_line(capsys):
         start.join(hosts)
 
 
+@pytest.mark.long
 def test_the_others_who_do_not_come_are_the_last_line(tmp_path):
     program = (
         "from aejax import Hosts; from aejax.training.start import join; import sys; "

@@ -46,6 +46,7 @@ def test_the_result_does_not_depend_on_the_placement(small, blocks_of_three_step
     require_same(streamed, resident)
 
 
+@pytest.mark.long
 @pytest.mark.bits
 def test_a_streamed_run_goes_on_within_an_epoch(small, blocks_of_three_steps, tmp_path, stop_after):
     config, dataset = small

@@ -80,6 +80,7 @@ def test_an_unused_encoder_is_named_in_one_line_and_neither_counted_nor_drawn(ow
     assert table[-1].split()[1] == "574"
 
 
+@pytest.mark.long
 def test_what_is_used_is_counted_and_drawn_without_a_word(own, caplog):
     config, dataset = own[0]("Used"), own[1]
     run = fit(config, dataset=dataset, progress=False)
@@ -104,6 +105,7 @@ def test_a_layer_names_the_arrays_without_a_gradient(small, tmp_path):
     assert notes == [", not counted: bias", ", not counted"] and run.parameters == 874 - 12 - 52
 
 
+@pytest.mark.long
 def test_frozen_parameters_are_counted_and_not_in_the_warning(own, caplog):
     config, dataset = own[0]("Own").replace({"training.frozen": ["decoder", "encoder.layers.1"]}), own[1]
     run = fit(config, dataset=dataset, progress=False)

@@ -127,6 +127,7 @@ def test_a_tenth_is_set_aside_where_something_chooses_and_nothing_else(small, tm
             config.replace(change)
 
 
+@pytest.mark.long
 def test_test_images_are_evaluated_at_the_end_or_where_asked(small, tmp_path, monkeypatch):
     config, dataset = small
     tags = []
@@ -163,6 +164,7 @@ def test_the_metric_that_selects_is_named_and_known(small, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.long
 def test_a_class_names_the_metric_that_selects(small, tmp_path):
     config, dataset = small
     file = tmp_path / "own.py"
@@ -217,6 +219,7 @@ def test_a_metric_that_is_never_finite_names_no_best_epoch():
     assert "epoch 1 has the highest validation accuracy, 0.5000" in selection.report(lines)
 
 
+@pytest.mark.long
 def test_computed_examples_are_chosen_by_further_ones():
     from gallery.sparse_features import SparseFeatures
 
@@ -227,6 +230,7 @@ def test_computed_examples_are_chosen_by_further_ones():
     assert not np.isin(parts.validation[:], law.train[:]).all()
 
 
+@pytest.mark.long
 def test_a_search_of_scikit_learn_stops_early_within_its_folds():
     from aejax.sklearn import AutoencoderTransformer
 

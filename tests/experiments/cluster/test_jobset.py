@@ -63,5 +63,5 @@ def test_its_command_trains_in_two_processes(tmp_path):
         subprocess.Popen(["bash", "-c", text], cwd=ROOT, env=os.environ | given | {"JOB_COMPLETION_INDEX": str(index)})
         for index in range(2)
     ]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [process.wait(240) for process in processes] == [0, 0]
     assert load(workdir).summary["epochs"] == 1
