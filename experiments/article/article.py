@@ -103,7 +103,7 @@ def comparison(results: Mapping[str, Any]) -> str:
         if (model, figure) == ("sparse", "test_total"):
             without = _cell(results, "sparse", "test_reconstruction", None)
             rows.append(["sparse", "test BCE, without the penalty", "-", without])
-    return drawing.markdown(["model", "figure", "article (MNIST)", "aejax"], rows)
+    return drawing.markdown(["model", "metric", "article (MNIST)", "aejax"], rows)
 
 
 def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
