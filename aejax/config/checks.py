@@ -80,6 +80,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def listed(names: Iterable[object], most: int = 10) -> str:
+    """Format names for a message, the first ones if there are many: "a, b, c and 4 more"."""
+    names = list(map(str, names))
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 MOST = 2**31 - 1
 """largest count: steps are int32 on a device"""
 

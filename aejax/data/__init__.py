@@ -2,8 +2,7 @@
 
     dataset.py         Dataset: training, validation and test examples, and their labels
     datasets.py        from a name, a path, code or arrays to a Dataset
-    examples.py        the protocol of examples; computed examples
-    mapped.py          stored examples: arrays in memory or in mapped files, several of them as one (Shards)
+    examples.py        stored examples (Shards), computed examples (Computed), and their common protocol
     pixels.py          conversion to images or vectors, and their scale
     labels.py          conversion to classes
     parts.py           names of parts: train, test, val, x_train, ...
@@ -12,8 +11,7 @@
     tables.py          `.csv` and `.parquet` files and data frames: vectors with names
     libraries.py       datasets of Hugging Face, PyTorch and tf.data
     folders.py         folders of such files (one per part, or shards) and of images (parts, classes)
-    images.py          image files of 8 bits per channel
-    resizing.py        images of one size and one number of channels
+    images.py          image files of 8 bits per channel; images of one size and one number of channels
     downloads.py       datasets of tensorflow-datasets; MNIST and Fashion-MNIST without TensorFlow
     cache.py           prepared datasets on disk, with checksums
 

@@ -12,9 +12,10 @@ import ml_dtypes
 import numpy as np
 
 from aejax.config import InputError
-from aejax.config.checks import refusing
+from aejax.config.checks import listed, refusing
 from aejax.data import tables
-from aejax.data.parts import of_array, refuse_both, say_left_out, with_test
+from aejax.data.examples import require_memory
+from aejax.data.parts import chosen, of_array
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -23,6 +24,8 @@ def _npy(path: Path) -> np.ndarray:
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as content:
+        unpacked = sum(member.file_size for member in content.zip.infolist())
+        require_memory(unpacked, f"{path}: to read it", "save its arrays as .npy, which are mapped")
         return dict(content)
 
 
@@ -59,10 +62,9 @@ def load(path: Path) -> Any:
     """
     with refusing(f"{path} cannot be read as arrays"):
         content = reader(path)(path)
-        if tables.is_table(content):
-            return content
-        many = isinstance(content, Mapping)
-        return {name: _typed(array) for name, array in content.items()} if many else _typed(content)
+        if isinstance(content, Mapping):
+            return {name: _typed(array) for name, array in content.items()}
+        return content if tables.is_table(content) else _typed(content)
 
 
 def _typed(array: np.ndarray) -> np.ndarray:
@@ -72,8 +74,7 @@ def _typed(array: np.ndarray) -> np.ndarray:
 def read(path: Path) -> Mapping[str, np.ndarray]:
     """Read the arrays of a file: `train` and, if given, the others of `parts.PARTS`.
 
-    The file holds one array, or arrays with the names of `parts.py`. Validation examples become the test examples if
-    there are no test examples.
+    The file holds one array, or arrays with the names of `parts.py`.
 
     Raises:
         InputError: the file cannot be read, lacks training examples, or has two arrays for one part.
@@ -84,15 +85,7 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
     part_of = {name: of_array(name) for name in arrays}
     if len(arrays) == 1 and not str(*part_of.values()).startswith(("validation", "test")):
         return {"train": next(iter(arrays.values()))}
-    names: dict[str, str] = {}
-    for name, part in part_of.items():
-        if part in names:
-            refuse_both(path, names[part], name)
-        if part is not None:
-            names[part] = name
-    if "train" not in names:
-        held = ", ".join(arrays) or "nothing"
+    if "train" not in part_of.values():
+        held = listed(arrays) or "nothing"
         raise InputError(f"{path} holds {held}; it needs an array train (or x_train, images, x, data), or one array")
-    names = with_test(path, names)
-    say_left_out(path, [name for name in arrays if name not in names.values()])
-    return {part: arrays[name] for part, name in names.items()}
+    return {part: arrays[name] for part, name in chosen(path, part_of).items()}

@@ -12,12 +12,10 @@ import numpy as np
 from aejax.config import InputError
 from aejax.config.sections import Data
 from aejax.data import tables
-from aejax.data.examples import Computed, Examples, examples_of
+from aejax.data.examples import Computed, Examples, Shards, examples_of, require_alike, require_memory, size
+from aejax.data.images import all_fitted
 from aejax.data.labels import as_classes, is_known
-from aejax.data.mapped import Shards, require_memory
 from aejax.data.pixels import Channels, as_targets, converted, scale
-from aejax.data.pixels import size as size_of
-from aejax.data.resizing import all_fitted
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,27 +58,26 @@ class Dataset:
         for part, examples in self.examples.items():
             object.__setattr__(self, part, getattr(examples, "plain", examples))
         if self.feature_names is not None and self.train.shape[1:] != (len(self.feature_names),):
-            found = f"{len(self.feature_names)} feature_names for examples of {size_of(self.train.shape[1:])}"
+            found = f"{len(self.feature_names)} feature_names for examples of {size(self.train.shape[1:])}"
             raise InputError(f"{self.name}: there are {found}; give a name for each value of a vector")
-        parts = {"examples": [getattr(self, part) for part in self.examples]}
-        targets = [getattr(self, f"{part}_targets") for part in self.examples]
-        if any(each is not None for each in targets):
-            parts["targets"] = targets
-            if [0 if each is None else len(each) for each in targets] != [len(each) for each in parts["examples"]]:
-                each = " and ".join(f"each {'training' if part == 'train' else part} example" for part in self.examples)
-                raise InputError(f"{self.name}: give a target for {each}")
-        for called, (train, *others) in parts.items():
-            for part, other in zip(list(self.examples)[1:], others, strict=True):
-                sizes, types = [size_of(each.shape[1:]) for each in (train, other)], [train.dtype, other.dtype]
-                for what, (one, another) in {"size": sizes, "type": types}.items():
-                    if one != another:
-                        found = f"training {called} are {one}, {part} {called} {another}"
-                        raise InputError(f"{self.name}: {found}; they must be of one {what}")
+        for name in (f"{part}_{what}" for part in given for what in ("labels", "targets")):
+            if (array := getattr(self, name)) is not None:
+                object.__setattr__(self, name, np.asanyarray(array))
+        called = {part: "training" if part == "train" else part for part in self.examples}
+        require_alike({f"{called[part]} examples": getattr(self, part) for part in called}, f"{self.name}: ")
+        targets = {part: getattr(self, f"{part}_targets") for part in called}
+        if any(each is not None for each in targets.values()):
+            for part, each in targets.items():
+                found, wanted = 0 if each is None else len(each), len(getattr(self, part))
+                if found != wanted:
+                    advice = f"give a target for each {called[part]} example"
+                    raise InputError(f"{self.name}: there are {found} {part}_targets for {wanted} examples; {advice}")
+            require_alike({f"{called[part]} targets": each for part, each in targets.items()}, f"{self.name}: ")
 
     def __repr__(self) -> str:
         kind = "vectors" if self.vectors else "images"
         counts = " and ".join(str(len(examples)) for examples in self.examples.values())
-        return f"Dataset({self.name}: {counts} {kind}, {size_of(self.train.shape[1:])})"
+        return f"Dataset({self.name}: {counts} {kind}, {size(self.train.shape[1:])})"
 
     @property
     def vectors(self) -> bool:
@@ -135,7 +132,6 @@ class Dataset:
         -1.
         """
         given = [getattr(self, f"{part}_labels") for part in self.examples]
-        given = [None if labels is None else np.asarray(labels) for labels in given]
         known = [labels for labels in given if labels is not None]
         if any(labels.dtype.kind not in "iu" for labels in known):
             classes = np.unique(np.concatenate([labels[is_known(labels)] for labels in known]))
@@ -239,10 +235,7 @@ class Dataset:
             if labels is not None:
                 made[f"{part}_labels"] = as_classes(labels, len(made[part]), f"{called} labels")
             if targets is not None:
-                made[f"{part}_targets"] = as_targets(targets, f"{called} targets", channels)
-                if len(made[f"{part}_targets"]) != len(made[part]):
-                    found = f"{len(made[f'{part}_targets'])} {part}_targets for {len(made[part])} examples"
-                    raise InputError(f"{name}: there are {found}; give one target for each example")
+                made[f"{part}_targets"] = as_targets(targets, len(made[part]), f"{called} targets", channels)
         if "test" in made:
             return Dataset(name, **made)
         train = made["train"]
@@ -252,10 +245,18 @@ class Dataset:
         require_memory(2 * train.nbytes, f"{name}: to set a fifth aside", advice)
         order = np.random.default_rng(0).permutation(len(train))
         held_out, kept = np.split(order, [max(1, len(train) // 5)])
-        for what in ("", "_labels", "_targets"):
-            if (array := made.get(f"train{what}")) is not None:
-                made |= {f"train{what}": array[kept], f"test{what}": array[held_out]}
-        return Dataset(name, **made, set_aside=True)
+        return Dataset(name, **made | aside(made, "test", held_out, kept), set_aside=True)
+
+
+def aside(arrays: Mapping[str, Any], part: str, held_out: np.ndarray, kept: np.ndarray) -> dict[str, Any]:
+    """Divide training examples, labels and targets: name → rows `kept`, or rows `held_out` under the name of a part.
+
+    Args:
+        arrays: name of an attribute of `Dataset` → its value; only those of the training examples are used.
+    """
+    given = {name: array for name, array in arrays.items() if name.startswith("train") and array is not None}
+    divided = {name.replace("train", part): array[held_out] for name, array in given.items()}
+    return {name: array[kept] for name, array in given.items()} | divided
 
 
 def as_met(shape: tuple[int, ...], vectors: bool) -> tuple[int, ...]:

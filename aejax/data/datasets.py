@@ -17,8 +17,9 @@ from aejax.config.sections import Data
 from aejax.config.user_files import described, digests, names_data, own
 from aejax.data import array_files, cache, folders, libraries
 from aejax.data.dataset import Dataset
+from aejax.data.examples import size
 from aejax.data.parts import PARTS, TARGETS
-from aejax.data.pixels import Channels, require_range, size
+from aejax.data.pixels import require_range
 
 ALIASES = {
     "sparse_features_512": "experiments/gallery/sparse_features.py:small",
@@ -27,9 +28,7 @@ ALIASES = {
 """name → function in our scripts that returns the dataset"""
 
 
-def load_dataset(
-    name: str | Path, source_dir: str | Path | None = None, channels: Channels = "auto", **reading: Any
-) -> Dataset:
+def load_dataset(name: str | Path, source_dir: str | Path | None = None, **reading: Any) -> Dataset:
     """Load images or vectors.
 
     Args:
@@ -41,8 +40,7 @@ def load_dataset(
             where NAME is a `Dataset`, or a function that returns a `Dataset` or arrays.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is downloaded; None takes
             the environment variable AEJAX_SOURCE_DIR.
-        channels: position of the channels in arrays of four axes, see `as_examples`.
-        reading: `size`, `colour`, `missing` and `label`, as `aejax.config.sections.Data` describes them.
+        reading: `channels`, `size`, `colour`, `missing` and `label`, as `aejax.config.sections.Data` describes them.
 
     Raises:
         InputError: there is no such dataset, or its files or its code cannot be used.
@@ -51,28 +49,28 @@ def load_dataset(
         wrong = "has an empty name" if isinstance(name, str) else f"is of the type {type(name).__name__}"
         advice = "load_dataset takes a name or a path, and aejax.Dataset.from_arrays takes arrays"
         raise InputError(f"the dataset {wrong}; {advice}")
-    name, reading = str(name), {"channels": channels, **reading}
+    name, data = str(name), Data(**reading)
+    if name in ALIASES or names_data(name):
+        return _from_code(f"{scripts_dir()}/{ALIASES[name]}" if name in ALIASES else name, reading)
     if name == "digits":
-        return Dataset.from_arrays(**cache.cached(name, _digits, PARTS[:4]), name=name, **reading)
-    if name in ALIASES:
-        return _from_code(f"{scripts_dir()}/{ALIASES[name]}", reading)
-    if names_data(name):
-        return _from_code(name, reading)
-    if (place := address(name)) is not None:
-        return Dataset.from_arrays(**_read(cache.copied(place), Data(**reading)), name=place, **reading)
-    if is_path(name):
+        arrays = cache.cached(name, _digits, PARTS[:4])
+    elif (place := address(name)) is not None:
+        name, arrays = place, _read(cache.copied(place), data)
+    elif is_path(name):
         path = local(name, "the dataset").absolute()  # the name is known from any folder
-        return Dataset.from_arrays(**_read(path, Data(**reading)), name=str(path), **reading)
-    original, data = name in ("mnist", "fashion_mnist"), Data(**reading)
+        name, arrays = str(path), _read(path, data)
+    else:
 
-    def prepare() -> dict[str, np.ndarray]:
-        from aejax.data import downloads  # imports tensorflow-datasets, which takes a second
+        def prepare() -> dict[str, np.ndarray]:
+            from aejax.data import downloads  # imports tensorflow-datasets, which takes a second
 
-        return downloads.read(name, source_dir, data)
+            return downloads.read(name, source_dir, data)
 
-    # Images of tensorflow-datasets may be of several sizes until they are resized.
-    key = name if original or not (data.size or data.colour) else f"{name} {data.size} {data.colour}"
-    return Dataset.from_arrays(**cache.cached(key, prepare, PARTS[: 4 if original else 1]), name=name, **reading)
+        # Images of tensorflow-datasets may be of several sizes until they are resized.
+        original = name in ("mnist", "fashion_mnist")
+        key = name if original or not (data.size or data.colour) else f"{name} {data.size} {data.colour}"
+        arrays = cache.cached(key, prepare, PARTS[: 4 if original else 1])
+    return Dataset.from_arrays(**arrays, name=name, **reading)
 
 
 def is_path(name: str) -> bool:

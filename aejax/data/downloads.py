@@ -24,8 +24,8 @@ from aejax.config.checks import refusing
 from aejax.config.files import data_dir, local
 from aejax.config.sections import Data
 from aejax.data.array_files import idx
-from aejax.data.parts import PART_OF, with_test
-from aejax.data.resizing import fitted, joined
+from aejax.data.images import fitted, joined
+from aejax.data.parts import PART_OF, chosen
 
 tfds.disable_progress_bar()
 
@@ -107,16 +107,14 @@ def _prepared(name: str, data: Data) -> dict[str, np.ndarray]:
             "it needs one image feature and a split named train"
         )
     parts = {}
-    for split in builder.info.splits:
-        if (part := PART_OF.get(split.lower())) is None:
-            continue
+    for part, split in chosen(name, {split: PART_OF.get(split.lower()) for split in builder.info.splits}).items():
         source = builder.as_data_source(split)
         examples = source.__getitems__(range(len(source)))
         images = [fitted(np.asarray(example[keys[0]]), data, name) for example in examples]
-        parts[part] = joined(images, f"the images of {name}")
+        parts[part] = joined(images, [f"image {at} of {name}" for at in range(len(images))])
         if "label" in examples[0]:
             parts[f"{part}_labels"] = np.array([example["label"] for example in examples], np.int32)
-    return with_test(name, parts)
+    return parts
 
 
 def require_network(url: str, advice: str, seconds: float = 3.0) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
+from aejax.config.checks import refusing
 from aejax.config.sections import Data
 from aejax.data import images, tables
 from aejax.data.array_files import FORMATS, load, reader
-from aejax.data.mapped import Shards, require_memory
-from aejax.data.parts import PART_OF, WORDS, named, refuse_both, say_left_out, with_test
+from aejax.data.examples import Shards
+from aejax.data.parts import PART_OF, WORDS, chosen, named, refuse_both, say_left_out, with_test
 
 _DOUBTFUL = re.compile(rf"(?<![a-z])({'|'.join(set(PART_OF) - {*WORDS['train']})}|labels?|targets?|y)(?![a-z])")
 """words in the name of a file that may hold no training examples"""
@@ -33,13 +32,11 @@ def read(folder: Path, data: Data) -> Mapping[str, Any]:
         InputError: a file cannot be read, there are arrays and images, there are neither, examples differ in size or
             type, or their part is not clear.
     """
-    folders, parts = {}, {}
     try:
         arrays = _arrays_in(folder)
-        groups = _by_name(folder, arrays)
+        groups, parts = with_test(folder, _by_name(folder, arrays)), {}
         if "train" not in groups:
-            folders = _parts_of(folder)
-            parts = with_test(folder, folders)
+            parts = _parts_of(folder)
             if arrays and not any(map(_arrays_in, parts.values())):
                 parts = {"train": folder}
             groups = {part: _files_in(path) for part, path in parts.items()}
@@ -48,11 +45,12 @@ def read(folder: Path, data: Data) -> Mapping[str, Any]:
                     raise InputError(
                         f"{folder} holds {file.name} and nothing named train-...; name the training examples train-..."
                     )
+        used = {*parts.values(), *(file for group in groups.values() for file in group)}
+        seen = [] if folder in used else _entries(folder)
+        seen += [file for path in parts.values() for file in _all_in(path)]
+        say_left_out(folder, [entry.relative_to(folder) for entry in seen if entry not in used])
     except OSError as error:
         raise InputError(f"{error.filename or folder} cannot be read: {error.strerror}") from error
-    groups = with_test(folder, groups)
-    used = {*parts.values(), *(file for group in groups.values() for file in group)}
-    say_left_out(folder, [entry.name for entry in (*arrays, *folders.values()) if entry not in used])
     if len({reader(group[0]) is None for group in groups.values()}) > 1:
         raise InputError(f"{folder} holds a part with arrays and a part with images; keep one kind")
     if reader(groups["train"][0]) is None:
@@ -82,51 +80,49 @@ def _by_name(folder: Path, arrays: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _arrays_in(folder: Path) -> list[Path]:
     """Return the files of arrays in a folder, shard 2 before shard 10."""
-
-    def natural(file: Path) -> tuple[list[tuple[int, str]], str]:
-        pieces = re.split(r"(\d+)", file.name)
-        return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in pieces], file.name
-
     found = [file for file in _entries(folder) if reader(file) and not file.is_dir()]
     if any(reader(file) is tables.read for file in found) and any(_images_in(folder)):  # descriptions of the images
         found = [file for file in found if reader(file) is not tables.read]
-    # torchvision leaves the compressed file next to the other.
-    return sorted((file for file in found if file.suffix != ".gz" or file.with_suffix("") not in found), key=natural)
+    return sorted(found, key=lambda file: re.sub(r"\d+", lambda digits: digits[0].zfill(30), file.name))
 
 
 def _parts_of(folder: Path) -> dict[str, Path]:
     """Return the folder of each part; without such folders, the folder itself as the training part."""
-    inside, parts = _entries(folder), {}
-    for entry in inside:
-        if entry.is_dir() and (part := PART_OF.get(entry.name.lower())):
-            if part in parts:
-                refuse_both(folder, parts[part].name, entry.name)
-            parts[part] = entry
-    if not parts:
+    inside = {entry.name: entry for entry in _entries(folder)}
+    part_of = {name: PART_OF.get(name.lower()) for name, entry in inside.items() if entry.is_dir()}
+    names = chosen(folder, {name: part for name, part in part_of.items() if part})
+    if not names:
         return {"train": folder}
-    others = [each for each in inside if each not in parts.values() and any(_images_in(each))]
-    if others or "train" not in parts:
-        first = parts.get("train") or next(iter(parts.values()))
-        found = f"{others[0].name} and {first.name}" if others else f"{first.name} and none for training"
+    others = [name for name, entry in inside.items() if name not in names.values() and any(_images_in(entry))]
+    if others or "train" not in names:
+        first = names.get("train") or next(iter(names.values()))
+        found = f"{others[0]} and {first}" if others else f"{first} and none for training"
         raise InputError(
             f"{folder} has {found}: are these classes or parts? Put all images, or the folders of all classes, below "
             f"{folder / 'train'} (and {folder / 'test'})"
         )
-    return parts
+    return {part: inside[name] for part, name in names.items()}
 
 
-def _images_in(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the images of a path, sorted; follow links, but not in circles."""
+def _images_in(path: Path) -> Iterator[Path]:
+    return (file for file in _all_in(path) if file.suffix.lower() in images.ENDINGS)
+
+
+def _all_in(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the files of a path, sorted; follow links, but not in circles."""
     if path.is_dir():
         for entry in _entries(path) if path.resolve() not in above else ():
-            yield from _images_in(entry, (*above, path.resolve()))
-    elif path.suffix.lower() in images.ENDINGS:
+            yield from _all_in(entry, (*above, path.resolve()))
+    else:
         yield path
 
 
 def _entries(folder: Path) -> list[Path]:
     """Return the sorted content of a folder, without the files that systems and programs leave there."""
-    return [each for each in sorted(folder.iterdir()) if not each.name.startswith(".") and each.name != "__MACOSX"]
+    found = {each.name: each for each in sorted(folder.iterdir())}
+    kept = [name for name in found if not name.startswith(".") and name != "__MACOSX"]
+    # torchvision leaves the compressed file next to the other.
+    return [found[name] for name in kept if not name.endswith(".gz") or name.removesuffix(".gz") not in found]
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -141,15 +137,12 @@ def _files_in(folder: Path) -> list[Path]:
     return arrays or pictures
 
 
-def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
-    """Read the arrays of one part, in the order of their files."""
+def _joined(files: Sequence[Path], labels: bool) -> Any:
+    """Read the arrays or tables of one part, in the order of their files."""
+    contents, names = [], [file.name for file in files]
     for file in files:
         if reader(file) is not reader(files[0]):
             raise InputError(f"{files[0]} and {file.name} are shards of two kinds; keep one kind")
-    size = sum(_unpacked(file) for file in files if file.suffix == ".npz")
-    require_memory(size, f"{files[0].parent}: to read its .npz files", "save them as .npy, which are mapped")
-    arrays = []
-    for file in files:
         content = load(file)
         if isinstance(content, Mapping):
             if len(content) != 1:
@@ -158,27 +151,13 @@ def _joined(files: Sequence[Path], labels: bool) -> np.ndarray | Shards:
             (content,) = content.values()
         if content.ndim == 0 or len(content) == 0:
             raise InputError(f"{file} holds no examples: its shape is {list(content.shape)}")
-        arrays.append(content)
-        shapes = [f"[{', '.join(['N', *map(str, array.shape[1:])])}]" for array in (arrays[0], content)]
-        names = [each for each in (arrays[0], content) if tables.is_table(each)]
-        types = shapes if labels else [list(each) for each in names] or [arrays[0].dtype, content.dtype]
-        for what, (one, other) in {"shape": shapes, "type": types}.items():
-            if one != other:
-                raise InputError(f"{files[0]} holds {one} and {file.name} {other}; shards must be of one {what}")
-    if len(arrays) == 1:
-        return arrays[0]
-    if tables.is_table(arrays[0]):
-        import pandas
-
-        return pandas.concat(arrays, ignore_index=True)
-    return np.concatenate(arrays) if labels else Shards(arrays, [file.name for file in files])
-
-
-def _unpacked(file: Path) -> int:
-    """Return the bytes of a `.npz` file in memory; 0 for a damaged file, which `load` refuses."""
-    with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(file) as archive:
-        return sum(member.file_size for member in archive.infolist())
-    return 0
+        contents.append(content)
+    if len(contents) == 1:
+        return contents[0]
+    if tables.is_table(contents[0]):
+        return tables.joined(contents, names)
+    with refusing(f"{files[0]} and the other shards of labels cannot be joined"):
+        return np.concatenate(contents) if labels else Shards(contents, names)
 
 
 def _images(

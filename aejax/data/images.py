@@ -1,7 +1,8 @@
-"""Image files of 8 bits per channel as arrays."""
+"""Image files of 8 bits per channel as arrays; images of one size and of one number of channels."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,7 @@ import numpy as np
 from aejax.config import InputError
 from aejax.config.checks import refusing
 from aejax.config.sections import Data
-from aejax.data.mapped import require_memory
-from aejax.data.resizing import fitted
+from aejax.data.examples import Shards, require_memory, size
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ENDINGS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 _COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")  # modes of 8 bits that `data.colour` converts
+_LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow has it
 
 
 def read(folder: Path, files: Mapping[str, Sequence[Path]], data: Data) -> dict[str, np.ndarray]:
@@ -33,30 +34,35 @@ def read(folder: Path, files: Mapping[str, Sequence[Path]], data: Data) -> dict[
         InputError: a file is no image of 8 bits per channel without transparency, images differ in size, or they do not
             fit in memory.
     """
-    first = files["train"][0]
-    like = _read(first, data)
-
-    def of_one_size(file: Path) -> np.ndarray:
-        image = _read(file, data)
-        if image.shape[:2] != like.shape[:2]:
-            sizes = [f"{width}x{height}" for height, width in (image.shape[:2], like.shape[:2])]
-            advice = f"resize and crop all to one size by --data.size {min(like.shape[:2])}"
-            raise InputError(f"{file} is {sizes[0]} and {first} is {sizes[1]}; {advice}")
-        return image
-
+    paths = [file for part in files.values() for file in part]
     # Memory holds each image twice: alone, and in the array of all.
-    needed = 2 * like.nbytes * sum(map(len, files.values()))
+    needed = 2 * _read(paths[0], data).nbytes * len(paths)
     require_memory(needed, f"{folder}: to read its images", "make them smaller, or give train.npy and test.npy")
-    found = {part: [of_one_size(file) for file in paths] for part, paths in files.items()}
-    channels = max(1 if image.ndim == 2 else 3 for part in found.values() for image in part)
-    return {
-        part: np.stack([image if image.ndim == 3 else np.stack([image] * channels, axis=-1) for image in each])
-        for part, each in found.items()
-    }
+    images = joined([_read(file, data) for file in paths], paths)
+    ends = np.cumsum([len(part) for part in files.values()])
+    return dict(zip(files, np.split(images, ends[:-1]), strict=True))
+
+
+def joined(images: Sequence[np.ndarray], names: Sequence[object]) -> np.ndarray:
+    """Return images as one array, [N, ...]; grey ones get three channels if others have colours.
+
+    Args:
+        names: of the images, for messages.
+
+    Raises:
+        InputError: the images are of several sizes.
+    """
+    if {image.shape[2:] for image in images} == {(1,), (3,)}:
+        images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
+    for name, image in zip(names, images, strict=True):
+        if image.shape != images[0].shape:
+            advice = f"bring all to one size by --data.size {min(images[0].shape[:2])}, or --data.colour rgb"
+            raise InputError(f"{name} is {size(image.shape)} and {names[0]} is {size(images[0].shape)}; {advice}")
+    return np.stack(images)
 
 
 def _read(file: Path, data: Data) -> np.ndarray:
-    """Read a file as upright pixels, uint8[H, W] of a grey image or [H, W, 3]."""
+    """Read a file as upright pixels, uint8[H, W, 1] of a grey image or [H, W, 3]."""
     from PIL import Image
 
     if not file.is_file():
@@ -69,16 +75,16 @@ def _read(file: Path, data: Data) -> np.ndarray:
 
 
 def pixels(image: Image.Image, file: Path | str, data: Data) -> np.ndarray:
-    """Return the upright pixels of an image of Pillow, uint8[H, W] if it is grey, otherwise [H, W, 3]."""
+    """Return the upright pixels of an image of Pillow, uint8[H, W, 1] if it is grey, otherwise [H, W, 3]."""
     from PIL import ImageOps
 
     _require_plain(image, file, _MODES if data.colour is None else (*_MODES, *_COLOURS))
     upright = ImageOps.exif_transpose(image)
     if image.mode in ("1", "L", "LA"):
-        return np.asarray(upright.convert("L"))
+        return np.asarray(upright.convert("L"))[..., None]
     colours = np.asarray(upright.convert("RGB"))
     palette_of_greys = image.mode in ("P", "PA") and (colours == colours[..., :1]).all()
-    return colours[..., 0] if palette_of_greys else colours
+    return colours[..., :1] if palette_of_greys else colours
 
 
 def _require_plain(image: Image.Image, file: Path | str, modes: Sequence[str]) -> None:
@@ -94,3 +100,50 @@ def _require_plain(image: Image.Image, file: Path | str, modes: Sequence[str]) -
         raise InputError(f"{file} has {pages} pages or frames; save each page as a file of its own")
     if image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         raise InputError(f"{file} has transparent pixels, which have no colour; save it with a background instead")
+
+
+def fitted(image: np.ndarray, data: Data, where: str) -> np.ndarray:
+    """Apply `data.size` and `data.colour` to an image [H, W] or [H, W, C], or [C, H, W] if `data.channels` is first.
+
+    Raises:
+        InputError: colours are neither one nor three channels.
+    """
+    from PIL import Image
+
+    if data.size is None and data.colour is None:
+        return image
+    first, dtype = data.channels == "first" and image.ndim == 3, image.dtype
+    pixels = image[..., None] if image.ndim == 2 else np.moveaxis(image, 0, -1) if first else image
+    if data.colour is not None and pixels.shape[2] not in (1, 3):
+        raise InputError(f"{where} have {pixels.shape[2]} channels; data.colour takes images of 1 or 3 channels")
+    if data.colour == "grey" and pixels.shape[2] == 3:
+        pixels = np.float32(pixels) @ _LUMA[:, None]
+        pixels = np.rint(pixels).astype(np.uint8) if dtype == np.uint8 else pixels
+    if data.size is not None and pixels.shape[:2] != (data.size, data.size):
+        height, width, side = *pixels.shape[:2], min(pixels.shape[:2])
+        left, top = (width - side) / 2, (height - side) / 2
+        plain = np.ascontiguousarray(np.moveaxis(pixels, -1, 0), None if dtype == np.uint8 else np.float32)
+        box = left, top, left + side, top + side
+        square = [Image.fromarray(each).resize((data.size,) * 2, Image.Resampling.BILINEAR, box) for each in plain]
+        pixels = np.stack(square, axis=-1)
+    if data.colour == "rgb" and pixels.shape[2] == 1:
+        pixels = np.repeat(pixels, 3, axis=2)
+    return (np.moveaxis(pixels, -1, 0) if first else pixels).astype(dtype, copy=False)
+
+
+def all_fitted(images: Shards, data: Data, where: str) -> Shards:
+    """Apply `data.size` and `data.colour` to images [N, H, W, C]; images that need no change stay where they are.
+
+    Raises:
+        InputError: the examples are vectors, or a copy does not fit in memory.
+    """
+    if data.size is None and data.colour is None:
+        return images
+    if images.ndim != 4 or images.make is not None:
+        raise InputError(f"{where} are vectors, or computed; data.size and data.colour are for stored images")
+    data = dataclasses.replace(data, channels="last")
+    first = fitted(images[0], data, where)
+    if first.shape == images.shape[1:]:
+        return images
+    require_memory(len(images) * first.nbytes, f"{where}: to resize them", "resize them in their files")
+    return Shards([np.stack([fitted(image, data, where) for piece in images.pieces() for image in piece])])

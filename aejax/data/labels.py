@@ -24,38 +24,35 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
     """
     wanted = "a class for each example, integers or names"
     labels = as_array(given, where, wanted)
+
+    def check(holds: bool | np.ndarray, found: str) -> None:
+        if not np.all(holds):
+            at = "" if isinstance(holds, bool) else f" (number {int(np.argmin(holds))} is {labels[np.argmin(holds)]})"
+            raise InputError(f"{where} {found}{at}; give {wanted}")
+
     if labels.dtype == object:
         missing = [type(each).__name__ in _MISSING or each != each for each in labels.flat]
         named, shape = any(isinstance(each, str) for each in labels.flat), labels.shape
         filled = [("" if named else -1) if no else each for each, no in zip(labels.flat, missing, strict=True)]
         labels = as_array(filled, where, wanted).reshape(shape)
+    shape = f"have shape {list(labels.shape)}"
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-
-    def refuse(bad: np.ndarray) -> None:
-        if bad.any():
-            place = tuple(np.argwhere(bad)[0])
-            raise InputError(f"{where}: number {int(place[0])} is {labels[place]}; give {wanted}")
-
-    if labels.dtype.kind == "f":
-        labels = np.where(np.isnan(labels), -1, labels) if labels.ndim == 1 else labels
-        refuse(~np.isfinite(labels))
-    if labels.ndim == 2 and labels.dtype.kind in "iufb":
-        if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
-            raise InputError(f"{where} have shape {list(labels.shape)} and are not one-hot; give {wanted}")
+    elif labels.ndim == 2 and labels.dtype.kind in "iufb":
+        one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+        check(bool(one_hot), f"{shape} and are not one-hot")
         labels = labels.argmax(axis=1)
-    if labels.shape != (count,):
-        raise InputError(f"{where} have shape {list(labels.shape)} for {count} examples; give one class each")
+    check(labels.shape == (count,), f"{shape} for {count} examples")
     if labels.dtype.kind == "f":
-        refuse(labels != np.rint(labels))
+        labels = np.where(np.isnan(labels), -1, labels)
+        check(np.isfinite(labels) & (labels == np.rint(labels)), "are no whole numbers")
         labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "iubUS":
-        raise InputError(f"{where} are {labels.dtype}; give {wanted}")
-    if labels.dtype.kind in "iu" and labels.size and max(-int(labels.min()), int(labels.max())) >= 2**31:
-        raise InputError(f"{where} go from {labels.min()} to {labels.max()}; give {wanted}, below 2**31")
+    check(labels.dtype.kind in "iubUS", f"are {labels.dtype}")
     labels = labels.astype(np.int32) if labels.dtype.kind == "b" else labels
-    if labels.dtype.kind == "i" and set(np.unique(labels).tolist()) == {-1, 1}:
-        raise InputError(f"{where} are -1 and 1, and -1 is a missing label; give 0 and 1 for two classes")
+    if labels.dtype.kind in "iu":
+        check(int(labels.min()) > -(2**31) and int(labels.max()) < 2**31, "go beyond 2**31")
+        classes = set(np.unique(labels).tolist())
+        check(classes != {-1, 1}, "are -1 and 1, and -1 is a missing label: write 0 and 1 for two classes")
     return labels
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from aejax.config import InputError
 from aejax.config.checks import refusing
 from aejax.config.sections import Data
-from aejax.data import images, resizing
-from aejax.data.mapped import require_memory
-from aejax.data.parts import PART_OF, PARTS, TARGETS, say_left_out, with_test
+from aejax.data import images
+from aejax.data.examples import require_memory
+from aejax.data.parts import PART_OF, PARTS, TARGETS, chosen
 from aejax.data.pixels import as_array
 
 _LABELS = ("label", "labels", "target", "y")
@@ -42,14 +42,12 @@ def parts(given: Any, data: Data) -> Any:
         given = dict(zip(("train", "test"), given if isinstance(given, tuple) else (given,), strict=False))
     if not isinstance(given, Mapping) or not any(map(is_one, given.values())):
         return given
-    part_of = {name: PART_OF.get(str(name).lower()) for name, value in given.items() if is_one(value)}
-    say_left_out("the dataset", [str(name) for name, part in part_of.items() if part is None])
-    made = {name: value for name, value in given.items() if name in (*PARTS, *TARGETS) and not is_one(value)}
-    for name, part in part_of.items():
-        if part is not None:
-            made[part], labels = _read(given[name], data, f"the dataset ({name})")
-            made |= {} if labels is None else {f"{part}_labels": labels}
-    return with_test("the dataset", made)
+    part_of = {name: name if name in (*PARTS, *TARGETS) else PART_OF.get(str(name).lower()) for name in given}
+    made = {part: given[name] for part, name in chosen("the dataset", part_of).items()}
+    for part in [part for part, value in made.items() if is_one(value)]:
+        made[part], labels = _read(made[part], data, f"the dataset ({part})")
+        made |= {} if labels is None else {f"{part}_labels": labels}
+    return made
 
 
 def _read(given: Any, data: Data, where: str) -> tuple[Any, Any]:
@@ -77,7 +75,8 @@ def _read(given: Any, data: Data, where: str) -> tuple[Any, Any]:
             labels.append(label)
     if not examples:
         raise InputError(f"{where} holds no examples")
-    return resizing.joined(examples, where), None if any(label is None for label in labels) else labels
+    array = images.joined(examples, [f"{where}, example {at}," for at in range(len(examples))])
+    return array, None if any(label is None for label in labels) else labels
 
 
 def _split(item: Any, data: Data, where: str, table: bool) -> tuple[np.ndarray | None, Any]:
@@ -99,4 +98,4 @@ def _split(item: Any, data: Data, where: str, table: bool) -> tuple[np.ndarray |
         item, label = item if len(item) == 2 else (item[0], None)
     of_pillow = hasattr(item, "getbands")
     array = images.pixels(item, where, data) if of_pillow else as_array(item, where, "images or vectors")
-    return resizing.fitted(array, data, where) if array.ndim in (2, 3) else array, label
+    return images.fitted(array, data, where) if array.ndim in (2, 3) else array, label

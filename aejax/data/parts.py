@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax.config import InputError
+from aejax.config.checks import listed
 
 PARTS = ("train", "test", "train_labels", "test_labels", "validation", "validation_labels")
 TARGETS = ("train_targets", "test_targets", "validation_targets")
@@ -42,6 +43,21 @@ def of_array(name: str) -> str | None:
     return None if rest else part
 
 
+def chosen(where: Path | str, part_of: Mapping[str, str | None]) -> dict[str, str]:
+    """Return part → name of its content; refuse two names for one part, and warn of names without a part.
+
+    Without a test part, the validation part becomes the test part.
+    """
+    names: dict[str, str] = {}
+    for name, part in part_of.items():
+        if part in names:
+            refuse_both(where, names[part], name)
+        if part is not None:
+            names[part] = name
+    say_left_out(where, [name for name, part in part_of.items() if part is None])
+    return with_test(where, names)
+
+
 def with_test(where: Path | str, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Rename the validation part to test if there is no test part, with a warning."""
     if "test" in parts or "validation" not in parts:
@@ -51,13 +67,12 @@ def with_test(where: Path | str, parts: Mapping[str, Any]) -> dict[str, Any]:
     return {part.replace("validation", "test"): value for part, value in parts.items()}
 
 
-def refuse_both(where: Path, first: str, second: str) -> None:
+def refuse_both(where: Path | str, first: str, second: str) -> None:
     """Refuse two files, folders or arrays for one part."""
     raise InputError(f"{where} holds {first} and {second}; keep one of them")
 
 
-def say_left_out(where: Path, names: Iterable[str]) -> None:
+def say_left_out(where: Path | str, names: Iterable[object]) -> None:
     """Warn of content that is not used."""
-    if names := list(names):
-        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    if shown := listed(names, 3):
         logging.getLogger("aejax").warning("%s: left out: %s", where, shown)

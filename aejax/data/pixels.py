@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import refusing
+from aejax.config.checks import listed, refusing
 from aejax.config.config import ANY_RANGE
 from aejax.config.sections import Data
-from aejax.data.examples import Examples, examples_of
-from aejax.data.mapped import Shards, require_memory
+from aejax.data.examples import Examples, Shards, examples_of, require_memory
 
 Channels = Literal["auto", "first", "last"]
 
-_WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D]"
+_WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D], or a data frame of pandas"
 
 
 def as_examples(given: Any, where: str = "images", channels: Channels = "auto") -> np.ndarray | Shards:
@@ -45,17 +43,21 @@ def converted(given: Any, where: str, data: Data, names: Sequence[str] | None = 
     shaped = [_shaped(array, place, data.channels) for array, place in zip(arrays, called, strict=True)]
     examples = Shards(shaped, files)
     masked = data.missing == "mask" and examples.ndim == 2
-    if not np.isfinite(examples.extremes).all() or (examples.missing and not masked):
-        for array, place in zip(arrays, called, strict=True):
-            for number, row in enumerate(array):
-                for at in np.argwhere(~np.isfinite(row)).tolist():
-                    value, at = row[tuple(at)], [number, *at]  # as the user indexes the array, in the order of its axes
-                    if np.isnan(value) and masked:
-                        continue
-                    column = f" (column {names[at[1]]})" if names is not None else ""
-                    found = f"{place}: the {'value' if array.ndim == 2 else 'pixel'} at {at}{column} is {value}"
-                    raise InputError(f"{found}; remove or repair such examples{_missing(examples, names)}")
+    finite = np.isfinite(examples.extremes).all() and (masked or not examples.missing)
+    if not finite and (wrong := next(_wrong_values(dict(zip(called, arrays, strict=True)), masked), None)):
+        place, at, value = wrong
+        column = f" (column {names[at[1]]})" if names is not None else ""
+        found = f"{place}: the {'value' if examples.ndim == 2 else 'pixel'} at {at}{column} is {value}"
+        raise InputError(f"{found}; remove or repair such examples{_missing(examples, names)}")
     return examples
+
+
+def _wrong_values(arrays: Mapping[str, np.ndarray], masked: bool) -> Iterator[tuple[str, list[int], Any]]:
+    """Yield infinite values, and NaN unless `masked`, with the name of their array and their place in it."""
+    for name, array in arrays.items():
+        for number, row in enumerate(array):
+            for at in np.argwhere(np.isinf(row) | (np.isnan(row) & (not masked))).tolist():
+                yield name, [number, *at], row[tuple(at)]
 
 
 def _missing(examples: Shards, names: Sequence[str] | None) -> str:
@@ -64,23 +66,22 @@ def _missing(examples: Shards, names: Sequence[str] | None) -> str:
         return ""
     in_each = sum(np.isnan(piece).sum(axis=0) for piece in examples.pieces())
     columns = [str(at) if names is None else names[at] for at in np.flatnonzero(in_each)]
-    shown = ", ".join(columns[:10]) + (f" and {len(columns) - 10} more" if len(columns) > 10 else "")
-    of = f"{examples.missing:,} of {examples.size:,} values are missing, in the columns {shown}"
+    of = f"{examples.missing:,} of {examples.size:,} values are missing, in the columns {listed(columns)}"
     return f", or leave missing values out of the loss by --data.missing mask: {of}"
 
 
-def as_targets(given: Any, where: str, channels: Channels = "auto") -> np.ndarray:
+def as_targets(given: Any, count: int, where: str, channels: Channels = "auto") -> np.ndarray:
     """Convert targets [N, ...] to uint8, float16, bfloat16 or float32; three or four axes are images, as examples are.
 
     Raises:
-        InputError: the array has a type that is no number, another type of integers, or values that are not finite.
+        InputError: the array has a type that is no number, another type of integers, values that are not finite, or not
+            a target for each of `count` examples.
     """
     array = _typed(_array(given, where), where)
-    if array.ndim == 0 or 0 in array.shape:
-        raise InputError(f"{where} have shape {list(array.shape)}; give an array [N, ...]")
-    if array.ndim in (3, 4):
-        array = _shaped(array, where, channels)
-    if Shards([array]).missing or not np.isfinite(Shards([array]).extremes).all():
+    if array.ndim == 0 or 0 in array.shape or len(array) != count:
+        raise InputError(f"{where} have shape {list(array.shape)} for {count} examples; give an array [N, ...]")
+    array = _shaped(array, where, channels) if array.ndim in (3, 4) else array
+    if not all(np.isfinite(piece).all() for piece in Shards([array]).pieces()):
         raise InputError(f"{where} hold NaN or infinity; remove or repair such examples")
     return array
 
@@ -192,8 +193,3 @@ def require_scale(images: Examples, trained: tuple[float, float], where: str) ->
     raise InputError(
         f"{where} {found}; the model was trained on pixels in [{trained[0]:g}, {trained[1]:g}]: give {wanted}"
     )
-
-
-def size(shape: tuple[int, ...]) -> str:
-    """Describe an example in a message: "28x28x1" for images, "64 values" for vectors."""
-    return "x".join(map(str, shape)) if len(shape) > 1 else f"{math.prod(shape)} values"

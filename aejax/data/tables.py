@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from aejax.config import InputError
-from aejax.data.mapped import require_memory
+from aejax.config.checks import listed, reason, refusing
+from aejax.data.examples import require_memory
 from aejax.data.parts import say_left_out
 
 
@@ -29,22 +30,33 @@ def read(path: Path) -> Any:
             return pandas.read_parquet(path)
     except ImportError as error:
         raise InputError(f"{path} needs the packages pandas and pyarrow: pip install 'aejax[tables]'") from error
-    # pandas would rename the second of two equal names, and would drop surplus fields with a warning.
-    names = list(pandas.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna())
-    _require_different(names, str(path))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pandas.errors.ParserWarning)
-            frame = pandas.read_csv(path, index_col=False)
-    except pandas.errors.ParserWarning as error:
-        advice = "separate the fields by commas, and write numbers with a decimal point"
-        raise InputError(f"{path}: its rows have more fields than its first line has names; {advice}") from error
+    with refusing(f"{path} is no table", say=_why), warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)
+        # pandas would rename the second of two equal names, and would drop surplus fields with a warning.
+        names = list(pandas.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna())
+        _require_different(names, str(path))
+        frame = pandas.read_csv(path, index_col=False)
     number = re.compile(r"-?\d+\.?\d*(e[-+]?\d+)?")
     if all(map(number.fullmatch, names)) and names != [str(at) for at in range(len(names))]:
         raise InputError(f"the first line of {path} holds numbers only; write the names of the columns there")
     if frame.columns[0] == "Unnamed: 0":  # the index, as pandas writes it by default
         say_left_out(path, ["the first column, which has no name"])
     return frame.drop(columns="Unnamed: 0", errors="ignore")
+
+
+_FIELDS = "separate the fields by commas, and write numbers with a decimal point"
+_WRONG = {
+    "EmptyDataError": "it is empty; write the names of the columns in the first line, then a line for each example",
+    "UnicodeDecodeError": "it is not UTF-8; save it as UTF-8 (a spreadsheet calls this CSV UTF-8)",
+    "ParserError": f"its rows have different numbers of fields{{}}; {_FIELDS}",
+    "ParserWarning": f"its rows have more fields than its first line has names; {_FIELDS}",
+}
+"""error of pandas → what is wrong, with the line, and what to do"""
+
+
+def _why(error: BaseException) -> str:
+    line = re.search(r" in line \d+", str(error))
+    return _WRONG.get(type(error).__name__, reason(error)).format(line[0] if line else "")
 
 
 def is_table(given: Any) -> bool:
@@ -73,20 +85,33 @@ def columns(
             raise InputError(f"{where} have no column {label!r}, the data.label; the columns are {', '.join(names)}")
         labels, frame = frame.iloc[:, names.index(label)], frame.iloc[:, [name != label for name in names]]
         names.remove(label)
-    if like is not None and sorted(names) != sorted(like):
-        differing = ", ".join(sorted({*names} ^ {*like}))
-        raise InputError(f"{where} have other columns than the training examples; they differ in {differing}")
     if like is not None:
-        frame, names = frame.iloc[:, [names.index(name) for name in like]], list(like)
+        frame, names = _arranged(frame, like, where), list(like)
     wrong = [name for name, kind in zip(names, frame.dtypes, strict=True) if getattr(kind, "kind", "O") not in "biuf"]
     if wrong:
-        shown = ", ".join(wrong[:10]) + (f" and {len(wrong) - 10} more" if len(wrong) > 10 else "")
         advice = "remove them, write numbers in their place, or choose a column of classes by --data.label NAME"
-        raise InputError(f"{where}: these columns hold no numbers: {shown}; {advice}")
+        raise InputError(f"{where}: these columns hold no numbers: {listed(wrong)}; {advice}")
     alike = len(set(frame.dtypes)) == 1 and isinstance(frame.dtypes.iloc[0], np.dtype)
     values = frame.to_numpy() if alike else frame.to_numpy(np.float32, na_value=np.nan)
     numbered = all(isinstance(name, int | np.integer) for name in frame.columns)  # names that pandas gave
     return values, labels, None if numbered else tuple(names)
+
+
+def joined(frames: Sequence[Any], files: Sequence[str]) -> Any:
+    """Join the data frames of several files; their columns are brought into the order of the first."""
+    import pandas
+
+    like = list(map(str, frames[0].columns))
+    arranged = [_arranged(frame, like, file) for frame, file in zip(frames, files, strict=True)]
+    return pandas.concat(arranged, ignore_index=True)
+
+
+def _arranged(frame: Any, like: Sequence[str], where: str) -> Any:
+    names = list(map(str, frame.columns))
+    if sorted(names) != sorted(like):
+        differing = listed(sorted({*names} ^ {*like}))
+        raise InputError(f"{where}: other columns than the training examples; they differ in {differing}")
+    return frame.iloc[:, [names.index(name) for name in like]]
 
 
 def _require_different(names: Sequence[str], where: str) -> None:

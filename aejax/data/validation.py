@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.config.checks import counted
 from aejax.config.sections import Data
-from aejax.data.dataset import Dataset
-from aejax.data.examples import Later
-from aejax.data.mapped import require_memory
+from aejax.data.dataset import Dataset, aside
+from aejax.data.examples import Later, require_memory
 
 SHARE = 0.1
 """share of the training examples that is set aside where something chooses and the dataset has no validation part"""
@@ -56,13 +54,7 @@ def split(data: Data, dataset: Dataset) -> Dataset:
     require_memory(train.nbytes, f"{name}: to set validation examples aside", advice)
     held_out = stratified(len(train), count, dataset.class_indices()[0], data.order_seed or 0)
     kept = np.delete(np.arange(len(train)), held_out)
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(dataset):
-        if field.name.startswith("train") and (array := getattr(dataset, field.name)) is not None:
-            array = array if hasattr(array, "shape") else np.asarray(array)
-            of_validation = field.name.replace("train", "validation")
-            changes |= {field.name: array[kept], of_validation: array[held_out]}
-    return dataclasses.replace(dataset, **changes)
+    return dataclasses.replace(dataset, **aside(vars(dataset), "validation", held_out, kept))
 
 
 def stratified(examples: int, count: int, labels: np.ndarray | None, seed: int) -> np.ndarray:

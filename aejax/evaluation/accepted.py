@@ -11,8 +11,8 @@ import numpy as np
 
 from aejax.config import Config, InputError
 from aejax.data import Examples, require_range, require_scale
+from aejax.data.images import all_fitted
 from aejax.data.pixels import converted
-from aejax.data.resizing import all_fitted
 from aejax.data.tables import columns, is_table
 from aejax.training.identity import DatasetIdentity
 

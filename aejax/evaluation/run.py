@@ -17,7 +17,7 @@ import numpy as np
 from aejax.config import Config, InputError
 from aejax.config.checks import require
 from aejax.data import Dataset, Examples, Standardization, as_met
-from aejax.data.pixels import size
+from aejax.data.examples import size
 from aejax.evaluation.accepted import accepted, filled
 from aejax.evaluation.likelihood import exact
 from aejax.models import Autoencoder, ImageShape, Variational, model_class

@@ -21,8 +21,7 @@ import numpy as np
 
 from aejax.config import Config, Training
 from aejax.data import Dataset
-from aejax.data.examples import Computed, examples_of
-from aejax.data.mapped import Shards
+from aejax.data.examples import Computed, Shards, examples_of
 from aejax.models import ImageShape
 from aejax.training.batches import epoch_order, part
 from aejax.training.devices import Driver, abstract, device_bytes, gather

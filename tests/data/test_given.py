@@ -77,6 +77,7 @@ def test_what_is_unambiguous_is_taken(given, shape):
         ({"images": IMAGES}, "holds images; a mapping has train"),
         (np.zeros((5, 4, 4), np.complex64), "complex64"),
         (np.array(3.0), r"shape \[\]"),
+        ([{"a": 1, "b": 2}, {"a": 3, "b": 4}], "are object; give .* or a data frame of pandas"),
     ],
 )
 def test_what_is_not_is_named_in_one_line(given, message):

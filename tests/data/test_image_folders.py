@@ -3,6 +3,7 @@ import shutil
 import struct
 import types
 import zlib
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -31,7 +32,7 @@ def test_image_folders(tmp_path):
     Image.new("RGB", (4, 5)).save(tmp_path / "7.png")
     assert load_dataset(str(tmp_path)).image_shape == (5, 4, 3)
     Image.new("L", (9, 9)).save(tmp_path / "8.png")
-    with pytest.raises(InputError, match=r"8\.png is 9x9 .* --data\.size 4"):
+    with pytest.raises(InputError, match=r"8\.png is 9x9x3 .* --data\.size 4"):
         load_dataset(str(tmp_path))
     (tmp_path / "8.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"8\.png cannot be read"):
@@ -92,14 +93,18 @@ def test_what_may_be_a_part_or_a_class_is_refused(tmp_path, files, message):
 
 
 @pytest.mark.parametrize("parts", [("",), ("train", "test")])
-def test_folders_are_classes(tmp_path, parts):
+def test_folders_are_classes(tmp_path, parts, caplog):
     for part in parts:
         for name, value in (("cat", 10), ("dog", 20)):
             for index in range(4):
                 grey(tmp_path / part / name / f"{index}.png", value)
+                (tmp_path / part / name / f"{index}.txt").touch()
     dataset = load_dataset(tmp_path)
     for images, labels in ((dataset.train, dataset.train_labels), (dataset.test, dataset.test_labels)):
         assert [{"cat": 10, "dog": 20}[label] for label in labels] == images[:, 0, 0, 0].tolist()
+    first = Path(sorted(parts)[0], "cat")
+    assert caplog.messages[0].startswith(f"{tmp_path}: left out: {first / '0.txt'}, {first / '1.txt'}, ")
+    assert len(caplog.messages) == 1 and caplog.messages[0].endswith(f"and {8 * len(parts) - 3} more")
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):

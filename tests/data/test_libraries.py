@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from aejax import Config, InputError, fit
-from aejax.data import as_dataset, mapped
+from aejax.data import as_dataset, examples
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 6, 5), dtype=np.uint8)
 LABELS = [number % 3 for number in range(20)]
@@ -83,7 +83,7 @@ def test_they_are_read_once_with_their_classes(given):
 
 def test_images_of_several_sizes_and_a_named_column_of_classes():
     given = MapStyle([{"img": Image.new("RGB", (8 + number % 2, 6)), "fine": number % 2} for number in range(20)])
-    with pytest.raises(InputError, match=r"several sizes, such as \[6, 8, 3\] and \[6, 9, 3\]; take --data.size"):
+    with pytest.raises(InputError, match=r"example 1, is 6x9x3 and .* example 0, is 6x8x3; .* --data.size 6"):
         as_dataset(given, Config().replace({"data.label": "fine"}))
     dataset = as_dataset(given, Config().replace({"data.label": "fine", "data.size": 4}))
     assert dataset.image_shape == (4, 4, 3) and set(dataset.train_labels) == {0, 1}
@@ -120,7 +120,7 @@ def test_others_are_refused_in_one_line(given, message):
 
 def test_what_does_not_fit_in_memory_is_not_read(monkeypatch):
     given, free = MapStyle(PAIRS), types.SimpleNamespace(available=1000)
-    monkeypatch.setattr(mapped.psutil, "virtual_memory", lambda: free)
+    monkeypatch.setattr(examples.psutil, "virtual_memory", lambda: free)
     with pytest.raises(InputError, match=r"to read its 20 examples, .* are needed"):
         as_dataset(given, Config())
     assert given.reads == 1

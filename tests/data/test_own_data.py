@@ -9,8 +9,8 @@ import pytest
 
 from aejax import Config, Dataset, InputError, evaluate, fit, load, load_dataset
 from aejax.config.user_files import names_data
-from aejax.data import Computed, mapped
-from aejax.data.mapped import Shards
+from aejax.data import Computed, examples
+from aejax.data.examples import Shards
 
 CONFIG = Config().replace(
     {
@@ -160,7 +160,7 @@ def test_stored_examples_are_read_once(monkeypatch, tmp_path):
     np.save(tmp_path / "test.npy", array[:20])
     passes = []
     pieces = Shards.pieces
-    monkeypatch.setattr(mapped.Shards, "pieces", lambda self: passes.append(self.shape) or pieces(self))
+    monkeypatch.setattr(examples.Shards, "pieces", lambda self: passes.append(self.shape) or pieces(self))
     dataset = load_dataset(tmp_path)
     for _ in range(2):
         fit(CONFIG.replace({"loss.reconstruction": "bce"}), dataset=dataset, progress=False)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from aejax import Config, Dataset, InputError, load_dataset
-from aejax.data import datasets, mapped
-from aejax.data.mapped import Shards
+from aejax.data import datasets, examples
+from aejax.data.examples import Shards
 
 RANDOM = np.random.default_rng(0)
 VECTORS = RANDOM.normal(size=(60, 5)).astype(np.float32)
@@ -38,7 +38,7 @@ def test_shards_are_the_one_array(tmp_path, dtype, shape):
     assert np.array_equal(np.asarray(found.train), one.train) and np.array_equal(found.train_labels, labels)
     assert found.fingerprint == one.fingerprint and found.range == one.range
     assert found.image_shape == one.image_shape and found.train.nbytes == one.train.nbytes
-    assert dtype == np.float64 or all(mapped._root(part) is not None for part in found.train.parts)
+    assert dtype == np.float64 or all(examples._root(part) is not None for part in found.train.parts)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_no_other_index_is_taken(index):
 
 @pytest.mark.parametrize("large", [0, 2**30])
 def test_rows_are_read_from_the_file_that_has_them(tmp_path, monkeypatch, large):
-    monkeypatch.setattr(mapped, "LARGE", large)
+    monkeypatch.setattr(examples, "LARGE", large)
     write(tmp_path, VECTORS.astype(ml_dtypes.bfloat16))
     np.save(tmp_path / "test.npy", VECTORS[:3].astype(ml_dtypes.bfloat16))
     train = load_dataset(tmp_path).train
@@ -104,8 +104,8 @@ def test_rows_are_read_from_the_file_that_has_them(tmp_path, monkeypatch, large)
 def test_what_does_not_fit_in_memory_is_not_read_at_once(tmp_path, monkeypatch):
     write(tmp_path, VECTORS)
     train = datasets._read(tmp_path, Config().data)["train"]
-    monkeypatch.setattr(mapped, "LARGE", 100)
-    monkeypatch.setattr(mapped.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
+    monkeypatch.setattr(examples, "LARGE", 100)
+    monkeypatch.setattr(examples.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
     assert len(train[:5]) == 5
     for read in (np.asarray, lambda shards: shards[:], lambda shards: shards[::-1], lambda shards: shards[range(60)]):
         with pytest.raises(InputError, match=r"60 examples at once, .* --data\.placement stream"):
@@ -121,16 +121,16 @@ def other(path, array):
 @pytest.mark.parametrize(
     ("name", "array", "message"),
     [
-        ("train-12.npy", VECTORS[:, :4], r"train-0\.npy holds \[N, 5\] and train-12\.npy \[N, 4\]; .* one shape"),
-        ("train-12.npy", VECTORS[:, 0], r"train-0\.npy holds \[N, 5\] and train-12\.npy \[N\]; .* one shape"),
-        ("train-12.npy", np.float16(VECTORS), r"train-0\.npy holds float32 and train-12\.npy float16; .* one type"),
+        ("train-12.npy", VECTORS[:, :4], r"train-0\.npy: 5 values, train-12\.npy: 4 values; .* one size"),
+        ("train-12.npy", VECTORS[:, 0], r"train-0\.npy: 5 values, train-12\.npy: 1 values; .* one size"),
+        ("train-12.npy", np.float16(VECTORS), r"train-0\.npy: float32, train-12\.npy: float16; .* one type"),
         ("train-12.npy", VECTORS[:0], r"train-12\.npy holds no examples: its shape is \[0, 5\]"),
         ("train-12.npy", np.float32(1), r"train-12\.npy holds no examples: its shape is \[\]"),
         ("train-12.npz", VECTORS, r"train-0\.npy and train-12\.npz are shards of two kinds"),
         ("train-12.npy", VECTORS.astype(object), r"train-12\.npy cannot be read as arrays: .*objects"),
         ("train.npy", VECTORS, r"holds train\.npy and train-0\.npy: is that a shard\?"),
         ("train/0.npy", VECTORS, r"holds train-0\.npy and a folder train; keep one"),
-        ("test.npy", np.float16(VECTORS), "training examples are float32, test examples float16"),
+        ("test.npy", np.float16(VECTORS), "training examples: float32, test examples: float16"),
         ("test-1.npz", VECTORS, r"test-1\.npz holds arr_0, arr_1; a shard holds one array"),
     ],
 )

@@ -77,7 +77,9 @@ def test_parts_of_a_table_have_the_columns_of_the_training_examples(tmp_path):
         ("a,b\n1,x\n2,y\n", {"label": "c"}, "no column 'c', the data.label; the columns are a, b"),
         ("a,b\n1,\n2,3\n,4\n5,6\n", {}, r"--data.missing mask: 2 of 8 values are missing, in the columns a, b$"),
         ("1.5,2.5\n1,2\n2,3\n", {}, "holds numbers only; write the names of the columns there"),
-        ("a,b\n1,2\n2,3,4\n", {}, "cannot be read as arrays"),
+        ("a,b\n1,2\n2,3,4\n", {}, "rows have different numbers of fields in line 3; separate"),
+        ("", {}, "is no table: it is empty; write the names"),
+        ("a\xe9,b\n1,2\n2,3\n", {}, "is no table: it is not UTF-8; save it as UTF-8"),
         ("a,b\n1,2,3\n2,3,4\n", {}, "rows have more fields than its first line has names; separate"),
         ("a;b\n0,5;0,2\n1,5;0,2\n", {}, "rows have more fields than its first line has names; separate"),
         ("a,b,a\n1,2,3\n2,3,4\n", {}, "several columns have the name a; give each its own name"),
@@ -87,7 +89,7 @@ def test_parts_of_a_table_have_the_columns_of_the_training_examples(tmp_path):
     ],
 )
 def test_what_is_no_table_of_numbers_is_refused(tmp_path, text, reading, message):
-    (tmp_path / "bad.csv").write_text(text)
+    (tmp_path / "bad.csv").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=message) as failure:
         load_dataset(tmp_path / "bad.csv", **reading).means()
     assert "\n" not in str(failure.value)

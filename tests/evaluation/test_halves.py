@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aejax import Config, Dataset, InputError, evaluate, fit, load, sweep
-from aejax.data.mapped import Shards
+from aejax.data.examples import Shards
 from aejax.training.devices import Driver
 from aejax.training.placement import Annotations, Resident, Streamed
 

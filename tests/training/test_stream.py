@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from aejax import InputError, Interrupted, fit
-from aejax.data import mapped
-from aejax.data.mapped import Shards
+from aejax.data import examples
+from aejax.data.examples import Shards
 from aejax.training import batches, placement
 from aejax.training.devices import Driver
 from aejax.training.placement import Resident, Streamed, blocks, place
@@ -70,7 +70,7 @@ def test_shards_are_trained_on_as_one_file_also_within_an_epoch(small, monkeypat
         for number, part in enumerate(np.split(vectors[:80], cuts)):
             np.save(tmp_path / folder / f"train-{number}.npy", part)
     monkeypatch.setattr(placement, "BLOCK_BYTES", 3 * 16 * vectors[0].nbytes)
-    monkeypatch.setattr(mapped, "LARGE", 0)  # else such small files are mapped, and none of their rows is read
+    monkeypatch.setattr(examples, "LARGE", 0)  # else such small files are mapped, and none of their rows is read
     config = small[0].replace({**NOISY, "data.augmentation": (), "training.epochs": 1})
     shards = str(tmp_path / "shards")
     whole = fit(config.replace({"data.placement": "device"}), dataset=str(tmp_path / "one"), progress=False)
@@ -120,27 +120,27 @@ def test_auto_takes_the_device_where_all_fits_in_half_of_its_free_memory(small, 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_rows_read_from_a_large_file_are_those_of_the_array(tmp_path, monkeypatch, dtype):
-    monkeypatch.setattr(mapped, "LARGE", 0)
+    monkeypatch.setattr(examples, "LARGE", 0)
     array = np.random.default_rng(0).integers(0, 256, (50, 9, 9)).astype(dtype)
     np.save(tmp_path / "array.npy", array)
     file = np.load(tmp_path / "array.npy", mmap_mode="r")
     indices = np.array([[3, 49], [50, 0]], np.int32)
     for view, plain in ((file, array), (np.asarray(file)[..., None], array[..., None]), (file[7:], array[7:])):
-        rows = mapped.Shards([view]).rows(indices)
+        rows = examples.Shards([view]).rows(indices)
         assert rows.dtype == dtype and np.array_equal(rows, plain[np.minimum(indices, len(plain) - 1)])
-    read = mapped.Shards([file]).rows
+    read = examples.Shards([file]).rows
     (tmp_path / "array.npy").write_bytes((tmp_path / "array.npy").read_bytes()[:-1])
     with pytest.raises(InputError, match="ends before its last image"):
         read(indices)
 
 
 def test_a_digest_by_pieces_is_that_of_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(mapped, "_PIECE", 1000)
+    monkeypatch.setattr(examples, "_PIECE", 1000)
     array = np.random.default_rng(0).integers(0, 256, (50, 9, 9, 1), dtype=np.uint8)
     np.save(tmp_path / "array.npy", array)
     for each in (array, array[::-1], np.load(tmp_path / "array.npy", mmap_mode="r"), array[:1]):
-        assert next(len(piece) for piece in mapped.Shards([each]).pieces()) <= 12
-        assert mapped.Shards([each]).fingerprint.endswith(f" {zlib.crc32(np.ascontiguousarray(each)):08x}")
+        assert next(len(piece) for piece in examples.Shards([each]).pieces()) <= 12
+        assert examples.Shards([each]).fingerprint.endswith(f" {zlib.crc32(np.ascontiguousarray(each)):08x}")
 
 
 LARGER = """

@@ -81,7 +81,7 @@ def test_labels_and_targets_stay_with_their_examples(small):
     assert all(label in numbers[rows] % 3 for label, rows in zip(parts.validation_labels, kept, strict=True))
     run = fit(config.replace({"training.epochs": 1, "data.validation": 0.2}), dataset=given, progress=False)
     assert np.isfinite(run.summary["validation"]["total"])
-    with pytest.raises(InputError, match="give a target for each training example and each test example and each val"):
+    with pytest.raises(InputError, match="give a target for each validation example"):
         Dataset("few", images, images, train_targets=images, test_targets=images, validation=images)
 
 
@@ -100,7 +100,7 @@ def test_the_part_of_the_dataset_is_taken(small, tmp_path, capsys):
     assert "validation" not in without.history[0] and same(run, without)
     with pytest.raises(InputError, match="validation labels, but no validation examples"):
         Dataset.from_arrays(dataset.train, dataset.test, validation_labels=np.zeros(7))
-    with pytest.raises(InputError, match="training examples are 6x5x1, validation examples 6x4x1"):
+    with pytest.raises(InputError, match="training examples: 6x5x1, validation examples: 6x4x1"):
         Dataset.from_arrays(dataset.train, dataset.test, validation=dataset.test[:, :, :4])
 
 
