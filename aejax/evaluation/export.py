@@ -18,7 +18,7 @@ from aejax.config.files import write_json
 from aejax.data import as_met
 from aejax.models.autoencoder import reconstructed
 from aejax.models.losses import TO_EXAMPLES
-from aejax.models.operations import Activation, Elementwise, Filled, Reshape, operations
+from aejax.models.operations import operations
 from aejax.storage import opened
 from aejax.training import for_evaluation
 
@@ -110,14 +110,19 @@ def _onnx(run: Any, folder: Path) -> None:
     if run.target_shape != images:
         raise InputError(f"kind onnx needs reconstructions of the shape of the input {images}, not {run.target_shape}")
     if TO_EXAMPLES[run.config.loss.reconstruction] is jax.nn.sigmoid:
-        decoder = [*decoder, Activation("sigmoid")]
+        decoder.append({"kind": "activation", "name": "sigmoid"})
     if run.vectors:
-        encoder, decoder = [Reshape(run.image_shape), *encoder], [*decoder, Reshape(images)]
+        encoder.insert(0, {"kind": "reshape", "shape": run.image_shape})
+        decoder.append({"kind": "reshape", "shape": images})
     if run.identity.dataset.means is not None:
-        encoder = [Filled(np.float32(run.identity.dataset.imputed)), *encoder]
+        encoder.insert(0, {"kind": "filled", "numbers": np.float32(run.identity.dataset.imputed)})
     if change is not None:
-        encoder = [Elementwise("add", -change.mean), Elementwise("mul", 1 / change.deviation), *encoder]
-        decoder = [*decoder, Elementwise("mul", change.deviation), Elementwise("add", change.mean)]
+        scale = (
+            (("add", -change.mean), ("mul", 1 / change.deviation)),
+            (("mul", change.deviation), ("add", change.mean)),
+        )
+        before, after = ([{"kind": kind, "numbers": numbers} for kind, numbers in each] for each in scale)
+        encoder, decoder = before + encoder, decoder + after
     graphs = {
         "encode": (encoder, images, codes, ("images", "codes")),
         "decode": (decoder, codes, images, ("codes", "reconstructions")),

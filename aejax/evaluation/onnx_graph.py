@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, checker, helper, numpy_helper
 
-from aejax.models import operations as plain
+from aejax.models.operations import Operation, Shape
 
 _OPSET, _IR = 20, 10
 """of 2023, the first opset with GELU; today's runtimes read it"""
 _ACTIVATIONS = {"relu": "Relu", "elu": "Elu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
 
-def model(listed: Sequence[plain.Operation], given: plain.Shape, made: plain.Shape, names: tuple[str, str]) -> Any:
+def model(listed: Sequence[Operation], given: Shape, made: Shape, names: tuple[str, str]) -> Any:
     """Make an ONNX model that applies the operations in order.
 
     Args:
@@ -59,31 +59,31 @@ class _Graph:
         self.last = result
         return result
 
-    def apply(self, operation: plain.Operation) -> None:
+    def apply(self, operation: Operation) -> None:
         match operation:
-            case plain.Dense(kernel, bias):
+            case {"kind": "dense", "kernel": kernel, "bias": bias}:
                 self.node("MatMul", kernel)
                 self.node("Add", bias)
-            case plain.Convolution(kernel, bias, stride):
+            case {"kind": "convolution", "kernel": kernel, "bias": bias, "stride": stride}:
                 self.node("Transpose", perm=(0, 3, 1, 2))  # in ONNX the channels come before the pixels
                 self.node("Conv", kernel.transpose(3, 2, 0, 1), bias, strides=(stride, stride), pads=(1, 1, 1, 1))
                 self.node("Transpose", perm=(0, 2, 3, 1))
-            case plain.Doubling(size):
+            case {"kind": "doubling", "size": size}:
                 self.node("Transpose", perm=(0, 3, 1, 2))
                 self.node("DepthToSpace", blocksize=2, mode="DCR")
                 self.node("Transpose", perm=(0, 2, 3, 1))
                 self.node("Slice", np.array([0, 0]), np.array(size), np.array([1, 2]))
-            case plain.Reshape(shape):
+            case {"kind": "reshape", "shape": shape}:
                 self.node("Reshape", np.array([-1, *shape]))
-            case plain.Elementwise(kind, numbers):
+            case {"kind": "add" | "mul" as kind, "numbers": numbers}:
                 self.node(kind.capitalize(), numbers)
-            case plain.Filled(numbers):
+            case {"kind": "filled", "numbers": numbers}:
                 given = self.last
                 self.node("IsNaN")
                 self.node("Where", numbers, given)
-            case plain.EverySecond():
+            case {"kind": "everysecond"}:
                 self.node("Slice", np.array([0]), np.array([2**62]), np.array([1]), np.array([2]))
-            case plain.Largest(count):
+            case {"kind": "largest", "count": count}:
                 given = self.last
                 magnitudes = self.node("Abs")
                 values, places = f"values_{next(self._numbers)}", f"places_{next(self._numbers)}"
@@ -95,11 +95,11 @@ class _Graph:
                 self.node("Shape")
                 self.node("ConstantOfShape")
                 self.node("ScatterElements", places, kept, axis=1)
-            case plain.Activation("gelu"):
+            case {"kind": "activation", "name": "gelu"}:
                 self.node("Gelu", approximate="tanh")
-            case plain.Activation("silu"):
+            case {"kind": "activation", "name": "silu"}:
                 given = self.last
                 self.node("Sigmoid")
                 self.node("Mul", given)
-            case plain.Activation(name):
+            case {"kind": "activation", "name": name}:
                 self.node(_ACTIVATIONS[name])

@@ -1,8 +1,21 @@
-"""Encoders and decoders as lists of plain operations, for runtimes without JAX: a browser, ONNX."""
+"""Encoders and decoders as lists of plain operations, for runtimes without JAX: a browser, ONNX.
+
+An operation is a dictionary with its kind and its numbers; arrays are float32, and B is the size of a batch.
+
+dense        kernel, bias: rows [B, I] → rows @ kernel + bias [B, O]
+convolution  kernel [3, 3, C, F], bias, stride, size: images [B, H, W, C] → [B, *size, F]; zeros beyond the borders
+doubling     size: a 2x2 square of pixels from the channels of each pixel, cut to a size: [B, h, w, 4 F] → [B, *size, F]
+activation   name: an elementwise relu, elu, gelu (tanh approximation), silu, tanh or sigmoid
+reshape      shape: [B, ...] → [B, *shape]
+largest      count: zeros for all values of a row but so many, the largest by magnitude, the first among equal values
+everysecond  every second column, from the first: pairs of mean and log-variance [B, 2 D] → means [B, D]
+filled       numbers, [D] or one number, in place of NaN: rows [B, D] → [B, D]
+add, mul     numbers [D]: rows [B, D] → rows + numbers, or rows * numbers
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,66 +28,8 @@ from aejax.models.autoencoder import Autoencoder
 from aejax.models.networks import Decoder, Encoder, ImageShape, TiedDecoder
 from aejax.models.variational import Variational
 
-
-class Dense(NamedTuple):
-    """Linear layer: rows [B, I] → rows @ kernel + bias [B, O]."""
-
-    kernel: np.ndarray
-    bias: np.ndarray
-
-
-class Convolution(NamedTuple):
-    """Convolution with a kernel [3, 3, C, F] and zeros beyond the borders: images [B, H, W, C] → [B, *size, F]."""
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    stride: int
-    size: tuple[int, int]
-
-
-class Doubling(NamedTuple):
-    """A 2x2 square of pixels from the channels of each pixel, cut to a size: [B, h, w, 4 F] → [B, *size, F]."""
-
-    size: tuple[int, int]
-
-
-class Activation(NamedTuple):
-    """Elementwise function: relu, elu, gelu (tanh approximation), silu, tanh or sigmoid."""
-
-    name: str
-
-
-class Reshape(NamedTuple):
-    """Change of shape: [B, ...] → [B, *shape]."""
-
-    shape: tuple[int, ...]
-
-
-class Largest(NamedTuple):
-    """Zeros for all values of a row but the `count` largest by magnitude; among equal values the first are kept."""
-
-    count: int
-
-
-class Filled(NamedTuple):
-    """Numbers [D], or one number, in place of NaN: rows [B, D] → [B, D]."""
-
-    numbers: np.ndarray
-
-
-class Elementwise(NamedTuple):
-    """Sum or product with the same numbers [D] in each row: rows [B, D] → rows + numbers, or rows * numbers."""
-
-    kind: Literal["add", "mul"]
-    numbers: np.ndarray
-
-
-class EverySecond(NamedTuple):
-    """Every second column, from the first: pairs of mean and log-variance [B, 2 D] → means [B, D]."""
-
-
 Shape = tuple[int, ...]
-Operation = Dense | Convolution | Doubling | Activation | Reshape | Largest | Elementwise | Filled | EverySecond
+Operation = dict[str, Any]
 
 
 def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operation], list[Operation]]:
@@ -93,9 +48,9 @@ def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operat
         )
     encoder, decoder = _listed(model.encoder, image_shape), _listed(model.decoder, (model.config.model.code_size,))
     if isinstance(model, Variational):
-        encoder.append(EverySecond())
+        encoder.append({"kind": "everysecond"})
     elif model.config.model.top_k is not None:
-        encoder.append(Largest(model.config.model.top_k))
+        encoder.append({"kind": "largest", "count": model.config.model.top_k})
     return encoder, decoder
 
 
@@ -113,18 +68,20 @@ def _listed(half: nnx.Module, shape: Shape) -> list[Operation]:
 def _of(layer: Any, shape: Shape) -> list[Operation]:
     """List the operations of a layer with outputs [B, *shape]."""
     if isinstance(layer, nnx.Linear):
-        return [Dense(_numbers(layer.kernel), _numbers(layer.bias))]
+        return [_dense(layer.kernel[...], layer.bias)]
     if isinstance(layer, networks.Transposed):
-        return [Dense(_numbers(layer.layer.kernel).T, _numbers(layer.bias))]
+        return [_dense(layer.layer.kernel[...].T, layer.bias)]
     if isinstance(layer, convolutional.Convolution):
-        return [Convolution(_numbers(layer.kernel), _numbers(layer.bias), layer.stride, shape[:2])]
+        return [
+            _dense(layer.kernel[...], layer.bias) | {"kind": "convolution", "stride": layer.stride, "size": shape[:2]}
+        ]
     if isinstance(layer, convolutional.Doubling):
-        return [*_of(layer.convolution, convolutional.halved(shape, 1)), Doubling(shape[:2])]
+        return [*_of(layer.convolution, convolutional.halved(shape, 1)), {"kind": "doubling", "size": shape[:2]}]
     if isinstance(layer, networks.Reshape):
-        return [Reshape(shape)]
+        return [{"kind": "reshape", "shape": shape}]
     name = next(name for name, function in autoencoder.ACTIVATIONS.items() if function is layer)
-    return [] if name == "identity" else [Activation(name)]
+    return [] if name == "identity" else [{"kind": "activation", "name": name}]
 
 
-def _numbers(parameter: nnx.Param) -> np.ndarray:
-    return np.asarray(parameter[...], np.float32)
+def _dense(kernel: jax.Array, bias: nnx.Param) -> Operation:
+    return {"kind": "dense", "kernel": np.asarray(kernel, np.float32), "bias": np.asarray(bias[...], np.float32)}

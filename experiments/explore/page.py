@@ -160,10 +160,9 @@ def _model(run: aejax.Run) -> dict[str, Any] | None:
     return {"encode": encoder, "decode": decoder}
 
 
-def _plain(operation: Any) -> dict[str, Any]:
-    fields = {"kind": type(operation).__name__.lower(), **operation._asdict()}
-    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
-    return fields | {name: base64.b64encode(value.astype("<f4").tobytes()).decode() for name, value in arrays.items()}
+def _plain(operation: dict[str, Any]) -> dict[str, Any]:
+    arrays = {name: value for name, value in operation.items() if isinstance(value, np.ndarray)}
+    return operation | {name: base64.b64encode(each.astype("<f4").tobytes()).decode() for name, each in arrays.items()}
 
 
 def _bytes(images: np.ndarray) -> str:
