@@ -213,8 +213,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
         arguments: a subclass of `ConfigArguments`.
         example: arguments of a command line, for messages.
 
-    Returns:
-        the arguments; the configuration, with absolute paths of the user's files; and the default workdir, such as
+    Returns the arguments; the configuration, with absolute paths of the user's files; and the default workdir, such as
         runs/mnist/deep for configs/mnist/deep.py.
     """
     file = Path()
@@ -293,8 +292,7 @@ def _require_readable(given: Sequence[str]) -> None:
 def configurations(names: Sequence[str], *folders: Path) -> dict[str, Config]:
     """Load the named configurations, each from the first of the folders that has it.
 
-    Raises:
-        InputError: no folder has a configuration of a name, or a name is given twice.
+    Raises InputError: no folder has a configuration of a name, or a name is given twice.
     """
     files = [path for folder in reversed(folders) for path in sorted(folder.glob("*.py"))]
     known = {path.stem: path for path in files if "def get_config" in path.read_text(encoding="utf-8")}

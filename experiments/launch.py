@@ -53,11 +53,9 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
     signal; a second signal kills them. No process starts again after a signal. On Linux, they also receive SIGTERM when
     this process is killed.
 
-    Returns:
-        0 if all processes are done; 1 or 2 if one ended with this code; else 75.
+    Returns 0 if all processes are done; 1 or 2 if one ended with this code; else 75.
 
-    Raises:
-        InputError: the command cannot be started.
+    Raises InputError: the command cannot be started.
     """
     signalled: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)

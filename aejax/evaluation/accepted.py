@@ -22,8 +22,7 @@ def accepted(config: Config, trained: DatasetIdentity, given: Any) -> Examples:
 
     Images may be flat, [N, H * W * C]. The columns of a data frame are brought into the order of the training.
 
-    Raises:
-        InputError: they have another shape, other columns, or another scale than the training examples.
+    Raises InputError: they have another shape, other columns, or another scale than the training examples.
     """
     shape = trained.image_shape[1:2] if trained.vectors else trained.image_shape
     kind, values = ("vectors", "the values") if trained.vectors else ("images", "the pixels")

@@ -127,8 +127,7 @@ def draw(
         formats: png (200 dots per inch), pdf or svg.
         replace: whether to draw existing files again; by default they are kept.
 
-    Raises:
-        OSError: a file cannot be written; the figures before it are written.
+    Raises OSError: a file cannot be written; the figures before it are written.
     """
     for name, make in figures.items():
         paths = [folder / f"{name}.{form}" for form in formats]

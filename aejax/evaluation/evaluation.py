@@ -90,8 +90,7 @@ def evaluate(
         With targets of the dataset's own, reconstructions are compared with the targets. Examples without a class are
         left out of accuracies. A model whose `decode` returns no examples has no metrics of reconstructions.
 
-    Raises:
-        InputError: the workdir holds no run, or the examples do not fit the model.
+    Raises InputError: the workdir holds no run, or the examples do not fit the model.
     """
     if isinstance(run, Run):
         require(not models, "models", models, "left out with a Run, which has its model")
@@ -123,8 +122,7 @@ def evaluate(
 def tested(run: Run, dataset: Dataset) -> Dataset:
     """Return a dataset whose test examples are all examples of an array that the run was not trained on.
 
-    Raises:
-        InputError: the names of the features differ from those of the training.
+    Raises InputError: the names of the features differ from those of the training.
     """
     names, trained = dataset.feature_names, run.identity.dataset.feature_names
     if names and trained and names != trained:
@@ -144,8 +142,7 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
 
     This function reads no file that only the workdir names, since a workdir is untrusted data.
 
-    Raises:
-        InputError: the user must name or give the dataset, or the dataset of the recorded name has other examples.
+    Raises InputError: the user must name or give the dataset, or the dataset of the recorded name has other examples.
     """
     if name is not None:
         return load_dataset(name, source_dir, **run.config.data.reading)

@@ -26,8 +26,8 @@ from aejax.training import for_evaluation
 def export(run: Any, folder: str | Path, kind: str) -> None:
     """Write a trained model to a new folder, for use without this library; see `Run.export`.
 
-    Raises:
-        InputError: the kind is unknown, a package is missing, the folder is not empty, or the model has no such export.
+    Raises InputError: the kind is unknown, a package is missing, the folder is not empty, or the model has no such
+        export.
     """
     require(kind in KINDS, "kind", kind, f"one of {', '.join(KINDS)}")
     with opened(folder, "the folder") as target:
@@ -200,8 +200,7 @@ def sae_lens_files(
             jumprelu, batchtopk and matryoshka; the number k for topk; b_gate, r_mag and b_mag [F] for gated.
         metadata: JSON that SAELens keeps with the configuration.
 
-    Raises:
-        InputError: the architecture is unknown, or an array is missing, unknown, of another shape or not finite.
+    Raises InputError: the architecture is unknown, or an array is missing, unknown, of another shape or not finite.
     """
     known = ", ".join(_ARCHITECTURES)
     require(architecture in _ARCHITECTURES, "the architecture for SAELens", architecture, f"one of {known}")

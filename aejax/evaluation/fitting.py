@@ -126,9 +126,8 @@ def load(
         models: the file, or files, that define the run's own model or optimizer. A workdir is data: `load` runs no
             code from it, and only the files that are named here.
 
-    Raises:
-        InputError: the workdir holds no run, the run needs a file that is not named, no checkpoint is whole, or
-            config.json, metrics.jsonl or summary.json differs from the newest checkpoint.
+    Raises InputError: the workdir holds no run, the run needs a file that is not named, no checkpoint is whole, or
+        config.json, metrics.jsonl or summary.json differs from the newest checkpoint.
     """
     require(which in ("newest", "best"), "which", which, "newest or best")
     with opened(workdir, reads=True) as folder:

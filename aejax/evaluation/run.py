@@ -159,8 +159,7 @@ class Run:
         The model's `reconstruction` makes them of the logits. With targets of the dataset's own, they have the shape of
         the targets.
 
-        Raises:
-            InputError: they have the shape of neither.
+        Raises InputError: they have the shape of neither.
         """
         return self._on_scale(self.standardized_outputs(codes), self.target_shape)
 
@@ -182,8 +181,7 @@ class Run:
     def sample(self, count: int, seed: int = 0) -> np.ndarray:
         """Decode codes from the prior of a model, as variational models have it: → images float32[count, H, W, C].
 
-        Raises:
-            InputError: the model has no prior, or defines only a part of it, or the count is below 1.
+        Raises InputError: the model has no prior, or defines only a part of it, or the count is below 1.
         """
         kind = model_class(self.config.model.kind)
         if not hasattr(kind, "prior"):
@@ -247,8 +245,7 @@ class Run:
     def targets_of(self, dataset: Dataset) -> np.ndarray | None:
         """Return the targets [N, ...] of test examples; None if the model was trained to return its input.
 
-        Raises:
-            InputError: the model was trained on targets, and the dataset has none of their shape.
+        Raises InputError: the model was trained on targets, and the dataset has none of their shape.
         """
         if self.identity.dataset.target_shape is None:
             return None
@@ -264,8 +261,7 @@ class Run:
         Args:
             hyperparameters: values by name, for the table of finished runs in TensorBoard.
 
-        Raises:
-            InputError: the folder already holds a run, or cannot be written.
+        Raises InputError: the folder already holds a run, or cannot be written.
         """
         with opened(folder, "the folder") as target, contextlib.closing(Record(target, self.identity)) as record:
             if (target / "config.json").exists():
@@ -291,8 +287,7 @@ class Run:
                 uint8; vectors are float32[N, D], which the functions standardize as `encode` does. All kinds need the
                 packages of `aejax[export]`.
 
-        Raises:
-            InputError: a package is missing, the folder exists already, or the model cannot be exported.
+        Raises InputError: a package is missing, the folder exists already, or the model cannot be exported.
         """
         from aejax.evaluation.export import export
 

@@ -23,8 +23,7 @@ KINDS = {"plain": Autoencoder, "variational": Variational}
 def model_class(kind: str) -> type[Autoencoder]:
     """Return the class that `model.kind` names: one of `KINDS`, or a class of the user.
 
-    Raises:
-        InputError: there is no such class, or it does not extend `aejax.Autoencoder`.
+    Raises InputError: there is no such class, or it does not extend `aejax.Autoencoder`.
     """
     if kind in KINDS:
         return KINDS[kind]
@@ -38,9 +37,8 @@ def model_class(kind: str) -> type[Autoencoder]:
 def build(config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> Autoencoder:
     """Build the autoencoder that a configuration describes, with fresh weights.
 
-    Raises:
-        InputError: there is no such class, the class does not declare a given coefficient or option, it would ignore a
-            field or compute it wrongly, it fails, or it has an array as an attribute.
+    Raises InputError: there is no such class, the class does not declare a given coefficient or option, it would ignore
+        a field or compute it wrongly, it fails, or it has an array as an attribute.
     """
     kind = model_class(config.model.kind)
     if is_own(config.model.kind):

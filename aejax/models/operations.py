@@ -35,8 +35,7 @@ Operation = dict[str, Any]
 def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operation], list[Operation]]:
     """List the operations of `model.encode`, images float32[B, H, W, C] → codes, and of `model.decode`, → logits.
 
-    Raises:
-        InputError: a user's model encodes or decodes with anything but the layers of this library.
+    Raises InputError: a user's model encodes or decodes with anything but the layers of this library.
     """
     kind, ours = type(model), type(model).reconstruction is Autoencoder.reconstruction
     ours = ours and kind.encode in (Autoencoder.encode, Variational.encode) and kind.decode is Autoencoder.decode

@@ -66,8 +66,7 @@ class Variational(Autoencoder):
         Args:
             context: as in `__call__`; in `encode` and in an estimate of the likelihood one with `coefficients` only.
 
-        Returns:
-            the codes float32[B, K, code_size], and log q(code | image) - log p(code) of each in nats, float32[B, K].
+        Returns codes float32[B, K, code_size], and log q(code | image) - log p(code) of each in nats, float32[B, K].
         """
         posterior = self._normal(*self.moments(images), keys, count)
         return posterior.samples, posterior.log_ratio
@@ -85,8 +84,7 @@ class Variational(Autoencoder):
 
         Each pixel is Bernoulli with the decoder's logit, or has the distribution of `log_density`.
 
-        Raises:
-            InputError: the loss is squared error, which is no likelihood.
+        Raises InputError: the loss is squared error, which is no likelihood.
         """
         logits = self.decode_each(codes, images.dtype)
         if self.log_density is not None:

@@ -53,8 +53,7 @@ def reproduce(
         seeds: number of seeds, from 0.
         formats: of the figures: png, pdf, svg.
 
-    Returns:
-        the content of results.json.
+    Returns the content of results.json.
     """
     begin = time.perf_counter()
     passes = dataset.passes(_MNIST_TRAINING_IMAGES)

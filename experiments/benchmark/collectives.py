@@ -45,8 +45,7 @@ def sent(text: str, shards: int) -> dict[str, dict[str, float]]:
         text: the optimized HLO.
         shards: chips that share a state; their numbers follow each other.
 
-    Returns:
-        "units", between the chips that share a state, and "batch", between all others: kind → bytes.
+    Returns "units", between the chips that share a state, and "batch", between all others: kind → bytes.
     """
     computations, loop = hlo.computations(text), hlo.main_loop(text)
     found: dict[str, dict[str, float]] = {"units": {}, "batch": {}}

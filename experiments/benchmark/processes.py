@@ -22,8 +22,7 @@ class Process:
     Args:
         name: of the process, for messages.
 
-    Raises:
-        InputError: the process cannot be started.
+    Raises InputError: the process cannot be started.
     """
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -48,8 +47,7 @@ class Process:
     def read(self, kind: type) -> Any:
         """Wait for the next line, and return its value.
 
-        Raises:
-            InputError: the process has ended, or the line is not a JSON value of this kind.
+        Raises InputError: the process has ended, or the line is not a JSON value of this kind.
         """
         line = self._process.stdout.readline()
         if not line:

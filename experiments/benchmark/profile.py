@@ -41,11 +41,9 @@ def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) ->
     Args:
         folder: for the trace, which TensorBoard, XProf and Perfetto (the .json.gz) open.
 
-    Returns:
-        the operations, the longest first.
+    Returns the operations, the longest first.
 
-    Raises:
-        InputError: the trace holds no operations in the format of this version of JAX.
+    Raises InputError: the trace holds no operations in the format of this version of JAX.
     """
     prepared = Prepared(config, dataset)
     count = min(steps, prepared.in_epoch)

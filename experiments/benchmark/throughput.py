@@ -117,8 +117,7 @@ def in_turn(timed: Mapping[str, Callable[[], float]], repeats: int) -> dict[str,
 def scaling(config: Config, dataset: Dataset, repeats: int = 5) -> list[dict[str, Any]]:
     """Measure the time per step and per epoch against the number of examples, batch size, code size and epoch.
 
-    Returns:
-        rows of varied, value, ms_per_step, seconds_per_epoch, flop_per_image; all but the epochs are timed in turn.
+    Returns rows of varied, value, ms_per_step, seconds_per_epoch, flop_per_image; all but the epochs are timed in turn.
     """
     config, size = config.replace({"devices.count": _devices()}), len(dataset.train)
     parts = {part: Dataset(dataset.name, dataset.train[:part], dataset.test) for part in (size // 4, size // 2, size)}
@@ -148,8 +147,7 @@ def cold_start(config: Config, repeats: int = 5) -> list[float]:
 
     Each measurement has its own process. One more process before them fills the caches of images and programs.
 
-    Raises:
-        InputError: the first step fails.
+    Raises InputError: the first step fails.
     """
     program = (
         "import json, sys, time, jax, optax, flax.nnx; from orbax.checkpoint import v1; begin = time.perf_counter(); "

@@ -18,8 +18,7 @@ def write_page(
 ) -> dict[str, Any]:
     """Run each experiment, and write claims.md, results.json and the figures to the workdir of the study.
 
-    Returns:
-        the content of results.json.
+    Returns the content of results.json.
     """
     results: dict[str, Any] = {"dataset": study.dataset.name, "seeds": study.seeds, "epochs": study.epochs}
     results |= {**describe_machine(), "claims": {}}

@@ -34,8 +34,7 @@ def write_page(run: aejax.Run, dataset: aejax.Dataset, path: Path, count: int = 
         dataset: the page shows the first `count` test images, or as many as fit into 1.5 MB.
         plane: layout of codes of more than two units.
 
-    Returns:
-        the number of images on the page.
+    Returns the number of images on the page.
     """
     require_images(dataset, "a page to look at")
     content = _content(run, dataset, count, plane)

@@ -51,8 +51,8 @@ def measure(
         samples: codes drawn for each image to estimate the likelihood.
         formats: of the figures: png, pdf, svg.
 
-    Returns:
-        the content of NAME.json: the command, the machine, and epochs, seconds, evaluation and metrics of each seed.
+    Returns the content of NAME.json: the command, the machine, and epochs, seconds, evaluation and metrics of each
+        seed.
     """
     results: dict[str, Any] = {"command": command, "model": name, "dataset": dataset.name, **describe_machine()}
     results |= {"binarize": config.data.binarize, "batch_size": config.training.batch_size}

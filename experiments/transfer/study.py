@@ -50,8 +50,7 @@ def measure(
         formats: of the figure: png, pdf, svg.
         tell: called with the name of each model before its training.
 
-    Returns:
-        the content of results.json.
+    Returns the content of results.json.
     """
     ways = "all parameters, new", "all parameters, from source", "decoder only, from source", "decoder only, new"
     another: Curves = {way: [] for way in ways}

@@ -47,8 +47,7 @@ def started(
     Yields:
         name → the process, and its description.
 
-    Raises:
-        InputError: a program fails, or breaks the protocol.
+    Raises InputError: a program fails, or breaks the protocol.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
