@@ -19,8 +19,8 @@ from aejax.data.pixels import scale
 from aejax.evaluation import classes, measures
 from aejax.evaluation.accepted import filled
 from aejax.evaluation.fitting import load
-from aejax.evaluation.likelihood import exact, likelihood
-from aejax.evaluation.run import CHUNK, Run
+from aejax.evaluation.likelihood import exact, in_chunks, likelihood
+from aejax.evaluation.run import Run
 from aejax.models import Variational, losses
 from aejax.training import Steps, build_steps, for_evaluation, memoised, unit_interval
 from aejax.training.epoch import mean_of_known
@@ -271,11 +271,8 @@ def _own_metrics(run: Run, dataset: Dataset) -> dict[str, float]:
     imputed = run.identity.dataset.imputed
     steps = build_steps(run.config, run.image_shape, examples=len(dataset.train), imputed=imputed)
     given = for_evaluation(run.state), *values_of([run.config], alone=True)[:2]
-    measure, measured = _measure(steps), []
-    for at in range(0, len(dataset.test), CHUNK):
-        some = jax.tree.map(lambda array: array[at : at + CHUNK], batch)  # noqa: B023
-        measured.append(jax.device_get(measure(*given, some)))
-    return jax.tree.map(lambda *parts: mean_of_known(np.concatenate(parts)), *measured)
+    measure = _measure(steps)
+    return jax.tree.map(mean_of_known, in_chunks(lambda part: measure(*given, part), batch))
 
 
 @memoised

@@ -16,6 +16,8 @@ from aejax.training import memoised
 
 _FLOATS = 2**21  # logits computed at once: 8 MB fit into the cache of a processor
 _IMAGES = 100
+CHUNK = 1000
+"""examples per compiled call"""
 
 
 class Likelihood(NamedTuple):
@@ -56,9 +58,7 @@ def likelihood(model: Variational, images: np.ndarray, samples: int, seed: int =
     """
     compiled, batch, given = estimator(model, len(images), images[0].size, samples, seed)
     examples = np.arange(len(images), dtype=np.int32)
-    starts = range(0, len(images), batch)
-    parts = [compiled(*given, images[start : start + batch], examples[start : start + batch]) for start in starts]
-    *metrics, means, spread = (np.concatenate(column) for column in zip(*jax.device_get(parts), strict=True))
+    *metrics, means, spread = in_chunks(lambda part: compiled(*given, *part), (images, examples), batch)
     return Likelihood(*(metric.astype(np.float64) for metric in metrics), means, spread)
 
 
@@ -81,6 +81,14 @@ def estimator(
 def exact(function: Callable) -> Callable:
     """Apply `jax.jit` with matrix products in full float32, so that metrics do not depend on a device's rounding."""
     return jax.jit(jax.default_matmul_precision("highest")(function))
+
+
+def in_chunks(compiled: Callable, arrays: Any, size: int | None = None) -> Any:
+    """Apply a function to chunks of arrays [N, ...], and to the remainder: no padding. Join the results in NumPy."""
+    size = size or CHUNK
+    starts = range(0, len(jax.tree.leaves(arrays)[0]), size)
+    parts = [compiled(jax.tree.map(lambda array, at=at: array[at : at + size], arrays)) for at in starts]
+    return jax.tree.map(lambda *each: np.concatenate(each), *jax.device_get(parts))
 
 
 @memoised

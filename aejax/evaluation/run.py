@@ -19,7 +19,7 @@ from aejax.config.checks import require
 from aejax.data import Dataset, Examples, Standardization, as_met
 from aejax.data.examples import size
 from aejax.evaluation.accepted import accepted, filled
-from aejax.evaluation.likelihood import exact
+from aejax.evaluation.likelihood import exact, in_chunks
 from aejax.models import Autoencoder, ImageShape, Variational, model_class
 from aejax.models.autoencoder import reconstructed
 from aejax.models.randomness import per_example, stream
@@ -31,9 +31,6 @@ from aejax.training.records import Record
 from aejax.training.selection import Selection
 from aejax.training.step import test_keys, values_of
 from aejax.training.unreached import unreached
-
-CHUNK = 1000
-"""examples per compiled call"""
 
 
 @dataclass(frozen=True, repr=False)
@@ -298,12 +295,11 @@ class Run:
         return build_steps(self.config, self.image_shape, imputed=self.identity.dataset.imputed)
 
     def _apply(self, function: Callable, rows: Any, *static: Any) -> np.ndarray:
-        """Apply a function of the model to chunks of one size, and to the remainder: no padding (see `epoch`)."""
+        """Apply a function of the model to all rows."""
         require_own()
         compiled = _compiled(self._steps, function, *static)
         state, coefficients = for_evaluation(self.state), values_of([self.config], alone=True)[0]
-        starts = range(0, len(rows), CHUNK)
-        return np.concatenate(jax.device_get([compiled(state, coefficients, rows[at : at + CHUNK]) for at in starts]))
+        return in_chunks(lambda part: compiled(state, coefficients, part), rows)
 
     def batch(self, images: Examples, targets: np.ndarray | None) -> Batch:
         """Return all examples, with their numbers, as one batch of NumPy arrays."""

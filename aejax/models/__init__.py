@@ -10,8 +10,7 @@ convolutional.py convolutional layers
 operations.py    an encoder or a decoder as a list of plain operations, for other runtimes
 losses.py        named terms of the loss
 similarity.py    structural similarity as a loss
-augmentation.py  changes of training images and of their targets
-corruption.py    noise on the input, binarization
+corruption.py    changes of images: noise on the input, binarization, augmentation
 randomness.py    random numbers from seed, stream, epoch or step, and example
 """
 

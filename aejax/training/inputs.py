@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 from aejax.config import Config
-from aejax.models.augmentation import augment
-from aejax.models.corruption import binarize, corrupt
+from aejax.models.corruption import augment, binarize, corrupt
 from aejax.models.randomness import Key
 from aejax.training.optimizer import Values
 

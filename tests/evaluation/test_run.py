@@ -1,3 +1,5 @@
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def test_the_summary_is_about_the_model_that_is_returned(run, small):
 def test_chunks_make_no_difference(run, small, monkeypatch):
     _, dataset = small
     whole = run.reconstruct(dataset.test)
-    monkeypatch.setattr("aejax.evaluation.run.CHUNK", 7)
+    monkeypatch.setattr(sys.modules["aejax.evaluation.likelihood"], "CHUNK", 7)
     assert np.allclose(run.reconstruct(dataset.test), whole, atol=1e-6)
 
 

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 from aejax import Dataset, InputError, fit
-from aejax.models import augmentation
+from aejax.models import corruption
 from aejax.models.randomness import stream
 from aejax.training.step import Batch
 from runs import compiled_steps, traced
 
-augment = jax.jit(augmentation.augment, static_argnums=0)
+augment = jax.jit(corruption.augment, static_argnums=0)
 KEY = stream(0, "augmentation")
 EXAMPLES = jnp.arange(200)
 IMAGES = np.random.default_rng(0).random((200, 9, 7, 2)).astype(np.float32)
@@ -115,6 +115,6 @@ def test_only_images_that_are_their_own_targets_are_augmented(small):
 def test_a_tpu_computes_the_same_by_sums():
     coefficients = {"shift": jnp.float32(2), "crop": jnp.float32(0.6)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(augmentation, "_products", augmentation._sums)
-        sums = jax.jit(lambda: augmentation.augment(("shift", "crop"), KEY, EXAMPLES, IMAGES, coefficients))()
+        patch.setattr(corruption, "_products", corruption._sums)
+        sums = jax.jit(lambda: corruption.augment(("shift", "crop"), KEY, EXAMPLES, IMAGES, coefficients))()
     assert np.allclose(sums, augment(("shift", "crop"), KEY, EXAMPLES, IMAGES, coefficients), atol=1e-6)
