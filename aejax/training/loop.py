@@ -204,14 +204,10 @@ def train(
             return [part for part in ("validation", "test") if part in dataset.examples and (part != "test" or tests)]
 
         def means_of(sums: Mapping[str, Any]) -> dict[str, list]:
-            """Return the means of each evaluated part for each member."""
-            size = config.model.code_size
-            return {
-                part: [
-                    summarize(each, len(dataset.examples[part]), size) for each in models.each(jax.device_get(found))
-                ]
-                for part, found in sums.items()
-            }
+            """Return `summarize` of each evaluated part for each member."""
+            counts, size = {part: len(dataset.examples[part]) for part in sums}, config.model.code_size
+            each = {part: models.each(jax.device_get(found)) for part, found in sums.items()}
+            return {part: [summarize(own, counts[part], size) for own in found] for part, found in each.items()}
 
         def factors_now() -> Named:
             return factors(config, record.lines, len(models.names))
@@ -233,14 +229,7 @@ def train(
             if found is not None:
                 rate = len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
                 common = {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
-                common["images_per_second"] = rate
-                used = {name: iter(each) for name, each in factors_now().items()}
-                for name, trained in zip(models.names, models.each(epoch_terms), strict=True):
-                    mean = mean_of_known if np.isfinite(trained["total"]).all() else np.mean
-                    means = {term: float(mean(values)) for term, values in trained.items()}
-                    lines.append(({} if name is None else {"member": name}) | common | {"train": _finite(means)})
-                    if used:
-                        lines[-1]["factors"] = {each: next(values) for each, values in used.items()}
+                lines = _lines(models, common | {"images_per_second": rate}, epoch_terms, factors_now())
                 _add(lines, found)
                 for line in lines:
                     if line.get("member") in failures:
@@ -291,6 +280,20 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
+def _lines(
+    models: Single, common: dict[str, Any], terms: Mapping[str, np.ndarray], factors: Named
+) -> list[dict[str, Any]]:
+    """Return the line of an epoch for each member: `common`, and the means of the terms over the steps."""
+    lines = []
+    for place, (name, own) in enumerate(zip(models.names, models.each(terms), strict=True)):
+        mean = mean_of_known if np.isfinite(own["total"]).all() else np.mean
+        means = {term: float(mean(values)) for term, values in own.items()}
+        line = ({} if name is None else {"member": name}) | common | {"train": _finite(means)}
+        used = {each: values[place] for each, values in factors.items()}
+        lines.append(line | ({"factors": used} if used else {}))
+    return lines
+
+
 def _add(lines: Sequence[dict[str, Any]], found: Mapping[str, Sequence[Any]]) -> None:
     """Add what was evaluated to the lines of an epoch; the code is that of the validation examples if there are any."""
     for part, of_members in found.items():
@@ -301,12 +304,9 @@ def _add(lines: Sequence[dict[str, Any]], found: Mapping[str, Sequence[Any]]) ->
 
 def _is_finished(config: Config, lines: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether `on_epoch` or `training.patience` ends the run after these lines of metrics.jsonl."""
-    patience = config.training.patience
-    if lines and patience is not None:
-        values = [Selection.of(config).value(line) for line in lines]
-        if len(values) - 1 - values.index(min(values)) >= patience:
-            return True
-    return bool(lines and lines[-1].get("finish"))
+    patience, values = config.training.patience, [Selection.of(config).value(line) for line in lines]
+    stalled = patience is not None and lines and len(values) - 1 - values.index(min(values)) >= patience
+    return bool(stalled or (lines and lines[-1].get("finish")))
 
 
 def _metrics(returned: Any) -> dict[str, Any]:
