@@ -4,8 +4,7 @@ run.py           Run: encode, decode, reconstruct, sample
 accepted.py      examples that a trained model accepts
 fitting.py       fit trains a Run, load reads a Run
 evaluation.py    evaluate: one model → one dictionary of metrics
-measures.py      metrics of reconstructions and codes
-classes.py       metrics of a code as a representation of the classes
+measures.py      metrics of reconstructions, codes and classifiers
 likelihood.py    importance sampling under a variational model
 figures.py       figures of a run
 layers.py        table of the layers of a run

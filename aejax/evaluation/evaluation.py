@@ -16,7 +16,7 @@ from aejax.config.checks import require
 from aejax.config.user_files import names_data
 from aejax.data import Dataset, as_dataset, is_known, is_path, load_dataset
 from aejax.data.pixels import scale
-from aejax.evaluation import classes, measures
+from aejax.evaluation import measures
 from aejax.evaluation.accepted import filled
 from aejax.evaluation.fitting import load
 from aejax.evaluation.likelihood import exact, in_chunks, likelihood
@@ -178,7 +178,7 @@ def errors(run: Run, codes: np.ndarray, images: np.ndarray, by_value: bool = Fal
 def _reconstruction(
     run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray, target: np.ndarray
 ) -> dict[str, Any]:
-    known = run.encode(run.evaluation_inputs(dataset.train[classes.chosen(len(dataset.train))])[1])
+    known = run.encode(run.evaluation_inputs(dataset.train[measures.chosen(len(dataset.train))])[1])
     low, high = known.min(axis=0), known.max(axis=0)
     levels = measures.quantise(codes, low, high)
     entropy = measures.entropy_bits(levels) if len(codes) > 1 else None  # of frequencies
@@ -219,7 +219,7 @@ def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
     known, tested = (
         np.flatnonzero(is_known(np.asarray(labels))) for labels in (dataset.train_labels, dataset.test_labels)
     )
-    learnt = known[classes.chosen(len(known))]
+    learnt = known[measures.chosen(len(known))]
     labels, test_labels = np.asarray(dataset.train_labels)[learnt], np.asarray(dataset.test_labels)[tested]
     if len(np.unique(labels)) < 2 or len(tested) == 0:
         return {}
@@ -228,10 +228,10 @@ def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
     pixels = [np.asarray(part) if means is None else filled(part, means) for part in parts]
     pixels = [unit_interval(part).reshape(len(part), -1) for part in pixels]
     codes = [run.encode(part) for part in parts]
-    metrics, pca = {}, classes.pca(*pixels, codes[0].shape[1])
+    metrics, pca = {}, measures.pca(*pixels, codes[0].shape[1])
     for name, (train, test) in {"code": codes, "pixels": pixels, "pca": pca}.items():
-        metrics[f"probe_{name}"] = classes.linear_probe(train, labels, test, test_labels)
-        metrics[f"knn_{name}"] = classes.knn(train, labels, test, test_labels)
+        metrics[f"probe_{name}"] = measures.linear_probe(train, labels, test, test_labels)
+        metrics[f"knn_{name}"] = measures.knn(train, labels, test, test_labels)
     return metrics
 
 

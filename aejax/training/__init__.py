@@ -10,8 +10,7 @@ unreached.py     their parameters that no gradient reaches
 batches.py       order of the examples
 placement.py     examples on the devices, streamed or generated
 programs.py      compiled and memoised programs
-devices.py       devices and processes: jit, pmap, shard_map
-shared.py        workdir of several processes, on a disk or in a bucket
+devices.py       devices and processes: jit, pmap, shard_map; the workdir of several processes
 sharding.py      parts of a state that several devices share
 start.py         conditions for the use of JAX in a process
 chunks.py        length of a compiled call
@@ -26,13 +25,12 @@ records.py       config.json, metrics.jsonl, summary.json: written, read, compar
 
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, best, restore
-from aejax.training.devices import Driver, PeerLost, abstract, initializer, is_first
+from aejax.training.devices import Driver, PeerLost, abstract, initializer, is_first, shared
 from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
 from aejax.training.inputs import Batch, inputs, unit_interval
 from aejax.training.loop import Finish, Interrupted, Single, train
 from aejax.training.programs import Program, memoised
-from aejax.training.shared import shared
 from aejax.training.start import devices, require_checksums, require_own
 from aejax.training.step import Steps, TrainState, build_steps, for_evaluation, test_keys
 

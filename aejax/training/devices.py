@@ -11,6 +11,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +22,11 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 from tqdm import tqdm
 
-from aejax.config import AejaxError, Config, Devices, InputError, Stopped
+from aejax import signals
+from aejax.config import AejaxError, Config, Devices, Hosts, InputError, Stopped
 from aejax.config.checks import require
+from aejax.config.files import address
+from aejax.storage import opened
 from aejax.training import start
 from aejax.training.programs import Like, Program, memoised
 
@@ -69,6 +73,30 @@ def peers() -> Iterator[None]:
         if (found := lost(error)) is None:
             raise
         raise found from error
+
+
+@contextlib.contextmanager
+def shared(place: str | Path | None, hosts: Hosts) -> Iterator[Path | None]:
+    """Yield the local folder of a workdir in each process of a run; see `aejax.storage.opened`.
+
+    The first process owns a workdir in a bucket; each of the others downloads it at the start.
+    """
+    if place is None:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        if hosts.coordinator is None or address(place) is None:
+            yield stack.enter_context(opened(place))
+            return
+        start.join(hosts)
+        signals.renew()
+        stack.enter_context(peers())
+        folder = None
+        for first in (True, False):
+            with together():
+                if is_first() == first:
+                    folder = stack.enter_context(opened(place, reads=not first))
+        yield folder
 
 
 def lost(error: Exception) -> PeerLost | None:

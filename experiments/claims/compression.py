@@ -12,9 +12,8 @@ from PIL import Image
 
 from aejax.data import Dataset
 from aejax.evaluation import Run
-from aejax.evaluation.classes import chosen
 from aejax.evaluation.drawing import PALETTE, styled
-from aejax.evaluation.measures import dequantise, entropy_bits, psnr, quantise
+from aejax.evaluation.measures import chosen, dequantise, entropy_bits, psnr, quantise
 from aejax.training import unit_interval
 from claims import images, plots
 from claims.study import Result, Study, Table, differs, mean

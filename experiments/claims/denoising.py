@@ -5,10 +5,9 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from aejax.evaluation import errors
-from aejax.evaluation.classes import knn, linear_probe, pca
 from aejax.evaluation.drawing import PALETTE, styled, tested_ticks
 from aejax.evaluation.figures import image_rows
-from aejax.evaluation.measures import psnr
+from aejax.evaluation.measures import knn, linear_probe, pca, psnr
 from aejax.training import unit_interval
 from claims import plots
 from claims.study import Result, Study, Table, bce_of, differs, margin, mean, over_seeds

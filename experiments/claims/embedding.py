@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from aejax.data import is_known
 from aejax.evaluation import drawing
-from aejax.evaluation.classes import chosen, knn, pca
 from aejax.evaluation.drawing import PALETTE, note, styled
+from aejax.evaluation.measures import chosen, knn, pca
 from aejax.training import unit_interval
 from claims import plots
 from claims.study import Result, Study, Table, mean, std

@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from aejax.config import Coefficients, Config, Model, Schedule, Training
 from aejax.data import Dataset, is_known
 from aejax.evaluation import Run, errors, fit
-from aejax.evaluation.classes import chosen, linear_probe
-from aejax.evaluation.measures import psnr
+from aejax.evaluation.measures import chosen, linear_probe, psnr
 from aejax.training import unit_interval
 
 Table = dict[str, dict[str, list[float | None]]]

@@ -10,7 +10,7 @@ from flax import nnx
 
 import aejax
 from aejax import Dataset, InputError, fit
-from aejax.evaluation import classes
+from aejax.evaluation import measures
 from aejax.evaluation.evaluation import FIELDS
 from aejax.evaluation.likelihood import likelihood
 from aejax.models import build
@@ -64,7 +64,7 @@ def test_classes_are_predicted_where_there_are_any(trained, pictures):
 
 def test_labels_that_mean_nothing_are_not_predicted():
     rows, labels = RANDOM.normal(size=(400, 3)), RANDOM.integers(0, 4, 400)
-    for measure in (classes.linear_probe, classes.knn):
+    for measure in (measures.linear_probe, measures.knn):
         assert measure(rows[:200], labels[:200], rows[200:], labels[200:]) < 0.4
         assert measure(rows[:200], rows[:200, 0] > 0, rows[200:], rows[200:, 0] > 0) > 0.8
 

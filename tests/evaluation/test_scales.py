@@ -7,7 +7,7 @@ import pytest
 
 from aejax import Config, Dataset, InputError, evaluate, fit, load
 from aejax.data.pixels import scale
-from aejax.evaluation import classes, measures
+from aejax.evaluation import measures
 
 RANDOM = np.random.default_rng(0)
 BYTES = RANDOM.integers(0, 256, (60, 6, 5), dtype=np.uint8)
@@ -120,8 +120,8 @@ def test_a_run_goes_on_wherever_its_images_are(tmp_path, monkeypatch):
 
 
 def test_a_probe_does_not_depend_on_how_the_images_are_sorted():
-    chosen = classes.chosen(1000, 100)
-    assert len(set(chosen)) == 100 and np.array_equal(chosen, classes.chosen(1000, 100))
+    chosen = measures.chosen(1000, 100)
+    assert len(set(chosen)) == 100 and np.array_equal(chosen, measures.chosen(1000, 100))
     labels = np.sort(np.arange(1000) % 10)
     assert len(np.unique(labels[chosen])) == 10 and np.abs(np.bincount(labels[chosen]) - 10).max() < 10
-    assert classes.chosen(50).tolist() == list(range(50))
+    assert measures.chosen(50).tolist() == list(range(50))
