@@ -28,15 +28,14 @@ def main(given: list[str]) -> None:
         aejax.require_fit(config, dataset)
     command_line.require_workdir(workdir)
 
-    from article import beyond  # imports JAX: after all checks of the arguments
-    from gallery import study
+    from gallery import study  # imports JAX: after all checks of the arguments
 
     command = shlex.join(["experiments/beyond.py", *given])
     results = {
         name: study.measure(name, config, 1, dataset, workdir, command, formats=arguments.figures)
         for name, config in configs.items()
     }
-    print(f"\n{beyond.table(results)}\n\n{workdir}")
+    print(f"\n{study.compared(results)}\n\n{workdir}")
 
 
 if __name__ == "__main__":

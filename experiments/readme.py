@@ -10,7 +10,7 @@ from typing import Any
 
 import command_line
 from aejax.config.files import write
-from article import article, beyond
+from article import article
 from benchmark import collectives, compiled, report
 from gallery import IMAGES, LARGE, LAYERS, VECTORS, recovery, study
 from transfer import study as transfer
@@ -36,7 +36,7 @@ def tables() -> dict[str, str]:
     compiled.add_counts(gpu, compiled_rows["batches"], "NVIDIA H100 80GB HBM3")  # the processor of an H200
     return {
         "article": article.comparison(_read("article_mnist")),
-        "beyond": beyond.table(_measured([model for model, *_ in beyond.REPORTED], "beyond_mnist")),
+        "beyond": study.compared(_measured([model for model, *_ in study.REPORTED], "beyond_mnist")),
         "gallery": study.table(_measured()),
         "gallery compiled images": compiled.table(
             [row for name in ("v5e-1", "h100") for row in _read("gallery_compiled", f"{name}.json")["rows"]]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from aejax.evaluation.drawing import styled, tested_ticks
-from claims import images, plots
-from claims.study import Result, Study, Table, bce_of, differs, mean, over_seeds, psnr_of
+from claims import plots
+from claims.study import Result, Study, Table, bce_of, differs, mean, over_seeds, psnr_of, random_pixels
 
 _DEPTHS = {"shallow": (), "two hidden layers": (256, 256)}
 
@@ -18,7 +18,7 @@ def too_powerful(study: Study) -> Result:
     """Train shallow and deep models with codes of up to twice the number of pixels."""
     pixels = math.prod(study.dataset.image_shape)
     sizes = sorted({2, 8, 32, 128, pixels, 2 * pixels} - {128 if pixels < 128 else 0})
-    noise, test = images.random_pixels(study.dataset.image_shape, 1).test, study.dataset.test
+    noise, test = random_pixels(study.dataset.image_shape, 1).test, study.dataset.test
     table: Table = {}
     for depth, hidden in _DEPTHS.items():
         for size in sizes:

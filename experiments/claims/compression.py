@@ -15,8 +15,8 @@ from aejax.evaluation import Run
 from aejax.evaluation.drawing import PALETTE, styled
 from aejax.evaluation.measures import chosen, dequantise, entropy_bits, psnr, quantise
 from aejax.training import unit_interval
-from claims import images, plots
-from claims.study import Result, Study, Table, differs, mean
+from claims import plots
+from claims.study import Result, Study, Table, differs, mean, photograph_patches
 
 _SIZES = (4, 16, 64)
 _BITS = (2, 3, 4, 6, 8)
@@ -33,7 +33,7 @@ def rate_distortion(study: Study) -> Result:
     """Measure bits per pixel and PSNR of quantised codes, JPEG and PNG, for the images and for a photograph."""
     curves: dict[str, dict[str, list[Curve]]] = {}
     png: dict[str, tuple[float, float]] = {}
-    for kind in (study.dataset, images.photograph_patches(study.dataset.image_shape)):
+    for kind in (study.dataset, photograph_patches(study.dataset.image_shape)):
         coders: dict[str, list[Curve]] = {}
         for size in _SIZES:
             changes = {"model.code_size": size, "model.code_activation": "identity", "loss.reconstruction": "mse"}

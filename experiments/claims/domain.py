@@ -13,8 +13,7 @@ from aejax.config import InputError
 from aejax.data import load_dataset
 from aejax.evaluation.figures import image_rows
 from aejax.training import unit_interval
-from claims import images
-from claims.study import Result, Study, Table, bce_of, margin, mean, psnr_of
+from claims.study import Result, Study, Table, bce_of, margin, mean, photograph_patches, psnr_of, random_pixels
 
 _SHOWN = 3
 """number of images of each kind in the figure"""
@@ -28,7 +27,7 @@ def data_specific(study: Study) -> Result:
         kinds += [load_dataset("fashion_mnist")] if study.dataset.image_shape == (28, 28, 1) else []
     if len(kinds) == 1:
         study.report("left out: Fashion-MNIST, which has another size or is not available")
-    kinds.append(images.photograph_patches(study.dataset.image_shape))
+    kinds.append(photograph_patches(study.dataset.image_shape))
     trained = {kind.name: study.train(f"domain {kind.name}", dataset=kind) for kind in kinds}
     table: Table = {}
     for source, runs in trained.items():
@@ -83,7 +82,7 @@ def structure(study: Study) -> Result:
     """Train an undercomplete model on images without structure, and compare it with the mean image."""
     pixels = math.prod(study.dataset.image_shape)
     size = max(4, pixels // 24)
-    noise = images.random_pixels(study.dataset.image_shape, len(study.dataset.train))
+    noise = random_pixels(study.dataset.image_shape, len(study.dataset.train))
     table: Table = {}
     for kind in (study.dataset, noise):
         tested = unit_interval(kind.test).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The models that the experiments on the claims train, and the form of their results."""
+"""The images and models of the experiments on the claims, and the form of their results."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ Table = dict[str, dict[str, list[float | None]]]
 """row → column → one number per seed; None for a missing number"""
 
 _EXAMPLES_PER_EPOCH = 40_000
+_PATCHES, _TESTED = 10_000, 1_000
+"""training patches of the photograph, and test images that are made"""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,31 @@ class Study:
     def probe(self, run: Run) -> float:
         """Return the test accuracy of a linear classifier on the code."""
         return self.accuracy(linear_probe, run.encode(self.learnt), run.encode(self.dataset.test))
+
+
+def photograph_patches(shape: tuple[int, int, int] = (28, 28, 1)) -> Dataset:
+    """Cut grey patches from a photograph of scikit-learn: training from its left 3/4, test from the rest."""
+    from sklearn.datasets import load_sample_image
+
+    height, width, channels = shape
+    grey = np.round(load_sample_image("china.jpg").mean(axis=2)).astype(np.uint8)
+    border = grey.shape[1] * 3 // 4
+    random = np.random.default_rng(0)
+
+    def patches(part: np.ndarray, count: int) -> np.ndarray:
+        rows = random.integers(0, part.shape[0] - height + 1, count)
+        columns = random.integers(0, part.shape[1] - width + 1, count)
+        cut = np.stack([part[r : r + height, c : c + width] for r, c in zip(rows, columns, strict=True)])
+        return np.repeat(cut[..., None], channels, axis=3)
+
+    return Dataset("photograph", patches(grey[:, :border], _PATCHES), patches(grey[:, border:], _TESTED))
+
+
+def random_pixels(shape: tuple[int, int, int], count: int) -> Dataset:
+    """Draw images of uniform, independent pixels, whose only structure is their mean."""
+    random = np.random.default_rng(0)
+    train, test = (random.integers(0, 256, (n, *shape), dtype=np.uint8) for n in (count, _TESTED))
+    return Dataset("random", train, test)
 
 
 def bce_of(run: Run, images: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Training and evaluation of the gallery's models, and the tables of the results of models of images."""
+"""Training and evaluation of the gallery's models and of those beyond the article, and tables of models of images."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ _PUBLISHED = {
     "piwae": "84.58 (pythae)",
 }
 """published negative log-likelihoods of binary MNIST, after longer training"""
+
+REPORTED = (
+    ("convolutional", "bce", "test BCE", "0.0622, 50 epochs (keras-io)"),
+    ("convolutional_denoising", "bce", "test BCE, σ = 0.4", "0.0839, 100 epochs (keras-io)"),
+    ("vae_flax", "elbo", "test ELBO [nats]", "about -104 (Flax's example)"),
+    ("vae", "nll", "test NLL [nats]", "89.78 (pythae), 86.76 (Burda et al.)"),
+    ("iwae", "nll", "test NLL [nats]", "86.82 (pythae), 84.78 (Burda et al.)"),
+    ("deep", "probe_code", "linear probe on the code of 32", "{probe_pca:.4f} (PCA of 32)"),
+    ("deep", "knn_code", "nearest neighbours by the code of 32", "{knn_pca:.4f} (PCA of 32)"),
+)
+"""(model, metric of `aejax.evaluation.FIELDS`, its meaning, the other result) of each number to compare with ours
+
+Names in braces stand for metrics of the same evaluation. Sources: the keras-io examples; the benchmark of pythae
+(binary MNIST, 200 samples); Burda et al. 2016, table 1.
+"""
 
 
 def measure(
@@ -79,6 +94,21 @@ def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = IMAGE
     """Format a Markdown table with a row for each model, also for models without results."""
     head = ["model", "NLL [nats]", "below vae", "-ELBO", "active units", "its own metrics", "others, MNIST", "minutes"]
     return drawing.markdown(head, [_row(name, results.get(name), results.get("vae")) for name in names])
+
+
+def compared(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the measured entries of `REPORTED` as a Markdown table.
+
+    Args:
+        results: model → what `measure` returns; the first seed counts.
+    """
+    rows = []
+    for model, metric, meaning, others in REPORTED:
+        found = results[model]["seeds"][0] if model in results else None
+        if found and (value := found["evaluation"][metric]) is not None:
+            ours, minutes = f"{value:.{2 if abs(value) > 10 else 4}f}", f"{found['seconds'] / 60:.1f}"
+            rows.append([model, meaning, others.format(**found["evaluation"]), ours, found["epochs"], minutes])
+    return drawing.markdown(["model", "metric", "others", "aejax", "epochs", "minutes"], rows)
 
 
 def _row(name: str, result: Mapping[str, Any] | None, plain: Mapping[str, Any] | None) -> list[str]:

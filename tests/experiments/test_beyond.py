@@ -5,7 +5,6 @@ import json
 import pytest
 
 from aejax import evaluate, load
-from article import beyond
 from gallery import study
 
 
@@ -19,16 +18,16 @@ def test_each_model_is_trained_evaluated_and_compared_with_what_others_report(sm
         assert json.loads((tmp_path / f"{name}.json").read_text()) == result and result["command"] == "the command"
     (found,) = results["vae"]["seeds"]
     assert found["evaluation"] == evaluate(load(tmp_path / "vae" / "0"), dataset) and found["epochs"] == 1
-    row = beyond.table(results).splitlines()[2]
+    row = study.compared(results).splitlines()[2]
     assert row.startswith("| vae | test NLL [nats] | 89.78 (pythae)")
     assert f"| {found['evaluation']['nll']:.2f} | 1 | 0.0 |" in row
-    assert beyond.table(results).count("\n") == 2  # nobody else reports of our own model
+    assert study.compared(results).count("\n") == 2  # nobody else reports of our own model
 
 
 def test_a_metric_of_our_own_may_be_compared_with_ours():
     evaluation = {"probe_code": 0.875, "probe_pca": 0.8125, "knn_code": 0.5, "knn_pca": 0.25}
     results = {"deep": {"seeds": [{"epochs": 3, "seconds": 90.0, "evaluation": evaluation}]}}
-    assert "| 0.8125 (PCA of 32) | 0.8750 | 3 | 1.5 |" in beyond.table(results)
+    assert "| 0.8125 (PCA of 32) | 0.8750 | 3 | 1.5 |" in study.compared(results)
 
 
 @pytest.mark.long

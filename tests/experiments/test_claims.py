@@ -10,7 +10,7 @@ from PIL import Image
 
 import claims
 from aejax.evaluation.measures import psnr
-from claims import capacity, compression, denoising, embedding, images, page, sparsity, study
+from claims import capacity, compression, denoising, embedding, page, sparsity, study
 from readable import require_readable, words
 
 pytestmark = pytest.mark.figures
@@ -20,20 +20,20 @@ RANDOM = np.random.default_rng(0)
 
 
 def test_patches_for_training_and_testing_come_from_two_parts_of_a_photograph():
-    patches = images.photograph_patches((8, 8, 1))
+    patches = study.photograph_patches((8, 8, 1))
     assert patches.image_shape == (8, 8, 1) and len(patches.train) == 10_000 and len(patches.test) == 1_000
     seen = {patch.tobytes() for patch in patches.train if patch.std() > 10}
     assert not any(patch.tobytes() in seen for patch in patches.test)
-    assert np.array_equal(patches.test, images.photograph_patches((8, 8, 1)).test)
+    assert np.array_equal(patches.test, study.photograph_patches((8, 8, 1)).test)
 
 
 def test_random_pixels_are_uniform():
-    noise = images.random_pixels((4, 5, 1), 500)
+    noise = study.random_pixels((4, 5, 1), 500)
     assert abs(noise.train.mean() - 127.5) < 2 and abs(np.corrcoef(noise.train.reshape(500, -1).T)[0, 1:]).max() < 0.2
 
 
 def test_the_size_of_jpeg_and_png_without_headers_is_that_of_their_data():
-    pictures = images.photograph_patches((16, 16, 1)).test[:5]
+    pictures = study.photograph_patches((16, 16, 1)).test[:5]
     whole, data = compression.jpeg(pictures)
     file = io.BytesIO()
     Image.fromarray(pictures[0, ..., 0]).save(file, "JPEG", quality=95, optimize=True)
