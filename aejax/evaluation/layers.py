@@ -42,11 +42,8 @@ def table(run: Any) -> str:
         )
     taken = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((run.state.params, run.state.extra)))
     rows.append(("total", "", "", f"{run.parameters:,}", f"{taken:,}", ""))
-    sides, columns = [str.ljust] * 3 + [str.rjust] * 2 + [str.ljust], list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    padded = [
-        [side(cell, width) for cell in column] for side, column, width in zip(sides, columns, widths, strict=True)
-    ]
-    lines = ["  ".join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    columns = zip("<<<>><", zip(*rows, strict=True), strict=True)
+    form = "  ".join(f"{{:{side}{max(map(len, column))}}}" for side, column in columns)
+    lines = [form.format(*row).rstrip() for row in rows]
     given, code = ", ".join(map(str, run.example_shape)), config.model.code_size
     return "\n".join([f"{run!r}: [N, {given}] → codes [N, {code}]", *lines])

@@ -38,9 +38,7 @@ class DatasetIdentity:
     standardization: dict[str, list[float]] | None  # from `Standardization.to_dict`
     labels: str | None  # `Dataset.labels_fingerprint`; None without labels
     target_shape: tuple[int, ...] | None = None  # of one target as the user gave it; None without targets
-    means: tuple[float, ...] | None = (
-        None  # of each feature, in place of missing values; None unless data.missing is mask
-    )
+    means: tuple[float, ...] | None = None  # of each feature, in place of missing values (data.missing mask)
     feature_names: tuple[str, ...] | None = None  # of vectors, if the user gave names
 
     def __post_init__(self) -> None:

@@ -150,17 +150,12 @@ def require_matched(config: Config, program: Any, size: int, target: tuple[int, 
         return
     pairs = [(size, size, *target)]
     pairs += [(size, size, math.prod(target))] if math.prod(target) != model.code_size else []
-    if found := [shape for shape in _shapes(program.jaxpr) if shape in pairs]:
+    made = [variable.aval for equation in _equations(program.jaxpr) for variable in equation.outvars]
+    if found := [array.shape for array in made if getattr(array, "shape", None) in pairs]:
         raise InputError(
             f"the loss of {model.kind}{line_of(kind.loss)} computes {list(found[0])}, every example with every other: "
             "logits are [B, K, H, W, C], for K codes of each image; compare them with clean[:, None]"
         )
-
-
-def _shapes(program: Any) -> Iterator[tuple[int, ...]]:
-    """Yield the shape of every result within a jaxpr."""
-    for equation in _equations(program):
-        yield from (variable.aval.shape for variable in equation.outvars if hasattr(variable.aval, "shape"))
 
 
 def _equations(program: Any) -> Iterator[Any]:

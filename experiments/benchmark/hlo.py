@@ -14,23 +14,16 @@ _WHILE = re.compile(r"= (\(.*\)) while\(.*condition=%?([\w.\-]+), body=%?([\w.\-
 
 
 class Operation(NamedTuple):
-    kind: str
-    """the opcode; "matmul" for a matrix product or convolution, alone or fused with other operations"""
-    origin: str
-    """the operation of JAX; empty if unknown"""
-    flop: float
-    """floating-point operations of one execution if it is a matmul of known sizes, else 0"""
+    kind: str  # the opcode; "matmul" for a matrix product or convolution, alone or fused with other operations
+    origin: str  # the operation of JAX; empty if unknown
+    flop: float  # floating-point operations of one execution if it is a matmul of known sizes, else 0
 
 
 class Loop(NamedTuple):
-    name: str
-    """of the computation that is its body"""
-    shape: str
-    """of the values that the loop carries"""
-    body: str
-    """its text"""
-    trip_count: int | None
-    """None if the compiler does not know it"""
+    name: str  # of the computation that is its body
+    shape: str  # of the values that the loop carries
+    body: str  # its text
+    trip_count: int | None  # None if the compiler does not know it
 
 
 def main_loop(text: str) -> Loop | None:

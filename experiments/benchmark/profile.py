@@ -29,10 +29,8 @@ class Timed(NamedTuple):
     origin: str
     count: int
     milliseconds: float
-    share: float
-    """of the time of all operations"""
-    flops_per_second: float | None
-    """of a matmul of known sizes; else None"""
+    share: float  # of the time of all operations
+    flops_per_second: float | None  # of a matmul of known sizes; else None
 
 
 def profile(config: Config, dataset: Dataset, folder: Path, steps: int = 100) -> list[Timed]:

@@ -13,17 +13,18 @@ from claims.page import write_page
 from claims.sparsity import sparse
 from claims.study import Result, Study
 
-CLAIMS = {
-    1: data_specific,
-    2: rate_distortion,
-    3: structure,
-    4: too_powerful,
-    5: better_features,
-    6: sparse,
-    7: convolutions,
-    8: tsne,
-    9: generative,
-}
+_IN_ORDER = (
+    data_specific,
+    rate_distortion,
+    structure,
+    too_powerful,
+    better_features,
+    sparse,
+    convolutions,
+    tsne,
+    generative,
+)
+CLAIMS = dict(enumerate(_IN_ORDER, start=1))
 """number of the claim in the article → experiment"""
 
 __all__ = ["CLAIMS", "Result", "Study", "write_page"]

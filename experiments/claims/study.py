@@ -29,31 +29,23 @@ _PATCHES, _TESTED = 10_000, 1_000
 class Result:
     """The result of one experiment."""
 
-    claim: str
-    """the article's claim, in one line"""
-    title: str
-    """the finding, in one line"""
+    claim: str  # the article's claim, in one line
+    title: str  # the finding, in one line
     method: str
-    found: str
-    """the finding, with its numbers"""
+    found: str  # the finding, with its numbers
     table: Table
-    figure: Callable[[], Figure] | None
-    """None where the table says all"""
+    figure: Callable[[], Figure] | None  # None where the table says all
 
 
 @dataclass(frozen=True)
 class Study:
     """The images, the seeds and the training of all experiments."""
 
-    dataset: Dataset
-    """the images of the main domain, with classes"""
-    seeds: int
-    """number of seeds, from 0"""
-    workdir: Path
-    """folder of all runs; a finished run is not trained again"""
+    dataset: Dataset  # the images of the main domain, with classes
+    seeds: int  # number of seeds, from 0
+    workdir: Path  # folder of all runs; a finished run is not trained again
     epochs: int = 5
-    report: Callable[[str], None] = lambda name: None
-    """called with the name of each model before its training"""
+    report: Callable[[str], None] = lambda name: None  # called with the name of each model before its training
 
     def train(self, name: str, changes: Mapping[str, Any] | None = None, dataset: Dataset | None = None) -> list[Run]:
         """Train one model per seed: the deep autoencoder 128-32-128 with the changed fields.

@@ -17,8 +17,9 @@ from aejax.config import Config, Model, Training
 from aejax.config.files import write_json
 from aejax.data import Dataset
 from aejax.evaluation import Run, fit
-from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled, with_spread
+from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled
 from aejax.training.identity import describe_machine
+from gallery.recovery import spread
 
 _CONFIG = Config(model=Model(hidden=(128,), code_size=32), training=Training(batch_size=128))
 """the article's deep autoencoder"""
@@ -98,14 +99,13 @@ def epochs_to(curve: list[float], loss: float, first: int = 1) -> int | None:
 
 def tables(results: Mapping[str, Any]) -> str:
     """Return both studies as Markdown tables."""
-
-    def cell(values: list[float], form: str = ".4f") -> str:
-        return with_spread(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, form)
-
     last = results["epochs"]
     shown = sorted({1, min(3, last), last})
     rows = [
-        [name.replace("source", results["source"]), *(cell([curve[epoch - 1] for curve in curves]) for epoch in shown)]
+        [
+            name.replace("source", results["source"]),
+            *(spread([curve[epoch - 1] for curve in curves], ".4f") for epoch in shown),
+        ]
         for name, curves in results["another domain"].items()
     ]
     first = markdown([f"trained on {results['target']}", *(f"loss after epoch {epoch}" for epoch in shown)], rows)
@@ -113,8 +113,8 @@ def tables(results: Mapping[str, Any]) -> str:
     for epoch in shown:
         needed = [epochs_to(after, curve[epoch - 1], 0) for curve, after in zip(new, continued, strict=True)]
         reached = [each for each in needed if each is not None]
-        count = cell(reached, ".1f") if len(reached) == len(needed) else f"more than {last}"
-        rows.append([cell([curve[epoch - 1] for curve in new]), epoch, count])
+        count = spread(reached, ".1f") if len(reached) == len(needed) else f"more than {last}"
+        rows.append([spread([curve[epoch - 1] for curve in new], ".4f"), epoch, count])
     return f"{first}\n\n{markdown(['loss', 'epochs from new values', 'epochs from a tenth'], rows)}"
 
 
