@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -205,11 +205,24 @@ def _cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def _cross_entropy_forward(logits: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    cpu, default = (functools.partial(_by_exponential, mean) for mean in (_mean_on_cpu, _mean))
+    return jax.lax.platform_dependent(logits, images, cpu=cpu, tpu=by_tanh, default=default)
+
+
+def _by_exponential(mean: Callable, logits: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
     # One exponential serves the value and its gradient, sigmoid(logits) - images.
     e = jnp.exp(-jnp.abs(logits))
-    others = jnp.maximum(logits, 0) - images * logits
-    mean = jax.lax.platform_dependent(e, others, cpu=_mean_on_cpu, default=_mean)
-    return mean, jnp.where(logits >= 0, 1, e) / (1 + e) - images
+    return mean(e, jnp.maximum(logits, 0) - images * logits), jnp.where(logits >= 0, 1, e) / (1 + e) - images
+
+
+def by_tanh(logits: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the mean cross-entropy and its gradient with an error of at most 2e-7 for each pixel.
+
+    A TPU has an instruction for tanh(logits / 2) = 2 · sigmoid(logits) - 1, and none for a division.
+    """
+    half = jnp.tanh(logits / 2) / 2
+    each = jnp.maximum(logits, 0) - images * logits - jnp.log(0.5 + jnp.abs(half))
+    return each.mean(axis=-1), 0.5 + half - images
 
 
 def _mean(e: jax.Array, others: jax.Array) -> jax.Array:

@@ -5,6 +5,7 @@ import pytest
 
 from aejax import Schedule
 from aejax.training.inputs import Batch, unit_interval
+from aejax.training.optimizer import divided_on_tpu
 from aejax.training.step import build_steps, factor
 from runs import compiled_steps, traced
 
@@ -33,6 +34,13 @@ def test_the_first_step_of_adam_is_the_learning_rate_against_the_sign_of_the_gra
     assert clear.mean() > 0.8
     assert np.allclose(moved[clear], -1e-2 * np.sign(gradient[clear]), rtol=1e-2)
     assert after.step == 1 and np.isclose(terms["total"], total(state.params), rtol=1e-6)
+
+
+def test_an_update_of_adam_on_a_tpu_differs_by_rounding_only():
+    mean, square = np.float32(0.7), np.float32(np.append(np.geomspace(1e-14, 1e2, 4001), 0))
+    for epsilon in np.float32([3e-10, 1e-8]):  # at the first step, and much later
+        updates = jax.jit(divided_on_tpu)(mean, square, epsilon)
+        assert np.allclose(updates, np.float64(mean) / (np.sqrt(np.float64(square)) + epsilon), rtol=1e-5, atol=0)
 
 
 def test_a_penalty_enters_the_total_and_its_gradient(small):
