@@ -1,4 +1,4 @@
-"""`AutoencoderTransformer`: rows to codes and back, like PCA."""
+"""Estimators of scikit-learn, for pipelines and searches: rows to codes and back, and rows with large errors."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from aejax.config import Coefficients, Config, Loss, Model, Training
+from aejax.config.checks import require
 from aejax.config.config import ANY_RANGE
 from aejax.data import Dataset, resolved, split
 from aejax.evaluation import Run, errors, fit
@@ -34,6 +35,7 @@ FIELDS = {
     "code_activation": "model.code_activation",
     "loss": "loss.reconstruction",
     "standardize": "data.standardize",
+    "missing": "data.missing",
     "corruption": "corruption.kind",
     "noise": "coefficients.noise",
     "l1": "coefficients.l1",
@@ -44,6 +46,7 @@ FIELDS = {
 """parameter → field of the configuration"""
 
 
+@dataclasses.dataclass(eq=False, repr=False)
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Learn a code of rows of numbers, float[N, D]; columns may have any scale, since they are standardized.
 
@@ -57,7 +60,9 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         loss: mse, or bce for rows in [0, 1].
         standardize: train and measure errors on columns with mean 0 and standard deviation 1; `inverse_transform`
             returns rows on the scale of the data. None standardizes, flat images of uint8 or from 0 to 1 too, unless
-            the loss or the corruption needs rows in [0, 1]; with `config`, it takes `data.standardize`.
+            the loss or the corruption needs rows in [0, 1].
+        missing: refuse, or mask: accept missing values (NaN), which are left out of the loss and of errors, and are
+            replaced by the mean of their column in the input.
         corruption, noise: kind and strength of the input's noise in training, for a denoising autoencoder.
         l1: weight of the code's L1 norm.
         learning_rate, epochs, batch_size: of the training; a batch has at most all rows.
@@ -69,54 +74,38 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         n_features_in_, feature_names_in_: number and names of the columns of the training rows.
     """
 
-    def __init__(
-        self,
-        code_size: int | None = None,
-        *,
-        hidden: tuple[int, ...] | None = None,
-        activation: str | None = None,
-        code_activation: str | None = None,
-        loss: str | None = None,
-        standardize: bool | None = None,
-        corruption: str | None = None,
-        noise: float | None = None,
-        l1: float | None = None,
-        learning_rate: float | None = None,
-        epochs: int | None = None,
-        batch_size: int | None = None,
-        random_state: int | np.random.RandomState | None = None,
-        config: Config | None = None,
-    ) -> None:
-        self.code_size = code_size
-        self.hidden = hidden
-        self.activation = activation
-        self.code_activation = code_activation
-        self.loss = loss
-        self.standardize = standardize
-        self.corruption = corruption
-        self.noise = noise
-        self.l1 = l1
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.random_state = random_state
-        self.config = config
+    code_size: int | None = None
+    _: dataclasses.KW_ONLY
+    hidden: tuple[int, ...] | None = None
+    activation: str | None = None
+    code_activation: str | None = None
+    loss: str | None = None
+    standardize: bool | None = None
+    missing: str | None = None
+    corruption: str | None = None
+    noise: float | None = None
+    l1: float | None = None
+    learning_rate: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    random_state: int | np.random.RandomState | None = None
+    config: Config | None = None
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on rows float[N, D].
 
         Raises:
-            ValueError: a value is not finite.
+            ValueError: a value is infinite, or is missing without `missing="mask"`.
             InputError: a parameter is out of range, or does not fit the rows.
         """
-        rows = validate_data(self, X, dtype=np.float32, ensure_all_finite=self.finite)
+        rows = _rows(self, X, self.masked, reset=True)
         given = {field: getattr(self, name) for name, field in FIELDS.items() if getattr(self, name) is not None}
         if self.random_state is not None:
             seeded = isinstance(self.random_state, int | np.integer)
             seed = self.random_state if seeded else check_random_state(self.random_state).randint(2**31 - 1)
             given["training.seed"] = int(seed)
         config = (DEFAULT if self.config is None else self.config).replace(given)
-        if self.config is None and self.standardize is None and not config.others(ANY_RANGE):
+        if self.standardize is None and not config.others(ANY_RANGE):
             config = config.replace({"data.standardize": True})
         # The test rows are the training rows, since scikit-learn holds rows out itself.
         dataset = Dataset.from_arrays(rows, rows, name="rows", missing=config.data.missing)
@@ -130,7 +119,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the codes of rows, float[N, D] → float32[N, code_size]."""
-        return _by_chunks(self.run_.encode, self._rows(X))
+        return _by_chunks(self.run_.encode, _rows(self, X, self.masked))
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Return the rows of codes, float[N, code_size] → float32[N, D]."""
@@ -149,14 +138,14 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         The mean of a row is minus its `score_samples`. A table of pandas gives a table with its index and columns.
         """
-        return as_given(X, self._errors(X, by_value=True))
+        return _like(X, self._errors(X, by_value=True))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean reconstruction error of rows float[N, D], which a search maximises."""
         return float(self.score_samples(X).mean())
 
     def _errors(self, X: Any, by_value: bool = False) -> np.ndarray:
-        given, run = self._rows(X), self.run_
+        given, run = _rows(self, X, self.masked), self.run_
 
         def of_rows(rows: np.ndarray) -> np.ndarray:
             found = errors(run, run.encode(rows), run.standardized_inputs(rows)[0], by_value)
@@ -164,23 +153,81 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         return _by_chunks(of_rows, given)
 
-    def _rows(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
-        return validate_data(self, X, dtype=np.float32, reset=False, ensure_all_finite=self.finite)
-
     @property
-    def finite(self) -> Any:
-        """The argument `ensure_all_finite` of scikit-learn: missing values need `data.missing` mask in `config`."""
-        return "allow-nan" if self.config is not None and self.config.data.missing == "mask" else True
+    def masked(self) -> bool:
+        """Whether rows may have missing values."""
+        return (self.missing or (self.config or DEFAULT).data.missing) == "mask"
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
-        tags.input_tags.allow_nan = self.finite == "allow-nan"
+        tags.input_tags.allow_nan = self.masked
         return tags
 
 
-def as_given(X: Any, values: np.ndarray) -> Any:
+@dataclasses.dataclass(eq=False, repr=False)
+class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
+    """Detect the rows with the largest reconstruction errors of an autoencoder.
+
+    Args:
+        autoencoder: an `AutoencoderTransformer`, which is cloned; None takes its defaults. A search names its
+            parameters `autoencoder__code_size` and so on.
+        contamination: share of outliers among the training rows, above 0 and at most 0.5.
+
+    Attributes:
+        autoencoder_: the fitted transformer.
+        offset_: threshold; rows with `score_samples` less than `offset_` are outliers.
+    """
+
+    autoencoder: AutoencoderTransformer | None = None
+    _: dataclasses.KW_ONLY
+    contamination: float = 0.1
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train on rows float[N, D], which may contain outliers.
+
+        Raises:
+            ValueError: a value is infinite, or is missing without `missing="mask"`.
+            InputError: a parameter is out of range.
+        """
+        require(0 < self.contamination <= 0.5, "contamination", self.contamination, "above 0 and at most 0.5")
+        chosen = AutoencoderTransformer() if self.autoencoder is None else clone(self.autoencoder)
+        rows = _rows(self, X, chosen.masked, reset=True)
+        self.autoencoder_ = chosen.fit(rows)
+        self.offset_ = float(np.quantile(self.autoencoder_.score_samples(rows), self.contamination))
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Return minus the reconstruction error of each row, float[N, D] → float64[N]."""
+        check_is_fitted(self)
+        return self.autoencoder_.score_samples(_rows(self, X, self.autoencoder_.masked))
+
+    def feature_errors(self, X: Any) -> Any:
+        """Return the error of each feature of each row, as `AutoencoderTransformer.feature_errors` does."""
+        check_is_fitted(self)
+        return _like(X, self.autoencoder_.feature_errors(_rows(self, X, self.autoencoder_.masked)))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return `score_samples` minus the threshold, float[N, D] → float64[N]: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return -1 for outliers and 1 for other rows, float[N, D] → int[N]."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+
+def _rows(estimator: BaseEstimator, X: Any, masked: bool, reset: bool = False) -> np.ndarray:
+    """Return rows as float32[N, D], checked as scikit-learn demands; refuse missing values unless `masked`."""
+    if not reset:
+        check_is_fitted(estimator)
+    rows = validate_data(estimator, X, dtype=np.float32, reset=reset, ensure_all_finite="allow-nan")
+    if not masked and (missing := int(np.isnan(rows).sum())):
+        advice = 'give AutoencoderTransformer(missing="mask"), which leaves them out of the loss, or fill them in'
+        raise ValueError(f"{missing:,} of {rows.size:,} values of X are missing (NaN); {advice}")
+    return rows
+
+
+def _like(X: Any, values: np.ndarray) -> Any:
     """Return values [N, D] of the cells of X: a table of pandas if X is a table, otherwise the array."""
     named = hasattr(X, "columns") and hasattr(X, "index")
     return type(X)(values, index=X.index, columns=X.columns) if named else values
