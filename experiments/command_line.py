@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -100,6 +100,7 @@ class RunArguments:
 
 
 FAILED, WRONG_USAGE, STOPPED = 1, 2, signals.STOPPED
+_configured = False  # whether the script takes the fields of a configuration
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -155,8 +156,11 @@ def spread_over_cores(most: int) -> None:
 
 
 def _exit(code: int, message: object, *, everywhere: bool = False) -> None:
+    line = addressed(message)
+    if not _configured:
+        line = re.sub(r"--(data|loss|corruption)\.\w+( \w+)?", rf"\g<0> of {script_name('train')}", line)
     with contextlib.suppress(OSError):
-        print(f"{script_name()}: {_in_one_line(addressed(message))}", file=sys.stderr, flush=True)
+        print(f"{script_name()}: {_in_one_line(line)}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -216,7 +220,8 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
     Returns the arguments; the configuration, with absolute paths of the user's files; and the default workdir, such as
         runs/mnist/deep for configs/mnist/deep.py.
     """
-    file = Path()
+    global _configured
+    file, _configured = Path(), True
     if given and not given[0].startswith("-"):
         file, *given = config_file(given[0]), *given[1:]
     elif not {"-h", "--help"} & set(given):
@@ -263,7 +268,12 @@ def split(given: Sequence[str], names: str, prefix: str = "") -> tuple[dict[str,
 
 def _without_commas(arguments: type, given: Sequence[str]) -> list[str]:
     """Rewrite `--batches 32,256` as `--batches 32 256`, for the fields of a dataclass that are lists of no paths."""
-    lists = {each.name for each in fields(arguments) if isinstance(each.default, tuple) and "Path" not in each.type}
+    types = {each.name: str(each.type) for each in fields(arguments)}
+    if issubclass(arguments, ConfigArguments):
+        for part in fields(Config):
+            inner = fields(part.default_factory) if is_dataclass(part.default_factory) else ()
+            types |= {f"{part.name}.{each.name}": str(each.type) for each in inner}
+    lists = {name for name, kind in types.items() if "tuple" in kind and "Path" not in kind}
     parts, flag = [], ""
     for token in given:
         flag = token if token.startswith("--") else flag
@@ -342,5 +352,10 @@ def require_workdir(workdir: Path, *, bucket: bool = False) -> None:
 def _one_line(boxed: str) -> str:
     """Extract the message, and the suggestion, from a box that tyro prints."""
     text = " ".join(line.strip("│╭╮╰╯ ") for line in boxed.splitlines()[1:-1])
+    if wrong := re.search(
+        r"parsing (\S+): no type .*? from \['(.*?)'\].*Annotated\[\w+, (.*?)\]:", " ".join(text.split())
+    ):
+        return f"{wrong[1]} is {wrong[2]}; it must be {wrong[3]} or None"
     sections = [" ".join(section.split()) for section in re.split("─{3,}", text)]
+    sections = [re.sub(r"(Perhaps you meant: --\S+).*", r"\1", each) for each in sections]
     return "; ".join(each for each in sections if not each.startswith(("For full", "Argument helptext"))) or boxed

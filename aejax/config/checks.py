@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import os
 import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 
 class AejaxError(Exception):
@@ -102,10 +103,6 @@ def is_finite(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= (2 - 2**-23) * 2.0**127
 
 
-def is_non_negative(value: object) -> bool:
-    return is_finite(value) and value >= 0
-
-
 def is_own(value: object) -> bool:
     """Return whether the value has the form FILE.py:NAME or MODULE:NAME."""
     return isinstance(value, str) and all(value.rpartition(":"))
@@ -122,11 +119,14 @@ class Allowed:
         return self.text  # the command line shows the type of a field
 
 
-COUNT = Allowed(lambda value: is_whole(value, 1), f"a whole number from 1 to {MOST:,}")
-SEED = Allowed(lambda value: is_whole(value, 0, 2**32 - 1), "a whole number from 0 to 2**32 - 1")
-EPOCHS = Allowed(lambda value: is_whole(value, 0), f"a whole number from 0 to {MOST:,}")
+def whole(least: int, most: int = MOST) -> Allowed:
+    """Allow whole numbers from `least` to `most`."""
+    return Allowed(lambda value: is_whole(value, least, most), f"a whole number from {least} to {most:,}")
+
+
+COUNT, EPOCHS, SEED, WIDTH = whole(1), whole(0), whole(0, 2**32 - 1), whole(1, WIDEST)
+POSITIVE = Allowed(lambda value: is_finite(value) and value > 0, "above 0")
 SHARE = Allowed(lambda value: is_finite(value) and 0 < value < 1, "between 0 and 1")
-WIDTH = Allowed(lambda value: is_whole(value, 1, WIDEST), f"a whole number from 1 to {WIDEST:,}")
 WIDTHS = Allowed(
     lambda value: isinstance(value, tuple) and all(map(WIDTH.holds, value)),
     f"a list of layer widths, each from 1 to {WIDEST:,}",
@@ -157,16 +157,39 @@ def require_names(values: object, name: str) -> None:
     require(holds, name, values, "a mapping of names (letters, digits and _) to values")
 
 
-def require_types(section: Any, prefix: str) -> None:
-    """Make the fields of a section plain values, and check each against its type: choices, switches, `Allowed`."""
-    for field, hint in typing.get_type_hints(type(section), include_extras=True).items():
-        value = plain(getattr(section, field))
-        object.__setattr__(section, field, value)
-        optional = type(None) in typing.get_args(hint)
-        if value is None and optional:
-            continue
-        for allowed in _allowed(hint):
-            require(allowed.holds(value), f"{prefix}.{field}", value, allowed.text + " or None" * optional)
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return "; did you mean NAME?" with the nearest known name; "" if none is near."""
+    near = difflib.get_close_matches(str(name), known, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def require_fields(given: Iterable[object], known: Iterable[str], prefix: str) -> None:
+    """Refuse names of fields that are unknown; the prefix is the path of their section, with a dot."""
+    for name in given:
+        if name not in known:
+            raise InputError(f"there is no field '{prefix}{name}' in the configuration{nearest(name, known)}")
+
+
+class Section:
+    """A part of the configuration: a frozen dataclass that refuses unknown fields, and values of a wrong type."""
+
+    def __new__(cls, *_: Any, **given: Any) -> Self:
+        require_fields(given, cls.__dataclass_fields__, f"{cls.__name__.lower()}.")
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        self.require_types(type(self).__name__.lower())
+
+    def require_types(self, prefix: str) -> None:
+        """Make the fields plain values, and check each against its type: choices, switches, `Allowed`."""
+        for field, hint in typing.get_type_hints(type(self), include_extras=True).items():
+            value = plain(getattr(self, field))
+            object.__setattr__(self, field, value)
+            optional = type(None) in typing.get_args(hint)
+            if value is None and optional:
+                continue
+            for allowed in _allowed(hint):
+                require(allowed.holds(value), f"{prefix}.{field}", value, allowed.text + " or None" * optional)
 
 
 _PLAIN = {

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import json
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aejax.config.checks import InputError, Named, is_own, require, require_names
+from aejax.config.checks import SHARE, InputError, Named, Section, is_own, require, require_fields, require_names
 from aejax.config.numbers import (
     DECLARED_BY,
     KINDS,
@@ -41,7 +40,7 @@ SAME_RESULT += "data.channels", "data.size", "data.colour", "data.label"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Section):
     """All that determines a run.
 
     >>> Config(model=Model(code_size=16)).replace({"training.epochs": 3})
@@ -96,13 +95,9 @@ class Config:
             code = self.model.code_activation or self.model.activation
             require(code == "sigmoid", "model.code_activation", code, "sigmoid while loss.sparsity is rate")
             rate = self.coefficients.get("rate", 0.05)
-            require(0 < rate < 1, "coefficients.rate", rate, "between 0 and 1")
+            require(SHARE.holds(rate), "coefficients.rate", rate, SHARE.text)
         holds = self.loss.pixels == "mean" or self.loss.reconstruction not in LEAST_SIDES
         require(holds, "loss.pixels", "sum", f"mean while loss.reconstruction is {self.loss.reconstruction}")
-        require(self.coefficients.get("delta", 1) > 0, "coefficients.delta", 0.0, "above 0")
-        shift, crop = self.coefficients.get("shift", 0.0), self.coefficients.get("crop", 1.0)
-        require(shift.is_integer(), "coefficients.shift", shift, "a whole number of pixels")
-        require(0 < crop <= 1, "coefficients.crop", crop, "a share of the image's sides, above 0 and at most 1")
         if not is_own(self.model.kind):
             self.require_kind(variational=self.model.kind == "variational")
 
@@ -198,13 +193,12 @@ class Config:
         values = self.to_dict()
         for path, value in changes.items():
             *outer, name = str(path).split(".")
-            named, of_schedule = ".".join(outer) in _NAMED, len(outer) == 2 and outer[0] == "schedules"
-            if path in _NAMED:
-                value = dict(value) if isinstance(value, Mapping) else value
-            elif not (named or of_schedule or (len(outer) == 1 and name in values.get(outer[0], {}))):
+            section, named = values, ".".join(outer) in _NAMED
+            for part in outer:
+                section = section.setdefault(part, {}) if isinstance(section, dict) else None
+            if not isinstance(section, dict):
                 raise InputError(f"there is no field {path!r} in the configuration")
-            section = functools.reduce(lambda inside, each: inside.setdefault(each, {}), outer, values)
-            section[name] = value
+            section[name] = dict(value) if path in _NAMED and isinstance(value, Mapping) else value
             if named and value is None:
                 del section[name]
         return Config.from_dict(values)
@@ -217,8 +211,6 @@ class Config:
     def from_dict(values: Mapping[str, Mapping[str, Any]]) -> Config:
         """Build a configuration from the result of `to_dict`; missing fields take their defaults."""
         require(isinstance(values, Mapping), "the configuration", values, "a mapping of sections")
-        if unknown := [name for name in values if name not in Config.__dataclass_fields__]:
-            raise InputError(f"there is no field {unknown[0]!r} in the configuration")
         return Config(**values)
 
     @property
@@ -246,6 +238,5 @@ def _section(made: Any, path: str, given: Any) -> Any:
         return given
     example = f", such as {dataclasses.asdict(Schedule())} (--{path}.shape cosine)" if made is Schedule else ""
     require(isinstance(given, Mapping), path, given, f"a {made.__name__}, or a mapping of its fields{example}")
-    if unknown := [name for name in given if name not in made.__dataclass_fields__]:
-        raise InputError(f"there is no field '{path}.{unknown[0]}' in the configuration")
+    require_fields(given, made.__dataclass_fields__, f"{path}.")
     return made(**given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import itertools
 import math
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aejax.config.checks import InputError, plain, require
+from aejax.config.checks import InputError, nearest, plain, require
 from aejax.config.config import SAME_RESULT, Config
 from aejax.config.user_files import complete
 
@@ -94,9 +93,9 @@ def field_path(field: str, config: Config) -> str:
     known = [f"{section}.{name}" for section, fields in sections.items() for name in fields]
     found = [path for path in known if field in (path, path.rpartition(".")[2])]
     if len(found) != 1:
-        near = difflib.get_close_matches(field, [path.rpartition(".")[2] for path in known] + known, 1)
-        advice = f"did you mean {near[0]}?" if near else f"its coefficients are {', '.join(declared.coefficients)}"
-        missing = f"there is no field {field!r} in the configuration; {advice}"
+        near = nearest(field, [path.rpartition(".")[2] for path in known] + known)
+        advice = near or f"; its coefficients are {', '.join(declared.coefficients)}"
+        missing = f"there is no field {field!r} in the configuration{advice}"
         raise InputError(f"{field!r} could be {' or '.join(found)}; give its path" if found else missing)
     if found[0].startswith(SAME_RESULT):
         raise InputError(

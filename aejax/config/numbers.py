@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from aejax.config.checks import COUNT, EPOCHS, SHARE, InputError, Named, is_finite, require, require_types
+from aejax.config.checks import COUNT, EPOCHS, SHARE, Allowed, InputError, Named, Section, is_finite, nearest, require
 
 OPTIMIZERS: Mapping[str, Mapping[str, float]] = {
     "adam": {"learning_rate": 1e-3},
@@ -51,8 +51,14 @@ DECLARED_BY = {"model.kind": KINDS, "training.optimizer": OPTIMIZERS, **OWNED, *
 RESERVED = {name for table in (OPTIMIZERS, *OWNED.values()) for numbers in table.values() for name in numbers}
 """coefficients that no class may declare"""
 
-NON_NEGATIVE = RESERVED | {name for numbers in KINDS.values() for name in numbers}
-"""coefficients of this library; those of the user's classes may be negative"""
+_FINITE = Allowed(is_finite, "a finite number")
+_NON_NEGATIVE = Allowed(lambda value: is_finite(value) and value >= 0, "a finite number of at least 0")
+_ALLOWED = dict.fromkeys((*RESERVED, *(name for numbers in KINDS.values() for name in numbers)), _NON_NEGATIVE) | {
+    "delta": Allowed(lambda value: is_finite(value) and value > 0, "above 0"),
+    "shift": Allowed(lambda value: is_finite(value) and value >= 0 and value == int(value), "a whole number of pixels"),
+    "crop": Allowed(lambda value: is_finite(value) and 0 < value <= 1, "a share of a side, above 0 and at most 1"),
+}
+"""coefficient of this library → its values; those of the user's classes may be negative"""
 
 
 class Coefficients(Named):
@@ -61,9 +67,8 @@ class Coefficients(Named):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         for name, value in self.items():
-            ours = name in NON_NEGATIVE
-            holds = is_finite(value) and (value >= 0 or not ours)
-            require(holds, f"coefficients.{name}", value, f"a finite number{' of at least 0' if ours else ''}")
+            allowed = _ALLOWED.get(name, _FINITE)
+            require(allowed.holds(value), f"coefficients.{name}", value, allowed.text)
             dict.__setitem__(self, name, float(value))
 
     @classmethod
@@ -78,7 +83,7 @@ class Coefficients(Named):
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Section):
     """The factor, from 0 to 1, on a traced number over the steps of a run."""
 
     shape: Literal["constant", "cosine", "cyclical", "plateau"] = "constant"
@@ -94,9 +99,12 @@ class Schedule:
     patience: Annotated[int, COUNT] = 5
     """epochs without a better value after which the shape plateau multiplies, and counts anew"""
 
+    def __post_init__(self) -> None:
+        """Leave the checks to `require_valid`, which knows the coefficient."""
+
     def require_valid(self, path: str, epochs: int) -> None:
         """Check the fields for a run of so many epochs; `path` names the schedule in messages."""
-        require_types(self, path)
+        self.require_types(path)
         most = {"constant": epochs, "plateau": epochs, "cyclical": 0}.get(self.shape, epochs - 1)
         allowed = f"from 0 to {most} while {path}.shape is {self.shape} and training.epochs is {epochs}"
         require(self.warmup_epochs <= most, f"{path}.warmup_epochs", self.warmup_epochs, allowed)
@@ -128,6 +136,8 @@ def require_known(
             values = [each for each, names in DECLARED_BY[path].items() if name in names]
             if values and not set(values).intersection([current] if isinstance(current, str) else current):
                 advice += f"the coefficient {name} is declared by {path} {' or '.join(values)}: set {path}; "
+        if not advice and (near := nearest(name, known)):
+            raise InputError(f"{section}.{name} is declared by nothing{near}")
         owner = ", ".join(f"{path} {current}" for path, current in settings.items() if current)
         raise InputError(
             f"{section}.{name} is {value}, and {owner} declares no {name}; {advice}declared are: "

@@ -8,23 +8,24 @@ from typing import Annotated, Any, Literal
 
 from aejax.config.checks import (
     COUNT,
+    EPOCHS,
+    POSITIVE,
     SEED,
     SHARE,
     WIDTH,
     WIDTHS,
     Allowed,
     Named,
-    is_non_negative,
+    Section,
+    is_finite,
     is_own,
-    is_whole,
     require,
     require_names,
-    require_types,
+    whole,
 )
 from aejax.config.numbers import AUGMENTATIONS, KINDS, OPTIMIZERS, Options
 
 _Activation = Literal["relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity"]
-_POSITIVE = Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")
 SELECT = Allowed(
     lambda value: re.fullmatch(r"((min|max) )?\w+", value),
     "the name of a term of the loss or of a metric, after min (default) or max, such as total or max accuracy",
@@ -37,8 +38,7 @@ _AUGMENTATIONS = Allowed(
     lambda value: isinstance(value, tuple) and set(value) <= {*AUGMENTATIONS} and len(set(value)) == len(value),
     f"some of {', '.join(AUGMENTATIONS)}, each once",
 )
-_PART = Allowed(lambda value: is_non_negative(value) and value < 1, "at least 0 and below 1")
-_SIDE = Allowed(lambda value: is_whole(value, 1, 2**14), "a number of pixels from 1 to 16,384")
+_PART = Allowed(lambda value: is_finite(value) and 0 <= value < 1, "at least 0 and below 1")
 _NAME = Allowed(bool, "a dataset's name or a path")
 _KIND = Allowed(lambda value: value in KINDS or is_own(value), f"{', '.join(KINDS)}, FILE.py:CLASS or MODULE:CLASS")
 _OPTIMIZER = Allowed(
@@ -46,13 +46,13 @@ _OPTIMIZER = Allowed(
 )
 
 
-class _Section:
-    def __post_init__(self) -> None:
-        require_types(self, type(self).__name__.lower())
+def _is_coordinator(value: str) -> bool:
+    host, _, port = value.rpartition(":")
+    return value == "auto" or (host != "" and re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 2**16)
 
 
 @dataclass(frozen=True)
-class Data(_Section):
+class Data(Section):
     """The examples."""
 
     name: Annotated[str, _NAME] = "digits"
@@ -72,7 +72,7 @@ class Data(_Section):
     channels: Literal["auto", "first", "last"] = "auto"
     """position of the channels of arrays from a file, [N, C, H, W] or [N, H, W, C]; auto refuses arrays that look like
     the first form"""
-    size: Annotated[int, _SIDE] | None = None
+    size: Annotated[int, whole(1, 2**14)] | None = None
     """resize images (antialiased) until their shorter side has this number of pixels, and keep the square in the
     centre; None keeps the size, which must be that of all images"""
     colour: Literal["grey", "rgb"] | None = None
@@ -100,7 +100,7 @@ class Data(_Section):
 
 
 @dataclass(frozen=True)
-class Model(_Section):
+class Model(Section):
     """The architecture: number of layers and nodes per layer (`hidden`) and the code size."""
 
     hidden: Annotated[tuple[int, ...], WIDTHS] = (128,)
@@ -121,7 +121,7 @@ class Model(_Section):
     """make the code by one more such convolution instead of dense layers: [h, w, code_size / (h w)], flattened"""
     tied: bool = False
     """the decoder's weights are the encoder's, transposed (dense layers only)"""
-    top_k: int | None = None
+    top_k: Annotated[int, COUNT] | None = None
     """keep only the k largest units of each code; None keeps all"""
     samples: Annotated[int, COUNT] = 1
     """codes that a variational model draws for each image in training"""
@@ -141,7 +141,7 @@ class Model(_Section):
             for each in value if isinstance(value, tuple) else (value,):
                 holds = isinstance(each, str | None) or (isinstance(each, int | float) and abs(each) < 2**63)
                 require(holds, f"model.options.{name}", value, "a finite number, a string, or a list of them")
-        holds = self.top_k is None or is_whole(self.top_k, 1, self.code_size)
+        holds = self.top_k is None or self.top_k <= self.code_size
         require(holds, "model.top_k", self.top_k, f"from 1 to {self.code_size}, the code size, or None")
         if self.spatial_code:
             require(self.hidden == (), "model.hidden", self.hidden, "empty while model.spatial_code is set")
@@ -166,7 +166,7 @@ class Model(_Section):
 
 
 @dataclass(frozen=True)
-class Loss(_Section):
+class Loss(Section):
     """The comparison of a reconstruction with the clean image."""
 
     reconstruction: Literal["bce", "mse", "l1", "huber", "ssim", "ms_ssim"] = "bce"
@@ -182,7 +182,7 @@ class Loss(_Section):
 
 
 @dataclass(frozen=True)
-class Corruption(_Section):
+class Corruption(Section):
     """The noise on the input; the target stays clean."""
 
     kind: Literal["none", "gaussian", "masking", "salt_and_pepper"] = "none"
@@ -190,7 +190,7 @@ class Corruption(_Section):
 
 
 @dataclass(frozen=True)
-class Training(_Section):
+class Training(Section):
     """Duration, batches, randomness and optimizer."""
 
     epochs: Annotated[int, COUNT] = 10
@@ -215,7 +215,7 @@ class Training(_Section):
     chosen: total, min l0, max accuracy; None takes the model's own choice, which is total by default"""
     evaluate_test: bool = False
     """evaluate the test examples after each epoch; they are always evaluated at the end"""
-    clip_norm: Annotated[float, _POSITIVE] | None = None
+    clip_norm: Annotated[float, POSITIVE] | None = None
     """largest global norm of the gradient; None does not clip"""
     start: str | None = None
     """workdir of another run: parameters and other variables with the same path, shape and type begin with its values;
@@ -225,7 +225,7 @@ class Training(_Section):
 
 
 @dataclass(frozen=True)
-class Devices(_Section):
+class Devices(Section):
     """The devices of a run; the result does not depend on them."""
 
     parallel: Literal["jit", "pmap", "shard_map"] = "jit"
@@ -245,15 +245,15 @@ class Devices(_Section):
 
 
 @dataclass(frozen=True)
-class Hosts(_Section):
+class Hosts(Section):
     """The processes that compute one run together, usually one per host; the result does not depend on them."""
 
-    coordinator: str | None = None
+    coordinator: Annotated[str, Allowed(_is_coordinator, "HOST:PORT, auto")] | None = None
     """HOST:PORT at which all processes reach process 0; auto where JAX finds the others by itself (TPU pods, SLURM);
     None runs in this process alone"""
-    count: int | None = None
+    count: Annotated[int, COUNT] | None = None
     """number of processes; not with auto"""
-    index: int | None = None
+    index: Annotated[int, EPOCHS] | None = None
     """index of this process, from 0; not with auto"""
     heartbeat_seconds: Annotated[int, COUNT] = 10
     """seconds without a heartbeat after which a process counts as dead"""
@@ -267,9 +267,6 @@ class Hosts(_Section):
                 value = getattr(self, name)
                 require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
             return
-        host, _, port = self.coordinator.rpartition(":")
-        holds = host != "" and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 2**16
-        require(holds, "hosts.coordinator", self.coordinator, "HOST:PORT, auto or None")
-        require(COUNT.holds(self.count), "hosts.count", self.count, "the number of processes, with hosts.coordinator")
-        holds = is_whole(self.index, 0, self.count - 1)
+        require(self.count is not None, "hosts.count", None, "the number of processes, with hosts.coordinator")
+        holds = self.index is not None and self.index < self.count
         require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")

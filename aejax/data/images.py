@@ -56,8 +56,10 @@ def joined(images: Sequence[np.ndarray], names: Sequence[object]) -> np.ndarray:
         images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
     for name, image in zip(names, images, strict=True):
         if image.shape != images[0].shape:
-            advice = f"bring all to one size by --data.size {min(images[0].shape[:2])}, or --data.colour rgb"
-            raise InputError(f"{name} is {size(image.shape)} and {names[0]} is {size(images[0].shape)}; {advice}")
+            alike = image.shape[:2] == images[0].shape[:2]
+            advice = "--data.colour rgb" if alike else f"--data.size {min(images[0].shape[:2])}"
+            found = f"{name} is {size(image.shape)} and {names[0]} is {size(images[0].shape)}"
+            raise InputError(f"{found}; bring all to one size by {advice}")
     return np.stack(images)
 
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aejax.config import Config, files
+from aejax.config import Config, complete, files
 from aejax.config.checks import is_own
 from aejax.config.grid import SEED
 from aejax.config.numbers import OPTIMIZERS
@@ -64,9 +64,13 @@ def _no_best(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]
     swept = {path.rpartition(".")[2] for path in changing}
     swept |= {"reconstruction"} if _CHANGE_THE_UNIT.intersection(changing) else set()
     if changing and selection.name in {"total", *swept}:
-        names = ", ".join(sorted(rows[0]["validation"].keys() - {"total", *swept})) or "the model has none"
+        # A penalty is small where its weight is.
+        other = {"total", *swept, *complete(config).coefficients}
+        names = sorted(set.intersection(*(set(row["validation"]) for row in rows)) - other)
         what = f"{' and '.join(changing)} {'change' if len(changing) > 1 else 'changes'} the loss"
-        return f"not comparable, since {what}; name a term or metric that stays the same by training.select: {names}"
+        advice = f"name a term or metric that stays the same by training.select: {', '.join(names)}"
+        advice = advice if names else "no term or metric stays the same, so compare metrics of evaluate.py"
+        return f"not comparable, since {what}; {advice}"
     return None
 
 

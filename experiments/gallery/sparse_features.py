@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import aejax
-from aejax.config.checks import COUNT, SEED, Allowed, is_non_negative, is_whole, require, require_types
+from aejax.config.checks import COUNT, EPOCHS, POSITIVE, SEED, Allowed, Section, is_finite, require
 from aejax.config.user_files import own
 from aejax.data import Computed
 from aejax.models.randomness import stream
@@ -34,9 +34,9 @@ LAW = 1
 """version of the distribution; raise it when a specification draws other examples"""
 
 Count = Annotated[int, COUNT]
-Whole = Annotated[int, Allowed(lambda value: is_whole(value, 0), "a whole number of at least 0")]
-NonNegative = Annotated[float, Allowed(is_non_negative, "a finite number of at least 0")]
-Positive = Annotated[float, Allowed(lambda value: is_non_negative(value) and value > 0, "above 0")]
+Whole = Annotated[int, EPOCHS]
+NonNegative = Annotated[float, Allowed(lambda value: is_finite(value) and value >= 0, "a finite number of at least 0")]
+Positive = Annotated[float, POSITIVE]
 
 
 def small() -> aejax.Dataset:
@@ -51,7 +51,7 @@ def large() -> aejax.Dataset:
 
 
 @dataclass(frozen=True)
-class SparseFeatures:
+class SparseFeatures(Section):
     """Specify the distribution; `SparseFeatures(...).dataset()` is a `Dataset` of it.
 
     The first features form `roots` trees, numbered breadth first. If several siblings would be active, one is chosen at
@@ -101,7 +101,7 @@ class SparseFeatures:
     """test examples"""
 
     def __post_init__(self) -> None:
-        require_types(self, "SparseFeatures")
+        self.require_types("SparseFeatures")
         require(0 < self.least <= self.most < 1, "most", self.most, f"from least, {self.least}, to below 1")
         most = self.features // (self.in_trees // max(1, self.roots) or 1)
         require(self.in_trees <= self.features, "roots", self.roots, f"at most {most}, for {self.features} features")

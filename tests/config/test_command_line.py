@@ -32,7 +32,8 @@ def refused(script, tmp_path):
     [
         pytest.param([], "config file comes first", marks=pytest.mark.long),
         (["--workdir", "x"], "config file comes first"),
-        ([CONFIG, "--model.cod_size", "3"], "--model.code_size"),
+        ([CONFIG, "--model.cod_size", "3"], "Perhaps you meant: --model.code_size; see --help"),
+        ([CONFIG, "--data.size", "16.5"], "--data.size is 16.5; it must be a whole number from 1 to 16,384 or None"),
         pytest.param([CONFIG, "--model.code_size", "three"], "--model.code_size", marks=pytest.mark.long),
         pytest.param([CONFIG, "--loss.reconstruction", "mae"], "bce", marks=pytest.mark.long),
         pytest.param([CONFIG, "extra"], "extra", marks=pytest.mark.long),
@@ -117,6 +118,11 @@ def test_the_article_refuses_like_train(refused):
     assert "--sedes" in refused("--sedes", "1", name="article.py", code=2, own=True)
 
 
+def test_a_script_without_fields_advises_those_of_train(refused, tmp_path):
+    np.save(tmp_path / "nan.npy", np.full((20, 4), np.nan))
+    assert "by --data.missing mask of train.py: 80 of" in refused("--dataset", "nan.npy", name="article.py")
+
+
 def test_help_lists_every_field(script):
     from aejax import Config
 
@@ -155,6 +161,8 @@ def test_schedules_and_options_come_from_the_config_and_from_the_arguments(tmp_p
     def configured(*given):
         return command_line.parse_configured(Arguments, ("own.py", *given), "train.py own.py")[1]
 
+    lists = configured("--data.augmentation", "shift,flip", "--model.hidden", "9,8", "7")
+    assert lists.data.augmentation == ("shift", "flip") and lists.model.hidden == (9, 8, 7)
     config = configured()
     assert config.schedules == {"learning_rate": Schedule("cosine", warmup_epochs=2)}
     assert config.model.options == {"form": "b", "sizes": (3, 4)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aejax import Coefficients, Config, Corruption, InputError, Loss, Model, Schedule, Training, fit, load_config
@@ -30,6 +30,7 @@ configs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(configs)
 def test_json_and_back(config):
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -140,9 +141,15 @@ def test_noise_needs_a_corruption_that_can_use_it():
 def test_replace_changes_one_field_and_checks_it():
     config = Config().replace({"model.hidden": [64, 32], "training.epochs": 7})
     assert config == dataclasses.replace(Config(), model=Model(hidden=(64, 32)), training=Training(epochs=7))
-    for unknown in ("model.size", "modle.hidden", "epochs"):
-        with pytest.raises(InputError, match=unknown):
+    for unknown, near in (
+        ("model.siz", "code_size"), ("modle.hidden", "model"), ("epochs", ""), ("model.hidden.x", ""),
+        ("coefficients.l2", "l1"), ("schedules.learningrate.shape", "learning_rate"),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as refused:
             Config().replace({unknown: 1})
+        assert (f"; did you mean {near}?" if near else unknown) in str(refused.value), refused.value
+    with pytest.raises(InputError, match=r"no field 'model\.hiden' .*; did you mean hidden\?"):
+        Model(hiden=(3,))
     with pytest.raises(InputError, match="code_size"):
         Config().replace({"model.code_size": 0})
     with pytest.raises(InputError, match=r"model\.size"):

@@ -98,8 +98,8 @@ def test_a_term_for_every_model_is_a_declaration_and_a_line_of_the_loss(small, m
         norms.append(np.square(run.encode(dataset.test)).sum(axis=1).mean())
     assert norms[1] < norms[0] / 2
     assert np.isclose(run.summary["test"]["l2"], 0.1 * norms[1], rtol=1e-4)
-    with pytest.raises(InputError, match=r"coefficients.l3 is .* declared are: learning_rate, l1, l2"):
-        config.replace({"coefficients.l3": 1})
+    with pytest.raises(InputError, match=r"coefficients.k is .* declared are: learning_rate, l1, l2"):
+        config.replace({"coefficients.k": 1})
 
 
 def test_the_rate_divergence_is_that_of_bernoulli_distributions():
@@ -154,7 +154,7 @@ def test_errors_that_are_no_squares():
     ("changes", "message"),
     [
         ({"coefficients.delta": 1}, "delta is declared by loss.reconstruction huber: set loss.reconstruction"),
-        ({"loss.reconstruction": "huber", "coefficients.delta": 0}, r"coefficients.delta is 0.0; it must be above 0"),
+        ({"loss.reconstruction": "huber", "coefficients.delta": 0}, r"coefficients.delta is 0; it must be above 0"),
         ({"loss.reconstruction": "ssim", "loss.pixels": "sum"}, "must be mean while loss.reconstruction is ssim"),
         (
             {"loss.reconstruction": "ssim", "model.kind": "variational"},

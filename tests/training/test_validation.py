@@ -192,7 +192,7 @@ def test_a_class_names_the_metric_that_selects(small, tmp_path):
         ({"coefficients.l1": [0.0, 1.0]}, {"training.select": "l1"}, "not comparable"),
         ({"coefficients.l1": [0.0, 1.0]}, {"training.select": "reconstruction"}, "0"),
         ({"loss.pixels": ["mean", "sum"], "model.samples": [1]}, {}, "loss.pixels changes"),
-        ({"loss.pixels": ["mean", "sum"]}, {"training.select": "reconstruction"}, "by training.select: l1"),
+        ({"loss.pixels": ["mean", "sum"]}, {"training.select": "reconstruction"}, "by training.select: rate"),
         ({"corruption.kind": ["none", "masking"]}, {}, "corruption.kind changes"),
         ({"coefficients.l1": [1.0], "training.seed": [0, 1]}, {}, "only the seed varies"),
         ({"loss.reconstruction": ["l1", "mse"]}, {"training.select": "rate"}, "rate is 0 for every member"),
@@ -209,6 +209,14 @@ def test_the_smallest_loss_is_not_the_best_where_the_loss_itself_changes(axes, c
     found = comparison.results(axes, rows, Config().replace(change))
     assert (found["best"] or {}).get("member") == best if best in "01" else best in found["no_best"]
     assert "validation loss" in found["groups"][0]["figures"]
+
+
+def test_a_penalty_is_not_advised_where_nothing_else_is_comparable():
+    axes, terms = {"loss.reconstruction": ["l1", "mse"]}, {"total": 1, "reconstruction": 1, "l1": 0}
+    found = comparison._no_best(axes, [{"validation": terms}] * 2, Config())
+    assert found.endswith("no term or metric stays the same, so compare metrics of evaluate.py")
+    rows = [{"validation": terms | more} for more in ({"l0": 1, "a": 2}, {"l0": 3})]
+    assert comparison._no_best(axes, rows, Config()).endswith("by training.select: l0")  # every member has it
 
 
 def test_a_metric_that_is_never_finite_names_no_best_epoch():
