@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -44,9 +44,9 @@ class Programs(NamedTuple):
 class _Part(NamedTuple):
     """Training or evaluation."""
 
-    layout: Any
+    lengths: Callable[[int], list[int]]  # number of steps → the different lengths of its calls
     feed: Feed
-    compiled: Callable[[int], Program]  # number of steps → program
+    compiled: Callable[[int], Program]  # length of a call → program
 
 
 def build_programs(
@@ -83,14 +83,14 @@ def build_programs(
         others = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), annotations)
         layout = kind(driver, described, dataset.image_shape, others, *size)
         compiled = functools.cache(functools.partial(make, *of, layout))
-        return _Part(layout, layout.feed(images, annotations, values[2]), compiled)
+        return _Part(layout.lengths, layout.feed(images, annotations, values[2]), compiled)
 
     @functools.cache
     def training() -> _Part:
         return part("train", _train, config.training.batch_size, in_epoch, config.compiled_in.training)
 
     def flops(count: int) -> float:
-        return max(training().compiled(length).flops for length in training().layout.lengths(count))
+        return max(training().compiled(length).flops for length in training().lengths(count))
 
     def train(state: TrainState, count: int, first: int, factors: Named | None = None) -> tuple[TrainState, Terms]:
         terms = []
@@ -100,53 +100,45 @@ def build_programs(
             _wait_for_all_but_two(terms)
         return state, _joined(terms)
 
-    def evaluation(name: str) -> tuple[Callable, Callable]:
-        """Return the functions () → programs, and state → sums, that evaluate each example of a part once.
+    @functools.cache
+    def evaluation(name: str) -> dict[str, tuple[int, _Part]]:
+        """Return name of the programs → (number of batches, part): together each example of a part of the dataset once.
 
         The devices share whole batches, and each has the rest. Nothing is padded: a model's metrics may be of a batch.
         """
-        examples, shares, calls = len(dataset.examples[name]), driver.shares, itertools.count()
+        examples, shares, found = len(dataset.examples[name]), driver.shares, {}
         batch_size = max(1, min(_EVALUATION_BATCH, examples) // shares) * shares
         batches, rest = divmod(examples, batch_size)
-        batched = functools.cache(lambda: part(name, _evaluate, batch_size, batches))
-
-        @functools.cache
-        def last() -> Batch:
+        if batches:
+            found["evaluate {} batches"] = batches, part(name, _evaluate, batch_size, batches)
+        if rest:
             (_, images, annotations), chosen = parts()[name], np.arange(examples - rest, examples, dtype=np.int32)
             images = np.asarray(images[chosen]).reshape(rest, *dataset.image_shape)
-            return Batch(images, chosen, *jax.tree.map(lambda each: each[chosen], annotations))
+            last = Batch(images, chosen, *jax.tree.map(lambda each: each[chosen], annotations))
+            placed = functools.cache(lambda: driver.replicate(last))
+            given = *of, driver, like(abstract(last, driver.replicated))
+            compiled = functools.cache(lambda _: _evaluate_rest(*given))
+            found["evaluate the rest"] = 1, _Part(lambda count: [count], lambda *_: iter([(1, placed())]), compiled)
+        return found
 
-        last_program = functools.cache(lambda: _evaluate_rest(*of, driver, like(abstract(last(), driver.replicated))))
-        placed_last = functools.cache(lambda: driver.replicate(last()))
-
-        def programs() -> Iterator[tuple[str, Program]]:
-            for length in batched().layout.lengths(batches) if batches else ():
-                yield f"evaluate {length} batches", batched().compiled(length)
-            if rest:
-                yield "evaluate the rest", last_program()
-
-        def evaluate(state: TrainState) -> dict[str, Any]:
-            state, sums = for_evaluation(state), []
-            for length, images in batched().feed(next(calls) * batches, batches) if batches else ():
-                sums.append(batched().compiled(length).call(state, images, placed_values()))
-                _wait_for_all_but_two(sums)
-            if rest:
-                sums.append(last_program().call(state, placed_last(), placed_values()))
-            return _joined(sums)
-
-        return programs, evaluate
-
-    evaluations = {name: evaluation(name) for name in dataset.examples if name != "train"}
+    calls = Counter[str]()
 
     def evaluate(state: TrainState, name: str = "test") -> dict[str, Any]:
-        return evaluations[name][1](state)
+        state, sums = for_evaluation(state), []
+        for batches, each in evaluation(name).values():
+            for length, images in each.feed(calls[name] * batches, batches):
+                sums.append(each.compiled(length).call(state, images, placed_values()))
+                _wait_for_all_but_two(sums)
+        calls[name] += 1
+        return _joined(sums)
 
     def compiled(count: int) -> Iterator[tuple[str, Program]]:
-        for length in reversed(training().layout.lengths(count)):
+        for length in reversed(training().lengths(count)):
             yield f"train {length} steps", training().compiled(length)
-        for name, (programs, _) in evaluations.items():
-            for called, program in programs():
-                yield called if name == "test" else f"{called} of {name}", program
+        for name in [name for name in dataset.examples if name != "train"]:
+            for called, (batches, each) in evaluation(name).items():
+                for length in each.lengths(batches):
+                    yield called.format(length) + ("" if name == "test" else f" of {name}"), each.compiled(length)
 
     return Programs(compiled, flops, train, evaluate, copier(like(state)))
 
