@@ -23,26 +23,22 @@ class Arguments(command_line.RunArguments):
 
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments())
-    with arguments.opened() as folder:
-        _explore(arguments, folder)
-
-
-def _explore(arguments: Arguments, folder: Path) -> None:
     if arguments.images < 2:
         raise aejax.InputError(f"images is {arguments.images}; it must be at least 2")
-    path = arguments.output or folder / "explore.html"
-    require_file(path)
-    if not path.parent.is_dir():
-        raise aejax.InputError(f"output is {path}; the folder {path.parent} does not exist")
+    with arguments.opened() as folder:
+        path = arguments.output or folder / "explore.html"
+        require_file(path)
+        if not path.parent.is_dir():
+            raise aejax.InputError(f"output is {path}; the folder {path.parent} does not exist")
 
-    from explore import write_page
+        from explore import write_page
 
-    run, dataset = arguments.load(folder)
-    try:
-        count = write_page(run, dataset, path, arguments.images, arguments.plane)
-    except OSError as error:
-        raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another --output") from error
-    print(f"{addressed(path)}: {count} images, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
+        run, dataset = arguments.load(folder)
+        try:
+            count = write_page(run, dataset, path, arguments.images, arguments.plane)
+        except OSError as error:
+            raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another --output") from error
+        print(f"{addressed(path)}: {count} images, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,12 @@ def _no_best(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]
         advice = f"name a term or metric that stays the same by training.select: {', '.join(names)}"
         advice = advice if names else "no term or metric stays the same, so compare metrics of evaluate.py"
         return f"not comparable, since {what}; {advice}"
+    finished = [row for row in rows if "diverged" not in row]
+    values = set(map(selection.value, finished))
+    if math.isinf(min(values)):
+        return f"validation {selection.name} is not finite"
+    if len(finished) > 1 and len(values) == 1:
+        return f"validation {selection.name} is {finished[0]['validation'][selection.name]:g} for every member"
     return None
 
 
@@ -98,14 +105,8 @@ def results(
     metrics = {label: each for label, each in every.items() if all(each[1] in row.get(each[0], ()) for row in rows)}
     best = {"best": None, "no_best": reason}
     if reason is None:
-        finished = [row for row in rows if "diverged" not in row]
-        row = min(finished, key=selection.value)
-        value = row["validation"][selection.name]
-        best = {"best": {"member": row["member"], "by": selection.place, "value": value}}
-        if value is None:
-            best = {"best": None, "no_best": f"validation {selection.name} is not finite"}
-        elif len(finished) > 1 and len(set(map(selection.value, finished))) == 1:
-            best = {"best": None, "no_best": f"validation {selection.name} is {value:g} for every member"}
+        row = min((row for row in rows if "diverged" not in row), key=selection.value)
+        best = {"best": {"member": row["member"], "by": selection.place, "value": row["validation"][selection.name]}}
     groups = {}
     for row in rows:
         groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)
