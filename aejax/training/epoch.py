@@ -17,7 +17,7 @@ from aejax.config.checks import Named, is_own
 from aejax.data import Dataset
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver, abstract, copier, shardings
-from aejax.training.placement import Annotations, Feed, Generated, Layout, Resident, place
+from aejax.training.placement import Feed, Generated, Layout, Resident, place
 from aejax.training.programs import Like, Program, like, memoised
 from aejax.training.step import MEMBER_AXES, At, Batch, Steps, Terms, Traced, TrainState, build_steps, for_evaluation
 
@@ -68,22 +68,20 @@ def build_programs(
         return driver.replicate((coefficients, *values[1:]))
 
     @functools.cache
-    def parts() -> dict[str, tuple[Callable[..., Layout], Any, Annotations]]:
-        """Return the placement, the examples and their annotations, of each part of the dataset."""
-        made, annotations = dataset.examples["train"], map(Annotations, dataset.class_indices(), dataset.targets())
-        annotations = dict(zip(dataset.examples, annotations, strict=True))
+    def parts() -> dict[str, tuple[Callable[..., Layout], Batch]]:
+        """Return the placement and all examples of each part of the dataset."""
+        made, images = dataset.examples["train"], [getattr(dataset, name) for name in dataset.examples]
         placed = Resident if made.make is not None else place(config, driver, state, dataset)
         trained = functools.partial(Generated, examples=made) if made.make is not None else placed
-        kinds = {name: trained if name == "train" else placed for name in dataset.examples}
-        return {name: (kind, getattr(dataset, name), annotations[name]) for name, kind in kinds.items()}
+        every = zip(dataset.examples, images, dataset.class_indices(), dataset.targets(), strict=True)
+        return {name: (trained if name == "train" else placed, Batch(part, None, *rest)) for name, part, *rest in every}
 
     def part(name: str, make: Callable, *size: Any) -> _Part:
-        kind, images, annotations = parts()[name]
-        described = jax.ShapeDtypeStruct(images.shape, images.dtype)
-        others = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), annotations)
-        layout = kind(driver, described, dataset.image_shape, others, *size)
+        kind, every = parts()[name]
+        described = jax.tree.map(lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype), every)
+        layout = kind(driver, described, dataset.image_shape, *size)
         compiled = functools.cache(functools.partial(make, *of, layout))
-        return _Part(layout.lengths, layout.feed(images, annotations, values[2]), compiled)
+        return _Part(layout.lengths, layout.feed(every, values[2]), compiled)
 
     @functools.cache
     def training() -> _Part:
@@ -112,9 +110,9 @@ def build_programs(
         if batches:
             found["evaluate {} batches"] = batches, part(name, _evaluate, batch_size, batches)
         if rest:
-            (_, images, annotations), chosen = parts()[name], np.arange(examples - rest, examples, dtype=np.int32)
-            images = np.asarray(images[chosen]).reshape(rest, *dataset.image_shape)
-            last = Batch(images, chosen, *jax.tree.map(lambda each: each[chosen], annotations))
+            chosen = np.arange(examples - rest, examples, dtype=np.int32)
+            last = jax.tree.map(lambda each: np.asarray(each[chosen]), parts()[name][1])
+            last = last._replace(images=last.images.reshape(rest, *dataset.image_shape), examples=chosen)
             placed = functools.cache(lambda: driver.replicate(last))
             given = *of, driver, like(abstract(last, driver.replicated))
             compiled = functools.cache(lambda _: _evaluate_rest(*given))

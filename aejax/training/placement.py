@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ import numpy as np
 
 from aejax.config import Config, Training
 from aejax.data import Dataset
-from aejax.data.examples import Computed, Shards, examples_of
+from aejax.data.examples import Computed, examples_of
 from aejax.models import ImageShape
 from aejax.training.batches import epoch_order, part
 from aejax.training.devices import Driver, abstract, device_bytes, gather
@@ -39,21 +39,17 @@ Feed = Callable[[int, int], Iterator[tuple[int, Any]]]
 """(first step, number of steps of one epoch) → (steps, data) of each part"""
 
 
-class Annotations(NamedTuple):
-    """Labels and targets of the examples, or the descriptions of these arrays; None where the examples have none."""
-
-    labels: Any = None  # int32[N]
-    targets: Any = None  # [N, ...]
-
-
 @dataclass(frozen=True)
 class Layout:
-    """Placement and order of the examples of a program."""
+    """Placement and order of the examples of a program.
+
+    All examples, or their description, are a `Batch` without numbers: images [N, H, W, C] or vectors [N, D], and labels
+    [N] and targets [N, ...] as models meet them.
+    """
 
     driver: Driver
-    images: jax.ShapeDtypeStruct  # of all examples: [N, H, W, C], or of vectors [N, D]
+    every: Batch  # description of the examples
     shape: ImageShape  # (height, width, channels) of an image inside the model
-    annotations: Annotations  # descriptions of what the examples have, as models meet it
     batch_size: int
     steps: int  # number of steps in an epoch
     training: Training | None = None  # gives the order of an epoch; None takes the examples in turn
@@ -62,7 +58,7 @@ class Layout:
         """Inside a program, return the examples of an epoch, int32[steps, batch_size]."""
         if self.training is None:
             return jnp.arange(self.steps * self.batch_size, dtype=jnp.int32).reshape(self.steps, self.batch_size)
-        return epoch_order(self.training, self.images.shape[0], epoch, seed)
+        return epoch_order(self.training, self.every.images.shape[0], epoch, seed)
 
 
 class Resident(Layout):
@@ -74,26 +70,24 @@ class Resident(Layout):
 
     def like(self, count: int) -> Any:
         """Describe the data of a part of `count` steps."""
-        examples, *rest = self.images.shape
-        columns = math.prod(rest) + self._padding
-        images = jax.ShapeDtypeStruct((examples, columns), self.images.dtype)
-        return abstract((images, self.annotations), self.driver.replicated)
+        examples, *rest = self.every.images.shape
+        images = jax.ShapeDtypeStruct((examples, math.prod(rest) + self._padding), self.every.images.dtype)
+        return abstract(self.every._replace(images=images), self.driver.replicated)
 
     @property
     def _padding(self) -> int:
         """Columns that fill the vector registers of a TPU, which would otherwise transpose the images at each call."""
-        return -math.prod(self.images.shape[1:]) % _LANES if self.driver.platform == "tpu" else 0
+        return -math.prod(self.every.images.shape[1:]) % _LANES if self.driver.platform == "tpu" else 0
 
-    def feed(self, images: np.ndarray | Shards, annotations: Annotations, seed: Any) -> Feed:
-        """Return the function that gives the data; its first call puts the arrays on the devices."""
-        data = functools.cache(lambda: self.driver.replicate(self.arrays(images, annotations)))
+    def feed(self, every: Batch, seed: Any) -> Feed:
+        """Return the function that gives the data of the examples; its first call puts the arrays on the devices."""
+        data = functools.cache(lambda: self.driver.replicate(self.arrays(every)))
         return lambda first, count: iter([(count, data())])
 
-    def arrays(self, images: np.ndarray | Shards, annotations: Annotations) -> Any:
+    def arrays(self, every: Batch) -> Any:
         """Return the data on the host, with one axis of pixels: compilers would change a layout of three at calls."""
-        rows = np.asarray(images).reshape(len(images), -1)
-        shaped = jax.tree.map(lambda array, like: np.asarray(array).reshape(like.shape), annotations, self.annotations)
-        return np.pad(rows, ((0, 0), (0, self._padding))), shaped
+        rows = np.asarray(every.images).reshape(len(every.images), -1)
+        return every._replace(images=np.pad(rows, ((0, 0), (0, self._padding))))
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
         """Inside a program, return the order that `scan` needs for `count` steps from `first`."""
@@ -101,7 +95,7 @@ class Resident(Layout):
 
     def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
         """Inside a program, scan a step over the batches of a part, with `at` split among the steps."""
-        images, annotations = data
+        images, others = data.images, data._replace(images=None)
         if self.driver.platform == "tpu" and images.dtype == jnp.uint8:
             # Arrays made by the program stay in the memory of the chip if they fit; arguments do not.
             images = images ^ jax.lax.optimization_barrier(jnp.zeros((), images.dtype))
@@ -109,8 +103,8 @@ class Resident(Layout):
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
             examples = self.driver.share(turn[0])
             rows = images.at[examples].get(mode="clip")[:, : math.prod(self.shape)].reshape(-1, *self.shape)
-            chosen = jax.tree.map(lambda array: array.at[examples].get(mode="clip"), annotations)
-            return step(carry, Batch(rows, examples, *chosen), turn[1])
+            chosen = jax.tree.map(lambda array: array.at[examples].get(mode="clip"), others)
+            return step(carry, chosen._replace(images=rows, examples=examples), turn[1])
 
         return jax.lax.scan(with_batch, carry, (order, at))
 
@@ -127,8 +121,8 @@ class Generated(Resident):
     def like(self, count: int) -> Any:
         return abstract(self.examples.shapes, self.driver.replicated)
 
-    def arrays(self, images: Computed, annotations: Annotations) -> Any:
-        return images.arrays
+    def arrays(self, every: Batch) -> Any:
+        return every.images.arrays
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
         return (first + jnp.arange(count, dtype=jnp.int32)) * self.batch_size
@@ -156,7 +150,8 @@ class Streamed(Layout):
     @property
     def most(self) -> int:
         """Steps of a block; blocks are of one length if that is possible."""
-        of_batch = self.batch_size * math.prod(self.images.shape[1:]) * self.images.dtype.itemsize
+        images = self.every.images
+        of_batch = self.batch_size * math.prod(images.shape[1:]) * images.dtype.itemsize
         return math.ceil(self.steps / math.ceil(self.steps / max(2, BLOCK_BYTES // of_batch)))
 
     def lengths(self, count: int) -> list[int]:
@@ -171,16 +166,17 @@ class Streamed(Layout):
             return jax.ShapeDtypeStruct(shape + like.shape[1:], like.dtype, sharding=self.driver.by_example)
 
         images, targets = jax.tree.map(block, self._spread)
-        return Batch(images, examples, None if self.annotations.labels is None else examples, targets)
+        return Batch(images, examples, None if self.every.labels is None else examples, targets)
 
     @property
     def _spread(self) -> tuple[Any, Any]:
         """Descriptions of all images and of all targets, as models meet them."""
-        return jax.ShapeDtypeStruct((self.images.shape[0], *self.shape), self.images.dtype), self.annotations.targets
+        images = self.every.images
+        return jax.ShapeDtypeStruct((images.shape[0], *self.shape), images.dtype), self.every.targets
 
-    def feed(self, images: np.ndarray | Shards, annotations: Annotations, seed: Any) -> Feed:
+    def feed(self, every: Batch, seed: Any) -> Feed:
         """Return the function that gives the blocks; it reads ahead while its calls follow each other."""
-        rows = jax.tree.map(lambda each: examples_of(each).rows, (images, annotations.targets))
+        rows = jax.tree.map(lambda each: examples_of(each).rows, (every.images, every.targets))
         compiled = _compiled_order(self)
         # Two orders are in use: that of the epoch, and that of the next epoch, which is read ahead.
         order = functools.lru_cache(2)(lambda epoch: np.asarray(compiled(np.int32(epoch), seed)))
@@ -198,7 +194,7 @@ class Streamed(Layout):
                 return self.driver.spread(examples.shape + like.shape[1:], read)
 
             images, targets = jax.tree.map(spread, rows, self._spread)
-            classes = None if annotations.labels is None else annotations.labels.take(examples)
+            classes = None if every.labels is None else every.labels.take(examples)
             return Batch(images, *self.driver.replicate((examples, classes)), targets)
 
         def parts(first: int, count: int) -> Iterator[tuple[int, Batch]]:

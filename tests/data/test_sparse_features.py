@@ -12,9 +12,10 @@ import pytest
 
 from aejax import Config, InputError, Loss, Model, Training, evaluate, fit, load_dataset, sweep
 from aejax.data import require_fit
+from aejax.training import Batch
 from aejax.training.batches import steps_per_epoch
 from aejax.training.devices import Driver
-from aejax.training.placement import Annotations, Generated
+from aejax.training.placement import Generated
 from gallery import sparse_features
 from gallery.sparse_features import SparseFeatures, SparseVectors, large
 
@@ -144,8 +145,8 @@ def test_no_example_comes_twice():
     made = ALONE.dataset().train
     described = jax.ShapeDtypeStruct(made.shape, made.dtype)
     driver = Driver(CONFIG.devices, 100)
-    layout = Generated(driver, described, (1, 6, 1), Annotations(), 100, 20, None, made)
-    _, data = next(layout.feed(made, None, None)(None, 3))
+    layout = Generated(driver, Batch(described, None), (1, 6, 1), 100, 20, None, made)
+    _, data = next(layout.feed(Batch(made, None), None)(None, 3))
 
     def step(carry, batch, _):
         return carry, (batch.examples, batch.images)

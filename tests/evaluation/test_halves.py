@@ -7,8 +7,9 @@ import pytest
 
 from aejax import Config, Dataset, InputError, evaluate, fit, load, sweep
 from aejax.data.examples import Shards
+from aejax.training import Batch
 from aejax.training.devices import Driver
-from aejax.training.placement import Annotations, Resident, Streamed
+from aejax.training.placement import Resident, Streamed
 
 RANDOM = np.random.default_rng(0)
 HALVES = [np.float16, ml_dtypes.bfloat16]
@@ -59,9 +60,9 @@ def test_a_run_of_halves_is_that_of_the_same_values(dtype, vectors, tmp_path):
 def test_the_devices_get_two_bytes(dtype):
     halves, _ = both(dtype, True)
     described = jax.ShapeDtypeStruct(halves.train.shape, halves.train.dtype)
-    given = Driver(VECTORS.devices, 16), described, halves.image_shape, Annotations(), 16, 3, VECTORS.training
+    given = Driver(VECTORS.devices, 16), Batch(described, None), halves.image_shape, 16, 3, VECTORS.training
     for layout in (Resident(*given), Streamed(*given)):
-        _, data = next(layout.feed(halves.train, Annotations(), np.uint32(0))(0, 3))
+        _, data = next(layout.feed(Batch(halves.train, None), np.uint32(0))(0, 3))
         images = jax.tree.leaves(data)[0]
         assert images.dtype == jax.tree.leaves(layout.like(3))[0].dtype == dtype
         assert images.nbytes == halves.train.nbytes
