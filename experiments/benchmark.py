@@ -15,7 +15,7 @@ import aejax
 import command_line
 import gallery
 from aejax.config import files
-from benchmark import peers
+from benchmark.peers import peer
 
 _ROOT = Path(__file__).parents[1]
 _COMPILED = _ROOT / "experiments" / "results" / "compiled" / "compiled.json"
@@ -124,7 +124,7 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
     from benchmark import compiled, report, roofline, throughput
 
     options = {"members": arguments.sweep, "repeats": arguments.repeats}
-    measure = functools.partial(throughput.measure, peers=peers.commands(arguments.peers_python), **options)
+    measure = functools.partial(throughput.measure, peers=peer.commands(arguments.peers_python), **options)
     rows = _rows(measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups)
     if _COMPILED.is_file():
         known = json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"]

@@ -25,36 +25,34 @@ class Arguments(command_line.RunArguments):
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments())
     with arguments.opened() as folder:
-        _evaluate(arguments, folder)
+        path = arguments.json or folder / "evaluation.json"
+        require_file(path)
+        if arguments.json is not None and not os.access(path.parent, os.W_OK):
+            raise aejax.InputError(f"json is {path}; {path.parent} must be a writable folder")
 
+        from aejax.evaluation import evaluation, figures
 
-def _evaluate(arguments: Arguments, folder: Path) -> None:
-    path = arguments.json or folder / "evaluation.json"
-    require_file(path)
-    if arguments.json is not None and not os.access(path.parent, os.W_OK):
-        raise aejax.InputError(f"json is {path}; {path.parent} must be a writable folder")
-
-    from aejax.evaluation import evaluation, figures
-
-    run, dataset = arguments.load(folder)
-    metrics = aejax.evaluate(run, dataset, samples=arguments.samples)
-    for name, value in metrics.items():
-        if isinstance(value, dict):
-            for metric, mean in value.items():
-                of = "of the model" if name == "metrics" else "squared error / variance of the feature"
-                print(f"{metric:<20}{mean:>12.4f}  {of}")
-        elif value is not None:
-            shown = f"{value:.4f}" if isinstance(value, float) else value
-            print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")
-    try:
-        write_json(path, metrics)
-    except OSError as error:
-        raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another file with --json") from error
-    print(addressed(path))
-    if arguments.figures:
-        folder = path.with_name(f"{path.stem}_figures")
-        figures.draw_run(run, evaluation.tested(run, dataset), folder, arguments.figures, replace=True)
-        print(addressed(folder))
+        run, dataset = arguments.load(folder)
+        metrics = aejax.evaluate(run, dataset, samples=arguments.samples)
+        for name, value in metrics.items():
+            if isinstance(value, dict):
+                for metric, mean in value.items():
+                    of = "of the model" if name == "metrics" else "squared error / variance of the feature"
+                    print(f"{metric:<20}{mean:>12.4f}  {of}")
+            elif value is not None:
+                shown = f"{value:.4f}" if isinstance(value, float) else value
+                print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")
+        try:
+            write_json(path, metrics)
+        except OSError as error:
+            raise aejax.InputError(
+                f"{path} cannot be written ({error.strerror}); give another file with --json"
+            ) from error
+        print(addressed(path))
+        if arguments.figures:
+            folder = path.with_name(f"{path.stem}_figures")
+            figures.draw_run(run, evaluation.tested(run, dataset), folder, arguments.figures, replace=True)
+            print(addressed(folder))
 
 
 if __name__ == "__main__":

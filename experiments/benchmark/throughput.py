@@ -19,7 +19,7 @@ import jax
 from aejax.config import Config
 from aejax.data import Dataset
 from benchmark import processes, roofline
-from benchmark.peers import comparable, started
+from benchmark.peers.peer import comparable, started
 from benchmark.prepared import Prepared
 
 

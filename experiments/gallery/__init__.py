@@ -21,24 +21,10 @@ compare_sae_lens.py  sae_lens_peer.py            comparison with SAELens
 """
 
 IMAGES = (
-    "vae",
-    "vamp_prior",
-    "mixture_prior",
-    "flow_posterior",
-    "ladder",
-    "tc_vae",
-    "conditional",
-    "semi_supervised",
-    "iwae",
-    "miwae",
-    "piwae",
-    "vq_vae",
-    "fsq",
-    "gumbel_softmax",
-    "discretised_logistic",
-    "adversarial",
-    "wae_mmd",
-    "masked",
+    *("vae", "vamp_prior", "mixture_prior", "flow_posterior", "ladder", "tc_vae", "conditional", "semi_supervised"),
+    *("iwae", "miwae", "piwae"),
+    *("vq_vae", "fsq", "gumbel_softmax", "discretised_logistic"),
+    *("adversarial", "wae_mmd", "masked"),
 )
 """models of images, in the order of the table"""
 

@@ -6,7 +6,3 @@ keras_fit.py  pytorch.py  flax_loop.py  flax_vae.py    the programs, which do no
 
 The interpreter of an environment with their libraries runs them.
 """
-
-from benchmark.peers.peer import commands, comparable, started
-
-__all__ = ["commands", "comparable", "started"]

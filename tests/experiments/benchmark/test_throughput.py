@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from aejax import InputError, Model, load_config
-from benchmark import peers, report, throughput
+from benchmark import report, throughput
+from benchmark.peers import peer
 from benchmark import roofline as floors
 from benchmark.roofline import figure as roofline
 from readable import error_bars, require_readable, words
@@ -91,11 +92,11 @@ def test_no_point_of_the_figure_is_above_the_roof():
 
 def test_only_what_a_peer_can_train_is_compared(small):
     config, _ = small
-    assert peers.comparable(config) == "plain"
+    assert peer.comparable(config) == "plain"
     for field, value in (("coefficients.l1", 0.1), ("model.dtype", "bfloat16"), ("data.binarize", True)):
-        assert peers.comparable(config.replace({field: value})) is None
+        assert peer.comparable(config.replace({field: value})) is None
     vae = load_config("configs/mnist/vae_flax.py")
-    assert peers.comparable(vae) == "variational" and peers.comparable(vae.replace({"coefficients.beta": 2.0})) is None
+    assert peer.comparable(vae) == "variational" and peer.comparable(vae.replace({"coefficients.beta": 2.0})) is None
 
 
 def test_a_peer_that_fails_is_named_in_one_line(small):
@@ -103,11 +104,11 @@ def test_a_peer_that_fails_is_named_in_one_line(small):
     fails = {"broken": [sys.executable, "-c", "raise SystemExit('no keras here')"]}
     with (
         pytest.raises(InputError, match="fails: no keras here") as refused,
-        peers.started(fails, config, dataset.train),
+        peer.started(fails, config, dataset.train),
     ):
         pass
     assert "\n" not in str(refused.value)
-    with pytest.raises(InputError, match="cannot be started"), peers.started({"x": ["/"]}, config, dataset.train):
+    with pytest.raises(InputError, match="cannot be started"), peer.started({"x": ["/"]}, config, dataset.train):
         pass
 
 
