@@ -7,8 +7,8 @@ from PIL import Image
 
 from aejax import InputError, Model, load_config
 from benchmark import report, throughput
-from benchmark.peers import peer
 from benchmark import roofline as floors
+from benchmark.peers import peer
 from benchmark.roofline import figure as roofline
 from readable import error_bars, require_readable, words
 from runs import traced
