@@ -70,7 +70,8 @@ def opened(place: Any, what: str = "the workdir", *, reads: bool = False) -> Ite
         yield local(place, what)
         return
     with contextlib.ExitStack() as stack:
-        mirror = _Reader(Store(place)) if reads else _Owner(Store(place))
+        store = Store(place)
+        mirror = _Mirror(store, Path(tempfile.mkdtemp(prefix="read-", dir=_home()))) if reads else _Owner(store)
         stack.enter_context(_shown_as(mirror.folder, mirror.store.address))
         stack.callback(mirror.remove)
         mirror.open()
@@ -101,18 +102,31 @@ def _shown_as(folder: Path, place: str) -> Iterator[None]:
         raise
     finally:
         logger.removeFilter(rewrite)
-        del MIRRORS[str(folder)]
+        MIRRORS.pop(str(folder), None)
 
 
 class _Mirror:
-    """A local folder that stands for a folder in a bucket, in a folder of its own."""
+    """A local folder that stands for a folder in a bucket, in a folder of its own.
+
+    It is only read, except for files that others may replace at any time.
+    """
 
     def __init__(self, store: Store, home: Path) -> None:
         self.store, self.home, self.folder = store, home, home / "workdir"
         self._known: dict[str, Any] = {}  # name of an object → `_sign` of the local file when both were equal
 
-    def _download(self) -> None:
-        """Download what is complete, and begin again if an object disappears meanwhile."""
+    def open(self) -> None:
+        self._download()
+
+    def close(self, failed: BaseException | None = None) -> None:
+        if failed is None:
+            self._upload(lambda: None)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def _download(self) -> list[str]:
+        """Download what is complete, and begin again if an object disappears meanwhile; return all names."""
         for _ in range(_TRIES):
             shutil.rmtree(self.folder, ignore_errors=True)
             complete = _complete(names := self.store.names())
@@ -122,9 +136,8 @@ class _Mirror:
                 continue
             except OSError as error:
                 raise InputError(f"{self.folder} cannot be written: {reason(error)}") from error
-            begun = {name: None for name in names if _rank(name)}  # the first upload deletes what is incomplete
-            self._known = begun | {name: self._sign(name) for name in complete}
-            return
+            self._known = {name: self._sign(name) for name in complete}
+            return names
         raise StoreError(f"{self.store.address} changes faster than it can be read: try again later", brief=True)
 
     def _fetch(self, name: str) -> None:
@@ -201,24 +214,6 @@ class _Mirror:
             delete([name for name in gone if _rank(name) == rank])
 
 
-class _Reader(_Mirror):
-    """A mirror that is only read, except for files that others may replace at any time."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store, Path(tempfile.mkdtemp(prefix="read-", dir=_home())))
-
-    def open(self) -> None:
-        self._download()
-        self._known = {name: sign for name, sign in self._known.items() if sign is not None}
-
-    def close(self, failed: BaseException | None = None) -> None:
-        if failed is None:
-            self._upload(lambda: None)
-
-    def remove(self) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
-
-
 class _Owner(_Mirror):
     """The mirror of the run that owns a folder in a bucket.
 
@@ -230,10 +225,11 @@ class _Owner(_Mirror):
         key = hashlib.sha256(f"{store.address} {platform.node()}".encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.-]", "-", store.address.rpartition("/")[2])[:40]
         super().__init__(store, _home() / f"{name}-{key}")
+        self._ours = False  # whether we have the lock of the folder
+        self._state = self.home / "known.json"  # exists while the local folder may have what the bucket does not have
         self._locked, self._working, self._closing = contextlib.ExitStack(), threading.Lock(), threading.Event()
         self._lease: Lease | None = None
         self._failure: Exception | None = None
-        self._kept = True  # whether the local folder may have a state that the bucket does not have
 
     def open(self) -> None:
         try:
@@ -241,23 +237,22 @@ class _Owner(_Mirror):
             self._locked.enter_context(locked(self.home, "run"))
         except InputError as error:
             raise Held(f"{self.store.address} is in use by another run on this machine; wait for that run") from error
-        state, owner = self.home / "known.json", self.home / "owner"
-        self._kept = state.exists()
-        names = self.store.names()  # refuses a bucket that does not exist
+        self._ours = True
+        owner, names = self.home / "owner", self.store.names()  # refuses a bucket that does not exist
         if not owner.exists():
             owner.write_text(uuid.uuid4().hex, encoding="utf-8")
         lease = Lease(self.store, owner.read_text(encoding="utf-8"))
         last = lease.acquire()
         self._lease = lease
         self._repeat(SECONDS / 4, lease.renew)
-        if self._kept and (last or not names):
-            self._known = {name: None for name in names if _rank(name)} | json.loads(state.read_text(encoding="utf-8"))
+        if self._state.exists() and (last or not names):
+            self._known = json.loads(self._state.read_text(encoding="utf-8"))
         else:
-            self._kept = False
-            state.unlink(missing_ok=True)
-            self._download()
-            write_json(state, self._known)
-            self._kept = True
+            self._state.unlink(missing_ok=True)
+            names = self._download()
+        # The first upload deletes what is incomplete.
+        self._known = {name: None for name in names if _rank(name)} | self._known
+        write_json(self._state, self._known)
         self._repeat(UPLOAD_EVERY, self._save)
 
     def close(self, failed: BaseException | None = None) -> None:
@@ -276,9 +271,11 @@ class _Owner(_Mirror):
             with self._working:
                 if self._lease is not None:
                     self._lease.release()
-                    self._lease, self._kept = None, False
+                    self._lease = None
+                    self._state.unlink()
         except Held:
-            self._lease, self._kept = None, False
+            self._lease = None
+            self._state.unlink(missing_ok=True)
             raise
         except (StoreError, OSError) as error:
             self._lease = None
@@ -292,15 +289,15 @@ class _Owner(_Mirror):
         if self._lease is not None:  # the folder could not be opened
             with contextlib.suppress(StoreError):
                 self._lease.release()
-        if not self._kept:
-            shutil.rmtree(self.home, ignore_errors=True)
+        if self._ours and not self._state.exists():
+            super().remove()
         self._locked.close()
 
     def _save(self) -> None:
         with self._working:
             if self._lease is not None:
                 self._upload(self._lease.require)
-                write_json(self.home / "known.json", self._known)
+                write_json(self._state, self._known)
 
     def _repeat(self, seconds: float, work: Callable[[], None]) -> None:
         """Call a function every few seconds in a thread; a failure stops the run."""

@@ -54,7 +54,7 @@ def killed(gcs, work):
     owner.open()
     work(owner.folder, owner)
     owner._closing.set()
-    owner._lease, owner._kept = None, True
+    owner._lease = None
     owner.remove()
 
 
@@ -148,6 +148,16 @@ def test_a_kill_during_the_download_leaves_no_folder_that_looks_whole(gcs, monke
     with opened(PLACE) as folder:
         assert all((folder / "checkpoints/1" / name).exists() for name in FILES)
     assert {f"checkpoints/1/{name}" for name in FILES} < gcs.names("bucket", FOLDER)
+
+
+def test_another_run_on_this_machine_leaves_the_folder_even_during_the_download(gcs):
+    with opened(PLACE) as folder:
+        checkpoint(folder, 1)
+        (folder.parent / "known.json").rename(folder.parent / "not yet")
+        with pytest.raises(Stopped, match="in use by another run on this machine"), opened(PLACE):
+            pass
+        assert (folder / "checkpoints/1/manifest.json").exists()
+        (folder.parent / "not yet").rename(folder.parent / "known.json")
 
 
 def test_a_run_whose_lease_was_taken_stops_and_uploads_nothing_more(gcs):
