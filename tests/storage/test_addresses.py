@@ -1,6 +1,7 @@
 """Runs, exports, sweeps and scripts at an address in a bucket, as on a disk."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,17 +17,26 @@ def content(gcs, name):
     return next(made for (_, found), (_, made) in gcs.objects.items() if found == f"{FOLDER}/{name}")
 
 
-@pytest.fixture
-def trained(gcs, small, tmp_path, capsys):
-    """A run in a bucket, the same run on a disk, and what was printed."""
-    config, dataset = small
-    runs = [aejax.fit(config, place, dataset=dataset, figures=()) for place in (PLACE, tmp_path / "disk")]
+@pytest.fixture(scope="module")
+def made(_emulator, small, tmp_path_factory):
+    """A run in a bucket, the same run on a disk, the objects in the bucket, and the folder on the disk."""
+    (config, dataset), disk = small, tmp_path_factory.mktemp("disk") / "disk"
+    runs = [aejax.fit(config, place, dataset=dataset, figures=(), progress=False) for place in (PLACE, disk)]
     assert list((data_dir() / "buckets").iterdir()) == []
-    return *runs, capsys.readouterr()
+    return runs, dict(_emulator.objects), disk
+
+
+@pytest.fixture
+def trained(made, gcs, tmp_path):
+    """A run in a bucket, and the same run on a disk, in the folder `disk`."""
+    runs, objects, disk = made
+    gcs.objects.update(objects)
+    shutil.copytree(disk, tmp_path / "disk")
+    return runs
 
 
 def test_a_run_in_a_bucket_is_a_run_on_a_disk(gcs, small, trained, tmp_path, capsys):
-    run, other, _ = trained
+    run, other = trained
     assert same(run, other)
     disk = {path.relative_to(tmp_path / "disk") for path in (tmp_path / "disk").rglob("*") if path.is_file()}
     plain = {
@@ -51,7 +61,7 @@ def test_a_run_in_a_bucket_is_a_run_on_a_disk(gcs, small, trained, tmp_path, cap
 
 
 def test_a_run_is_saved_and_exported_to_a_bucket(gcs, trained):
-    run, _, _ = trained
+    run, _ = trained
     run.save("gs://bucket/copy")
     assert same(aejax.load("gs://bucket/copy"), run)
     with pytest.raises(aejax.InputError, match=r"^gs://bucket/copy holds a run already"):
@@ -63,7 +73,7 @@ def test_a_run_is_saved_and_exported_to_a_bucket(gcs, trained):
 
 
 def test_damage_is_reported_at_the_address_and_the_previous_checkpoint_is_used(gcs, small, trained, caplog):
-    run, other, _ = trained
+    run, other = trained
     [name] = [name for name in gcs.names("bucket", FOLDER) if "checkpoints/15/arrays/state/d/" in name][:1]
     gcs.put("bucket", f"{FOLDER}/{name}", content(gcs, name)[:-1] + b"x")
     gcs.objects.pop(("bucket", f"{FOLDER}/summary.json"))
