@@ -80,12 +80,21 @@ def stop_requests() -> Iterator[threading.Event]:
     A second signal ends a script at once. In a notebook it has the effect that it has outside of this context: Ctrl-C
     is a KeyboardInterrupt. Only the main thread receives signals; in another thread the event is never set.
     """
-    requested = threading.Event()
+    requested, script = threading.Event(), installed()
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in NUMBERS if is_main}
+
+    def request(*_: object) -> None:
+        requested.set()
+        if not script:
+            _handle(before)
+
     _requests.append(requested)
+    _handle(dict.fromkeys(before, request))
     try:
-        with _handled(requested) if threading.current_thread() is threading.main_thread() else contextlib.nullcontext():
-            yield requested
+        yield requested
     finally:
+        _handle(before)
         _requests.remove(requested)
 
 
@@ -104,23 +113,6 @@ def before_end(work: Callable[[], object]) -> Iterator[None]:
     finally:
         with contextlib.suppress(ValueError):
             _last.remove(work)
-
-
-@contextlib.contextmanager
-def _handled(requested: threading.Event) -> Iterator[None]:
-    script = installed()
-
-    def request(*_: object) -> None:
-        requested.set()
-        if not script:
-            _handle(before)
-
-    before = {number: signal.getsignal(number) for number in NUMBERS}
-    _handle(dict.fromkeys(NUMBERS, request))
-    try:
-        yield
-    finally:
-        _handle(before)
 
 
 def _handle(handlers: Mapping[signal.Signals, Any]) -> None:

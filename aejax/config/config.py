@@ -88,7 +88,7 @@ class Config(Section):
         allowed = f"a probability from 0 to 1 while corruption.kind is {kind}"
         require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)
         if self.data.standardize:
-            self._require(ANY_RANGE, "while data.standardize is set, since standardized values leave [0, 1]")
+            self.require(ANY_RANGE, "while data.standardize is set, since standardized values leave [0, 1]")
         allowed = "left out or above 0 while training.patience, .select or a schedule of the shape plateau is set"
         require(not self.chooses or self.data.validation != 0, "data.validation", 0, allowed)
         if self.loss.sparsity == "rate":
@@ -106,7 +106,8 @@ class Config(Section):
         values = {path: operator.attrgetter(path)(self) for path in allowed}
         return {path: value for path, value in values.items() if value not in allowed[path]}
 
-    def _require(self, allowed: Mapping[str, tuple[Any, ...]], why: str) -> None:
+    def require(self, allowed: Mapping[str, tuple[Any, ...]], why: str) -> None:
+        """Raise `InputError` for a field that has none of the allowed values; `why` ends the message."""
         for path, value in self.others(allowed).items():
             require(False, path, value, f"{' or '.join(map(str, allowed[path]))} {why}")
 
@@ -139,7 +140,7 @@ class Config(Section):
     def require_kind(self, variational: bool, own_loss: bool = False) -> None:
         """Raise `InputError` for fields that a kind of model would ignore, or compute in other units."""
         while_kind = f"while model.kind is {self.model.kind}"
-        self._require(_VARIATIONAL if variational else _NOT_VARIATIONAL, while_kind)
+        self.require(_VARIATIONAL if variational else _NOT_VARIATIONAL, while_kind)
         holds = self.loss.pixels == "sum" or not variational or own_loss
         require(holds, "loss.pixels", self.loss.pixels, f"sum {while_kind}: the ELBO is in nats per image")
 

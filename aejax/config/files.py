@@ -70,12 +70,12 @@ def write(path: Path, text: str) -> None:
         InputError: the path is a link, a folder, a device or a pipe, which a file must not replace.
         OSError: the file cannot be written; an older version of it is unchanged.
     """
-    require_file(path)
     partial = path.with_name(f".{path.name}.partial")
+    require_file(path)
     require_file(partial)
     partial.unlink(missing_ok=True)
     try:
-        _write(partial, "x", text, path)
+        append(partial, text, path)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -87,18 +87,14 @@ def write_json(path: Path, content: Any) -> None:
     write(path, json.dumps(content, indent=2) + "\n")
 
 
-def append(path: Path, text: str) -> None:
-    """Append text to a file, with the errors of `write`."""
+def append(path: Path, text: str, named: Path | None = None) -> None:
+    """Append text to a file, with the errors of `write`, which name the file `named` if it is given."""
     require_file(path)
-    _write(path, "a", text, path)
-
-
-def _write(path: Path, mode: str, text: str, named: Path) -> None:
     try:
-        with open(path, mode, encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        error.filename = str(named)  # `open` sets the name, `write` does not
+        error.filename = str(named or path)  # `open` sets the name, `write` does not
         raise
 
 

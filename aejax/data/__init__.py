@@ -3,8 +3,7 @@
     dataset.py         Dataset: training, validation and test examples, and their labels
     datasets.py        from a name, a path, code or arrays to a Dataset
     examples.py        stored examples (Shards), computed examples (Computed), and their common protocol
-    pixels.py          conversion to images or vectors, and their scale
-    labels.py          conversion to classes
+    pixels.py          conversion to images, vectors, targets or classes, and the scale of pixels
     parts.py           names of parts: train, test, val, x_train, ...
     validation.py      validation examples: which runs need them, and which are set aside
     array_files.py     `.npy`, `.npz`, tables and IDX files; FORMATS, the table of formats
@@ -21,6 +20,5 @@ No module imports JAX before it needs to compute.
 from aejax.data.dataset import Dataset, Standardization, as_met
 from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, require_images
 from aejax.data.examples import Computed, Examples
-from aejax.data.labels import is_known
-from aejax.data.pixels import as_examples, require_range, require_scale
+from aejax.data.pixels import as_examples, is_known, require_range, require_scale
 from aejax.data.validation import describe, resolved, split

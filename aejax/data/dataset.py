@@ -14,8 +14,7 @@ from aejax.config.sections import Data
 from aejax.data import tables
 from aejax.data.examples import Computed, Examples, Shards, examples_of, require_alike, require_memory, size
 from aejax.data.images import all_fitted
-from aejax.data.labels import as_classes, is_known
-from aejax.data.pixels import Channels, as_targets, converted, scale
+from aejax.data.pixels import Channels, as_classes, as_targets, converted, is_known, scale
 
 
 @dataclass(frozen=True, repr=False)
@@ -196,7 +195,7 @@ class Dataset:
         label: str | None = None,
         feature_names: Sequence[str] | None = None,
     ) -> Dataset:
-        """Convert arrays to a dataset; `as_examples` and `labels.as_classes` say which arrays are accepted.
+        """Convert arrays to a dataset; `as_examples` and `as_classes` say which arrays are accepted.
 
         Without test examples, a fixed random fifth of the training examples is set aside as test examples. Targets
         [N, ...] are uint8, which a model meets from 0 to 1, or floats of any scale.

@@ -101,6 +101,11 @@ def as_dataset(given: Any, config: Config) -> Dataset:
     return _from_arrays("array", given, data.reading)
 
 
+_COMPUTED = {"training.passes": (1,), "data.standardize": (False,)}
+_COMPUTED |= {"data.missing": ("refuse",), "data.placement": ("auto", "device")}
+"""field → values that computed examples allow"""
+
+
 def require_fit(config: Config, dataset: Dataset) -> None:
     """Refuse a configuration and a dataset that do not fit together.
 
@@ -136,11 +141,7 @@ def require_fit(config: Config, dataset: Dataset) -> None:
     if data.missing == "refuse" and (missing := sum(each.missing for each in dataset.examples.values())):
         raise InputError(f"{dataset.name} has {missing:,} missing values; take --data.missing mask")
     if train.make is not None:
-        require(training.passes == 1, "training.passes", training.passes, "1: computed examples come once")
-        require(not data.standardize, "data.standardize", True, "False: computed examples have a known scale")
-        require(data.missing == "refuse", "data.missing", data.missing, "refuse: computed examples are complete")
-        allowed = "auto or device: computed examples are made on the device"
-        require(data.placement != "stream", "data.placement", data.placement, allowed)
+        config.require(_COMPUTED, "for computed examples, which are made on the device, each once")
         most = (MOST - len(dataset.examples.get("validation", ()))) // len(train)
         allowed = f"at most {most}: int32 numbers the computed examples, {len(train):,} per epoch"
         require(training.epochs <= most, "training.epochs", training.epochs, allowed)

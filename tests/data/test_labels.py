@@ -3,7 +3,7 @@ import pandas
 import pytest
 
 from aejax import Dataset, InputError
-from aejax.data.labels import as_classes
+from aejax.data.pixels import as_classes
 
 
 @pytest.mark.parametrize(

@@ -181,9 +181,9 @@ def test_a_dataset_is_known_by_its_law_and_nothing_is_made_to_know_it(monkeypatc
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"training.passes": 2}, "training.passes is 2; it must be 1: computed examples"),
-        ({"data.standardize": True}, "data.standardize is True; it must be False: computed examples"),
-        ({"data.placement": "stream"}, "data.placement is 'stream'; it must be auto or device: computed examples"),
+        ({"training.passes": 2}, "training.passes is 2; it must be 1 for computed examples"),
+        ({"data.standardize": True}, "data.standardize is True; it must be False for computed examples"),
+        ({"data.placement": "stream"}, "data.placement is 'stream'; it must be auto or device for computed examples"),
         ({"training.epochs": 1_073_742}, "training.epochs is 1073742; it must be at most 1073741"),
         ({"training.batch_size": 2_001}, "training.batch_size is 2001"),
         ({"loss.reconstruction": "bce"}, r"lie in .* needs \[0, 1\]"),
