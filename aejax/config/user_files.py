@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import dis
 import functools
 import hashlib
@@ -24,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import AejaxError, InputError, is_own, plain, reason, refusing, require, shown
+from aejax.config.checks import AejaxError, InputError, is_own, nearest, plain, reason, refusing, require, shown
 from aejax.config.config import Config
 from aejax.config.files import local, scripts_dir
 from aejax.config.numbers import KINDS, OPTIMIZERS, RESERVED
@@ -63,13 +62,10 @@ def config_file(path: str | Path) -> Path:
         for file in (place, Path(f"{place}.py")):
             if file.is_file():
                 return file
-    known = {str(file): file for file in path.parent.glob("*.py")}
-    for file in ours.rglob("*.py"):
-        short = file.relative_to(ours)
-        known |= {str(ours.name / short): file, str(short.with_suffix("")): short.with_suffix("")}
-    near = difflib.get_close_matches(str(path), known, 1)
-    advice = f"; did you mean {known[near[0]]}?" if near else ""
-    raise InputError(f"there is no config file {path}{advice}")
+    known = list(map(str, path.parent.glob("*.py")))
+    for short in (file.relative_to(ours) for file in ours.rglob("*.py")):
+        known += [str(ours.name / short), str(short.with_suffix(""))]
+    raise InputError(f"there is no config file {path}{nearest(path, known)}")
 
 
 def own(spec: str, field: str) -> Any:
@@ -96,9 +92,8 @@ def _named_by(config: Config) -> list[tuple[str, str, str]]:
     """List the names of the user in a configuration: (field, file or module, name in it)."""
     specs = {"model.kind": config.model.kind, "training.optimizer": config.training.optimizer}
     specs = {field: spec for field, spec in specs.items() if is_own(spec)}
-    if names_data(config.data.name):
-        specs["data.name"] = config.data.name
-    return [(field, spec.rpartition(":")[0], spec.rpartition(":")[2]) for field, spec in specs.items()]
+    specs |= {"data.name": config.data.name} if names_data(config.data.name) else {}
+    return [(field, *spec.rpartition(":")[::2]) for field, spec in specs.items()]
 
 
 def names_data(name: str) -> bool:

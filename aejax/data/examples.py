@@ -94,8 +94,10 @@ class Shards:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
             raise ValueError("shards become one array only by a copy; leave copy=False out")
-        self._require_memory(len(self))
-        return np.concatenate(self.parts).astype(dtype or self.dtype, copy=False)
+        if len(self.parts) > 1:
+            self._require_memory(len(self))
+        whole = self.parts[0] if len(self.parts) == 1 else np.concatenate(self.parts)
+        return np.asarray(whole).astype(dtype or self.dtype, copy=False)
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Return rows at random, int[...] → [..., *rows]; an index past the end returns the last row.

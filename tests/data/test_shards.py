@@ -85,6 +85,10 @@ def test_shards_are_indexed_as_an_array(index):
     assert found.shape == VECTORS[index].shape
 
 
+def test_one_array_is_not_copied():
+    assert np.asarray(Shards([VECTORS])) is VECTORS
+
+
 @pytest.mark.parametrize("index", [60, -61, [0, 60], (0, 1), 1.0])
 def test_no_other_index_is_taken(index):
     with pytest.raises(IndexError, match=r"out of bounds|too many indices|only integers"):
