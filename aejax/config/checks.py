@@ -50,18 +50,21 @@ def refusing(
     advice: str = "",
     *,
     only: type[BaseException] = BaseException,
-    say: Callable[[BaseException], str] = reason,
+    say: Callable[[BaseException], str | None] = reason,
 ) -> Iterator[None]:
     """Turn an exception in the block into an `InputError`: `what` failed, the reason that `say` gives, and the advice.
 
-    Damaged files, libraries and the user's code raise exceptions of many types. Our own errors are not changed.
+    Damaged files, libraries and the user's code raise exceptions of many types. Our own errors, and those for which
+    `say` returns None, are not changed.
     """
     try:
         yield
     except (AejaxError, KeyboardInterrupt):
         raise
     except only as error:
-        raise InputError(f"{what}: {say(error)}{advice}") from error
+        if (said := say(error)) is None:
+            raise
+        raise InputError(f"{what}: {said}{advice}" if what else said) from error
 
 
 def require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -19,11 +19,11 @@ import re
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aejax.config.checks import AejaxError, InputError, is_own, nearest, plain, reason, refusing, require, shown
+from aejax.config.checks import InputError, is_own, nearest, plain, reason, refusing, require, shown
 from aejax.config.config import Config
 from aejax.config.files import local, scripts_dir
 from aejax.config.numbers import KINDS, OPTIMIZERS, RESERVED
@@ -84,7 +84,7 @@ def own(spec: str, field: str) -> Any:
     with refusing(f"{field} is '{spec}', and {place} cannot be loaded", say=described):
         module = importlib.import_module(place) if file is None else _executed(file.resolve(), _sha256(file))
     if getattr(module, "__file__", None) and module.__name__.partition(".")[0] != "aejax":
-        _EXECUTED.add(module.__file__)
+        _EXECUTED[module.__file__] = module
     return getattr(module, name, None)
 
 
@@ -264,17 +264,9 @@ _REMEDIES = {
 """name of an error, or a part of its message → what to do"""
 
 
-@contextlib.contextmanager
-def explained() -> Iterator[None]:
+def explained() -> contextlib.AbstractContextManager[None]:
     """Turn a failure in a user's file into an `InputError` with its lines, the reason and the remedy."""
-    try:
-        yield
-    except AejaxError:
-        raise
-    except Exception as error:
-        if (line := failure(error)) is None:
-            raise
-        raise InputError(line) from error
+    return refusing("", only=Exception, say=failure)
 
 
 def line_of(function: Callable[..., Any]) -> str:
@@ -298,9 +290,7 @@ def _uninitialized(error: BaseException) -> list[str]:
 def _called_wrongly(error: BaseException) -> list[str]:
     """Find the user's function whose arguments a TypeError names: the traceback has no frame of it."""
     called = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
-    for module in reversed(list(sys.modules.values())) if called else ():  # the last executed file first
-        if getattr(module, "__dict__", {}).get("__file__") not in _EXECUTED:
-            continue  # asking a library's module for the name might import more of it
+    for module in reversed(_EXECUTED.values()) if called else ():  # the last executed file first
         with contextlib.suppress(AttributeError):
             code = inspect.unwrap(operator.attrgetter(called[1])(module)).__code__
             if code.co_filename in _EXECUTED:
@@ -308,8 +298,8 @@ def _called_wrongly(error: BaseException) -> list[str]:
     return []
 
 
-_EXECUTED: set[str] = set()
-"""paths of the user's files that were executed"""
+_EXECUTED: dict[str, types.ModuleType] = {}
+"""path → module of each file of the user that was executed"""
 
 
 @functools.cache
@@ -318,7 +308,7 @@ def _executed(path: Path, digest: str) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(f"{path.stem}_{digest[:12]}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
-    _EXECUTED.add(str(path))
+    _EXECUTED[str(path)] = module
     try:
         # Not by the loader: it writes a cache into the user's folder, and may execute a cache of another content.
         exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)

@@ -114,8 +114,8 @@ def test_source_files_that_are_missing(refused, tmp_path):
 
 
 def test_the_article_refuses_like_train(refused):
-    assert "seeds is 0" in refused("--seeds", "0", name="article.py", own=True)
-    assert "--sedes" in refused("--sedes", "1", name="article.py", code=2, own=True)
+    assert "seeds is 0" in refused("--seeds", "0", name="article.py")
+    assert "--sedes" in refused("--sedes", "1", name="article.py", code=2)
 
 
 def test_a_script_without_fields_advises_those_of_train(refused, tmp_path):

@@ -45,17 +45,9 @@ def test_sixteen_bits_are_refused_not_clipped(tmp_path):
         load_dataset(str(tmp_path))
 
 
-def test_folders_for_training_and_test(tmp_path):
-    for part, count in (("train", 3), ("test", 2)):
-        (tmp_path / part).mkdir()
-        for index in range(count):
-            Image.new("L", (4, 4), index).save(tmp_path / part / f"{index}.png")
-    dataset = load_dataset(str(tmp_path))
-    assert (len(dataset.train), len(dataset.test)) == (3, 2)
-
-
 @pytest.mark.parametrize(
-    ("train", "test"), [("training", "testing"), ("Train", "Test"), ("train", "val"), ("TRAIN", "Validation")]
+    ("train", "test"),
+    [("train", "test"), ("training", "testing"), ("Train", "Test"), ("train", "val"), ("TRAIN", "Validation")],
 )
 def test_the_parts_are_known_by_their_usual_names(tmp_path, train, test):
     for index in range(3):
