@@ -23,9 +23,8 @@ from aejax.config import InputError
 from aejax.config.checks import refusing
 from aejax.config.files import data_dir, local
 from aejax.config.sections import Data
+from aejax.data import libraries
 from aejax.data.array_files import idx
-from aejax.data.images import fitted, joined
-from aejax.data.parts import PART_OF, chosen
 
 tfds.disable_progress_bar()
 
@@ -47,7 +46,7 @@ def read(name: str, source_dir: str | Path | None, data: Data) -> dict[str, np.n
         data: `data.size` and `data.colour` of images that may be of several sizes.
 
     Returns:
-        train and test: uint8[N, H, W, C]; train_labels and test_labels: int32[N], if there are labels.
+        the parts of the dataset: uint8[N, H, W, C]; and the labels of each, integers [N], if there are labels.
 
     Raises:
         InputError: there is no such dataset, it cannot be downloaded, its files are damaged, or it does not have one
@@ -106,15 +105,7 @@ def _prepared(name: str, data: Data) -> dict[str, np.ndarray]:
             f"{name} has {len(keys)} image features and the splits {list(builder.info.splits)}; "
             "it needs one image feature and a split named train"
         )
-    parts = {}
-    for part, split in chosen(name, {split: PART_OF.get(split.lower()) for split in builder.info.splits}).items():
-        source = builder.as_data_source(split)
-        examples = source.__getitems__(range(len(source)))
-        images = [fitted(np.asarray(example[keys[0]]), data, name) for example in examples]
-        parts[part] = joined(images, [f"image {at} of {name}" for at in range(len(images))])
-        if "label" in examples[0]:
-            parts[f"{part}_labels"] = np.array([example["label"] for example in examples], np.int32)
-    return parts
+    return libraries.parts({split: builder.as_data_source(split) for split in builder.info.splits}, data)
 
 
 def require_network(url: str, advice: str, seconds: float = 3.0) -> None:

@@ -3,6 +3,7 @@ import shutil
 import socket
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -188,6 +189,38 @@ def test_without_network_and_data_the_way_out_is_named(monkeypatch, tmp_path):
     with pytest.raises(InputError, match="digits"):
         load_dataset("cifar10")
     assert not list((tmp_path / "arrays").glob("*"))
+
+
+def test_a_dataset_of_tensorflow_datasets_is_read_with_its_parts_and_classes(monkeypatch, tmp_path):
+    features = downloads.tfds.features
+    items = [{"image": np.full((4, 5 + at % 2, 3), at, np.uint8), "label": at % 2, "id": b"x"} for at in range(6)]
+    info = types.SimpleNamespace(
+        features={"image": features.Image(), "label": features.ClassLabel(num_classes=2)},
+        splits={"train": 6, "validation": 2, "test": 3, "extra": 1},
+    )
+
+    class Source:
+        def __init__(self, split):
+            self.items = items[: info.splits[split]]
+
+        def __len__(self):
+            return len(self.items)
+
+        def __getitem__(self, number):
+            return self.items[number]
+
+    builder = types.SimpleNamespace(info=info, is_prepared=lambda: True, as_data_source=Source)
+    monkeypatch.setenv("AEJAX_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(downloads.tfds, "builder", lambda *_, **__: builder)
+    with pytest.raises(InputError, match=r"example 1, is 4x6x3 and .* --data.size 4"):
+        load_dataset("some_images")
+    for _ in range(2):  # the second time from the cache
+        found = load_dataset("some_images", size=4)
+        assert [len(each) for each in (found.train, found.validation, found.test)] == [6, 2, 3]
+        assert found.image_shape == (4, 4, 3) and found.train_labels.tolist() == [0, 1, 0, 1, 0, 1]
+    info.features["image"] = features.Text()
+    with pytest.raises(InputError, match=r"has 0 image features .*; it needs one image feature"):
+        load_dataset("some_texts")
 
 
 def test_a_host_that_never_answers_is_given_up(monkeypatch):
