@@ -99,8 +99,10 @@ def test_what_lacks_a_part_is_named_in_one_line(small, finished, missing):
 def test_a_run_whose_checkpoints_are_gone_is_not_begun_again(small, finished):
     """It would cut what was written of its epochs."""
     config, dataset = small
-    (finished / "summary.json").unlink()
     shutil.move(finished / "checkpoints", finished / "elsewhere")
+    with pytest.raises(InputError, match="checkpoints are gone"):
+        fit(config, finished, dataset=dataset, progress=False)
+    (finished / "summary.json").unlink()
     before = (finished / "metrics.jsonl").read_bytes()
     with pytest.raises(InputError, match="3 epochs whose checkpoints are gone"):
         fit(config, finished, dataset=dataset, progress=False)
