@@ -193,6 +193,13 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
 
 
+def mean_and_std(values: Iterable[float | None]) -> dict[str, float | None]:
+    """Return "mean" and sample standard deviation "std" of the known values; None where there are too few."""
+    known = [value for value in values if value is not None]
+    mean = float(np.mean(known)) if known else math.nan
+    return {"mean": None if math.isnan(mean) else mean, "std": float(np.std(known, ddof=1)) if known[1:] else None}
+
+
 def with_spread(mean: float | None, std: float | None, form: str) -> str:
     """Format `mean ± std`, for example with ".4f"; without a std only the mean, without a mean "-"."""
     if mean is None:

@@ -20,7 +20,7 @@ from aejax.config.checks import is_own
 from aejax.config.grid import SEED
 from aejax.config.numbers import OPTIMIZERS
 from aejax.evaluation import drawing
-from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled, with_spread, with_unit
+from aejax.evaluation.drawing import draw, markdown, mean_and_std, note, spread_over, styled, with_spread, with_unit
 from aejax.training.selection import Selection
 
 _METRICS = {
@@ -112,9 +112,7 @@ def results(
         groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)
 
     def statistics(members: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, float | None]:
-        values = [row[part][name] for row in members if "diverged" not in row]
-        mean = float(np.mean(values)) if values else None
-        return {"mean": mean, "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+        return mean_and_std(row[part][name] for row in members if "diverged" not in row)
 
     return {
         "axes": dict(axes),

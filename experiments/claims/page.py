@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from aejax.config.files import write, write_json
 from aejax.evaluation import drawing
 from aejax.evaluation.drawing import draw
 from aejax.training.identity import describe_machine
-from claims.study import Result, Study, mean, std
+from claims.study import Result, Study
 
 
 def write_page(
@@ -30,10 +29,7 @@ def write_page(
         found: dict[str, Any] = {name: getattr(result, name) for name in ("claim", "title", "method", "found")}
         found["figure"] = result.figure is not None
         found["table"] = {
-            row: {
-                column: {"mean": None if math.isnan(mean(each)) else mean(each), "std": std(each), "runs": each}
-                for column, each in columns.items()
-            }
+            row: {column: drawing.mean_and_std(each) | {"runs": each} for column, each in columns.items()}
             for row, columns in result.table.items()
         }
         results["claims"][str(number)] = found

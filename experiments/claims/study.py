@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from aejax.config import Coefficients, Config, Model, Schedule, Training
 from aejax.data import Dataset, is_known
-from aejax.evaluation import Run, errors, fit
+from aejax.evaluation import Run, drawing, errors, fit
 from aejax.evaluation.measures import chosen, linear_probe, psnr
 from aejax.training import unit_interval
 
@@ -126,14 +126,13 @@ def over_seeds(runs: list[Run], **columns: Callable[[Run], float]) -> dict[str, 
 
 def mean(values: list[float | None]) -> float:
     """Return the mean of the known values; NaN if none is known."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else float("nan")
+    found = drawing.mean_and_std(values)["mean"]
+    return float("nan") if found is None else found
 
 
 def std(values: list[float | None]) -> float | None:
     """Return the sample standard deviation of the known values; None for fewer than two."""
-    known = [value for value in values if value is not None]
-    return float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return drawing.mean_and_std(values)["std"]
 
 
 def differs(some: list[float | None], others: list[float | None]) -> bool:
