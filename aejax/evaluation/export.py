@@ -17,7 +17,6 @@ from aejax.config.checks import require
 from aejax.config.files import write_json
 from aejax.data import as_met
 from aejax.models.autoencoder import reconstructed
-from aejax.models.losses import TO_EXAMPLES
 from aejax.models.operations import operations
 from aejax.storage import opened
 from aejax.training import for_evaluation
@@ -109,8 +108,6 @@ def _onnx(run: Any, folder: Path) -> None:
     images, codes, change = run.example_shape, (run.config.model.code_size,), run.standardization
     if run.target_shape != images:
         raise InputError(f"kind onnx needs reconstructions of the shape of the input {images}, not {run.target_shape}")
-    if TO_EXAMPLES[run.config.loss.reconstruction] is jax.nn.sigmoid:
-        decoder.append({"kind": "activation", "name": "sigmoid"})
     if run.vectors:
         encoder.insert(0, {"kind": "reshape", "shape": run.image_shape})
         decoder.append({"kind": "reshape", "shape": images})

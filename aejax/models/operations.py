@@ -25,6 +25,7 @@ from flax import nnx
 from aejax.config import InputError
 from aejax.models import autoencoder, convolutional, networks
 from aejax.models.autoencoder import Autoencoder
+from aejax.models.losses import TO_EXAMPLES
 from aejax.models.networks import Decoder, Encoder, ImageShape, TiedDecoder
 from aejax.models.variational import Variational
 
@@ -33,7 +34,7 @@ Operation = dict[str, Any]
 
 
 def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operation], list[Operation]]:
-    """List the operations of `model.encode`, images float32[B, H, W, C] → codes, and of `model.decode`, → logits.
+    """List the operations from images float32[B, H, W, C] to codes, and from codes to reconstructed images.
 
     Raises InputError: a user's model encodes or decodes with anything but the layers of this library.
     """
@@ -50,6 +51,8 @@ def operations(model: Autoencoder, image_shape: ImageShape) -> tuple[list[Operat
         encoder.append({"kind": "everysecond"})
     elif model.config.model.top_k is not None:
         encoder.append({"kind": "largest", "count": model.config.model.top_k})
+    if TO_EXAMPLES[model.config.loss.reconstruction] is jax.nn.sigmoid:
+        decoder.append({"kind": "activation", "name": "sigmoid"})
     return encoder, decoder
 
 

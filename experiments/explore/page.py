@@ -10,14 +10,12 @@ import string
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 import aejax
 from aejax.config.files import write
 from aejax.data import is_known, require_images
 from aejax.evaluation import errors, measures
-from aejax.models.losses import TO_EXAMPLES
 from aejax.models.operations import operations
 
 _SLIDERS = 10
@@ -153,10 +151,7 @@ def _model(run: aejax.Run) -> dict[str, Any] | None:
         halves = operations(run.autoencoder, run.image_shape)
     except aejax.InputError:
         return None
-    encoder, decoder = ([_plain(operation) for operation in half] for half in halves)
-    if TO_EXAMPLES[run.config.loss.reconstruction] is jax.nn.sigmoid:
-        decoder.append({"kind": "activation", "name": "sigmoid"})
-    return {"encode": encoder, "decode": decoder}
+    return dict(zip(("encode", "decode"), [[*map(_plain, half)] for half in halves], strict=True))
 
 
 def _plain(operation: dict[str, Any]) -> dict[str, Any]:
