@@ -197,7 +197,7 @@ def _from_arrays(name: str, given: Any, reading: Mapping[str, Any]) -> Dataset:
     if isinstance(given, Dataset):
         return given.fitted(data)
     if (parts := libraries.parts(given, data)) is not given:
-        given, reading = parts, {**reading, "label": None}  # the classes were found
+        given, reading = parts, {**reading, "label": None, "channels": "last"}  # classes and channels were found
     if isinstance(given, Mapping):
         if "train" not in given or not set(given) <= {*PARTS, *TARGETS}:
             wrong, others = f"holds {', '.join(map(str, given)) or 'nothing'}", ", ".join(PARTS[1:] + TARGETS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -105,7 +104,7 @@ def _require_plain(image: Image.Image, file: Path | str, modes: Sequence[str]) -
 
 
 def fitted(image: np.ndarray, data: Data, where: str) -> np.ndarray:
-    """Apply `data.size` and `data.colour` to an image [H, W] or [H, W, C], or [C, H, W] if `data.channels` is first.
+    """Apply `data.size` and `data.colour` to an image [H, W] or [H, W, C].
 
     Raises:
         InputError: colours are neither one nor three channels.
@@ -114,8 +113,7 @@ def fitted(image: np.ndarray, data: Data, where: str) -> np.ndarray:
 
     if data.size is None and data.colour is None:
         return image
-    first, dtype = data.channels == "first" and image.ndim == 3, image.dtype
-    pixels = image[..., None] if image.ndim == 2 else np.moveaxis(image, 0, -1) if first else image
+    pixels, dtype = image[..., None] if image.ndim == 2 else image, image.dtype
     if data.colour is not None and pixels.shape[2] not in (1, 3):
         raise InputError(f"{where} have {pixels.shape[2]} channels; data.colour takes images of 1 or 3 channels")
     if data.colour == "grey" and pixels.shape[2] == 3:
@@ -130,7 +128,7 @@ def fitted(image: np.ndarray, data: Data, where: str) -> np.ndarray:
         pixels = np.stack(square, axis=-1)
     if data.colour == "rgb" and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
-    return (np.moveaxis(pixels, -1, 0) if first else pixels).astype(dtype, copy=False)
+    return pixels.astype(dtype, copy=False)
 
 
 def all_fitted(images: Shards, data: Data, where: str) -> Shards:
@@ -143,7 +141,6 @@ def all_fitted(images: Shards, data: Data, where: str) -> Shards:
         return images
     if images.ndim != 4 or images.make is not None:
         raise InputError(f"{where} are vectors, or computed; data.size and data.colour are for stored images")
-    data = dataclasses.replace(data, channels="last")
     first = fitted(images[0], data, where)
     if first.shape == images.shape[1:]:
         return images

@@ -16,7 +16,7 @@ from aejax.config.sections import Data
 from aejax.data import images
 from aejax.data.examples import require_memory
 from aejax.data.parts import PART_OF, PARTS, TARGETS, chosen
-from aejax.data.pixels import as_array
+from aejax.data.pixels import as_array, shaped
 
 _LABELS = ("label", "labels", "target", "y")
 """keys of an example that may hold its class, if `data.label` is not set"""
@@ -36,7 +36,7 @@ def parts(given: Any, data: Data) -> Any:
     """Read the datasets in what `aejax.fit` takes: one dataset, a pair for training and test, or a mapping of splits.
 
     Returns:
-        a mapping with the names of `Dataset.from_arrays`; `given` if it holds no such dataset.
+        a mapping with the names of `Dataset.from_arrays`, images as [N, H, W, C]; `given` if it holds no such dataset.
     """
     if is_one(given) or (isinstance(given, tuple) and given and all(map(is_one, given))):
         given = dict(zip(("train", "test"), given if isinstance(given, tuple) else (given,), strict=False))
@@ -44,9 +44,13 @@ def parts(given: Any, data: Data) -> Any:
         return given
     part_of = {name: name if name in (*PARTS, *TARGETS) else PART_OF.get(str(name).lower()) for name in given}
     made = {part: given[name] for part, name in chosen("the dataset", part_of).items()}
-    for part in [part for part, value in made.items() if is_one(value)]:
-        made[part], labels = _read(made[part], data, f"the dataset ({part})")
-        made |= {} if labels is None else {f"{part}_labels": labels}
+    for part, value in list(made.items()):
+        where = f"the dataset ({part})"
+        if is_one(value):
+            made[part], labels = _read(value, data, where)
+            made |= {} if labels is None else {f"{part}_labels": labels}
+        elif np.ndim(value) == 4:
+            made[part] = shaped(as_array(value, where, "images"), where, data.channels)
     return made
 
 
@@ -96,6 +100,9 @@ def _split(item: Any, data: Data, where: str, table: bool) -> tuple[np.ndarray |
         if len(item) > 2:
             raise InputError(f"{where} has {len(item)} parts in each example; give an example and its class")
         item, label = item if len(item) == 2 else (item[0], None)
-    of_pillow = hasattr(item, "getbands")
-    array = images.pixels(item, where, data) if of_pillow else as_array(item, where, "images or vectors")
-    return images.fitted(array, data, where) if array.ndim in (2, 3) else array, label
+    if hasattr(item, "getbands"):  # an image of Pillow
+        return images.fitted(images.pixels(item, where, data), data, where), label
+    array = as_array(item, where, "images or vectors")
+    if array.ndim in (2, 3):
+        array = images.fitted(shaped(array[None], where, data.channels)[0], data, where)
+    return array, label

@@ -40,8 +40,8 @@ def converted(given: Any, where: str, data: Data, names: Sequence[str] | None = 
     parts, files = (given.parts, given.names) if isinstance(given, Shards) else ((given,), ("",))
     called = [f"{where} in {file}" if file else where for file in files]
     arrays = [_typed(_array(part, place), place) for part, place in zip(parts, called, strict=True)]
-    shaped = [_shaped(array, place, data.channels) for array, place in zip(arrays, called, strict=True)]
-    examples = Shards(shaped, files)
+    images = [shaped(array, place, data.channels) for array, place in zip(arrays, called, strict=True)]
+    examples = Shards(images, files)
     masked = data.missing == "mask" and examples.ndim == 2
     finite = np.isfinite(examples.extremes).all() and (masked or not examples.missing)
     if not finite and (wrong := next(_wrong_values(dict(zip(called, arrays, strict=True)), masked), None)):
@@ -80,7 +80,7 @@ def as_targets(given: Any, count: int, where: str, channels: Channels = "auto") 
     array = _typed(_array(given, where), where)
     if array.ndim == 0 or 0 in array.shape or len(array) != count:
         raise InputError(f"{where} have shape {list(array.shape)} for {count} examples; give an array [N, ...]")
-    array = _shaped(array, where, channels) if array.ndim in (3, 4) else array
+    array = shaped(array, where, channels) if array.ndim in (3, 4) else array
     if not all(np.isfinite(piece).all() for piece in Shards([array]).pieces()):
         raise InputError(f"{where} hold NaN or infinity; remove or repair such examples")
     return array
@@ -128,7 +128,8 @@ def _typed(array: np.ndarray, where: str) -> np.ndarray:
         return array.astype(dtype, copy=False)
 
 
-def _shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
+def shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
+    """Return images as [N, H, W, C], and vectors [N, D] as they are; refuse other shapes."""
     if array.ndim not in (2, 3, 4) or 0 in array.shape:
         found = "are empty, of" if array.size == 0 else "have"
         raise InputError(f"{where} {found} shape {list(array.shape)}; give {_WANTED}")

@@ -89,6 +89,17 @@ def test_images_of_several_sizes_and_a_named_column_of_classes():
     assert dataset.image_shape == (4, 4, 3) and set(dataset.train_labels) == {0, 1}
 
 
+def test_the_position_of_channels_is_known_before_images_are_resized():
+    first = MapStyle([(np.full((3, 8, 9), number / 20),) for number in range(20)])
+    config = Config().replace({"data.size": 4})
+    with pytest.raises(InputError, match=r"looks like \[N, C, H, W\]: say channels first or last"):
+        as_dataset(first, config)
+    config = config.replace({"data.channels": "first"})
+    array, files = np.zeros((5, 3, 8, 9)), MapStyle([Image.new("RGB", (9, 8))] * 20)
+    for given in (first, files, {"train": first, "test": array}):
+        assert as_dataset(given, config).image_shape == (4, 4, 3)
+
+
 def test_rows_of_numbers_are_a_table():
     given = Table([{"a": number, "b": number / 2, "label": number % 2} for number in range(20)])
     dataset = as_dataset(given, Config())
