@@ -119,7 +119,8 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the codes of rows, float[N, D] → float32[N, code_size]."""
-        return _by_chunks(self.run_.encode, _rows(self, X, self.masked))
+        rows = _rows(self, X, self.masked)  # first, since it refuses an estimator that is not fitted
+        return _by_chunks(self.run_.encode, rows)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
         """Return the rows of codes, float[N, code_size] → float32[N, D]."""

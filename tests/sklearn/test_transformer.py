@@ -10,6 +10,7 @@ import numpy as np
 import pandas
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -105,6 +106,12 @@ def test_rows_are_standardized_where_loss_and_noise_allow_it(given, standardized
     monkeypatch.setattr("aejax.sklearn.fit", fit)
     with pytest.raises(Taken, match=str(standardized)):
         AutoencoderTransformer(**given).fit(RANDOM.random((12, 4)))
+
+
+def test_an_estimator_that_is_not_fitted_says_so():
+    for method in ("transform", "inverse_transform", "score_samples", "feature_errors"):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            getattr(AutoencoderTransformer(), method)(ROWS)
 
 
 def test_images_are_standardized_too_and_cross_entropy_refuses_them():
