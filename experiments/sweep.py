@@ -25,6 +25,9 @@ _MANY = 1000
 class Arguments(command_line.ConfigArguments):
     """--sweep.FIELD VALUE ... is an axis of the grid: the path of a field, or its last name if that is unique, and the
     values. 0:8 stands for 0 to 7, and 128,64 for two widths.
+
+    A TPU trains the models in groups whose states fill at most half of its vector memory, a GPU trains all models at
+    once, and each core of a CPU trains one model after another. report.md says the size of a group.
     """
 
     workdir: Path | None = None

@@ -170,6 +170,7 @@ def write(
         f"# Sweep over {', '.join(found['axes'])}",
         f"Mean ± standard deviation over the seeds{'' if unit is None else f'; losses in {unit}'}."
         + (f" {said}." if said else ""),
+        f"Models that a device trains at a time: {', '.join(map(str, sorted(set(found['models_at_a_time']))))}.",
         table(found),
         best(found),
     ]

@@ -23,8 +23,30 @@ from aejax.training.programs import Program
 from aejax.training.step import MEMBER_AXES, Traced, TrainState, values_of
 
 IN_TURN = ("cpu",)
-"""platforms on which a program trains the members of a device one after another: a core gains nothing from many
-members at a time, since their states leave its cache"""
+"""platforms on which a device trains its members one after another: a core gains nothing from many members at a time,
+since their states leave its cache"""
+_VECTOR_MEMORY = {"TPU v5 lite": 2**27, "TPU v6 lite": 2**27, "TPU v5": 2**26, "TPU7x": 2**26}
+"""kind of TPU → bytes of a core's own memory; 16 MiB in the other kinds"""
+
+
+def group_size(members: int, member_bytes: float, device: jax.Device) -> int:
+    """Return how many of the members on a device train at a time; the groups train one after another.
+
+    On a TPU, the states of a group fill at most half of the vector memory, so that they stay there during an epoch.
+    Gradients and activations need the other half. Members that do not fit one by one train all at once, as on a GPU.
+
+    Args:
+        member_bytes: size of the state of one member.
+    """
+    if device.platform in IN_TURN:
+        return 1
+    most = members
+    if device.platform == "tpu":
+        most = int(_VECTOR_MEMORY.get(device.device_kind, 2**24) / 2 / member_bytes) or members
+    if members <= most:
+        return members
+    even = [size for size in range(most // 2 + 1, most + 1) if members % size == 0]
+    return max(even, default=-(-members // -(-members // most)))
 
 
 class Members(Single):
@@ -79,6 +101,7 @@ class MemberDriver(Driver):
         self.axis, self.batch_axis, self.by_example, self.parallel = None, None, self.replicated, "jit"
         self._members = members
         self._padding = -members % len(self.devices)
+        self._each = -(-members // len(self.devices))  # on every device
         self._in_turn = self.platform in IN_TURN
         self.state_sharding = jax.tree.map(self._sharding, MEMBER_AXES, is_leaf=_is_axis)
 
@@ -88,13 +111,19 @@ class MemberDriver(Driver):
     def init(self, init: Callable, seed: Any, *begun: Any) -> Any:
         return jax.vmap(lambda seed: init(seed, *begun), out_axes=MEMBER_AXES)(seed)
 
+    def group(self, state: TrainState) -> int:
+        """Return how many members with these states, arrays or their descriptions, a device trains at a time."""
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        return group_size(self._each, size / self._members, self.devices[0])
+
     def compile(
         self, program: Callable, *arguments: Any, shared: Callable, donate: bool = False, axes: tuple[Any, Any]
     ) -> Program:
         inputs, outputs = (*axes[0], None), axes[1]
-        each = -(-self._members // len(self.devices))  # on every device
+        group = self.group(arguments[0])
+        at_once = group == self._each and not self._in_turn
         mapped = jax.shard_map(
-            _in_turn(program, each, inputs, outputs) if self._in_turn else jax.vmap(program, inputs, outputs),
+            jax.vmap(program, inputs, outputs) if at_once else _in_groups(program, self._each, group, inputs, outputs),
             mesh=self._mesh,
             in_specs=jax.tree.map(_spec, inputs, is_leaf=_is_axis),
             out_specs=jax.tree.map(_spec, outputs, is_leaf=_is_axis),
@@ -113,7 +142,7 @@ class MemberDriver(Driver):
         compiled = jax.jit(evenly, donate_argnums=(0,) if donate else (), out_shardings=shardings)
         on_one_core = self._in_turn and len(self.devices) > 1
         program = Program.of(compiled.lower(*arguments), self.platform, on_one_core=on_one_core)
-        return program._replace(flops=program.flops * (each if self._in_turn else 1))
+        return program._replace(flops=program.flops * self._each / group)
 
     def _sharding(self, axis: int | None) -> NamedSharding:
         spread = axis == 0 and not self._padding
@@ -126,14 +155,14 @@ def require_whole(config: Config) -> None:
     require(shards == 1, "devices.shards", shards, "1 in a sweep, whose members share the devices")
 
 
-def _in_turn(program: Callable, members: int, inputs: Any, outputs: Any) -> Callable:
-    """Apply `jax.vmap` as a loop."""
+def _in_groups(program: Callable, members: int, group: int, inputs: Any, outputs: Any) -> Callable:
+    """Apply `jax.vmap` to one group of members after another."""
 
     def mapped(*arguments: Any) -> Any:
         def one(member: jax.Array) -> Any:
             return program(*_along(lambda _, array: array[member], inputs, arguments))
 
-        results = jax.lax.map(one, jnp.arange(members))
+        results = jax.lax.map(one, jnp.arange(members), batch_size=group if group > 1 else None)
         return _along(lambda axis, array: jnp.moveaxis(array, 0, axis), outputs, results, lambda array: array[0])
 
     return mapped

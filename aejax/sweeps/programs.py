@@ -51,7 +51,8 @@ class Sweep:
 
     Attributes:
         runs: the members that did not diverge, by name.
-        results: the content of results.json (see `aejax.sweeps.comparison.results`).
+        results: the content of results.json (see `aejax.sweeps.comparison.results`), and models_at_a_time, the number
+            of members that each device trains at a time, for each program.
     """
 
     runs: dict[str, Run]
@@ -77,7 +78,8 @@ def sweep(
     """Train every combination of the values of some fields, or resume the sweep in `workdir`.
 
     Members that differ in seed and coefficients only are one program and share its devices and its batches. Other
-    fields, and members that do not fit in memory together, make several programs, run one after another.
+    fields, and members that do not fit in memory together, make several programs, run one after another. A device
+    trains the members of a program in groups (`aejax.sweeps.members.group_size`).
 
     The best member is chosen by `training.select` of the validation examples. Where more than the seed varies, a tenth
     of the training examples is set aside for this unless `data.validation` or the dataset says otherwise.
@@ -145,6 +147,7 @@ def _sweep(
         programs = _programs(planned, config, dataset_of, workdir, progress)
         runs: dict[str, Run] = {}
         rows: dict[str, dict[str, Any]] = {}
+        groups = []
         for number, names in enumerate(programs):
             if progress and len(programs) > 1:
                 described = f"{counted(len(names), 'member')}, {names[0]} first"
@@ -152,6 +155,7 @@ def _sweep(
             members = {name: planned.members[name] for name in names}
             folder = None if workdir is None else workdir / "programs" / str(number)
             trained = train(Members(members), members[names[0]], folder, given, progress=progress, source=source)
+            groups.append(Members(members).driver(members[names[0]]).group(trained.state))
             for index, (name, member) in enumerate(members.items()):
                 row = rows[name] = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
                 run = _member(trained, index, name, member)
@@ -162,6 +166,7 @@ def _sweep(
                     if workdir is not None:
                         _write_member(run, workdir / "members" / name, planned.settings[name])
         results = comparison.results(planned.axes, [rows[name] for name in planned.members], config, metrics)
+        results["models_at_a_time"] = groups
         if workdir is not None:
             shape = given.target_shape or given.train.shape[1:]
             units = {loss_unit(member, shape) for member in planned.members.values()}
@@ -273,6 +278,6 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
             return members
         programs = build_programs(steps, config, driver, state, dataset, values)
         largest = max(sum(each.memory.values()) for _, each in programs.compiled(steps_in_epoch))
-        needs.append(largest + 2 * own)  # the state, and a copy that is being saved
+        needs.append(largest + 3 * own)  # the state, a copy that is being saved, and the results of earlier groups
     one, two = needs
     return max(1, min(members, devices * int((room - (2 * one - two)) / max(1.0, two - one))))

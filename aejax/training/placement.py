@@ -70,14 +70,22 @@ class Resident(Layout):
 
     def like(self, count: int) -> Any:
         """Describe the data of a part of `count` steps."""
-        examples, *rest = self.every.images.shape
-        images = jax.ShapeDtypeStruct((examples, math.prod(rest) + self._padding), self.every.images.dtype)
+        columns, dtype = math.prod(self.every.images.shape[1:]) + self._padding, self.every.images.dtype
+        if self._packed:
+            columns, dtype = columns // 4, jnp.int32
+        images = jax.ShapeDtypeStruct((self.every.images.shape[0], columns), dtype)
         return abstract(self.every._replace(images=images), self.driver.replicated)
+
+    @property
+    def _packed(self) -> bool:
+        """Whether an integer holds four pixels, a quarter of a row apart: a TPU gathers bytes more slowly."""
+        return self.driver.platform == "tpu" and self.every.images.dtype == jnp.uint8
 
     @property
     def _padding(self) -> int:
         """Columns that fill the vector registers of a TPU, which would otherwise transpose the images at each call."""
-        return -math.prod(self.every.images.shape[1:]) % _LANES if self.driver.platform == "tpu" else 0
+        lanes = {"tpu": _LANES * (4 if self._packed else 1)}.get(self.driver.platform, 1)
+        return -math.prod(self.every.images.shape[1:]) % lanes
 
     def feed(self, every: Batch, seed: Any) -> Feed:
         """Return the function that gives the data of the examples; its first call puts the arrays on the devices."""
@@ -87,7 +95,11 @@ class Resident(Layout):
     def arrays(self, every: Batch) -> Any:
         """Return the data on the host, with one axis of pixels: compilers would change a layout of three at calls."""
         rows = np.asarray(every.images).reshape(len(every.images), -1)
-        return every._replace(images=np.pad(rows, ((0, 0), (0, self._padding))))
+        rows = np.pad(rows, ((0, 0), (0, self._padding)))
+        if self._packed:
+            quarters = rows.reshape(len(rows), 4, -1).swapaxes(1, 2)
+            rows = np.ascontiguousarray(quarters).view("<i4")[..., 0]
+        return every._replace(images=rows)
 
     def order(self, first: Any, count: int, seed: Any) -> Any:
         """Inside a program, return the order that `scan` needs for `count` steps from `first`."""
@@ -96,13 +108,17 @@ class Resident(Layout):
     def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
         """Inside a program, scan a step over the batches of a part, with `at` split among the steps."""
         images, others = data.images, data._replace(images=None)
-        if self.driver.platform == "tpu" and images.dtype == jnp.uint8:
+        if self._packed:
             # Arrays made by the program stay in the memory of the chip if they fit; arguments do not.
             images = images ^ jax.lax.optimization_barrier(jnp.zeros((), images.dtype))
 
         def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
             examples = self.driver.share(turn[0])
-            rows = images.at[examples].get(mode="clip")[:, : math.prod(self.shape)].reshape(-1, *self.shape)
+            rows = images.at[examples].get(mode="clip")
+            if self._packed:
+                quarters = [(rows >> bits) & 255 for bits in (0, 8, 16, 24)]
+                rows = jnp.concatenate(quarters, axis=1).astype(jnp.float32) / 255  # what `unit_interval` gives
+            rows = rows[:, : math.prod(self.shape)].reshape(-1, *self.shape)
             chosen = jax.tree.map(lambda array: array.at[examples].get(mode="clip"), others)
             return step(carry, chosen._replace(images=rows, examples=examples), turn[1])
 

@@ -37,8 +37,12 @@ class Schedule(NamedTuple):
     """number of loops with unknown trip counts, each counted once"""
 
 
-def read(folder: Path) -> Schedule:
-    """Read the schedule of the one program in a folder of libtpu's files."""
+def read(folder: Path, repeats: int = 1) -> Schedule:
+    """Read the schedule of the one program in a folder of libtpu's files.
+
+    Args:
+        repeats: iterations of a loop around the main loop; 1 if no loop contains the main loop.
+    """
     files = {
         named[1]: file
         for file in sorted(folder.glob("*final_bundles.txt"))
@@ -55,14 +59,22 @@ def read(folder: Path) -> Schedule:
 
     # The longest of several is the program itself; the others begin and end it.
     program = max((_bundles(file) for file in folder.glob("*-TLP-*-final_bundles.txt")), key=len)
-    parts = _parts(program)
-    calls = [[call for bundle in part for call in _CALL.findall(bundle.text)] for _, part in parts]
-    once = [_total(part, unknown) + sum(map(cost, names)) for (_, part), names in zip(parts, calls, strict=True)]
-    main = max((i for i, (is_loop, _) in enumerate(parts) if is_loop), key=lambda i: len(calls[i]))
-    rest = [(part, once[i], is_loop) for i, (is_loop, part) in enumerate(parts) if i != main]
-    outside = sum(_trips(part, unknown) * bundles if is_loop else bundles for part, bundles, is_loop in rest)
-    operations = sorted(((cost(call), call) for call in calls[main]), reverse=True)
-    return Schedule(once[main], outside, operations, len(unknown))
+
+    def costs(parts: list[tuple[bool, list[Bundle]]]) -> tuple[int, list[str], int, list[Bundle]]:
+        """Return the bundles of the main loop, its calls, the bundles of the other parts, and the body."""
+        calls = [[call for bundle in part for call in _CALL.findall(bundle.text)] for _, part in parts]
+        once = [_total(part, unknown) + sum(map(cost, names)) for (_, part), names in zip(parts, calls, strict=True)]
+        main = max((i for i, (is_loop, _) in enumerate(parts) if is_loop), key=lambda i: len(calls[i]))
+        rest = [(part, once[i], is_loop) for i, (is_loop, part) in enumerate(parts) if i != main]
+        outside = sum(_trips(part, unknown) * bundles if is_loop else bundles for part, bundles, is_loop in rest)
+        return once[main], calls[main], outside, parts[main][1]
+
+    once, calls, outside, body = costs(_parts(program))
+    if repeats > 1:
+        once, calls, inside, _ = costs(_parts(body))
+        outside += repeats * inside
+    operations = sorted(((cost(call), call) for call in calls), reverse=True)
+    return Schedule(once, outside, operations, len(unknown))
 
 
 def _bundles(file: Path) -> list[Bundle]:

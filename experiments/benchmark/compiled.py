@@ -32,6 +32,7 @@ from aejax.models import Variational, build
 from aejax.models.kinds import model_class
 from aejax.training import Driver, Program, abstract
 from aejax.training.devices import require_memory
+from aejax.training.step import for_evaluation
 from benchmark import bundles, collectives, hlo, launches, processes, roofline
 from benchmark.prepared import Prepared
 from benchmark.targets import TARGETS, Target, devices, environment, require_compilable
@@ -140,14 +141,14 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         seconds = time.perf_counter() - begin
         if not counts and target.published and len(available) > 1:
             communication["communication"] = collectives.estimate(program, driver.shards, target.published)
-        counts[name] = {"seconds": seconds, **_program(target, program, dump, -(-members // len(available)))}
+        each = -(-members // len(available))
+        read = prepared.state if name.startswith("train") else for_evaluation(prepared.state)
+        group = 1 if members == 1 else driver.group(read)
+        counts[name] = {"seconds": seconds, **_program(target, program, dump, group, -(-each // group))}
         largest = max(largest, sum(program.memory.values()))
         for file in dump.iterdir():
             file.unlink()
         begin = time.perf_counter()
-    if (floor := roofline.flops_per_image(config, dataset.image_shape)) is not None:
-        images = config.training.batch_size / (len(driver.devices) if members == 1 else 1)
-        floor *= images / target.rates[config.model.dtype] * (1 if target.platform == "tpu" else 1e6)
     return {
         "device": driver.devices[0].device_kind,
         "devices": len(driver.devices),
@@ -158,7 +159,7 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         "memory_bytes": largest,
         "fits": largest < target.memory,
         **communication,
-        "floor": floor,
+        "floor": roofline.floor(config, dataset, target, len(driver.devices) if members == 1 else 1),
         "programs": counts,
     }
 
@@ -173,12 +174,13 @@ def _likelihood(config: Config, dataset: Dataset, driver: Driver) -> Iterator[tu
     yield "likelihood", Program.of(compiled.lower(*arguments), driver.platform)
 
 
-def _program(target: Target, program: Program, dump: Path, members: int) -> dict[str, Any]:
+def _program(target: Target, program: Program, dump: Path, members: int, repeats: int = 1) -> dict[str, Any]:
     """Count the work of a compiled program.
 
     Args:
         dump: the compiler's files about this program.
-        members: models that a device trains at once; bundles are per model.
+        members: models that a device trains at a time; bundles are per model.
+        repeats: groups of such models, in turn.
 
     Returns:
         memory, bytes by use. If the program has a loop: loop_length, None if the compiler does not know the trip count,
@@ -189,7 +191,7 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
     """
     text = program.text()
     counts: dict[str, Any] = {"memory": dict(program.memory)}
-    if (loop := hlo.main_loop(text)) is None:
+    if (loop := hlo.main_loop(text, repeats > 1)) is None:
         return counts
     transfers = len(_WITH_HOST.findall(loop.body))
     counts |= {"loop_length": loop.trip_count, "host_transfers": transfers}
@@ -198,7 +200,7 @@ def _program(target: Target, program: Program, dump: Path, members: int) -> dict
         return counts | made._asdict() | {"host_waits": (made.condition > 0) + transfers}
     if not target.counted:
         return counts
-    counts |= bundles.read(dump)._asdict()
+    counts |= bundles.read(dump, repeats)._asdict()
     origins = {name: operation.origin for name, operation in hlo.operations(text).items()}
     counts["bundles"] = round(counts["bundles"] / members)
     counts["dearest"] = [

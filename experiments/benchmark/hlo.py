@@ -26,13 +26,18 @@ class Loop(NamedTuple):
     trip_count: int | None  # None if the compiler does not know it
 
 
-def main_loop(text: str) -> Loop | None:
-    """Find the loop over the steps, which has the longest body."""
-    found = [
-        Loop(body, shape, _computation(text, body), _trip_count(_computation(text, condition), rest))
-        for shape, condition, body, rest in _WHILE.findall(text)
-    ]
-    return max(found, key=lambda loop: len(loop.body), default=None)
+def main_loop(text: str, nested: bool = False) -> Loop | None:
+    """Find the loop over the steps: the loop with the longest body, or if `nested` the longest loop within that."""
+
+    def longest(calls: str) -> Loop | None:
+        found = [
+            Loop(body, shape, _computation(text, body), _trip_count(_computation(text, condition), rest))
+            for shape, condition, body, rest in _WHILE.findall(calls)
+        ]
+        return max(found, key=lambda loop: len(loop.body), default=None)
+
+    found = longest(text)
+    return longest(found.body) if nested else found
 
 
 def _trip_count(condition: str, rest: str) -> int | None:

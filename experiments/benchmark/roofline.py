@@ -13,9 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.config import Config, complete
+from aejax.data import Dataset
 from aejax.evaluation.drawing import PALETTE, note, styled, tested_ticks, within
 from aejax.models import ImageShape
 from aejax.training import Batch, Program, build_steps
+from benchmark.targets import Target
 
 _ROWS = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
 """platform → rows of the matrices: enough for the peak rate"""
@@ -37,6 +39,63 @@ def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:
     widths = (pixels, *model.hidden, model.code_size, *decoder, pixels)
     layers = [n * m for n, m in itertools.pairwise(widths)]
     return 2 * (3 * sum(layers) - layers[0])
+
+
+def floor(config: Config, dataset: Dataset, target: Target, shares: int = 1) -> float:
+    """Return the least that the matrix units need for the products of a train step of one model.
+
+    The rows and columns of a product that a TPU's unit holds are padded to its side; the third size is not. Of an
+    unknown number of iterations, or of several branches, the least is counted.
+
+    Args:
+        shares: devices that share a batch.
+
+    Returns:
+        bundles of a TPU, or microseconds of a GPU.
+    """
+    config = complete(config)
+    config = config.replace({"training.batch_size": config.training.batch_size // shares})
+    steps, size = build_steps(config, dataset.image_shape), config.training.batch_size
+    numbers, labels = jax.ShapeDtypeStruct((size,), np.int32), dataset.train_labels
+    images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
+    batch = Batch(images, numbers, None if labels is None else numbers)
+    values = {name: np.float32(value) for name, value in config.coefficients.items()}
+    traced = jax.make_jaxpr(steps.alone)(jax.eval_shape(steps.init), batch, values)
+    flops = sum(2 * count * padded(sizes, target.side) for count, sizes in _products(traced.jaxpr))
+    return flops / target.rates[config.model.dtype] * (1 if target.platform == "tpu" else 1e6)
+
+
+def _products(jaxpr: Any) -> list[tuple[float, tuple[float, int, int]]]:
+    """List the products of a traced function: (how often, (rows, inner size, columns))."""
+    found = []
+    for each in jaxpr.eqns:
+        if each.primitive.name == "dot_general":
+            ((inner, _), (batched, _)), left, right = each.params["dimension_numbers"], *(v.aval for v in each.invars)
+            depth, count = (math.prod(left.shape[axis] for axis in axes) for axes in (inner, batched))
+            columns = right.size // (depth * count)
+            found.append((count, (left.size // (depth * count), depth, columns)))
+        elif each.primitive.name == "conv_general_dilated":
+            numbers, kernel, made = each.params["dimension_numbers"], each.invars[1].aval, each.outvars[0].aval
+            features = made.shape[numbers.out_spec[1]]
+            depth = kernel.size // kernel.shape[numbers.rhs_spec[0]]
+            rows = made.size // features / math.prod(each.params["lhs_dilation"])  # zeros between the rows are free
+            found.append((1, (rows, depth, features)))
+        elif each.primitive.name == "cond":
+            branches = [_products(branch.jaxpr) for branch in each.params["branches"]]
+            found += min(branches, key=lambda made: sum(count * math.prod(sizes) for count, sizes in made))
+        else:
+            times = each.params["length"] if each.primitive.name == "scan" else 1
+            for inner in jax.tree.leaves(list(each.params.values())):
+                inner = getattr(inner, "jaxpr", inner)
+                made = _products(inner) if hasattr(inner, "eqns") else []
+                found += [(times * count, sizes) for count, sizes in made]
+    return found
+
+
+def padded(sizes: tuple[float, int, int], side: int) -> float:
+    """Multiply the sizes of a product, two of them padded so that the result is the least."""
+    padded = [math.ceil(size / side) * side for size in sizes]
+    return min(math.prod([*padded[:i], sizes[i], *padded[i + 1 :]]) for i in range(3))
 
 
 def one_step(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, labeled: bool = False) -> Program:

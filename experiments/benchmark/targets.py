@@ -41,6 +41,8 @@ class Target(NamedTuple):
     """dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second for a GPU
     (float32 means TF32 where the GPU has it)"""
     published: Published | None = None
+    side: int = 1
+    """of the square of numbers that a matrix unit holds; 1 if rows and columns are not padded"""
     counted: bool = True
     """whether the compiler writes its schedules, which takes longer than to compile"""
 
@@ -69,8 +71,8 @@ _GPU = """
 def _tpu(name: str, memory: int, rate: float, published: Published | None = None, **topology: Any) -> Target:
     # A product of float32 at the default precision is a product of bfloat16.
     kind = {"platform": "tpu", "topology_name": name, **topology}
-    rates = {"float32": rate, "bfloat16": rate}
-    return Target("tpu", kind, memory * 2**30, "libtpu", rates, published, name not in _SLICES)
+    rates, side = {"float32": rate, "bfloat16": rate}, 256 if name.startswith("v6e") else 128
+    return Target("tpu", kind, memory * 2**30, "libtpu", rates, published, side, name not in _SLICES)
 
 
 _SLICES = ("v5e:4x4", "v5e:8x8", "v5p:4x4x4")

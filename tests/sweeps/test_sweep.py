@@ -3,6 +3,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from aejax.config.grid import grid
 from aejax.sweeps import comparison, members
 from aejax.sweeps.programs import fitting
 from aejax.training import loop
+from aejax.training.programs import kept
 from readable import require_readable
 from runs import leaves, same, without_clock
 
@@ -61,10 +63,27 @@ def test_a_member_equals_its_solo_run(swept, alone):
 
 
 @pytest.mark.long  # the way of accelerators
-def test_so_it_does_where_all_members_take_each_step_together(noisy, alone, monkeypatch):
+@pytest.mark.parametrize("size", [3, 4])  # a group and a rest, or all members at once
+def test_so_it_does_where_the_members_of_a_group_take_each_step_together(noisy, alone, monkeypatch, size):
     config, dataset = noisy
     monkeypatch.setattr(members, "IN_TURN", ())
-    require_equal(sweep(config, AXES, dataset=dataset, progress=False).runs, alone)
+    monkeypatch.setattr(members, "group_size", lambda *_: size)
+    kept.cache_clear()  # the size is a function of the key
+    found = sweep(config, AXES, dataset=dataset, progress=False)
+    kept.cache_clear()
+    assert found.results["models_at_a_time"] == [size]
+    require_equal(found.runs, alone)
+
+
+def test_the_state_of_a_group_fills_at_most_half_of_the_vector_memory():
+    def groups(kind, platform="tpu", sizes=(8, 64, 53), state=2.5e6):
+        device = SimpleNamespace(platform=platform, device_kind=kind)
+        return [members.group_size(size, state, device) for size in sizes]
+
+    assert groups("TPU v5 lite") == groups("TPU v6 lite") == [8, 16, 18]  # 53 have no even groups: 18, 18 and 17
+    assert groups("TPU v5") == [8, 8, 11] and groups("TPU v4") == [2, 2, 3]
+    assert groups("TPU v4", state=9e6) == [8, 64, 53]  # no member fits
+    assert groups("NVIDIA", "gpu") == [8, 64, 53] and groups("cpu", "cpu") == [1, 1, 1]
 
 
 def test_a_sweep_leaves_a_table_and_each_member_as_a_run(swept):
@@ -83,6 +102,7 @@ def test_a_sweep_leaves_a_table_and_each_member_as_a_run(swept):
     assert (
         "| 0.1 | 2 | " in comparison.table(results) and comparison.table(results) in (folder / "report.md").read_text()
     )
+    assert "Models that a device trains at a time: 1." in (folder / "report.md").read_text()
     assert (folder / "figures" / "sweep.png").stat().st_size > 0
     for name, run in found.runs.items():
         member = load(folder / "members" / name)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from aejax import Dataset, InputError, load_config
-from benchmark import bundles, compiled, hlo, launches, report
-from benchmark.targets import require_compilable
+from benchmark import bundles, compiled, hlo, launches, report, roofline
+from benchmark.targets import TARGETS, require_compilable
 
 ROOT = Path(__file__).parents[3]
 CONFIGS = {path.stem: load_config(path) for path in sorted((ROOT / "configs" / "mnist").glob("*.py"))}
-TARGETS = "v5e-1", "h100"
+COMPILED_FOR = "v5e-1", "h100"
 MNIST = Dataset("mnist", *(np.zeros((count, 28, 28, 1), np.uint8) for count in (60_000, 10_000)))
 
 
@@ -49,6 +49,15 @@ def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
     found = bundles.read(tmp_path)
     assert (found.bundles, found.bundles_outside, found.unknown_loops) == (2 + 22, 1 + 1 + 1, 0)
     assert found.operations == [(22, "first.1")]
+    around = [
+        "0 : { a }",
+        "0x1 LB: > { b }",
+        *(line.replace(": >", ": > >").replace("0x3 :", "0x3 : >") for line in program[1:]),
+    ]
+    around.append("0x4 : > { scmp.eq.s32.totalorder %s3, 4 /* loop exit test */ }")
+    (tmp_path / "0-TLP-01-final_bundles.txt").write_text("\n".join(around))
+    found = bundles.read(tmp_path, repeats=4)
+    assert (found.bundles, found.bundles_outside) == (2 + 22, 1 + 4 * (1 + 1 + 1 + 1))
 
 
 def test_launches_are_those_within_the_loop(tmp_path):
@@ -61,6 +70,16 @@ def test_launches_are_those_within_the_loop(tmp_path):
     assert (found.launches, found.graphs, found.submissions, found.launches_outside) == (3, 1, 2, 2)
     assert found.condition == 0
     assert launches.read(tmp_path, length_is_known=False).condition == 1
+
+
+def test_the_bound_counts_the_products_of_a_step_by_their_shapes():
+    dense = (784 * 200, 200 * 200, 200 * 100, 50 * 200, 200 * 200, 200 * 784)
+    convolutional = (14 * 14 * 9 * 32, 7 * 7 * 9 * 32 * 32, 7 * 7 * 9 * 32 * 128, 14 * 14 * 9 * 32 * 4)
+    for model, layers in {"vae": dense, "convolutional": convolutional}.items():
+        # Each layer has a gradient of its weights and, except the first, of its inputs.
+        flops = CONFIGS[model].training.batch_size * 2 * (3 * sum(layers) - layers[0])
+        assert np.isclose(roofline.floor(CONFIGS[model], MNIST, TARGETS["h100"]), 1e6 * flops / 494e12), model
+    assert roofline.padded((256, 784, 32), 128) == 256 * 896 * 32
 
 
 def test_a_target_that_is_not_known_is_one_line():
@@ -85,11 +104,11 @@ def compile_for(targets, configs, **arguments):
 
 @pytest.fixture(scope="module")
 def rows():
-    return compile_for(TARGETS, CONFIGS)
+    return compile_for(COMPILED_FOR, CONFIGS)
 
 
 def test_every_configuration_compiles_and_its_steps_are_one_loop_without_the_host(rows):
-    assert len(rows) == len(TARGETS) * len(CONFIGS)
+    assert len(rows) == len(COMPILED_FOR) * len(CONFIGS)
     for (target, model), row in rows.items():
         assert "error" not in row, (target, model, row["error"])
         assert row["fits"]
@@ -107,10 +126,17 @@ def test_small_models_and_their_images_stay_in_the_chips_own_memory(rows):
         assert train["outside_vmem"] == [], model
 
 
+def test_the_states_of_a_group_of_a_sweep_stay_in_the_chips_own_memory():
+    (row,) = compile_for(COMPILED_FOR[:1], {"deep": CONFIGS["deep"]}, members=[64]).values()
+    train = row["programs"]["train 234 steps"]
+    assert not [each for each in train["outside_vmem"] if each["array"].startswith("f32[16,")]
+    assert train["loop_length"] == 234 and train["bundles"] <= 5000
+
+
 def test_a_step_takes_no_more_than_the_committed_results_say(rows):
     """Who makes a step dearer writes the results anew (experiments/results/README.md) and says why."""
     committed = {}
-    for name in ("compiled", "iwae", "augmented"):
+    for name in ("compiled", "iwae", "augmented", "tpu"):
         found = json.loads((ROOT / "experiments/results/compiled" / f"{name}.json").read_text())["rows"]
         committed |= {(row["target"], row["model"]): row for row in found}
     assert set(rows) <= set(committed)
@@ -122,8 +148,8 @@ def test_a_step_takes_no_more_than_the_committed_results_say(rows):
 
 def test_a_program_of_one_step_runs_without_the_host():
     one_step = Dataset("one", MNIST.train[:256], MNIST.test)
-    rows = compile_for(TARGETS, {"deep": CONFIGS["deep"]}, dataset=one_step)
-    for target in TARGETS:
+    rows = compile_for(COMPILED_FOR, {"deep": CONFIGS["deep"]}, dataset=one_step)
+    for target in COMPILED_FOR:
         train = rows[target, "deep"]["programs"]["train 1 steps"]
         assert train["host_transfers"] == 0 and train.get("host_waits", 0) == 0, target
 
