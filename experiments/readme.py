@@ -32,6 +32,8 @@ def tables() -> dict[str, str]:
     compiled_rows["compiled"] = [*before, *_read("compiled", "iwae.json")["rows"]]
     first = [row for row in compiled_rows["compiled"] if row["target"] in _SHOWN[0] and row["model"] in _SHOWN[1]]
     peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
+    files = sorted((_RESULTS / "compiled_shared").glob("*.json"))
+    shared = [row for file in files for row in _read(file.parent, file.name)["rows"]]
     gpu = _read("benchmark_gpu", "benchmark.json")["rows"]
     compiled.add_counts(gpu, compiled_rows["batches"], "NVIDIA H100 80GB HBM3")  # the processor of an H200
     return {
@@ -51,13 +53,7 @@ def tables() -> dict[str, str]:
         "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.table(first),
-        "compiled shared": collectives.table(
-            [
-                row
-                for file in sorted((_RESULTS / "compiled_shared").glob("*.json"))
-                for row in _read(file.parent, file.name)["rows"]
-            ]
-        ),
+        "compiled shared": collectives.table(shared),
         **{f"compiled {name}": compiled.table(rows) for name, rows in compiled_rows.items()},
         "gpu": report.text({"rows": gpu}),
         "alternatives": report.alternatives_table(_read("benchmark", "benchmark.json")["rows"]),

@@ -133,27 +133,9 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
         seconds = found["seconds"]
         sizes = [sum(found["sent"][axis].values()) / 1e6 for axis in ("units", "batch")]
         splits = [seconds["computation"] / seconds[axis] if seconds[axis] else None for axis in ("units", "batch")]
-        lines.append(
-            [
-                *begin,
-                *(f"{size:,.0f} MB" for size in sizes),
-                f"{1e3 * seconds['computation']:.1f} + {1e3 * (seconds['units'] + seconds['batch']):.1f} ms",
-                found["bound"],
-                " / ".join("-" if split is None else f"{split:.1f} ×" for split in splits),
-            ]
-        )
-    return drawing.markdown(_COLUMNS, lines)
-
-
-_COLUMNS = (
-    "slice",
-    "batch",
-    "parts × groups",
-    "memory per chip",
-    "room for the code",
-    "sent along the units",
-    "sent along the batch",
-    "computation + communication",
-    "bound",
-    "further split, units / batch",
-)
+        times = f"{1e3 * seconds['computation']:.1f} + {1e3 * (seconds['units'] + seconds['batch']):.1f} ms"
+        further = " / ".join("-" if split is None else f"{split:.1f} ×" for split in splits)
+        lines.append([*begin, *(f"{size:,.0f} MB" for size in sizes), times, found["bound"], further])
+    head = ["slice", "batch", "parts × groups", "memory per chip", "room for the code", "sent along the units"]
+    head += ["sent along the batch", "computation + communication", "bound", "further split, units / batch"]
+    return drawing.markdown(head, lines)

@@ -127,15 +127,9 @@ def figure(results: Mapping[str, Any]) -> Figure:
         for (way, curves), mark in zip(results[name].items(), "osD^", strict=False):
             epochs = np.arange(results["epochs"] + 1)[-len(curves[0]) :]
             spread = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else None
-            panel.errorbar(
-                epochs,
-                np.mean(curves, axis=0),
-                spread,
-                marker=mark,
-                markerfacecolor="none",  # marks of equal losses all stay visible
-                linewidth=1,
-                label=way.replace("source", results["source"]),
-            )
+            style = {"marker": mark, "markerfacecolor": "none", "linewidth": 1}  # marks of equal losses stay visible
+            style["label"] = way.replace("source", results["source"])
+            panel.errorbar(epochs, np.mean(curves, axis=0), spread, **style)
         panel.legend()
     left.set(xlabel=f"epochs on {results['target']}", ylabel="test loss [nats per pixel]")
     right.set(xlabel=f"epochs on all images of {results['source']}", ylabel="test loss [nats per pixel]")
