@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -23,8 +23,10 @@ from aejax.config import Config
 from aejax.config.numbers import LEAST_SIDES
 from aejax.models import Autoencoder, SparseAutoencoder, model_class
 
-PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442", "#882255", "#8000F0"
-"""colours of Okabe and Ito (2008), then wine and violet for the ninth and tenth of ten classes"""
+PALETTE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#774400", "#882255", "#8000F0"
+"""colours of Okabe and Ito (2008), with brown, wine and violet in place of yellow, which a white page hides"""
+NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "photograph": "a photograph", "random": "random pixels"}
+"""dataset → its name in figures and prose; other datasets have no other name"""
 STYLE = {
     "axes.prop_cycle": f"cycler('color', {PALETTE})",
     "font.size": 9,
@@ -59,10 +61,15 @@ def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
             if tested := [axis for axis in figure.axes if axis.xaxis.get_gid() == "tested"]:
                 figure.draw_without_rendering()  # places the labels
                 for axis in tested:
-                    _omit_overlaps(axis)
+                    _stagger(axis)
         return figure
 
     return styled_make
+
+
+def shades(count: int) -> np.ndarray:
+    """Return the colours of ordered values, from dark to light; a white page hides none."""
+    return colormaps["viridis"](np.linspace(0, 0.7, count))
 
 
 def minus(text: str) -> str:
@@ -82,8 +89,8 @@ def number(value: float) -> str:
 def tested_ticks(axis: Axes, values: Iterable[float]) -> None:
     """Use the tested values as the ticks of a horizontal axis.
 
-    The axis is logarithmic for sizes (positive integers) and for numbers of different magnitudes. `styled` omits labels
-    that would overlap others.
+    The axis is logarithmic for sizes (positive integers) and for numbers of different magnitudes. `styled` moves labels
+    that would overlap others into a second line, and omits labels that would overlap there too.
     """
     values = sorted(values)
     positive = [value for value in values if value > 0] or [1.0]
@@ -98,14 +105,16 @@ def tested_ticks(axis: Axes, values: Iterable[float]) -> None:
     axis.xaxis.set_gid("tested")
 
 
-def _omit_overlaps(axis: Axes) -> None:
-    """Hide the labels of a horizontal axis that would overlap the shown label before, or the last label."""
-    *labels, last = [tick.label1 for tick in axis.xaxis.get_major_ticks()]
-    end, begin = -math.inf, last.get_window_extent().x0
-    for label in labels:
-        box = label.get_window_extent().padded(2)
-        label.set_visible(label.get_visible() and end < box.x0 and box.x1 < begin)
-        end = box.x1 if label.get_visible() else end
+def _stagger(axis: Axes) -> None:
+    """Move each label of a horizontal axis that would overlap the label before into a second line."""
+    ends = [-math.inf, -math.inf]
+    for tick in axis.xaxis.get_major_ticks():
+        box = tick.label1.get_window_extent().padded(2)
+        line = next((line for line, end in enumerate(ends) if end < box.x0), None)
+        tick.label1.set_visible(line is not None and tick.label1.get_visible())
+        if tick.label1.get_visible():
+            ends[line] = box.x1
+            tick.set_pad(tick.get_pad() + 1.3 * line * STYLE["font.size"])
 
 
 def within(mean: float, std: float | None, low: float = -math.inf, high: float = math.inf) -> np.ndarray | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -164,7 +163,8 @@ def write(
         said: a line about the validation examples.
     """
     files.write_json(workdir / "results.json", found)
-    draw({"sweep": lambda: figure(found, config, unit)}, workdir / "figures", formats, replace=True)
+    drawn = figure(found, config, unit)
+    draw({"sweep": lambda: drawn}, workdir / "figures", formats, replace=True)
     models = f', models="{config.model.kind.rpartition(":")[0]}"' if is_own(config.model.kind) else ""
     paragraphs = [
         f"# Sweep over {', '.join(found['axes'])}",
@@ -177,7 +177,9 @@ def write(
     if found["best"]:
         paragraphs[-1] += f': `aejax.load("{files.addressed(workdir / "members" / found["best"]["member"])}"{models})`'
     if formats:
-        paragraphs.append(f"![loss and code against the swept field](figures/sweep.{formats[0]})")
+        shown = (f"{panel.get_ylabel()} against {panel.get_xlabel()}" for panel in drawn.axes if panel.axison)
+        alt = "; ".join(shown).translate(str.maketrans("[]\n", "() "))
+        paragraphs.append(f"![{alt}](figures/sweep.{formats[0]})")
     if failures := [f"- {row['member']}: {row['diverged']}" for row in found["members"] if "diverged" in row]:
         paragraphs += ["Diverged:", "\n".join(failures)]
     files.write(workdir / "report.md", "\n\n".join(paragraphs) + "\n")
@@ -188,10 +190,9 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     """Draw loss, reconstruction and the code's zeros against one swept field.
 
     All are of the validation examples or, without any, of the test examples. The field is the first one with several
-    values, except the seed. The last panel has reconstruction against zeros; fewer than three values have only
-    this panel. A reconstruction that is the loss has no panel of its own. A colour is a value of the field. A marker is
-    a setting of the other fields or, if these do not vary, a value of the field too. Lines join numbers that are no
-    seeds.
+    values, except the seed. The last panel has reconstruction against zeros. Two values have a thin line for each seed
+    in its place. A reconstruction that is the loss has no panel of its own. A colour is a value of the field. A marker
+    is a setting of the other fields or, if these do not vary, a value too. Lines join numbers that are no seeds.
     """
     paths = [path for path in found["axes"] if path != SEED]
     along = next((path for path in paths if len(found["axes"][path]) > 1), next(iter(found["axes"])))
@@ -203,22 +204,23 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
     place = values if numbers else {key: float(index) for index, key in enumerate(values)}
     ordered = numbers or len(values) > len(drawing.PALETTE)
-    shades = colormaps["viridis"](np.linspace(0, 0.92, len(values))) if ordered else drawing.PALETTE
-    colour = dict(zip(values, shades, strict=False))
+    colour = dict(zip(values, drawing.shades(len(values)) if ordered else drawing.PALETTE, strict=False))
     part = "validation" if all("validation" in row for row in found["members"]) else "test"
     known = [row[part] for rows in series.values() for row in rows]
     once = all(row.get("reconstruction") == row["total"] for row in known)
     labels = {f"{part} {name}": with_unit(f"{part} {name}", unit) for name in ("loss", "reconstruction")[: 2 - once]}
-    labels["code zeros"] = "share of the code that is zero"
-    side = 1 if len(values) < 3 else 2
-    size = (2.6 * side + 2.0, 2.4 * side + 0.3 * (side == 1) + 0.17 * max(0, len(series) - 6))
-    drawn = Figure(figsize=size, layout="constrained")
-    panels = list(drawn.subplots(side, side, squeeze=False).flat)
-    for panel in panels[len(labels) + 1 :]:
+    labels["code zeros"] = "share of the code\nthat is zero"
+    paired = len(values) == 2 and along != SEED
+    down, across = (1, len(labels)) if paired else (1, 1) if len(values) < 3 else (2, 2)
+    size = (2.6 * across + 2.0 * (not paired or len(series) > 1), 2.4 * down + 0.3 * (down == 1))
+    drawn = Figure(figsize=(size[0], size[1] + 0.17 * max(0, len(series) - 6)), layout="constrained")
+    every = list(drawn.subplots(down, across, squeeze=False).flat)
+    for panel in every[len(labels) + 1 :]:
         panel.set_axis_off()
-    *panels, pairs = panels[: len(labels) + 1]
+    *panels, pairs = [*every, Figure().subplots()] if paired else every[: len(labels) + 1]  # that panel is not shown
     for (setting, rows), mark in zip(series.items(), itertools.cycle(_MARKERS), strict=False):
-        means, markers = [], dict(zip(values, itertools.cycle(_MARKERS if len(series) == 1 else mark), strict=False))
+        means, of_seeds = [], {}
+        markers = dict(zip(values, itertools.cycle(_MARKERS if len(series) == 1 else mark), strict=False))
         for key in values:
             members = [row for row in rows if json.dumps(row[along]) == key]
             if not members:
@@ -226,14 +228,17 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             places = [_METRICS[label] for label in labels]
             metrics = np.array([[row[group].get(name, np.nan) for group, name in places] for row in members])
             means.append([place[key], *metrics.mean(axis=0)])
+            for row, each in zip(members, metrics, strict=True):
+                of_seeds.setdefault(row.get(SEED), []).append([place[key], *each])
             for panel, label, each in zip(panels, labels, metrics.T, strict=False):
                 limits = (0, 1) if label == "code zeros" else ()
                 spread = drawing.within(each.mean(), each.std(ddof=1) if len(members) > 1 else None, *limits)
-                panel.errorbar(place[key], each.mean(), spread, fmt=markers[key], color=colour[key])
+                panel.errorbar(place[key], each.mean(), None if paired else spread, fmt=markers[key], color=colour[key])
             pairs.plot(metrics[:, -1], metrics[:, -2], markers[key], color=colour[key])
-        if numbers and along != SEED and means:
-            for panel, heights in zip(panels, np.transpose(means)[1:], strict=False):
-                panel.plot(np.transpose(means)[0], heights, "-", color="0.6", linewidth=1, zorder=1)
+        joined = [(means, "0.3", 2.5)] if paired else [(means, "0.6", 1.2)] if numbers and along != SEED else []
+        for line, grey, width in joined + [(line, "0.6", 1.2) for line in of_seeds.values() if paired]:
+            for panel, heights in zip(panels, np.transpose(line)[1:], strict=False):
+                panel.plot(np.transpose(line)[0], heights, "-", color=grey, linewidth=width, zorder=1)
         pairs.plot([], [], mark, color="0.6", label=setting)
     swept = _axis_label(along, config)
     for panel, label in zip(panels, labels.values(), strict=False):
@@ -245,14 +250,17 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             turned = sum(map(len, texts)) > 20  # characters that fit side by side below a panel
             panel.set_xticks(list(place.values()), texts, **({"rotation": 40, "ha": "right"} if turned else {}))
             panel.margins(x=0.25 if len(texts) < 4 else 0.1)
-    pairs.set(xlabel=labels["code zeros"], ylabel=list(labels.values())[-2])
+    pairs.set(xlabel=labels["code zeros"].replace("\n", " "), ylabel=list(labels.values())[-2])
     texts = [drawing.number(value) if numbers else _text(value) for value in values.values()]
     styles = zip(colour.values(), markers.values() if len(series) == 1 else "o" * len(texts), strict=True)
-    _legends(drawn, swept, dict(zip(texts, styles, strict=True)), pairs)
+    _legends(drawn, swept, {} if paired else dict(zip(texts, styles, strict=True)), pairs)
     seeds, said = len(found["axes"].get(SEED, [0])), "One model for each seed."
     if along != SEED:
-        one = f"Each of {seeds} seeds is a point." if seeds > 1 else "Points: one seed."
-        said = f"{spread_over(seeds, 'First panels')} Last panel: each model." if panels and seeds > 1 else one
+        said = f"Each of {seeds} seeds is a point." if seeds > 1 else "Points: one seed."
+        if panels and seeds > 1:
+            first = spread_over(seeds, f"Panels a to {'abc'[len(panels) - 1]}")
+            pair = f"Points: means over {seeds} seeds; thin lines: one for each seed."
+            said = pair if paired else f"{first} Panel {'abcd'[len(panels)]}: each model."
     diverged = any("diverged" in row for row in found["members"])
     note(drawn, said + (" Models that diverged are omitted." if diverged else ""))
     return drawn
@@ -282,7 +290,8 @@ def _legends(drawn: Figure, title: str, styles: Mapping[str, tuple[Any, str]], p
     texts = list(styles)
     shown = [texts[round(index)] for index in np.linspace(0, len(texts) - 1, min(9, len(texts)))]
     handles = [Line2D([], [], color=styles[text][0], marker=styles[text][1], ls="", label=text) for text in shown]
-    drawn.legend(handles=handles, title=title.replace(" [", "\n["), loc="outside right upper")
+    if handles:
+        drawn.legend(handles=handles, title=title.replace(" [", "\n["), loc="outside right upper")
     markers, labels = pairs.get_legend_handles_labels()
     if len(labels) > 1:
         drawn.legend(markers, labels, title="other fields", loc="outside right center")

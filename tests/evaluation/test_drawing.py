@@ -74,6 +74,13 @@ def test_colour_blind_readers_tell_the_colours_apart(kind):
     assert nearest(drawing.PALETTE) > 0.12 > nearest(tableau)
 
 
+def test_lines_are_visible_on_a_white_page():
+    colours = np.array([to_rgb(colour) for colour in (*drawing.PALETTE, *drawing.shades(5))])
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    contrast = 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05)  # of WCAG 2
+    assert contrast.min() > 2.2
+
+
 def test_the_unit_of_a_loss_is_that_of_what_it_averages():
     found = [
         drawing.loss_unit(Config().replace({"loss.reconstruction": kind, "loss.pixels": pixels}), shape)

@@ -65,15 +65,15 @@ def test_the_colours_of_the_figure_are_the_swept_values_with_their_unit(drawn):
     [
         ("coefficients.l1", [0.0, 1e-5, 1e-3], True),
         pytest.param("model.code_size", [2, 3, 4], True, marks=pytest.mark.long),
-        pytest.param("model.dtype", ["float32", "bfloat16"], False, marks=pytest.mark.long),
-        pytest.param("model.tied", [True, False], False, marks=pytest.mark.long),
+        pytest.param("model.dtype", ["float32", "bfloat16"], 2, marks=pytest.mark.long),
+        pytest.param("model.tied", [True, False], 2, marks=pytest.mark.long),
         ("model.hidden", [[512, 256, 128], [128, 64], []], False),
         ("training.seed", [0, 1, 2], False),
     ],
 )
 def test_only_numbers_are_joined_by_a_line(drawn, path, values, joined):
     figure = drawn({path: values}, np.linspace(0.1, 0.2, len(values)), Config())
-    assert len(figure.axes) == (4 if len(values) > 2 else 1)  # two values need no panel for each number
+    assert len(figure.axes) == (4 if len(values) > 2 else 3)  # two values need no panel of pairs
     for panel in figure.axes[:3] if len(values) > 2 else ():
         lines = [line for line in panel.get_lines() if len(line.get_xdata()) > 1 and line.get_linestyle() == "-"]
         assert len(lines) == joined
@@ -81,11 +81,25 @@ def test_only_numbers_are_joined_by_a_line(drawn, path, values, joined):
     require_readable(figure)
 
 
+def test_two_values_have_a_line_for_each_seed_and_the_alternative_text_names_the_panels(drawn, tmp_path):
+    axes = {"model.dtype": ["float32", "bfloat16"], "training.seed": [0, 1, 2]}
+    figure = drawn(axes, [0.9, 0.8, 0.7, 0.6, 0.5, 0.1], Config(), 1)
+    lines = [line.get_ydata() for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 2]
+    assert np.allclose(lines, [[0.8, 0.4], [0.9, 0.6], [0.8, 0.5], [0.7, 0.1]])  # the mean, then each seed
+    assert "means over 3 seeds; thin lines: one for each seed" in words(figure) and not figure.legends
+    require_readable(figure)
+    rows = [{"member": str(seed), "training.seed": seed, "test": {"total": 0.5}, "code": {}} for seed in (0, 1)]
+    found = comparison.results({"training.seed": [0, 1]}, rows, Config())
+    comparison.write(found, Config(), "nats per pixel", tmp_path)
+    report = (tmp_path / "report.md").read_text()
+    assert "![test reconstruction (nats per pixel) against share of the code that is zero](figures/sweep.png)" in report
+
+
 def test_a_loss_that_is_the_reconstruction_has_one_panel(drawn):
     axes = {"model.code_size": [2, 8, 64], "training.seed": [0, 1]}
     figure = drawn(axes, [0.9, 0.8, 0.5, 0.6, 0.1, 0.2], Config(), 1)
     labels = [panel.get_ylabel().partition("\n")[0] for panel in figure.axes if panel.axison]
-    assert labels == ["test loss", "share of the code that is zero", "test loss"]
+    assert labels == ["test loss", "share of the code", "test loss"]
     require_readable(figure)
 
 
