@@ -6,13 +6,13 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from aejax.data import Dataset
 from aejax.evaluation import Run
-from aejax.evaluation.drawing import PALETTE, styled
+from aejax.evaluation.drawing import NAMES, PALETTE, note, shades, styled, tested_ticks
 from aejax.evaluation.measures import chosen, dequantise, entropy_bits, psnr, quantise
 from aejax.training import unit_interval
 from claims import plots
@@ -55,10 +55,7 @@ def rate_distortion(study: Study) -> Result:
             "PNG, data only": [png[kind][1]] * study.seeds,
             "PNG, file": [png[kind][0]] * study.seeds,
         }
-    found = []
-    for kind in curves:
-        said = [f"{name} at {', '.join(rates)}" for name, rates in winners(kind, table).items()]
-        found.append(f"On {kind}, headers left out, the better one at so many bits per pixel: {'; '.join(said)}.")
+    found = [f"Headers left out, the better coder on {ahead(kind, table)}." for kind in curves]
     return Result(
         "Autoencoders are lossy, and JPEG compresses photographs better",
         title(list(curves)[-1], table),
@@ -69,6 +66,7 @@ def rate_distortion(study: Study) -> Result:
         " ".join(found),
         table,
         lambda: figure(curves, png, table),
+        "PSNR against the rate of quantised codes, JPEG and PNG, for each kind of images; " + plots.lines(study.seeds),
     )
 
 
@@ -84,6 +82,15 @@ def winners(kind: str, table: Table) -> dict[str, list[str]]:
             neither = not any(unreached) and not differs(ours, theirs)
             found["neither" if neither else "JPEG" if jpeg_leads else "autoencoder"].append(f"{rate:g}")
     return {name: rates for name, rates in found.items() if rates}
+
+
+def ahead(kind: str, table: Table) -> str:
+    """Name the images, the better coder at each rate, and the rates that JPEG does not reach."""
+    said = [f"{name} at {', '.join(rates)}" for name, rates in winners(kind, table).items()]
+    jpeg_at = {f"{rate:g}": table[f"{kind}, {rate} bits per pixel"]["JPEG, data only [dB]"] for rate in _RATES}
+    unreached = [rate for rate, values in jpeg_at.items() if np.isnan(mean(values))]
+    omitted = f" (JPEG does not reach {', '.join(unreached)})" if unreached else ""
+    return f"{NAMES.get(kind, kind)}: {'; '.join(said)} bits per pixel{omitted}"
 
 
 def title(kind: str, table: Table) -> str:
@@ -103,23 +110,25 @@ def figure(
     curves: Mapping[str, Mapping[str, list[Curve]]], png: Mapping[str, tuple[float, float]], table: Table
 ) -> Figure:
     """Draw rate against distortion with one line per seed, and name the better coder at each rate."""
-    drawn, axes = plots.panels(1, len(curves), height=3.6, sharex=True, sharey=True)
+    drawn, axes = plots.panels(1, len(curves), height=3.6, sharey=True)
     for axis, (kind, coders) in zip(axes[0], curves.items(), strict=True):
-        blues, marks = iter(colormaps["Blues"](np.linspace(0.45, 1, len(_SIZES)))), iter("o^D")
+        colours, marks = iter(shades(len(_SIZES))), iter("o^D")
         for name, per_seed in coders.items():
             is_code = name.startswith("code")
-            style = {"color": next(blues), "marker": next(marks)} if is_code else _JPEG[name]
+            style = {"color": next(colours), "marker": next(marks)} if is_code else _JPEG[name]
             for seed, curve in enumerate(per_seed if is_code else per_seed[:1]):  # all seeds of JPEG are equal
                 label = name if seed == 0 else None
-                axis.plot(*zip(*curve, strict=True), ms=3.5, lw=1.1, label=label, **style)
-        axis.axvline(png[kind][1], color="0.6", linestyle=":", label="PNG, data only (lossless)")
-        won = winners(kind, table)
-        ahead = [f"{name}: {', '.join(rates)}" for name, rates in won.items()]
-        axis.set_title("\n".join([f"{kind}; ahead at [bits per pixel]", *ahead]))
-        axis.set(xlabel="rate [bits per pixel]", ylabel="PSNR [dB]", xscale="log")
+                axis.plot(*zip(*curve, strict=True), ms=3.5, lw=1.2, label=label, **style)
+        for rate, part, style in zip(png[kind], ("file", "data only"), ("--", ":"), strict=True):
+            axis.axvline(rate, color="0.5", linestyle=style, label=f"PNG, {part} (lossless)")
+        name = NAMES.get(kind, kind).removeprefix("a ")
+        axis.set(xlabel="rate [bits per pixel]", ylabel="PSNR [dB]", title=name[:1].upper() + name[1:])
+        tested_ticks(axis, [0.02, *_RATES])
+    handles, blank = axes[0, -1].get_legend_handles_labels()[0], Line2D([], [], linestyle="", label=" ")
+    drawn.legend(handles=[*handles[:5], blank, *handles[5:]], title="coder", loc="outside upper center", ncols=3)
     seeds = "one seed" if len(per_seed) == 1 else f"one of {len(per_seed)} seeds"
-    title = f"coder (each line of a code: {seeds}; weights of the autoencoder not counted)"
-    drawn.legend(*axes[0, -1].get_legend_handles_labels(), title=title, loc="outside lower center", ncols=3)
+    lines = [f"Ahead without headers, {ahead(kind, table)}." for kind in curves]
+    note(drawn, "\n".join([*lines, f"Each line of a code: {seeds}; weights of the autoencoder not counted."]))
     return drawn
 
 

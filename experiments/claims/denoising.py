@@ -14,6 +14,7 @@ from claims.study import Result, Study, Table, bce_of, differs, margin, mean, ov
 
 _SIGMAS, _MASKED = (0.1, 0.2, 0.4, 0.8), (0.25, 0.5)
 _NOISE = 0.4
+_NEAREST = "accuracy of nearest neighbours"
 
 
 def better_features(study: Study) -> Result:
@@ -28,15 +29,15 @@ def better_features(study: Study) -> Result:
         table[name] = over_seeds(
             runs,
             probe_accuracy=study.probe,
-            kNN_accuracy=lambda run: study.accuracy(knn, run.encode(study.learnt), run.encode(data.test)),
+            **{_NEAREST: lambda run: study.accuracy(knn, run.encode(study.learnt), run.encode(data.test))},
             BCE_of_clean_images=lambda run: bce_of(run, data.test),
         )
     pixels = [unit_interval(part).reshape(len(part), -1) for part in (study.learnt, data.test)]
     for name, parts in (("PCA of 32", pca(*pixels, 32)), ("pixels", pixels)):
-        classifiers = {"probe accuracy": linear_probe, "kNN accuracy": knn}
+        classifiers = {"probe accuracy": linear_probe, _NEAREST: knn}
         table[name] = {column: [study.accuracy(each, *parts)] * study.seeds for column, each in classifiers.items()}
     said, gains = [], []
-    for column in ("probe accuracy", "kNN accuracy"):
+    for column in ("probe accuracy", _NEAREST):
         best = max((name for name in kinds if name != "clean"), key=lambda name: mean(table[name][column]))
         ours, clean = table[best][column], table["clean"][column]
         base = ", ".join(f"{name} {mean(table[name][column]):.3f}" for name in ("PCA of 32", "pixels"))
@@ -54,6 +55,8 @@ def better_features(study: Study) -> Result:
         "; ".join(said) + ".",
         table,
         lambda: features_figure(table),
+        "Accuracy of a linear probe and of nearest neighbours against the strength of the corruption; "
+        f"{plots.means(study.seeds)}",
     )
 
 
@@ -61,7 +64,7 @@ def better_features(study: Study) -> Result:
 def features_figure(table: Table) -> Figure:
     """Draw the accuracies against the strength of each kind of corruption."""
     strengths = {"gaussian": "σ of the Gaussian noise\n[pixels from 0 to 1]", "masking": "share of masked pixels"}
-    names = {"probe accuracy": "accuracy of a linear probe", "kNN accuracy": "accuracy of\nnearest neighbours"}
+    names = {"probe accuracy": "accuracy of\na linear probe", _NEAREST: "accuracy of\nnearest neighbours"}
     drawn, axes = plots.panels(2, 2, sharex="col", sharey="row")
     for row, (column, label) in zip(axes, names.items(), strict=True):
         row[0].set_ylabel(label)
@@ -69,10 +72,10 @@ def features_figure(table: Table) -> Figure:
             known = {name: float(name.rpartition(" ")[2]) for name in table if name.startswith(kind)}
             plots.line(axis, table, {"clean": 0.0, **known}, column, "code of 32", limits=(0, 1))
             tested_ticks(axis, [0.0, *known.values()])
-            # A broad and a thin line both stay visible where they coincide.
+            # A line and the dashes on it both stay visible where they coincide.
             principal = mean(table["PCA of 32"][column])
-            axis.axhline(principal, color=PALETTE[1], linewidth=4, alpha=0.5, zorder=0, label="PCA of 32")
-            axis.axhline(mean(table["pixels"][column]), color="0.2", linewidth=1, ls="--", zorder=1, label="pixels")
+            axis.axhline(principal, color=PALETTE[3], linewidth=1.2, zorder=0, label="PCA of 32")
+            axis.axhline(mean(table["pixels"][column]), color="0.2", linewidth=1.2, ls="--", zorder=1, label="pixels")
     for axis, label in zip(axes[1], strengths.values(), strict=True):
         axis.set_xlabel(label)
     drawn.legend(*axes[0, 0].get_legend_handles_labels(), title="classes predicted from", loc="outside right upper")
@@ -112,12 +115,13 @@ def convolutions(study: Study) -> Result:
     seconds = {kind: mean(table[best[kind]]["seconds of training"]) for kind in best}
 
     def figure() -> Figure:
-        rows = {"original": clean[:10], f"noisy\n{noisy:.1f} dB": runs["dense, code of 32"][0].corrupt(test[:10])}
+        seen = runs["dense, code of 32"][0].corrupt(test[:10])
+        rows = {"original": clean[:10], f"noisy, σ = {_NOISE}\n{noisy:.1f} dB": seen}
         for kind in ("dense", "convolutional"):
             run = runs[best[kind]][0]
             name = best[kind].replace(", ", ",\n")
             rows[f"{name}\n{mean(table[best[kind]]['test PSNR']):.1f} dB"] = run.reconstruct(run.corrupt(test[:10]))
-        return image_rows(rows, caption=f"models of seed 0; PSNR: means over {study.seeds} seeds")
+        return image_rows(rows, caption=f"seed 0 of {study.seeds}; PSNR: {plots.means(study.seeds)}")
 
     return Result(
         "Convolutional autoencoders denoise better",
@@ -129,6 +133,8 @@ def convolutions(study: Study) -> Result:
         f"{seconds['convolutional'] / seconds['dense']:.1f} times the seconds.",
         table,
         figure,
+        "Test images, the noisy images, and the images that the best dense and the best convolutional model denoised; "
+        f"seed 0 of {study.seeds}",
     )
 
 

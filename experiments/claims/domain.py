@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from aejax.config import InputError
 from aejax.data import load_dataset
+from aejax.evaluation.drawing import NAMES
 from aejax.evaluation.figures import image_rows
 from aejax.training import unit_interval
 from claims.study import Result, Study, Table, bce_of, margin, mean, photograph_patches, psnr_of, random_pixels
 
 _SHOWN = 3
 """number of images of each kind in the figure"""
-_NAMES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "photograph": "a photograph"}
 
 
 def data_specific(study: Study) -> Result:
@@ -39,7 +39,7 @@ def data_specific(study: Study) -> Result:
     own, *others = (kind.name for kind in kinds)
     psnr = {(s, t): mean(table[f"trained on {s}"][f"PSNR on {t}"]) for s in trained for t in trained}
     lost = ", ".join(
-        f"{psnr[other, other] - psnr[own, other]:.1f} dB on {other} "
+        f"{psnr[other, other] - psnr[own, other]:.1f} dB on {NAMES.get(other, other)} "
         f"({psnr[own, other]:.1f} against {psnr[other, other]:.1f} of the model trained there)"
         for other in others
     )
@@ -53,22 +53,24 @@ def data_specific(study: Study) -> Result:
             picked.append(kind.test[np.argsort(plain, kind="stable")[:_SHOWN]])
         rows = {"original": _grouped(map(unit_interval, picked))}
         for source, (run, *_) in trained.items():
-            rows[f"trained on\n{_NAMES.get(source, source)}"] = _grouped(map(run.reconstruct, picked))
-        columns, caption = {}, f"models of seed 0, of {study.seeds} seeds; images of almost one grey are left out"
+            rows[f"trained on\n{NAMES.get(source, source)}"] = _grouped(map(run.reconstruct, picked))
+        columns, caption = {}, f"seed 0 of {study.seeds}; images of almost one grey are left out"
         for kind in kinds:  # a column without images, whose label is blank, is between two kinds
             columns |= {" " * len(columns): 1} if columns else {}
-            columns[_NAMES.get(kind.name, kind.name)] = _SHOWN
+            columns[NAMES.get(kind.name, kind.name)] = _SHOWN
         return image_rows(rows, columns, caption=caption)
 
     return Result(
         "Autoencoders are data-specific",
         f"{'Each' if holds else 'Not every'} autoencoder is best on the kind of images it was trained on",
-        f"The deep autoencoder trained on each of {', '.join(trained)}, tested on all of them.",
-        f"The model of {own} loses {lost}. "
+        f"The deep autoencoder trained on each of {', '.join(NAMES.get(kind, kind) for kind in trained)}, tested on "
+        "all of them.",
+        f"The model of {NAMES.get(own, own)} loses {lost}. "
         + ("On every kind of images the model trained on it is best" if holds else "Not every model is best at home")
         + f"; the largest loss away from home is {-worst:.1f} dB.",
         table,
         figure,
+        f"Test images of each kind, and their reconstructions by the model of each kind; seed 0 of {study.seeds}",
     )
 
 
@@ -100,15 +102,15 @@ def structure(study: Study) -> Result:
             "share of it explained": [(constant - each) / (constant - floor) for each in reached],
         }
     shares = [mean(row["share of it explained"]) for row in table.values()]
+    name = NAMES.get(study.dataset.name, study.dataset.name)
     beats = "does not beat" if shares[1] <= 0 else "beats"
     return Result(
         "An undercomplete autoencoder works because data has structure",
-        f"The autoencoder removes {shares[0]:z.0%} of the avoidable loss on {study.dataset.name}, {shares[1]:z.0%} on "
-        "random pixels",
+        f"The autoencoder removes {shares[0]:z.0%} of the avoidable loss on {name}, {shares[1]:z.0%} on random pixels",
         f"The deep autoencoder with a code of {size}, trained on the images and on as many images of uniform random "
         "pixels; the mean training image as a constant guess; and the entropy of the grey values, below which no guess "
         "can come.",
-        f"On {study.dataset.name} the model removes {shares[0]:.0%} of the loss that the mean image leaves above the "
+        f"On {name} the model removes {shares[0]:.0%} of the loss that the mean image leaves above the "
         f"lowest possible one; on random pixels it {beats} the mean image ({shares[1]:z.1%}, "
         f"{margin(table['random']['test BCE'], table['random']['BCE of the mean image'])}; the code has "
         f"{size / pixels:.1%} as many numbers as the image, and could copy so many pixels).",

@@ -13,6 +13,7 @@ from claims.study import Result, Study, Table, mean
 
 _SAMPLES = 100
 _IMAGES = 1_000
+_ELBO = "\N{MINUS SIGN}ELBO"
 
 
 def generative(study: Study) -> Result:
@@ -21,7 +22,7 @@ def generative(study: Study) -> Result:
     variational = {"model.kind": "variational", "loss.pixels": "sum", "data.binarize": True}
     vaes = study.train("generative variational", size | variational)
     plain = study.train("generative plain", size)
-    rows: dict[str, list[float | None]] = {"-ELBO": [], "KL": [], "NLL": [], "active units": []}
+    rows: dict[str, list[float | None]] = {_ELBO: [], "KL": [], "NLL": [], "active units": []}
     unknown = {column: [None] * study.seeds for column in rows}
     for run in vaes:
         found = likelihood(run.autoencoder, run.evaluation_inputs(study.dataset.test[:_IMAGES])[0], _SAMPLES)
@@ -41,7 +42,7 @@ def generative(study: Study) -> Result:
         samples = {"variational,\ncodes from\nthe prior": vaes[0].sample(10, seed=1)}
         samples["plain,\nfitted codes"] = _sampled(study, plain[0], 10)
         rows = {"test images": unit_interval(study.dataset.test[:10]), **samples}
-        return image_rows(rows, caption=f"models of seed 0, of {study.seeds} seeds")
+        return image_rows(rows, caption=f"seed 0 of {study.seeds}")
 
     return Result(
         "A variational autoencoder generates",
@@ -49,13 +50,15 @@ def generative(study: Study) -> Result:
         f"images than those of a plain one ({near[0]:.1f} and {near[1]:.1f} dB; test images {near[2]:.1f} dB)",
         "A variational autoencoder 400-20-400 on binarized images, and a plain one of the same size whose codes are "
         "drawn from a normal distribution with the mean and covariance of its training codes.",
-        f"-ELBO {mean(rows['-ELBO']):.1f} nats per image, negative log-likelihood {mean(rows['NLL']):.1f} (importance "
+        f"{_ELBO} {mean(rows[_ELBO]):.1f} nats per image, negative log-likelihood {mean(rows['NLL']):.1f} (importance "
         f"sampling, {_SAMPLES} codes for each of {min(_IMAGES, len(study.dataset.test)):,} test images), "
         f"{mean(rows['active units']):.1f} of 20 units active. Its samples are at {near[0]:.1f} dB from the nearest "
         f"training image, those of the plain model at {near[1]:.1f} dB, unseen test images at {near[2]:.1f} dB: "
         f"{the} variational samples lie {nearer} to the data than the plain ones.",
         table,
         figure,
+        "Test images, samples of the variational autoencoder, and images that the plain autoencoder decodes from codes "
+        f"of a fitted normal distribution; seed 0 of {study.seeds}",
     )
 
 

@@ -27,7 +27,7 @@ def write_page(
         if result.figure is not None:  # existing figures may show other seeds or epochs
             draw({f"claim_{number}": result.figure}, study.workdir / "figures", formats, replace=True)
         found: dict[str, Any] = {name: getattr(result, name) for name in ("claim", "title", "method", "found")}
-        found["figure"] = result.figure is not None
+        found["figure"] = result.caption if result.figure is not None else None
         found["table"] = {
             row: {column: drawing.mean_and_std(each) | {"runs": each} for column, each in columns.items()}
             for row, columns in result.table.items()
@@ -40,11 +40,11 @@ def write_page(
 
 def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
     """Return the content of claims.md for the content of results.json; figures appear in the first format."""
-    seeds = results["seeds"]
+    seeds, name = results["seeds"], drawing.NAMES.get(results["dataset"], results["dataset"])
     spread = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     parts = [
-        f"# The article's claims, tried\n\nDataset: {results['dataset']}; {spread}; {results['epochs']} epochs at "
+        f"# The article's claims, tried\n\nDataset: {name}; {spread}; {results['epochs']} epochs at "
         "batches of 64. BCE in nats per pixel, PSNR in dB. Images, codes and planes in figures are of seed 0. "
         f"{results['device']}, {versions}."
     ]
@@ -56,7 +56,7 @@ def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
             f"{claim['method']}\n\n{drawing.markdown(['', *columns], rows)}"
         )
         drawn = formats[:1] if claim["figure"] else ()
-        parts += [f"![{claim['title']}](figures/claim_{number}.{form})" for form in drawn]
+        parts += [f"![{claim['figure']}](figures/claim_{number}.{form})" for form in drawn]
     return "\n\n".join(parts) + "\n"
 
 

@@ -40,9 +40,19 @@ def line(
     axis.errorbar(list(rows.values()), list(map(mean, values)), errors, label=label or None, **style, **more)
 
 
+def lines(seeds: int) -> str:
+    """Say what the lines of a figure with a line for each seed are."""
+    return "one seed" if seeds == 1 else f"a line for each of {seeds} seeds"
+
+
+def means(seeds: int) -> str:
+    """Say what the points of a figure are."""
+    return "one seed" if seeds == 1 else f"means over {seeds} seeds"
+
+
 def explain(figure: Figure, table: Table, shown: str = "Points", more: str = "") -> Figure:
     """Add a note about the marks and error bars below a figure, and return the figure."""
     seeds = len(next(iter(next(iter(table.values())).values())))
     cut = " Bars of fractions end at 0 and 1." if seeds > 1 else ""
-    note(figure, spread_over(seeds, shown) + cut + more)
+    note(figure, spread_over(seeds, shown) + cut + more.format(seeds=seeds))
     return figure

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from aejax.evaluation.drawing import number, styled, tested_ticks
+from aejax.evaluation.drawing import number, shades, styled, tested_ticks
 from aejax.evaluation.measures import code_measures
 from claims import plots
 from claims.study import Result, Study, Table, margin, mean
@@ -58,6 +57,8 @@ def sparse(study: Study) -> Result:
         f"{mean(most['dead units']):.1f} of 32 units are dead and the BCE is {mean(most['BCE']):.3f}.",
         table,
         lambda: figure(table, shown),
+        "Losses, mean, variance and zeros of the code against the weight of the L1 norm, "
+        f"{plots.means(study.seeds)}; and histograms of codes, seed 0 of {study.seeds}",
     )
 
 
@@ -67,9 +68,9 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     drawn, axes = plots.panels(2, 2)
     losses, moments, zeros, values = axes.flat
     rows = {row: float(row) for row in table}
-    plots.line(losses, table, rows, "total loss", "with the penalty")
-    plots.line(losses, table, rows, "BCE", "BCE alone", 1, markerfacecolor="none")
-    losses.set_ylabel("test loss [nats per pixel]")
+    plots.line(losses, table, rows, "total loss", "total loss")
+    plots.line(losses, table, rows, "BCE", "BCE", 1, markerfacecolor="none")
+    losses.set_ylabel("test loss\n[nats per pixel]")
     losses.legend()
     plots.line(moments, table, rows, "code mean", "mean")
     plots.line(moments, table, rows, "code variance", "variance", 1)
@@ -77,18 +78,19 @@ def figure(table: Table, codes: Mapping[float, np.ndarray]) -> Figure:
     moments.set_ylabel("mean and variance\nof the code")
     moments.legend()
     plots.line(zeros, table, rows, "share of zeros", limits=(0, 1))
-    zeros.set_ylabel("share of the code that is zero")
+    zeros.set_ylabel("share of the code\nthat is zero")
     for axis in (losses, moments, zeros):
         tested_ticks(axis, rows.values())
         axis.axvline(_ARTICLE, color="0.6", linestyle=":")
-        axis.set_xlabel(f"weight of the L1 norm\n(dotted: the article's, {number(_ARTICLE)})")
+        axis.set_xlabel("weight of the L1 norm (dotted: the article's)")
     edges = np.linspace(0, max(float(each.max()) for each in codes.values()), 61)
-    colours = colormaps["viridis"](np.linspace(0, 0.9, len(codes)))
-    lines = []
+    lines, colours = [], shades(len(codes))
     for (strength, each), colour, dashes in zip(codes.items(), colours, ("-", "--", "-.", ":"), strict=False):
-        lines.append(Line2D([], [], color=colour, linestyle=dashes, label=number(strength)))
-        values.hist(each[each != 0], edges, histtype="step", color=colour, linestyle=dashes, density=True)
-    values.set(xlabel="value of a unit that is not zero", ylabel="density", yscale="log")
-    values.set_ylim(top=300 * values.get_ylim()[1])  # room for the legend above the lines
-    values.legend(handles=lines, title="weight of the L1 norm", ncols=2, loc="upper right")
-    return plots.explain(drawn, table, more=" Panel d: seed 0.")
+        style = {"color": colour, "linestyle": dashes, "linewidth": 1.5}
+        lines.append(Line2D([], [], label=number(strength), **style))
+        weights = np.full(np.count_nonzero(each), 100 / each.size)
+        values.hist(each[each != 0], edges, histtype="step", weights=weights, **style)
+    values.set(xlabel="value of a unit that is not zero", ylabel="share of all values\nper bin [%]", yscale="log")
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.26)}  # below the panel
+    values.legend(handles=lines, title="weight of the L1 norm", ncols=4, columnspacing=1, **place)
+    return plots.explain(drawn, table, more=" Panel d: seed 0 of {seeds}.")

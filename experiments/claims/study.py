@@ -35,6 +35,7 @@ class Result:
     found: str  # the finding, with its numbers
     table: Table
     figure: Callable[[], Figure] | None  # None where the table says all
+    caption: str = ""  # what the figure shows, and of how many seeds
 
 
 @dataclass(frozen=True)
