@@ -139,7 +139,8 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
         content["cold_start_seconds"] = throughput.cold_start(own, arguments.repeats)
         print(f"cold start: at best {min(content['cold_start_seconds']):.2f} s after the imports")
     files.write_json(path, content)
-    draw({"roofline": lambda: roofline.figure(rows, content["device"])}, arguments.workdir, arguments.figures)
+    roof = functools.partial(roofline.figure, rows, roofline.machine(content), arguments.repeats)
+    draw({"roofline": roof}, arguments.workdir, arguments.figures)
     print(f"\n{report.text(content)}\n\n{path}")
 
 

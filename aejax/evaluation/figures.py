@@ -75,7 +75,7 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
         first = "reconstructions" if run.config.corruption.kind == "none" else "denoised"
         drawn[first] = lambda: reconstructions(run, dataset.test, run.targets_of(dataset))
     if _first_kernel(run) is not None:
-        drawn["weights"] = lambda: first_layer_weights(run)
+        drawn["weights"] = lambda: first_layer_weights({"first layer": run})
     if hasattr(run.autoencoder, "prior"):
         drawn["samples"] = lambda: samples(run)
     if isinstance(run.autoencoder, Variational):
@@ -88,7 +88,7 @@ def of_run(run: Run, dataset: Dataset) -> dict[str, Callable[[], Figure]]:
 
 def one_model(run: Run) -> str:
     """Return the caption of a figure of one run: its seed."""
-    return f"one model, seed {run.config.training.seed}"
+    return f"seed {run.config.training.seed}"
 
 
 def reconstructions(run: Run, images: np.ndarray, targets: np.ndarray | None = None) -> Figure:
@@ -100,8 +100,9 @@ def reconstructions(run: Run, images: np.ndarray, targets: np.ndarray | None = N
     rows = {"original": images} | ({} if targets is None else {"target": targets[:_COLUMNS]})
     if run.config.corruption.kind == "none":
         return image_rows(rows | {"reconstructed": run.reconstruct(images)}, caption=one_model(run))
-    noisy = run.corrupt(images)
-    rows |= {"corrupted": noisy, "denoised": run.reconstruct(noisy)}
+    noisy, noise = run.corrupt(images), run.config.coefficients.get("noise", 0.0)
+    kind = "noisy, σ = " if run.config.corruption.kind == "gaussian" else "corrupted, share "
+    rows |= {f"{kind}{noise:g}": noisy, "denoised": run.reconstruct(noisy)}
     return image_rows(rows, caption=one_model(run))
 
 
@@ -206,39 +207,40 @@ def code_histogram(codes: Mapping[str, np.ndarray], caption: str = "") -> Figure
     lowest = 0.0 if all(values.min() >= 0 for values in codes.values()) else -largest
     edges = np.linspace(lowest, largest if largest > 0 else 1.0, 61)
     for (label, values), colour, hatch in zip(codes.items(), itertools.cycle(PALETTE), itertools.cycle(("", "///"))):
-        nonzero, share = values[values != 0], f"{(values == 0).mean():.1%} exactly zero"
-        moments = f"mean {values.mean():.2f}, variance {values.var():.2f}"
+        nonzero, share = values[values != 0], f"{100 * (values == 0).mean():.3g}% exactly zero"
+        moments = f"mean {values.mean():.3g}, variance {values.var():.3g}"
         weights = np.full(len(nonzero), 100 / values.size)
         style = {"color": colour, "alpha": 0.6, "hatch": hatch, "label": f"{label}: {share}; {moments}"}
         axis.hist(nonzero, bins=edges, weights=weights, **style)
     axis.set(xlabel="value of a code unit that is not zero (all but the largest 0.1%)")
     axis.set_ylabel("share of all values per bin [%]")
-    axis.set_ylim(top=(1.15 + 0.1 * len(codes)) * axis.get_ylim()[1])  # room for the legend above the bars
-    axis.legend(loc="upper right")
+    figure.legend(loc="outside upper right")
     note(figure, caption)
     return figure
 
 
 @styled
-def first_layer_weights(run: Run, units: int = 32) -> Figure:
-    """Draw the weights of the first units, or the kernels of the first convolution, as images; of RGB, in colour."""
-    kernel = _first_kernel(run)
-    seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window or the whole image
-    images = kernel.reshape(*seen, -1)[..., :units].transpose(3, 0, 1, 2)
-    colour = seen[-1] == 3
-    images = images if colour else images.mean(axis=3)
-    limit = float(np.quantile(np.abs(images), 0.97))  # pixels that are always black may have large weights
-    images = np.clip(0.5 + images / (2 * limit or 1), 0, 1) if colour else images
-    rows = [images[at : at + 8] for at in range(0, len(images), 8)]
-    sheet, _, _ = _tiled(rows, 1.0 if colour else np.nan)  # the page shows between the images
-    height, width = sheet.shape[:2]
-    figure = Figure(figsize=(6.4, 5.4 * height / width + 0.6), layout="constrained")
-    axis = figure.subplots()
-    shown = axis.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axis.set_axis_off()
+def first_layer_weights(runs: Mapping[str, Run], units: int = 32) -> Figure:
+    """Draw weights of the first units, or kernels of the first convolution, of runs on one scale; of RGB, in colour."""
+    made, colour = {}, next(iter(runs.values())).image_shape[-1] == 3
+    for label, run in runs.items():
+        kernel = _first_kernel(run)
+        seen = kernel.shape[:-1] if kernel.ndim == 4 else run.image_shape  # a 3x3 window or the whole image
+        images = kernel.reshape(*seen, -1)[..., :units].transpose(3, 0, 1, 2)
+        made[f"{label}: {len(images)} of {kernel.shape[-1]} units"] = images if colour else images.mean(axis=3)
+    limit = max(float(np.quantile(np.abs(images), 0.97)) for images in made.values())  # always black: large weights
+    figure = Figure(layout="constrained")
+    axes = figure.subplots(1, len(runs), squeeze=False)[0]
+    for axis, (title, images) in zip(axes, made.items(), strict=True):
+        images = np.clip(0.5 + images / (2 * limit or 1), 0, 1) if colour else images
+        rows = [images[at : at + 8] for at in range(0, len(images), 8)]
+        sheet, _, _ = _tiled(rows, 1.0 if colour else np.nan)  # the page shows between the images
+        shown = axis.imshow(sheet, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axis.set(xticks=[], yticks=[], title=title)
+        axis.spines[:].set_visible(False)
+    figure.set_size_inches(6.8, 5.4 / len(runs) * sheet.shape[0] / sheet.shape[1] + 0.6)
     if not colour:
-        figure.colorbar(shown, ax=axis, label="weight", shrink=0.8, extend="both")
-    axis.set_title(f"first layer: {len(images)} of {kernel.shape[-1]} units")
+        figure.colorbar(shown, ax=axes, label="weight", shrink=0.8, extend="both")
     note(figure, one_model(run) + ("; grey: weight 0; a channel is brighter for a larger weight" if colour else ""))
     return figure
 
@@ -291,9 +293,8 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
     for axis in axes[len(runs) :]:
         axis.set_axis_off()
     axes[0].legend(loc="upper right")
-    seeds = ", ".join(sorted({one_model(run).partition(", ")[2] for run in runs.values()}))
     after = "".join(f"{part}: after the epoch; " for part in list(_OF_PART)[1:] if any(part in line for line in lines))
-    note(figure, f"train: mean over the epoch; {after}one model each, {seeds}")
+    note(figure, f"train: mean over the epoch; {after}{', '.join(sorted(set(map(one_model, runs.values()))))}")
     return figure
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,12 @@ def reproduce(
     codes = {model: first[model].encode(dataset.test) for model in ("standard", "sparse")}
     # The shallow model is the standard model after fewer epochs: its curve would be the beginning of the same curve.
     curves = {model: run for model, run in first.items() if model != "shallow"}
-    seed = f"test images; seed 0 of {seeds}"
-    drawn = {"codes": lambda: figures.code_histogram(codes, seed), "losses": lambda: figures.loss_curves(curves)}
+    drawn = {"codes": functools.partial(figures.code_histogram, codes, "test images; seed 0")}
+    drawn["losses"] = functools.partial(figures.loss_curves, curves)
     for model in ("deep", "shallow", "denoising"):
         drawn[model] = functools.partial(figures.reconstructions, first[model], dataset.test)
-    for model in ("standard", "sparse"):
-        drawn[f"weights_{model}"] = functools.partial(weights, first[model])
+    drawn["weights"] = functools.partial(figures.first_layer_weights, {name: first[name] for name in codes})
+    drawn = {name: functools.partial(_of_seeds, make, seeds) for name, make in drawn.items()}
     draw(drawn, workdir / "figures", formats)
     results["seconds"] = time.perf_counter() - begin
     write_json(workdir / "results.json", results)
@@ -86,10 +86,10 @@ def reproduce(
     return results
 
 
-def weights(run: Run) -> Figure:
-    """Draw the weights of the first layer, with a note that another model has another scale."""
-    figure = figures.first_layer_weights(run)
-    drawing.note(figure, f"{figures.one_model(run)}; the figure of another model has another scale of colours")
+def _of_seeds(make: Callable[[], Figure], seeds: int) -> Figure:
+    """Make a figure whose note ends with its seed, and add the number of seeds."""
+    figure = make()
+    drawing.note(figure, f"{figure.get_supxlabel()} of {seeds}")
     return figure
 
 
@@ -109,7 +109,8 @@ def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str
     """Return the content of report.md; the figures appear in the first format."""
     seeds, passes = results["seeds"], results["passes"]
     spread = "one seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
-    noted = [f"Dataset: {results['dataset']}; {spread}; batch size 32, Adam, 1e-3."]
+    dataset = drawing.NAMES.get(results["dataset"], results["dataset"])
+    noted = [f"Dataset: {dataset}; {spread}; batch size 32, Adam, 1e-3."]
     if results["dataset"] != "mnist":
         noted.append("The article's numbers are for MNIST and only serve as orientation.")
     if passes > 1:
@@ -120,7 +121,9 @@ def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str
     )
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     drawn = "\n\n".join(
-        f"![{title}](figures/{name}.{form})" for form in formats[:1] for name, title in _FIGURES.items()
+        f"![{shown}; seed 0 of {seeds}](figures/{name}.{form})"
+        for form in formats[:1]
+        for name, shown in _FIGURES.items()
     )
     seconds = [[model, _cell(results, model, "seconds", None, ".1f")] for model in results["models"]]
     return (
@@ -133,11 +136,10 @@ def report(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str
 _FIGURES = {
     "deep": "deep: test images and their reconstructions",
     "shallow": "shallow: test images and their reconstructions",
-    "denoising": "denoising: test images, with noise, denoised",
-    "codes": "code values of the standard and the sparse model over the test images",
-    "weights_standard": "first layer of the standard model",
-    "weights_sparse": "first layer of the sparse model",
-    "losses": "loss per epoch; the shallow model's is that of the standard model's first five epochs",
+    "denoising": "denoising: test images, the images with noise, and the denoised images",
+    "codes": "histograms of the codes of the test images, of the standard and the sparse model",
+    "weights": "weights of the first layer of the standard and the sparse model, on one scale",
+    "losses": "loss per epoch; the shallow model has the curve of the standard model's first five epochs",
 }
 
 

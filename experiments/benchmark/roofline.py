@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import timeit
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -118,12 +120,25 @@ def matmul_rate(dtype: Any) -> float:
     return 2 * side**3 / min(seconds)
 
 
-@styled
-def figure(rows: Sequence[Mapping[str, Any]], device: str) -> Figure:
-    """Draw the FLOP/s of each row as a share of the peak rate of a matrix product of its type.
+def machine(content: Mapping[str, Any]) -> str:
+    """Name the device of this machine's results; a CPU has a name in Linux, and a number of cores."""
+    if content["device"] != "cpu":
+        return content["device"]
+    described = Path("/proc/cpuinfo")
+    text = described.read_text(encoding="utf-8", errors="replace") if described.exists() else ""
+    name = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
+    return f"{content['cores']} cores of a CPU" + (f" ({name[1]})" if name else "")
 
-    The figure leaves out the memory's roof of Williams et al. (2009). XLA counts bytes that caches serve, so the bytes
-    that reach the memory are unknown.
+
+@styled
+def figure(rows: Sequence[Mapping[str, Any]], device: str, epochs: int) -> Figure:
+    """Draw the FLOP/s of each row as a share of the matmul rate: the peak rate of a matrix product of its type.
+
+    Lines join three and more batch sizes. The figure leaves out the memory's roof of Williams et al. (2009). XLA counts
+    bytes that caches serve, so the bytes that reach the memory are unknown.
+
+    Args:
+        epochs: number of timed epochs.
     """
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     axes = figure.add_subplot()
@@ -136,16 +151,19 @@ def figure(rows: Sequence[Mapping[str, Any]], device: str) -> Figure:
         parts = [row["images_per_second_std"] / row["images_per_second"] for row in own]
         spread = np.hstack([within(share, part * share, 0) for share, part in zip(shares, parts, strict=True)])
         shift = 1.12 ** (place - (len(names) - 1) / 2)  # so that no error bar hides another
-        style = {"fmt": "os^Dv"[place % 5] + "-", "linewidth": 1, "color": PALETTE[place % len(PALETTE)]}
+        line = "-" if len(batches) > 2 else ""  # between two sizes nothing was measured
+        style = {"fmt": "os^Dv"[place % 5] + line, "linewidth": 1.2, "color": PALETTE[place % len(PALETTE)]}
         style["label"] = f"{model}, {dtype}" if several else model
         axes.errorbar([shift * row["batch"] for row in own], shares, spread, **style)
-    axes.axhline(100, color="0.3", linestyle="--", linewidth=1)
+    axes.axhline(100, color="0.3", linestyle="--", linewidth=1.2)
     place = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 8}
-    axes.annotate("a large product of matrices", (0.02, 100), (0, 2), textcoords="offset points", **place)
+    axes.annotate("matmul rate", (0.02, 100), (0, 2), textcoords="offset points", **place)
     tested_ticks(axes, batches)
     axes.margins(x=0.15)
-    label = "FLOP/s of a train step, as a share of\na large product of matrices [%]"
+    label = "FLOP/s of a train step\n[% of the matmul rate]"
     axes.set(xlabel="batch size [images]", ylabel=label, ylim=(0, max(112, axes.get_ylim()[1])))
     figure.legend(title="model", loc="outside right upper")
-    note(figure, f"Device: {device}; one seed; error bars: ± one standard deviation over the timed epochs.")
+    moved = "; markers are moved sideways, so that none hides another" if len(names) > 1 else ""
+    spread = f"Points: medians of {epochs} timed epochs, one seed; error bars: ± one standard deviation."
+    note(figure, f"{device}{moved}.\n{spread}")
     return figure

@@ -47,7 +47,7 @@ def _completed(run: Run) -> dict[str, np.ndarray]:
 
 
 def _exchanged(run: Run) -> dict[str, np.ndarray]:
-    """Decode the first test image with every class of a group, for the five groups that change it most."""
+    """Decode the first test image with every value of a group, for the five groups that change it most."""
     width = run.config.model.options["width"]
     chosen = run.encode(run.corrupt(run.dataset.test[:1])).reshape(-1, width).argmax(axis=1)
     changed = {}
@@ -56,7 +56,9 @@ def _exchanged(run: Run) -> dict[str, np.ndarray]:
         others[:, group] = np.eye(width)
         changed[f"group {group}"] = run.decode(others.reshape(width, -1))
     most = sorted(changed, key=lambda name: changed[name].var(axis=0).sum(), reverse=True)[:5]
-    return {name: changed[name] for name in most}
+    return {"original": unit_interval(run.dataset.test[:1]).repeat(width, axis=0)} | {
+        name: changed[name] for name in most
+    }
 
 
 _ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {
@@ -69,15 +71,19 @@ _ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {
 }
 """model → function of the rows of images of its figure, of a run as `aejax.fit` returns it"""
 
-_ACROSS = {"gumbel_softmax": "class of the group"}
+_ACROSS = {
+    "conditional": "draw of the code, for each class",
+    "semi_supervised": "style: a draw of the units that are not the class",
+    "gumbel_softmax": "value of the group",
+}
 """model → what the columns of its figure count"""
 
 
-def _figure(name: str, run: Run) -> Figure:
+def _figure(name: str, run: Run, seeds: int) -> Figure:
     rows, across = _ROWS[name](run), _ACROSS.get(name, "")
-    numbers = {str(number): 1 for number in range(len(next(iter(rows.values()))))} if across else None
-    return image_rows(rows, numbers, across, one_model(run))
+    numbers = {str(number): 1 for number in range(max(map(len, rows.values())))} if across else None
+    return image_rows(rows, numbers, across, f"{one_model(run)} of {seeds}")
 
 
-FIGURES: dict[str, Callable[[Run], Figure]] = {name: functools.partial(_figure, name) for name in _ROWS}
-"""model → function of its own figure"""
+FIGURES: dict[str, Callable[[Run, int], Figure]] = {name: functools.partial(_figure, name) for name in _ROWS}
+"""model → function of its own figure, of a run and the number of seeds"""

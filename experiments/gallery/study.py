@@ -79,7 +79,7 @@ def measure(
         run = fit(seeded, folder, dataset=dataset, figures=formats)
         runs.append(run)
         if name in FIGURES:
-            drawing.draw({name: functools.partial(FIGURES[name], run)}, folder / "figures", formats)
+            drawing.draw({name: functools.partial(FIGURES[name], run, seeds)}, folder / "figures", formats)
         found = {"seed": seed, "epochs": run.summary["epochs"], "seconds": run.summary["seconds"]}
         found["evaluation"] = evaluate(run, dataset, samples=samples)
         found["metrics"] = MEASURES[name](run, dataset) if name in MEASURES else {}
@@ -92,7 +92,8 @@ def measure(
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = IMAGES) -> str:
     """Format a Markdown table with a row for each model, also for models without results."""
-    head = ["model", "NLL [nats]", "below vae", "-ELBO", "active units", "its own metrics", "others, MNIST", "minutes"]
+    bound = "\N{MINUS SIGN}ELBO"
+    head = ["model", "NLL [nats]", "below vae", bound, "active units", "its own metrics", "others, MNIST", "minutes"]
     return drawing.markdown(head, [_row(name, results.get(name), results.get("vae")) for name in names])
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aejax.config import Config, Model, Training
-from aejax.config.files import write_json
+from aejax.config.files import write, write_json
 from aejax.data import Dataset
 from aejax.evaluation import Run, fit
-from aejax.evaluation.drawing import draw, markdown, note, spread_over, styled
+from aejax.evaluation.drawing import NAMES, draw, markdown, note, spread_over, styled
 from aejax.training.identity import describe_machine
 from gallery.recovery import spread
 
@@ -26,6 +26,9 @@ _CONFIG = Config(model=Model(hidden=(128,), code_size=32), training=Training(bat
 
 SHARE, PASSES = 10, 20
 """all source images as a multiple of the small part, and the epochs of training on this part"""
+
+_RANDOM = "random start"
+"""name of a training whose parameters have new values at its start"""
 
 Curves = dict[str, list[list[float]]]
 """way of training → for each seed, the loss after each epoch"""
@@ -53,9 +56,10 @@ def measure(
 
     Returns the content of results.json.
     """
-    ways = "all parameters, new", "all parameters, from source", "decoder only, from source", "decoder only, new"
+    ways = [f"all parameters, {start}" for start in (_RANDOM, "from source")]
+    ways += [f"decoder only, {start}" for start in ("from source", _RANDOM)]
     another: Curves = {way: [] for way in ways}
-    more: Curves = {"from new values": [], "from a tenth": []}
+    more: Curves = {_RANDOM: [], "from a tenth": []}
     part = Dataset(source.name, source.train[: len(source.train) // SHARE], source.test)
 
     def train(seed: int, name: str, images: Dataset, changes: Mapping[str, Any], start: Run | None = None) -> Run:
@@ -66,21 +70,32 @@ def measure(
         return fit(config.replace(changes), folder, dataset=images, progress=False, figures=(), start=start)
 
     for seed in range(seeds):
-        whole = train(seed, "from new values", source, {})
+        whole = train(seed, _RANDOM, source, {})
         still = {"training.frozen": ("encoder",)}
         starts = [({}, None), ({}, whole), (still, whole), (still, None)]
         for (name, curves), (changes, start) in zip(another.items(), starts, strict=True):
             curves.append(losses(train(seed, name, target, changes, start)))
         small = train(seed, "a tenth", part, {"training.epochs": PASSES})
-        more["from new values"].append(losses(whole))
+        more[_RANDOM].append(losses(whole))
         more["from a tenth"].append([losses(small)[-1], *losses(train(seed, "from a tenth", source, {}, small))])
     results = {"command": command, "source": source.name, "target": target.name, "seeds": seeds, "epochs": epochs}
     results |= {**describe_machine(), "another domain": another, "more data": more}
     write_json(workdir / "results.json", results)
-    page = "\n\n".join([tables(results), *(f"![losses](figures/transfer.{form})" for form in formats[:1])])
-    (workdir / "transfer.md").write_text(f"{page}\n", encoding="utf-8")
+    write(workdir / "transfer.md", page(results, formats))
     draw({"transfer": lambda: figure(results)}, workdir / "figures", formats, replace=True)
     return results
+
+
+def page(results: Mapping[str, Any], formats: Sequence[str] = ("png",)) -> str:
+    """Return the content of transfer.md; the figure appears in the first format."""
+    seeds = "one seed" if results["seeds"] == 1 else f"means over {results['seeds']} seeds"
+    shown = f"Test loss after each epoch on {_name(results, 'target')}, and on all images of {_name(results, 'source')}"
+    drawn = [f"![{shown}; {seeds}](figures/transfer.{form})" for form in formats[:1]]
+    return "\n\n".join([tables(results), *drawn]) + "\n"
+
+
+def _name(results: Mapping[str, Any], which: str) -> str:
+    return NAMES.get(results[which], results[which])
 
 
 def losses(run: Run) -> list[float]:
@@ -99,39 +114,38 @@ def epochs_to(curve: list[float], loss: float, first: int = 1) -> int | None:
 
 def tables(results: Mapping[str, Any]) -> str:
     """Return both studies as Markdown tables."""
-    last = results["epochs"]
+    last, source = results["epochs"], _name(results, "source")
     shown = sorted({1, min(3, last), last})
     rows = [
-        [
-            name.replace("source", results["source"]),
-            *(spread([curve[epoch - 1] for curve in curves], ".4f") for epoch in shown),
-        ]
-        for name, curves in results["another domain"].items()
+        [way.replace("source", source), *(spread([curve[epoch - 1] for curve in curves], ".4f") for epoch in shown)]
+        for way, curves in results["another domain"].items()
     ]
-    first = markdown([f"trained on {results['target']}", *(f"loss after epoch {epoch}" for epoch in shown)], rows)
+    head = [f"trained on {_name(results, 'target')}", *(f"loss after epoch {epoch}" for epoch in shown)]
+    first = markdown(head, rows)
     rows, (new, continued) = [], results["more data"].values()
     for epoch in shown:
         needed = [epochs_to(after, curve[epoch - 1], 0) for curve, after in zip(new, continued, strict=True)]
         reached = [each for each in needed if each is not None]
         count = spread(reached, ".1f") if len(reached) == len(needed) else f"more than {last}"
         rows.append([spread([curve[epoch - 1] for curve in new], ".4f"), epoch, count])
-    return f"{first}\n\n{markdown(['loss', 'epochs from new values', 'epochs from a tenth'], rows)}"
+    return f"{first}\n\n{markdown(['loss', f'epochs from a {_RANDOM}', 'epochs from a tenth'], rows)}"
 
 
 @styled
 def figure(results: Mapping[str, Any]) -> Figure:
     """Draw the losses after each epoch of both studies."""
-    drawn = Figure(figsize=(7.2, 2.9), layout="constrained")
+    drawn = Figure(figsize=(7.2, 3.6), layout="constrained")
     left, right = drawn.subplots(1, 2)
     for panel, name in ((left, "another domain"), (right, "more data")):
         for (way, curves), mark in zip(results[name].items(), "osD^", strict=False):
             epochs = np.arange(results["epochs"] + 1)[-len(curves[0]) :]
             spread = np.std(curves, axis=0, ddof=1) if len(curves) > 1 else None
-            style = {"marker": mark, "markerfacecolor": "none", "linewidth": 1}  # marks of equal losses stay visible
-            style["label"] = way.replace("source", results["source"])
+            style = {"marker": mark, "markerfacecolor": "none", "linewidth": 1.2}  # marks of equal losses stay visible
+            style["label"] = way.replace("source", _name(results, "source"))
             panel.errorbar(epochs, np.mean(curves, axis=0), spread, **style)
-        panel.legend()
-    left.set(xlabel=f"epochs on {results['target']}", ylabel="test loss [nats per pixel]")
-    right.set(xlabel=f"epochs on all images of {results['source']}", ylabel="test loss [nats per pixel]")
-    note(drawn, spread_over(results["seeds"]))
+        panel.legend(loc="lower left", bbox_to_anchor=(0, 1.1))  # above the panel
+    left.set(xlabel=f"epochs on {_name(results, 'target')}", ylabel="test loss [nats per pixel]")
+    right.set(xlabel=f"epochs on all images of {_name(results, 'source')}", ylabel="test loss [nats per pixel]")
+    tenth = f"Panel b leaves out the {PASSES} epochs on a tenth of the images, which have the steps of"
+    note(drawn, f"{spread_over(results['seeds'])}\n{tenth} {PASSES // SHARE} epochs on all images.")
     return drawn

@@ -1,5 +1,6 @@
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -131,8 +132,8 @@ def test_the_mass_at_zero_is_a_number_of_its_own():
     sparse = np.concatenate([np.zeros(900), np.full(100, 0.5)]).reshape(100, 10)
     figure = figures.code_histogram({"standard": sparse + 1, "sparse": sparse})
     (axis,) = figure.axes
-    labels = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert labels[0].startswith("standard: 0.0% exactly zero; mean") and labels[1].startswith("sparse: 90.0% exactly")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[0] == "standard: 0% exactly zero; mean 1.05, variance 0.0225" and labels[1].startswith("sparse: 90% ")
     shares = [patch.get_height() for container in axis.containers for patch in container]
     assert np.isclose(sum(shares), 110)  # percent of all values: 100 of "standard", 10 of "sparse"
     require_readable(figure)
@@ -151,13 +152,29 @@ def test_filters_of_colour_images_are_in_colour(small, channels):
     parts = (np.concatenate([part, part // 2, 255 - part], axis=-1) for part in (dataset.train, dataset.test))
     config = config.replace({"training.epochs": 1, "model.channels": channels})
     run = fit(config, dataset=Dataset("rgb", *parts), progress=False)
-    figure = figures.first_layer_weights(run)
+    figure = figures.first_layer_weights({"first layer": run})
     (axis,) = figure.axes  # a colour has no bar
     sheet, kernel = axis.get_images()[0].get_array(), figures._first_kernel(run)
     height, width = (3, 3) if channels else dataset.image_shape[:2]
     kernel = kernel.reshape(height, width, 3, -1)[..., 0]
     assert sheet.shape[-1] == 3 and np.array_equal(sheet[:height, :width] > 0.5, kernel > 0)
     assert "grey: weight 0" in words(figure)
+    require_readable(figure)
+
+
+def test_the_weights_of_several_runs_have_one_scale(monkeypatch):
+    monkeypatch.setattr(figures, "_first_kernel", lambda run: run.kernel)
+    kernel, seed = np.random.default_rng(0).normal(size=(16, 40)), SimpleNamespace(training=SimpleNamespace(seed=3))
+    runs = {
+        name: SimpleNamespace(kernel=scale * kernel, image_shape=(4, 4, 1), config=seed)
+        for name, scale in (("standard", 1), ("sparse", 5))
+    }
+    figure = figures.first_layer_weights(runs)
+    *panels, bar = figure.axes
+    limits = [panel.get_images()[0].get_clim() for panel in panels]
+    assert limits[0] == limits[1] == pytest.approx((-limits[0][1], 5 * np.quantile(np.abs(kernel[:, :32]), 0.97)))
+    assert [panel.get_title() for panel in panels] == ["standard: 32 of 40 units", "sparse: 32 of 40 units"]
+    assert bar.get_ylabel() == "weight" and "seed 3" in words(figure)
     require_readable(figure)
 
 

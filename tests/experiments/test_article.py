@@ -31,7 +31,7 @@ def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
     report = (tmp_path / "report.md").read_text()
     for *_, value in article.PRINTED:
         assert f"| {value:.4g} |" in report
-    for name in ("deep", "shallow", "denoising", "codes", "weights_standard", "weights_sparse", "losses"):
+    for name in ("deep", "shallow", "denoising", "codes", "weights", "losses"):
         assert (tmp_path / "figures" / f"{name}.png").exists() and f"figures/{name}.png" in report
     capsys.readouterr()
     again = article.reproduce(configs, Dataset.from_arrays(images), tmp_path, seeds=2)

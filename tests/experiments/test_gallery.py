@@ -75,7 +75,7 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     own = measures.MEASURES[name](whole, dataset) if name in measures.MEASURES else {}
     assert np.isfinite(list(own.values())).all()
     if name in FIGURES:
-        assert FIGURES[name](whole).get_axes()
+        assert FIGURES[name](whole, 1).get_axes()
     if name not in QUICK and not longest:
         return  # the rest tests the library, in the same way for all models
     with stop_after(3), pytest.raises(Interrupted):
