@@ -89,7 +89,7 @@ def test_two_values_have_a_line_for_each_seed_and_the_alternative_text_names_the
     assert "means over 3 seeds; thin lines: one for each seed" in words(figure) and not figure.legends
     require_readable(figure)
     rows = [{"member": str(seed), "training.seed": seed, "test": {"total": 0.5}, "code": {}} for seed in (0, 1)]
-    found = comparison.results({"training.seed": [0, 1]}, rows, Config())
+    found = comparison.results({"training.seed": [0, 1]}, rows, Config()) | {"models_at_a_time": [2]}
     comparison.write(found, Config(), "nats per pixel", tmp_path)
     report = (tmp_path / "report.md").read_text()
     assert "![test reconstruction (nats per pixel) against share of the code that is zero](figures/sweep.png)" in report
