@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,14 @@ from aejax.config.checks import COUNT, require
 from aejax.models.autoencoder import Autoencoder
 from aejax.models.networks import ImageShape
 from aejax.models.output import Context, Output
+
+
+class Rows(NamedTuple):
+    """Parameters of units, a row for each unit."""
+
+    encoder: jax.Array
+    encoder_bias: jax.Array
+    decoder: jax.Array
 
 
 class SparseAutoencoder(Autoencoder):
@@ -71,10 +79,10 @@ class SparseAutoencoder(Autoencoder):
         """Encode and decode a batch; in training, count the steps since each unit was active."""
         codes = self.activate(self.units(images), context)
         if context.training:
-            active = (codes != 0).any(axis=0).astype(jnp.int32)
+            largest = jnp.abs(jax.lax.stop_gradient(codes)).max(axis=0)  # a TPU takes longer for `any`
             if context.axis is not None:
-                active = jax.lax.pmax(active, context.axis)
-            self.idle[...] = jnp.where(active > 0, 0, self.idle[...] + 1)
+                largest = jax.lax.pmax(largest, context.axis)
+            self.idle[...] = jnp.where(largest == 0, self.idle[...] + 1, 0)
             self.norms[...] = jax.lax.stop_gradient(self.lengths())
         dead = (self.idle[...] >= self.dead_after).sum()
         metrics = {"l0": (codes != 0).sum(axis=1), "dead": dead}
@@ -95,7 +103,7 @@ class SparseAutoencoder(Autoencoder):
         most = max(1, min(left.shape[1] // 2, self.config.model.code_size))
         idle, numbers = jax.lax.top_k(self.idle[...], most)
         dead = (idle >= self.dead_after).astype(left.dtype)
-        chosen = jax.nn.one_hot(numbers, self.config.model.code_size)
+        chosen = Rows(*(_chosen(each, numbers) for each in self.rows()))
         units = self.units(clean if context.targets is None else output.extra["input"], chosen) * dead
         unexplained = jnp.square(units @ self.directions(chosen) - left).sum(axis=1) / scale
         return terms | {"auxiliary": unexplained * dead.mean()}
@@ -104,34 +112,38 @@ class SparseAutoencoder(Autoencoder):
         return self.activate(self.units(images), Context(coefficients=self.config.coefficients))
 
     def decode(self, codes: jax.Array) -> jax.Array:
-        return self.as_images(codes @ self.directions() + self.bias[...])
+        return self.as_images(_product(codes, self.directions()) + self.bias[...])
 
     def as_images(self, vectors: jax.Array) -> jax.Array:
         """Reshape vectors float32[B, D] → float32[B, H, W, C]."""
         return vectors.reshape(vectors.shape[0], *self.image_shape)
 
-    def units(self, images: jax.Array, chosen: jax.Array | None = None) -> jax.Array:
+    def rows(self) -> Rows:
+        """Return the parameters that have a row for each unit."""
+        return Rows(self.encoder[...], self.encoder_bias[...], self.decoder[...])
+
+    def units(self, images: jax.Array, chosen: Rows | None = None) -> jax.Array:
         """Compute the units before the activation: float32[B, H, W, C] → float32[B, F].
 
         Args:
-            chosen: one-hot float32[M, F] of M units; the result has only these units, float32[B, M].
+            chosen: rows of M units; the result has only these units, float32[B, M].
         """
         # We multiply the rows by the lengths, because their products with a batch are more numbers.
-        lengths, bias = self.lengths(chosen), jax.lax.stop_gradient(self.bias[...])
-        encoder = _rows(self.encoder[...], chosen) * lengths[:, None]
+        rows, lengths, bias = chosen or self.rows(), self.lengths(chosen), jax.lax.stop_gradient(self.bias[...])
+        encoder = rows.encoder * lengths[:, None]
         centred = images.reshape(images.shape[0], -1) - bias
         # The gradient of the bias through `shift` takes a product of a vector; through `images - bias`, of the batch.
         shift = encoder @ (bias - self.bias[...])
-        return centred @ encoder.T + (_numbers(self.encoder_bias[...], chosen) * lengths + shift)
+        return centred @ encoder.T + (rows.encoder_bias * lengths + shift)
 
-    def directions(self, chosen: jax.Array | None = None) -> jax.Array:
+    def directions(self, chosen: Rows | None = None) -> jax.Array:
         """Return the directions float32[F, D], each of length 1; or those of some units, as in `units`."""
-        return _rows(self.decoder[...], chosen) / self.lengths(chosen)[:, None]
+        return (chosen or self.rows()).decoder / self.lengths(chosen)[:, None]
 
-    def lengths(self, chosen: jax.Array | None = None) -> jax.Array:
+    def lengths(self, chosen: Rows | None = None) -> jax.Array:
         """Return the lengths float32[F] of the decoder's rows; or those of some units, as in `units`."""
-        squares = jnp.square(self.decoder[...]).sum(axis=1)
-        return _numbers(jnp.sqrt(jnp.maximum(squares, _SHORTEST**2)), chosen)
+        squares = jnp.square((chosen or self.rows()).decoder).sum(axis=1)
+        return jnp.sqrt(jnp.maximum(squares, _SHORTEST**2))
 
     def arrays(self) -> dict[str, jax.Array]:
         """Return W_enc [D, F], b_enc [F], W_dec [F, D] and b_dec [D] of SAELens, with the lengths folded in."""
@@ -163,14 +175,28 @@ _LENGTH, _SHORTEST = 0.1, 1e-8
 """length of the rows at the start (Conerly et al. 2024, transformer-circuits.pub/2024/april-update); at any time"""
 
 
-def _rows(matrix: jax.Array, chosen: jax.Array | None) -> jax.Array:
-    """Choose rows by a product: a TPU would scatter the gradient of `matrix[numbers]` row by row."""
-    return matrix if chosen is None else chosen @ matrix
+@jax.custom_vjp
+def _product(codes: jax.Array, directions: jax.Array) -> jax.Array:
+    """Multiply [B, F] by [F, D]; with the sum over D of its consumer, a TPU would transpose the second gradient."""
+    return codes @ directions
 
 
-def _numbers(vector: jax.Array, chosen: jax.Array | None) -> jax.Array:
-    """Choose numbers exactly: an accelerator would round the factors of a matrix product."""
-    return vector if chosen is None else (chosen * vector).sum(axis=1)
+_product.defvjp(
+    lambda codes, directions: (codes @ directions, (codes, directions)),
+    lambda given, gradient: (gradient @ given[1].T, jax.lax.optimization_barrier(given[0].T @ gradient)),
+)
+
+
+@jax.custom_vjp
+def _chosen(rows: jax.Array, numbers: jax.Array) -> jax.Array:
+    """Choose rows; the gradient is a matrix product, since a TPU would scatter the rows one by one."""
+    return rows.at[numbers].get(mode="clip", unique_indices=True)
+
+
+_chosen.defvjp(
+    lambda rows, numbers: (_chosen(rows, numbers), (rows, numbers)),
+    lambda given, gradient: (jax.nn.one_hot(given[1], len(given[0])).T @ gradient, None),
+)
 
 
 def largest_of_batch(units: jax.Array, count: jax.Array | float, context: Context) -> tuple[jax.Array, jax.Array]:
@@ -200,8 +226,8 @@ def take_in(average: nnx.Variable, count: nnx.Variable, value: jax.Array, decay:
 def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, devices: str | None = None) -> jax.Array:
     """Return the `count`-th largest value of each row, float32[B, 1], or of all rows, a scalar.
 
-    We bisect the bits, whose order is that of the values: `count` may be a traced number, and nothing is sorted. The
-    result is exact for up to 2**24 values; 0 if fewer than `count` values are above 0; NaN if `count` is not above 0.
+    We count the values above thresholds: `count` may be a traced number, and nothing is sorted. The result is exact for
+    up to 2**24 values; 0 if fewer than `count` values are above 0; NaN if `count` is not above 0.
 
     Args:
         values: float32[B, F], at least 0.
@@ -215,13 +241,63 @@ def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, d
         bits,
         jnp.float32(count),
         cpu=functools.partial(bisected, at_once=1, few=_FEW, unroll=False),
-        tpu=functools.partial(bisected, at_once=2, few=1, unroll=True),
+        tpu=functools.partial(_interpolated, axis=axis, devices=devices),
         default=functools.partial(bisected, at_once=3, few=1, unroll=True),  # GPU: fewer passes, fewer launches
     )
 
 
 _FEW = 32
 """values: of so few, the compiler for a CPU adds several rows at once"""
+_INTERPOLATED = 24
+"""passes by interpolation; 8 to 16 suffice if few values are equal"""
+
+
+def _interpolated(bits: jax.Array, count: jax.Array, *, axis: int | None, devices: str | None) -> jax.Array:
+    """Compute `nth_largest` from the bits of the values, whose order is that of the values.
+
+    We interpolate the logarithm of the number of values at or above a threshold (the Illinois method, Dowell and
+    Jarratt 1971), and bisect the bits if that takes long. A GPU's host would wait for each pass.
+    """
+    values = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    wanted = jnp.ceil(count * (1 if devices is None else jax.lax.psum(1, devices)))
+
+    def over_all(reduce: Callable, across: Callable, array: jax.Array) -> jax.Array:
+        array = reduce(array, axis=1, keepdims=axis == 1)
+        array = array if axis == 1 else reduce(jax.lax.optimization_barrier(array))  # in one step: twice the bundles
+        return array if devices is None else across(array, devices)
+
+    def at_least(threshold: jax.Array) -> jax.Array:
+        return over_all(jnp.sum, jax.lax.psum, (bits >= threshold).astype(jnp.float32))
+
+    def excess(number: jax.Array) -> jax.Array:
+        return jnp.log((number + 0.5) / wanted)
+
+    def going_on(state: tuple[jax.Array, ...]) -> jax.Array:
+        _, low, high, number, *_ = state
+        return ((high - low > 1) & (number != wanted)).any()
+
+    def narrowed(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        turn, low, high, number, above, below, side = state
+        first, last = (jax.lax.bitcast_convert_type(each, jnp.float32) for each in (low, high))
+        between = jax.lax.bitcast_convert_type(first + (last - first) * (above / (above - below)), jnp.int32)
+        middle = jnp.where(turn < _INTERPOLATED, between, low + (high - low) // 2)
+        middle = jnp.clip(middle, jnp.minimum(low + 1, high - 1), high - 1)
+        found = at_least(middle)
+        enough, new = found >= wanted, excess(found)
+        # The end that stays twice weighs half.
+        above = jnp.where(enough, new, jnp.where(side < 0, above / 2, above))
+        below = jnp.where(enough, jnp.where(side > 0, below / 2, below), new)
+        low, high = jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+        return turn + 1, low, high, jnp.where(enough, found, number), above, below, jnp.where(enough, 1, -1)
+
+    most = jax.lax.bitcast_convert_type(over_all(jnp.max, jax.lax.pmax, values), jnp.int32)
+    number = at_least(jnp.ones_like(most))
+    enough = number >= wanted
+    low, high = enough.astype(jnp.int32), jnp.where(enough, most + 1, 1)
+    ends = excess(number), excess(jnp.zeros_like(number))
+    _, low, *_ = jax.lax.while_loop(going_on, narrowed, (0, low, high, number, *ends, jnp.zeros_like(low)))
+    least = over_all(jnp.min, jax.lax.pmin, jnp.where(bits >= low, values, jnp.inf))
+    return jnp.where(count > 0, jnp.where(low > 0, least, 0), jnp.nan)
 
 
 def _bisected(

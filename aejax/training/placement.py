@@ -140,21 +140,66 @@ class Generated(Resident):
     def arrays(self, every: Batch) -> Any:
         return every.images.arrays
 
+    @property
+    def _block(self) -> int:
+        """Steps whose batches a GPU computes at once, in as many launches as a batch."""
+        return 1 if self.driver.platform in ("cpu", "tpu") else 8
+
+    def lengths(self, count: int) -> list[int]:
+        return sorted({count - count % self._block, count % self._block} - {0})
+
+    def feed(self, every: Batch, seed: Any) -> Feed:
+        given = super().feed(every, seed)
+
+        def parts(first: int, count: int) -> Iterator[tuple[int, Any]]:
+            """Separate whole blocks, counted from the start of the epoch, from steps in part of a block."""
+            while count:
+                before = first % self.steps % self._block
+                length = (0 if before else count - count % self._block) or min(count, self._block - before)
+                yield from given(first, length)
+                first, count = first + length, count - length
+
+        return parts
+
     def order(self, first: Any, count: int, seed: Any) -> Any:
         return (first + jnp.arange(count, dtype=jnp.int32)) * self.batch_size
 
     def scan(self, step: Step, carry: Any, data: Any, order: Any, at: Any = None) -> tuple[Any, Any]:
-        # The carry counts the examples: a CPU would read an order again for every number that it draws.
-        def with_batch(carry: Any, turn: tuple[jax.Array, Any]) -> tuple[Any, Any]:
-            first, carry = carry
-            examples = self.driver.share(first + jnp.arange(self.batch_size, dtype=jnp.int32))
-            # Without the barrier, the compiler repeats the last operation in each consumer.
-            rows = jax.lax.optimization_barrier(self.examples.make(data, examples)).reshape(-1, *self.shape)
-            carry, result = step(carry, Batch(rows, examples), turn[1])
-            return (first + self.batch_size, carry), result
+        size, block, count = self.batch_size, self._block, len(order)
 
-        (_, carry), results = jax.lax.scan(with_batch, (order[0], carry), (order, at))
-        return carry, results
+        def numbers(first: jax.Array) -> jax.Array:
+            return self.driver.share(first + jnp.arange(size, dtype=jnp.int32))
+
+        def made(first: jax.Array) -> jax.Array:
+            examples = numbers(first)[:, None] + size * jnp.arange(block, dtype=jnp.int32)
+            # Without the barrier, the compiler repeats the last operation in each consumer.
+            rows = jax.lax.optimization_barrier(self.examples.make(data, examples.reshape(-1)))
+            return rows.reshape(len(examples), block, *self.shape)
+
+        # The carry counts the examples: a CPU would read an order again for every number that it draws.
+        def with_batch(carry: Any, turn: tuple[Any, Any], rows: jax.Array) -> tuple[Any, Any]:
+            first, carry = carry
+            carry, result = step(carry, Batch(rows[:, turn[0]], numbers(first)), turn[1])
+            return (first + size, carry), result
+
+        def alone(carry: Any, at: Any) -> tuple[Any, Any]:
+            place = carry[0] // size % self.steps % block if block > 1 else 0
+            return with_batch(carry, (place, at), made(carry[0] - place * size))
+
+        def together(carry: Any, places: jax.Array) -> tuple[Any, Any]:
+            rows = made(carry[0])
+
+            def of_block(carry: Any, place: jax.Array) -> tuple[Any, Any]:
+                of_step = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), at)
+                return with_batch(carry, (place % block, of_step), rows)
+
+            return jax.lax.scan(of_block, carry, places)
+
+        if block == 1 or count % block:
+            (_, carry), results = jax.lax.scan(alone, (order[0], carry), at, length=count)
+            return carry, results
+        (_, carry), results = jax.lax.scan(together, (order[0], carry), jnp.arange(count).reshape(-1, block))
+        return carry, jax.tree.map(lambda leaf: leaf.reshape(count, *leaf.shape[2:]), results)
 
 
 class Streamed(Layout):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 _LINE = re.compile(r"^\s*(?:0x[0-9a-f]+|0)\s+(LB|LH|LE|PB|PF|CT)?\s*:\s*((?:> ?)*)\s*\{(.*)$")
-_CALL = re.compile(r"inlined_call [^/]*/\* %(\S+) = ")
+_CALL = re.compile(r"inlined_call ([^/]*)/\* %(\S+) = ")
 _EXIT = re.compile(r"totalorder %s\w+, (\d+) /\* loop exit test")
 _LITERAL = re.compile(r"totalorder (?:/\*lhs=\*/)?%s\w+, (?:/\*rhs=\*/)?(\d+)")
 
@@ -52,17 +52,20 @@ def read(folder: Path, repeats: int = 1) -> Schedule:
 
     @functools.cache
     def cost(name: str) -> int:
-        # libtpu writes one file for several equal operations.
-        equal = [each for each in files if re.sub(r"[.\d]+$", "", each) == re.sub(r"[.\d]+$", "", name)]
+        # libtpu writes one file for several equal operations, which have as many operands.
+        equal = [each for each in files if alike.get(each) == alike[name]]
+        equal = equal or [each for each in files if re.sub(r"[.\d]+$", "", each) == alike[name][0]]
         found = name if name in files else next(iter(equal), None)
         return _total(_bundles(files[found]), unknown) if found else 0
 
     # The longest of several is the program itself; the others begin and end it.
     program = max((_bundles(file) for file in folder.glob("*-TLP-*-final_bundles.txt")), key=len)
+    called = [call for bundle in program for call in _CALL.findall(bundle.text)]
+    alike = {name: (re.sub(r"[.\d]+$", "", name), operands.count("%")) for operands, name in called}
 
     def costs(parts: list[tuple[bool, list[Bundle]]]) -> tuple[int, list[str], int, list[Bundle]]:
         """Return the bundles of the main loop, its calls, the bundles of the other parts, and the body."""
-        calls = [[call for bundle in part for call in _CALL.findall(bundle.text)] for _, part in parts]
+        calls = [[name for bundle in part for _, name in _CALL.findall(bundle.text)] for _, part in parts]
         once = [_total(part, unknown) + sum(map(cost, names)) for (_, part), names in zip(parts, calls, strict=True)]
         main = max((i for i, (is_loop, _) in enumerate(parts) if is_loop), key=lambda i: len(calls[i]))
         rest = [(part, once[i], is_loop) for i, (is_loop, part) in enumerate(parts) if i != main]

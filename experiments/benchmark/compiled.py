@@ -196,7 +196,7 @@ def _program(target: Target, program: Program, dump: Path, members: int, repeats
     transfers = len(_WITH_HOST.findall(loop.body))
     counts |= {"loop_length": loop.trip_count, "host_transfers": transfers}
     if target.platform == "gpu":
-        made = launches.read(dump, loop.trip_count is not None)
+        made = launches.read(dump, loop.trip_count)
         return counts | made._asdict() | {"host_waits": (made.condition > 0) + transfers}
     if not target.counted:
         return counts

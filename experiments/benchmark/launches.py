@@ -6,6 +6,7 @@ The list has one line per thunk. Deeper lines are the parts of a loop or of a CU
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -34,21 +35,42 @@ class Launches(NamedTuple):
     """in one call of the program, outside the main loop; other loops count once"""
 
 
-def read(folder: Path, length_is_known: bool) -> Launches:
-    """Count the launches of the one program in a folder of XLA's files."""
+def read(folder: Path, trip_count: int | None) -> Launches:
+    """Count the launches of the one program in a folder of XLA's files.
+
+    If the main loop is in a loop over blocks of steps, its iteration has its share of the block's other launches.
+
+    Args:
+        trip_count: of the main loop, None if the compiler does not know it.
+    """
     file = max(folder.glob("*thunk_sequence_after_thunk_passes.txt"), key=lambda file: file.stat().st_size)
     text = file.read_text(encoding="utf-8", errors="replace")
     lines = [(len(found[1]), found[2] or found[3]) for line in text.splitlines() if (found := _LINE.match(line))]
-    main = max((i for i, (_, kind) in enumerate(lines) if kind == "body"), key=lambda i: len(_below(lines, i)))
+    heads = [i for i, (_, kind) in enumerate(lines) if kind == "condition"]
     # XLA does not indent the head of a condition; its lines come directly before the head of the body.
-    head = max(i for i in range(main) if lines[i][1] == "condition")
-    body, condition = _below(lines, main), _kinds(lines[head:main]).total()
+    for i in heads:
+        lines[i] = next(line for line in lines[i:] if line[1] == "body")[0], "condition"
+    outer = main = _longest(lines, range(len(lines)))
+    body = whole = _below(lines, outer)
+    inner = _longest(lines, range(outer + 1, outer + 1 + len(whole)))
+    if blocks := inner is not None and 2 * _kinds(_below(lines, inner)).total() > _kinds(whole).total():
+        main, body = inner, _below(lines, inner)
+    condition = _kinds(lines[max(i for i in heads if i < main) : main]).total()
     kinds, top = _kinds(body), min(indent for indent, _ in body)
     graphs = sum(kind == "kCommandBuffer" for _, kind in body)
     submissions = sum(indent == top for indent, _ in body)
     outside = _kinds(lines).total() - kinds.total() - condition
-    waits = 0 if length_is_known else condition
+    if blocks:
+        shared = _kinds(whole).total() - kinds.total() - condition
+        kinds["shared"], outside = math.ceil(shared / (trip_count or 1)), outside - shared
+    waits = 0 if trip_count is not None else condition
     return Launches(kinds.total(), dict(kinds), graphs, submissions, waits, outside)
+
+
+def _longest(lines: Sequence[Line], places: range) -> int | None:
+    """Return the place of the longest body of a loop, None without a loop."""
+    bodies = [i for i in places if lines[i][1] == "body"]
+    return max(bodies, key=lambda i: len(_below(lines, i)), default=None)
 
 
 def _below(lines: Sequence[Line], place: int) -> list[Line]:

@@ -30,7 +30,7 @@ Law, Part, drawn, strengths = (
     own(f"{Path(__file__).with_name('sparse_law.py')}:{name}", "data.name")
     for name in ("Law", "Part", "drawn", "strengths")
 )
-LAW = 1
+LAW = 2
 """version of the distribution; raise it when a specification draws other examples"""
 
 Count = Annotated[int, COUNT]
@@ -117,11 +117,22 @@ class SparseFeatures(Section):
         return sum(self.levels)
 
     @property
-    def parts(self) -> list[tuple[int, ...]]:
-        """Shapes [position, roots] of the tree levels, and [features] of the features outside trees."""
+    def groups(self) -> int:
+        """Number of groups of the features outside trees, of at most 16 members, which share random numbers.
+
+        Two normal numbers serve the active members of a group. So groups have more than 2 members only where three
+        active members are rare, about once in a million groups.
+        """
         outside = self.features - self.in_trees
+        most = self.probabilities()[self.in_trees :].max(initial=0.0)
+        sizes = (size for size in range(16, 0, -1) if size <= 2 or (size * most) ** 3 <= 8e-6)
+        return outside // next(size for size in sizes if outside % size == 0)
+
+    @property
+    def parts(self) -> list[tuple[int, ...]]:
+        """Shapes [position, roots] of the tree levels, and [members, groups] of the features outside trees."""
         levels = [(size // self.roots, self.roots) for size in self.levels if self.roots]
-        return levels + ([(outside,)] if outside else [])
+        return levels + ([((self.features - self.in_trees) // self.groups, self.groups)] if self.groups else [])
 
     def dataset(self, name: str = "array") -> aejax.Dataset:
         """Return the `Dataset` of this distribution.
@@ -194,11 +205,18 @@ class SparseVectors(Computed):
 
     def make(self, arrays: Law, examples: jax.Array) -> jax.Array:
         """Compute examples within a program: int32[B] → float32[B, D]."""
+
+        def product(*factors: jax.Array) -> jax.Array:
+            axes = tuple(range(factors[0].ndim - 1))
+            return jnp.tensordot(*factors, (axes, axes))
+
+        def flat(*factors: jax.Array) -> jax.Array:  # XLA for a CPU multiplies only matrices fast
+            return jnp.tensordot(*(factor.reshape(-1, factor.shape[-1]) for factor in factors), (0, 0))
+
         # One product per part: XLA for a TPU fuses the strengths into it, and need not concatenate them.
         made = arrays.bias
         for active, part in zip(strengths(self.specification, arrays, examples), arrays.parts, strict=True):
-            axes = tuple(range(active.ndim - 1))
-            made = made + jnp.tensordot(active, part.directions, (axes, axes))
+            made = made + jax.lax.platform_dependent(active, part.directions, cpu=flat, default=product)
         return made
 
     def active(self, arrays: Law, examples: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.models.randomness import GENERATOR, normal, uniform
+from aejax.models.randomness import GENERATOR, normal, threefry_2x32
 
 if TYPE_CHECKING:
     from gallery.sparse_features import SparseFeatures
@@ -43,25 +43,24 @@ class Law(NamedTuple):
     bias: jax.Array
     """float32[D]"""
     parts: tuple[Part, ...]
-    """[position, roots, ...] of each tree level, then [features, ...] of the features outside trees"""
+    """[position, roots, ...] of each tree level, then [members, groups, ...] of the features outside trees"""
 
 
 def strengths(law: SparseFeatures, arrays: Law, examples: jax.Array) -> list[jax.Array]:
     """Compute the strength of each feature, float32[..., B] for each part of the law.
 
     At most one feature per level of a tree is active. So each level of a tree draws one uniform and one normal number,
-    and the uniform number selects the active child, if any. Outside trees, a uniform number is compared with the
-    probability given the hidden variables, which needs half the random bits of a normal number. Examples are columns:
-    accelerators split and join rows for free, but not columns.
+    and the uniform number selects the active child, if any. Outside trees, each group of features draws one uniform
+    number, which selects the active features of the group, and two normal numbers, which these features use in turn.
+    Examples are columns: accelerators split and join rows for free, but not columns.
     """
     keys = jax.random.wrap_key_data(arrays.keys, impl=GENERATOR)
-    count, slots = len(examples), law.roots * len(law.levels) + law.features - law.in_trees
+    count, in_levels = len(examples), law.roots * len(law.levels)
+    slots = in_levels + law.groups
     # Both factors of this product are exact in bfloat16: one pass of a matrix unit computes it to float32.
     hidden = normal(keys[0], law.rank, examples, axis=0)
     hidden = jax.lax.reduce_precision(hidden, exponent_bits=8, mantissa_bits=7)
-    # The middle of each of 2**23 intervals: 0 itself would be below every probability.
-    chance = uniform(keys[1], slots, examples, axis=0) + np.float32(2**-24)
-    strength = normal(keys[2], slots, examples, axis=0)
+    chance, strength = _chance(keys[1], slots, examples), normal(keys[2], slots + law.groups, examples, axis=0)
     # Without the barrier, XLA for a CPU draws the numbers again for each feature.
     chance, strength = jax.lax.optimization_barrier((chance, strength))
 
@@ -71,9 +70,8 @@ def strengths(law: SparseFeatures, arrays: Law, examples: jax.Array) -> list[jax
     for part in arrays.parts:
         bounds = part.thresholds[..., None] - jnp.tensordot(part.weights, hidden, 1)
         mean, deviation = part.mean[..., None], part.deviation[..., None]
-        if bounds.ndim == 2:  # outside trees
-            own = jax.nn.relu(mean + deviation * strength[slot:slots])
-            found.append(jnp.where(chance[slot:slots] < _above(bounds), own, 0))
+        if slot == in_levels:
+            found.append(_of_groups(bounds, chance[slot:], mean, deviation, strength[slot:slots], strength[slots:]))
             break
         here = slice(slot, slot + law.roots)
         width, slot = len(bounds), slot + law.roots
@@ -91,6 +89,39 @@ def strengths(law: SparseFeatures, arrays: Law, examples: jax.Array) -> list[jax
         active = (own / mean).sum(axis=0)
         found.append(own)
     return found
+
+
+def _chance(key: jax.Array, size: int, examples: jax.Array) -> jax.Array:
+    """Draw uniform numbers, float32[size, B]: the middle of one of 2**31 intervals, rounded to float32."""
+    half, (first, second) = -(-size // 2), jax.random.key_data(key)
+    rows, columns = jnp.arange(half, dtype=jnp.uint32)[:, None], examples.astype(jnp.uint32)
+    bits = jnp.concatenate(threefry_2x32(first, second, rows, columns, rounds=13))[:size]
+    return ((bits >> 1).astype(jnp.int32).astype(jnp.float32) + np.float32(0.5)) * np.float32(2**-31)
+
+
+def _of_groups(
+    bounds: jax.Array, chance: jax.Array, mean: jax.Array, deviation: jax.Array, *normals: jax.Array
+) -> jax.Array:
+    """Compute the strengths of the features outside trees: float32[members, groups, B], 0 where inactive.
+
+    An interval of the uniform number belongs to each set of active members. Each member in turn divides the interval
+    of the members before.
+
+    Args:
+        bounds: float32[members, groups, B].
+        chance: float32[groups, B], uniform in (0, 1).
+        normals: float32[groups, B] twice, for the first, third, ... and for the second, fourth, ... active member.
+    """
+    found, low, width = [], jnp.zeros_like(chance), jnp.ones_like(chance)
+    turn = jnp.zeros(chance.shape, bool)
+    for member, probability in enumerate(_above(bounds)):
+        share = width * probability
+        active = chance < low + share
+        low, width = jnp.where(active, low, low + share), jnp.where(active, share, width - share)
+        own = jax.nn.relu(mean[member] + deviation[member] * jnp.where(turn, normals[1], normals[0]))
+        found.append(jnp.where(active, own, 0))
+        turn = turn ^ active
+    return jnp.stack(found)
 
 
 def _winner(probabilities: jax.Array, chance: jax.Array) -> jax.Array:
@@ -123,14 +154,14 @@ _FAR = 7.0
 """standard deviations; a normal number exceeds them once in 10**12"""
 
 _LOG2_ABOVE = (
-    np.polynomial.Chebyshev.interpolate(np.vectorize(lambda x: np.log2(NormalDist().cdf(-x))), 9, domain=(0, _FAR))
+    np.polynomial.Chebyshev.interpolate(np.vectorize(lambda x: np.log2(math.erfc(x / 2**0.5) / 2)), 7, domain=(0, _FAR))
     .convert(kind=np.polynomial.Polynomial)
     .coef.astype(np.float32)
 )
 
 
 def _above(bounds: jax.Array) -> jax.Array:
-    """Compute the upper tail of the normal distribution, to a relative error of 1e-5 in the smaller tail."""
+    """Compute the upper tail of the normal distribution, to a relative error of 2e-5 in the smaller tail."""
     distance = jnp.minimum(jnp.abs(bounds), _FAR)
     logarithm = jnp.zeros_like(distance)
     for coefficient in reversed(_LOG2_ABOVE):

@@ -1,6 +1,7 @@
 """Synthetic sparse features follow their distribution, and runs on them resume."""
 
 import dataclasses
+import functools
 import itertools
 import runpy
 import sys
@@ -146,7 +147,7 @@ def test_no_example_comes_twice():
     described = jax.ShapeDtypeStruct(made.shape, made.dtype)
     driver = Driver(CONFIG.devices, 100)
     layout = Generated(driver, Batch(described, None), (1, 6, 1), 100, 20, None, made)
-    _, data = next(layout.feed(Batch(made, None), None)(None, 3))
+    _, data = next(layout.feed(Batch(made, None), None)(19, 3))
 
     def step(carry, batch, _):
         return carry, (batch.examples, batch.images)
@@ -154,6 +155,39 @@ def test_no_example_comes_twice():
     _, (examples, images) = layout.scan(step, 0, data, layout.order(np.int32(19), 3, None))
     assert np.array_equal(np.ravel(examples), np.arange(1_900, 2_200))
     assert np.allclose(np.reshape(images, (300, 6))[:100], ALONE.dataset().train[1_900:], atol=1e-5)
+
+
+def test_batches_that_a_gpu_makes_together_are_the_same_wherever_a_chunk_ends(monkeypatch):
+    made = ALONE.dataset().train
+    described = jax.ShapeDtypeStruct(made.shape, made.dtype)
+    layout = Generated(Driver(CONFIG.devices, 100), Batch(described, None), (1, 6, 1), 100, 20, None, made)
+
+    @functools.partial(jax.jit, static_argnums=2)
+    def scanned(data, first, count):
+        return layout.scan(lambda number, batch, _: (number + 1, (batch.examples, batch.images)), 0, data,
+                           layout.order(first, count, None))  # fmt: skip
+
+    def batches(*chunks):
+        parts, first = [], chunks[0]
+        for count in chunks[1:]:
+            for length, data in layout.feed(Batch(made, None), None)(first, count):
+                carry, part = jax.device_get(scanned(data, np.int32(first), length))
+                assert carry == length
+                parts, first = [*parts, part], first + length
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+    alone = batches(5, 12)
+    monkeypatch.setattr(Generated, "_block", 4)
+    jax.clear_caches()
+    assert layout.lengths(10) == [2, 8] and [each for each, _ in layout.feed(Batch(made, None), None)(5, 12)] == [
+        3,
+        8,
+        1,
+    ]
+    together = batches(5, 12)
+    assert np.array_equal(together[0], alone[0]) and np.allclose(together[1], alone[1], atol=1e-5)
+    for chunks in ((5, 3, 8, 1), (5, 2, 2, 7, 1)):
+        assert all(np.array_equal(*each) for each in zip(batches(*chunks), together, strict=True))
 
 
 @pytest.mark.long

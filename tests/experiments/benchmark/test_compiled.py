@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aejax import Dataset, InputError, load_config
+from aejax import Dataset, InputError, load_config, load_dataset
 from benchmark import bundles, compiled, hlo, launches, report, roofline
 from benchmark.targets import TARGETS, require_compilable
 
@@ -66,10 +66,31 @@ def test_launches_are_those_within_the_loop(tmp_path):
         "    003: kConvolution x\n    000: kCommandBuffer\n        004: kCustomKernel y\n        005: kGemm z\n"
         "006: kCopy after\n"
     )
-    found = launches.read(tmp_path, length_is_known=True)
+    found = launches.read(tmp_path, 7)
     assert (found.launches, found.graphs, found.submissions, found.launches_outside) == (3, 1, 2, 2)
     assert found.condition == 0
-    assert launches.read(tmp_path, length_is_known=False).condition == 1
+    assert launches.read(tmp_path, None).condition == 1
+
+
+def test_a_step_has_its_share_of_the_launches_of_a_block_of_steps(tmp_path):
+    (tmp_path / "a.thunk_sequence_after_thunk_passes.txt").write_text(
+        "000: kWhile\ncondition:\n    001: kCustomKernel c\n  body:\n    002: kCustomKernel a\n"
+        "    004: kWhile\ncondition:\n        005: kCustomKernel c\n      body:\n"
+        "        006: kCustomKernel x\n        007: kGemm y\n        008: kCopy z\n        009: kCopy w\n"
+        "    010: kCopy d\n011: kCopy after\n"
+    )
+    found = launches.read(tmp_path, 2)
+    assert found.kinds == {"kCustomKernel": 1, "kGemm": 1, "kCopy": 2, "shared": 1}
+    assert (found.launches, found.launches_outside) == (5, 2)
+
+
+def test_an_operation_without_a_schedule_costs_as_much_as_the_equal_operation(tmp_path):
+    calls = {"add.1": "%a", "add.2": "%a, %b", "add.3": "%a, %b"}
+    program = [f"0x2 : > {{ inlined_call {operands} /* %{name} = f */ }}" for name, operands in calls.items()]
+    files = {"TLP": ["0x1 LB: > { x }", *program], "add.1": ["0 : { x }"], "add.2": 5 * ["0 : { x }"]}
+    for number, (name, lines) in enumerate(files.items()):
+        (tmp_path / f"{number}-{name}-01-final_bundles.txt").write_text("\n".join(lines))
+    assert sorted(bundles.read(tmp_path).operations) == [(1, "add.1"), (5, "add.2"), (5, "add.3")]
 
 
 def test_the_bound_counts_the_products_of_a_step_by_their_shapes():
@@ -144,6 +165,17 @@ def test_a_step_takes_no_more_than_the_committed_results_say(rows):
         old, new = (each["programs"]["train 234 steps"] for each in (committed[key], row))
         unit = "bundles" if "bundles" in old else "launches"
         assert new[unit] <= 1.05 * old[unit], (*key, unit, new[unit], old[unit])
+
+
+@pytest.mark.long
+def test_a_full_size_sparse_autoencoder_takes_no_more_launches_than_committed():
+    rows = json.loads((ROOT / "experiments/results/gallery_vectors/compiled.json").read_text())["rows"]
+    (committed,) = [row for row in rows if row["target"] == "h100"]
+    configs = {"batch_top_k_16k": load_config(ROOT / "experiments" / "gallery" / "batch_top_k_16k.py")}
+    dataset = load_dataset("sparse_features_16k")
+    (row,) = compile_for(["h100"], configs, dataset=dataset, batches=[1024]).values()
+    old, new = (each["programs"]["train 8192 steps"] for each in (committed, row))
+    assert new["launches"] <= 1.05 * old["launches"] and new["host_waits"] == 0
 
 
 def test_a_program_of_one_step_runs_without_the_host():
