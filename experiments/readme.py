@@ -49,10 +49,10 @@ def tables() -> dict[str, str]:
         "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
         "gallery rates": study.rates(_measured(), _read("claims_mnist")),
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
-        "gallery vectors": recovery.table(_measured(VECTORS, "gallery_vectors")),
         "gallery layers": recovery.table(_measured(LAYERS, "gallery_vectors"), LAYERS),
         "gallery large": recovery.table(_measured(LARGE, "gallery_vectors"), LARGE),
-        "gallery sae_lens": recovery.comparison(_read("gallery_vectors", "compare_sae_lens.json")),
+        "gallery sae_lens": recovery.features(_of_each("gallery_sae_lens", VECTORS)),
+        "gallery sae_lens speed": recovery.speeds(_of_each("gallery_sae_lens", [f"{name}_speed*" for name in VECTORS])),
         "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),
         "benchmark": report.table(peers),
         "compiled": compiled.table(first),
@@ -97,6 +97,11 @@ def _measured(models: Sequence[str] = IMAGES, folder: str = "gallery_mnist") -> 
     """Return the results of each measured model."""
     names = [name for name in models if (_RESULTS / folder / f"{name}.json").is_file()]
     return {name: _read(folder, f"{name}.json") for name in names}
+
+
+def _of_each(folder: str, patterns: Sequence[str]) -> list[dict[str, Any]]:
+    files = [file for pattern in patterns for file in sorted((_RESULTS / folder).glob(f"{pattern}.json"))]
+    return [_read(folder, file.name) for file in files]
 
 
 def _read(folder: str | Path, name: str = "results.json") -> dict[str, Any]:

@@ -17,4 +17,5 @@ import aejax
 def get_config():
     small = aejax.load_config(Path(__file__).with_name("batch_top_k.py"))
     changes = {"data.name": "sparse_features_16k", "model.code_size": 4096, "model.options.dead_after": 200}
-    return small.replace(changes | {"training.epochs": 24, "coefficients.k": 25.0, "coefficients.learning_rate": 3e-4})
+    changes |= {"training.epochs": 24, "training.batch_size": 1024}
+    return small.replace(changes | {"coefficients.k": 25.0, "coefficients.learning_rate": 3e-4})

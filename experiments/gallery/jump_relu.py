@@ -6,7 +6,7 @@ Rajamanoharan et al. 2024, arXiv 2407.14435.
 
     uv run experiments/gallery.py jump_relu
 
-Takes about 20 seconds of training on two shared CPU cores; 11 active units, F1 0.26 against the true features.
+Takes a few seconds of training on two CPU cores; 6 active units, F1 0.62 against the true features.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ import aejax
 class JumpReLU(aejax.SparseAutoencoder):
     """Thresholds start at `start`; the width of the band is `bandwidth`."""
 
-    coefficients = aejax.SparseAutoencoder.coefficients | {"active": 3.5}
+    coefficients = aejax.SparseAutoencoder.coefficients | {"active": 4.2}
     options = aejax.SparseAutoencoder.options | {"bandwidth": 0.5, "start": 0.5}
 
     def __init__(self, config, image_shape, rngs):
@@ -53,4 +53,4 @@ class JumpReLU(aejax.SparseAutoencoder):
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    return l1.replace({"model.kind": "jump_relu.py:JumpReLU"})
+    return l1.replace({"model.kind": "jump_relu.py:JumpReLU", "model.options.dead_after": 50})

@@ -120,21 +120,24 @@ def fastest(rates: Mapping[str, float], ours: str) -> float:
     return max(rate for way, rate in rates.items() if way.startswith("sae_lens") and ("16" in way) == ("16" in ours))
 
 
-def comparison(result: Mapping[str, Any]) -> str:
-    """Format a Markdown table of the results of compare_sae_lens.py: aejax / SAELens, with the ratio of the speeds."""
-    heads = ["model", "on", "vectors/s of one model", "of 16 models", "steps"]
-    heads += ["active", "F1", "cosine", "matched cosine"]
-    device = f"{result['cores']} cores" if result["device"] == "cpu" else result["device"]
+def speeds(results: Sequence[Mapping[str, Any]]) -> str:
+    """Format a Markdown table of results of compare_sae_lens.py --speed: aejax / SAELens, with the ratio."""
     rows = []
-    for name, found in result["models"].items():
-        row, rates = [name, device], found["speed"]["median"]
-        for ours, ratio in found["speed"]["aejax / best of SAELens"].items():
+    for result in results:
+        device = f"{result['cores']} cores, {result['vector_bits']}-bit vectors"
+        row = [result["model"], device if result["device"] == "cpu" else result["device"]]
+        for ours, ratio in result["speed"]["aejax / best of SAELens"].items():
+            rates = result["speed"]["median"]
             row.append(f"{rates[ours]:,.0f} / {fastest(rates, ours):,.0f}, {ratio:.2f} times")
-        if "recovery" in found:
-            means = found["recovery"]["mean"]
-            row.append(f"{found['recovery']['steps']:,}")
-            for metric, form in (("l0", ".2f"), ("f1", ".4f"), ("cosine", ".4f"), ("matched_cosine", ".4f")):
-                both = (drawing.with_spread(*means[program][metric], form) for program in ("aejax", "sae_lens"))
-                row.append(" / ".join(both))
-        rows.append(row + ["-"] * (len(heads) - len(row)))
-    return drawing.markdown(heads, rows)
+        rows.append(row)
+    return drawing.markdown(["model", "on", "vectors/s of one model", "of 16 models"], rows)
+
+
+def features(results: Sequence[Mapping[str, Any]]) -> str:
+    """Format a Markdown table of results of compare_sae_lens.py, with a row for each program."""
+    rows = []
+    for result in results:
+        for program, found in result["features"]["programs"].items():
+            cells = [drawing.with_spread(*found["mean"][key], form) for key, (_, form) in SHOWN.items()]
+            rows.append([result["model"], program.replace("sae_lens", "SAELens"), len(found["models"]), *cells])
+    return drawing.markdown(["model", "program", "seeds", *[head for head, _ in SHOWN.values()]], rows)

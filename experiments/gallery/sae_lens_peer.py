@@ -1,13 +1,14 @@
 """SAELens's trainer on arrays in a folder, for comparison with the gallery's sparse autoencoders.
 
-    ENVIRONMENT/bin/python experiments/gallery/sae_lens_peer.py FOLDER
+    ENVIRONMENT/bin/python experiments/gallery/sae_lens_peer.py FOLDER TASK
 
 The script runs in an environment of its own with sae-lens>=6.40, without aejax. FOLDER holds `train.npy` [N, D],
-`test.npy` [M, D], `test_activations.npy` [M, F] (the strengths of the true features), `directions.npy` [F, D], and
-`task.json`:
+`test.npy` [M, D], `test_activations.npy` [M, F] (the strengths of the true features) and `directions.npy` [F, D]. TASK
+is a JSON object:
 
     architecture, sparsity, fields    name in SAELens, its field that sets the sparsity, and further fields of the SAE
     steps, batch                      of each training
+    dead_after                        steps without activity after which a unit is dead
     axes                              values of sparsity, lr and seed; each combination is a model
     threads                           threads of PyTorch on the CPU, or null
     several                           also train all models in SAELens's `MultiSAETrainer`
@@ -105,6 +106,7 @@ def train(
         train_batch_size_samples=batch,
         lr=places[0]["lr"],
         lr_end=places[0]["lr"],
+        dead_feature_window=task["dead_after"],
         device=DEVICE,
         logger=LoggingConfig(log_to_wandb=False, eval_every_n_wandb_logs=2**31 - 1),
     )
@@ -149,7 +151,7 @@ def metrics(sae: Any, arrays: Mapping[str, torch.Tensor]) -> dict[str, float]:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    task = json.loads((folder / "task.json").read_text())
+    task = json.loads(sys.argv[2])
     if task["threads"]:
         torch.set_num_threads(task["threads"])
     names = ("train", "test", "test_activations", "directions")

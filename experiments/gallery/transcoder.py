@@ -53,4 +53,6 @@ def layer(width=256):
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
     changes = {"model.kind": "transcoder.py:Transcoder", "data.name": "transcoder.py:layer"}
-    return l1.replace(changes | {"coefficients.learning_rate": 3e-3, "training.epochs": 32})
+    return l1.replace(
+        changes | {"coefficients.learning_rate": 3e-3, "training.epochs": 32, "training.batch_size": 1024}
+    )

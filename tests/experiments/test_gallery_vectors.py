@@ -20,12 +20,16 @@ def test_the_table_of_sparse_autoencoders_has_means_over_seeds():
     assert row in found and "| top_k | not trained |" in found[3] and len(found) == 2 + len(VECTORS)
 
 
-def test_the_table_of_the_comparison_with_sae_lens_names_the_device():
-    speed = {"median": {"aejax": 20.0, "sae_lens, on a GPU": 10.0, "aejax, 16 as one sweep": 60.0}}
-    speed["median"]["sae_lens, 16 one after another, on a GPU"] = 12.0
-    speed["aejax / best of SAELens"] = {"aejax": 2.0, "aejax, 16 as one sweep": 5.0}
-    found = recovery.comparison({"device": "a GPU", "models": {"top_k": {"speed": speed}}}).splitlines()
-    assert found[2].startswith("| top_k | a GPU | 20 / 10, 2.00 times | 60 / 12, 5.00 times | - |")
+def test_the_tables_of_the_comparison_with_sae_lens_name_the_device_and_have_a_row_for_each_program():
+    rates = {"aejax": 20.0, "sae_lens": 10.0, "aejax, 16 as one sweep": 60.0, "sae_lens, 16 one after another": 12.0}
+    speed = {"median": rates, "aejax / best of SAELens": {"aejax": 2.0, "aejax, 16 as one sweep": 5.0}}
+    found = recovery.speeds([{"device": "a GPU", "cores": 2, "vector_bits": None, "model": "top_k", "speed": speed}])
+    assert found.splitlines()[2] == "| top_k | a GPU | 20 / 10, 2.00 times | 60 / 12, 5.00 times |"
+
+    program = {"models": [{}, {}], "mean": {name: [0.5, 0.25] for name in recovery.SHOWN}}
+    features = {"programs": {"aejax": program, "sae_lens": program}}
+    found = recovery.features([{"model": "top_k", "features": features}]).splitlines()
+    assert found[2].startswith("| top_k | aejax | 2 | 0.5 ± 0.2 |") and "| SAELens | 2 |" in found[3]
 
 
 @pytest.mark.parametrize("name", VECTORS)
