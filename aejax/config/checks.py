@@ -160,9 +160,9 @@ def require_names(values: object, name: str) -> None:
     require(holds, name, values, "a mapping of names (letters, digits and _) to values")
 
 
-def nearest(name: object, known: Iterable[str]) -> str:
-    """Return "; did you mean NAME?" with the nearest known name; "" if none is near."""
-    near = difflib.get_close_matches(str(name), known, 1, 0.5)
+def nearest(name: object, known: Iterable[str], least: float = 0.5) -> str:
+    """Return "; did you mean NAME?" with the nearest known name; "" if none is `least` similar, from 0 to 1."""
+    near = difflib.get_close_matches(str(name), known, 1, least)
     return f"; did you mean {near[0]}?" if near else ""
 
 

@@ -93,7 +93,7 @@ def field_path(field: str, config: Config) -> str:
     known = [f"{section}.{name}" for section, fields in sections.items() for name in fields]
     found = [path for path in known if field in (path, path.rpartition(".")[2])]
     if len(found) != 1:
-        near = nearest(field, [path.rpartition(".")[2] for path in known] + known)
+        near = nearest(field, [path.rpartition(".")[2] for path in known] + known, 0.6)
         advice = near or f"; its coefficients are {', '.join(declared.coefficients)}"
         missing = f"there is no field {field!r} in the configuration{advice}"
         raise InputError(f"{field!r} could be {' or '.join(found)}; give its path" if found else missing)

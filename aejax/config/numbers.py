@@ -137,7 +137,7 @@ def require_known(
             if values and not set(values).intersection([current] if isinstance(current, str) else current):
                 advice += f"the coefficient {name} is declared by {path} {' or '.join(values)}: set {path}; "
         if not advice and (near := nearest(name, known)):
-            raise InputError(f"{section}.{name} is declared by nothing{near}")
+            raise InputError(f"{section}.{name} is declared by nothing{near} Declared are: {', '.join(known)}")
         owner = ", ".join(f"{path} {current}" for path, current in settings.items() if current)
         raise InputError(
             f"{section}.{name} is {value}, and {owner} declares no {name}; {advice}declared are: "
