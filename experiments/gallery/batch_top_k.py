@@ -5,7 +5,7 @@ average of the smallest active unit of a batch. Bussmann et al. 2024, arXiv 2412
 
     uv run experiments/gallery.py batch_top_k
 
-Takes a few seconds of training on two CPU cores; 10 active units, F1 0.47 against the true features.
+Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.47 against the true features.
 """
 
 from pathlib import Path
