@@ -1,7 +1,5 @@
 """The command `aejax COMMAND ...`, also `python -m aejax COMMAND ...`, which runs a script of experiments/."""
 
-from __future__ import annotations
-
 import importlib.util
 import sys
 

@@ -7,8 +7,6 @@ loop saves before it ends: within `stop_requests` the first signal only sets an 
 This module imports nothing that takes long. A notebook does not call `install`: Ctrl-C stays a KeyboardInterrupt.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

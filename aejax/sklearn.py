@@ -1,7 +1,5 @@
 """Estimators of scikit-learn, for pipelines and searches: rows to codes and back, and rows with large errors."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Self

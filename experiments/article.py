@@ -1,7 +1,5 @@
 """Train the article's five autoencoders, and compare the results with the article: article.py [--dataset NAME]"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

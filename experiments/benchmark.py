@@ -1,7 +1,5 @@
 """Measure images per second, or compile the programs for other accelerators: benchmark.py [--models NAME ...]"""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

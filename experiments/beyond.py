@@ -1,7 +1,5 @@
 """Train and evaluate the models beyond the article, and compare them with published results: beyond.py"""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import dataclass
 from pathlib import Path

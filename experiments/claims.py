@@ -1,7 +1,5 @@
 """Test the article's claims by experiments: claims.py [--dataset NAME] [--seeds N] [--only 1 4]"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import aejax

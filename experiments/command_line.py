@@ -1,7 +1,5 @@
 """Typed arguments, one-line errors and exit codes of the experiment scripts."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import logging

@@ -1,7 +1,5 @@
 """Compare our scikit-learn estimators with PCA and an isolation forest: estimators.py [--epochs N]"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import command_line

@@ -1,7 +1,5 @@
 """Compute all metrics of a trained autoencoder, and draw its figures: evaluate.py WORKDIR [--json PATH]"""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Write an interactive page about a trained model, for any browser: explore.py WORKDIR [--output FILE]"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal

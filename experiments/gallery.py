@@ -1,7 +1,5 @@
 """Train and evaluate models of the gallery: gallery.py NAME ... [--dataset NAME] [--seeds N]"""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import shlex

@@ -4,8 +4,6 @@ To try a run on several hosts: `launch.py --count 2 -- experiments/train.py conf
 tools.
 """
 
-from __future__ import annotations
-
 import ctypes
 import signal
 import socket

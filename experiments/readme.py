@@ -1,7 +1,5 @@
 """Update the tables of the READMEs from the files in experiments/results, and the badges of the notebook."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

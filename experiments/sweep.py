@@ -6,8 +6,6 @@ Each --sweep.FIELD is an axis of the grid: the path of a field, or its last name
 0:8 stands for 0 to 7, and 128,64 for two widths.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

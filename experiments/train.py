@@ -3,8 +3,6 @@
 The config file is the first argument. Options after it change any field of the configuration.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

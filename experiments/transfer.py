@@ -1,7 +1,5 @@
 """Start from another run: a frozen encoder on other images, and a warm start on more data: transfer.py"""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import dataclass
 

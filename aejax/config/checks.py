@@ -1,7 +1,5 @@
 """Checks of values, and the errors that refuse them in one line."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import difflib

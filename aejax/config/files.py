@@ -1,7 +1,5 @@
 """Folders and files: paths as the user gives them, atomic writes, the lock of a workdir, and the cache."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

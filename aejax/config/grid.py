@@ -1,7 +1,5 @@
 """The grid of a sweep: axes of values for fields of the configuration, and the members of the sweep."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import math

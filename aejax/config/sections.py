@@ -1,7 +1,5 @@
 """The sections of a configuration, each checked when it is built."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal

@@ -4,8 +4,6 @@ A configuration names a class or function of the user as FILE.py:NAME or MODULE:
 file and keeps a copy of it. A workdir is data: no code that it names is executed, unless the caller names the file too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import dis

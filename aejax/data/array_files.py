@@ -1,7 +1,5 @@
 """Files of arrays: `.npy`, `.npz`, tables, the IDX files of MNIST and similar datasets, and others in `FORMATS`."""
 
-from __future__ import annotations
-
 import gzip
 import math
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Loading of datasets by name, path, code or arrays: `load_dataset("mnist")`, `load_dataset("my/images.npz")`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

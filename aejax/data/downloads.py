@@ -4,8 +4,6 @@ The builders of tensorflow-datasets need TensorFlow to prepare these two, since 
 the original files. tensorflow-datasets downloads them, and has their addresses and checksums.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Folders of arrays or images: which file holds which part, and which class."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 We know them by their methods and import none of these libraries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Names of the parts of a dataset: of arrays in a file, of files, and of folders."""
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Conversion of arrays to images, vectors, targets or classes, and checks of their scale."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 

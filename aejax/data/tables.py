@@ -1,7 +1,5 @@
 """Tables, `.csv` and `.parquet` files and data frames of pandas, as vectors with names."""
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Validation examples: which runs need them, and which training examples are set aside for them."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Examples that a trained model accepts."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

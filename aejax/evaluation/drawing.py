@@ -4,8 +4,6 @@ The rules of all figures: colours of `PALETTE`, panel letters and minus signs by
 `tested_ticks`, error bars that end at the limits of a quantity by `within`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import re

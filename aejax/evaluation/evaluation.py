@@ -1,7 +1,5 @@
 """Metrics of one trained model, in a flat dictionary for JSON."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterable

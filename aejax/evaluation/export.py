@@ -1,7 +1,5 @@
 """Export of a trained model, a `Run`, for other programs: JAX programs, arrays, ONNX graphs, and files of SAELens."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -3,8 +3,6 @@
 Each function returns a matplotlib figure, without a screen; `aejax.evaluation.drawing` writes figures to files.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import math

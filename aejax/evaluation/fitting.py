@@ -1,7 +1,5 @@
 """The functions that return a `Run`: `fit` trains it, `load` reads it from a workdir."""
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import os

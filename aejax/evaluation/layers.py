@@ -1,7 +1,5 @@
 """Table of the layers of a run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

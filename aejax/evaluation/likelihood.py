@@ -1,7 +1,5 @@
 """The likelihood of images under a variational model, estimated by importance sampling (Burda et al. 2016)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

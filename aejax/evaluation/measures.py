@@ -1,7 +1,5 @@
 """Metrics of reconstructions, of codes and of classifiers on a representation, independent of models."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

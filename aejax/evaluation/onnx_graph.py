@@ -1,7 +1,5 @@
 """ONNX graphs from the operations of a model."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Any

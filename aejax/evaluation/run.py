@@ -1,7 +1,5 @@
 """A trained autoencoder: encode, decode, reconstruct, sample, save."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """Base class of every kind of autoencoder: an encoder, a decoder and a loss, built from a configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -5,8 +5,6 @@ them: a convolution to four times the channels, then a 2x2 square of pixels from
 result is cut to the encoder's size at that layer, so odd sizes are restored exactly.
 """
 
-from __future__ import annotations
-
 import functools
 
 import jax

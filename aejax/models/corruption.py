@@ -1,7 +1,5 @@
 """Random changes of each image: corruption of the input, binarization, and augmentation of input and target."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import jax

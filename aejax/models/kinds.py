@@ -1,7 +1,5 @@
 """Construction of a model from the kind that a configuration names."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 

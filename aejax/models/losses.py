@@ -5,8 +5,6 @@ declares one, and records the product. The loss is the mean over examples of the
 every model, add it to `loss_terms` and declare its weight in `aejax.config.numbers`.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Encoder and decoder, dense or convolutional, and a decoder that shares the encoder's weights."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

@@ -13,8 +13,6 @@ filled       numbers, [D] or one number, in place of NaN: rows [B, D] → [B, D]
 add, mul     numbers [D]: rows [B, D] → rows + numbers, or rows * numbers
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import jax

@@ -1,7 +1,5 @@
 """Input of a model besides the images, and its result."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 

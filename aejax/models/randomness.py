@@ -4,8 +4,6 @@ We store no key, so a resumed run draws the numbers of an uninterrupted run. No 
 on the number of devices.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

@@ -1,7 +1,5 @@
 """Structural similarity of images as a loss, at one scale (SSIM) and at several scales (MS-SSIM)."""
 
-from __future__ import annotations
-
 import functools
 
 import jax

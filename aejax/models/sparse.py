@@ -3,8 +3,6 @@
 It is used on activations of neural networks (Bricken et al. 2023, Gao et al. 2024, arXiv 2406.04093).
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Variational autoencoder (Kingma and Welling 2014): a posterior of the code for each image, and a prior."""
 
-from __future__ import annotations
-
 import math
 
 import jax

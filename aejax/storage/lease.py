@@ -1,7 +1,5 @@
 """The lease of a folder in a bucket: an object that names the only run that may write to the folder."""
 
-from __future__ import annotations
-
 import json
 import platform
 import threading

@@ -5,8 +5,6 @@ files of a checkpoint, then metrics.jsonl, which has at least the lines of the c
 last summary.json. We delete in the other order.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Objects of a folder in a bucket, by TensorStore, which repeats requests that fail for a moment."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

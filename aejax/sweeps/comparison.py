@@ -1,7 +1,5 @@
 """Comparison of the members of a sweep: the best member by the validation examples, a table, a figure."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

@@ -4,8 +4,6 @@ In their common state, every array but the step has a first axis of members. In 
 are the second axis.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

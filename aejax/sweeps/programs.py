@@ -5,8 +5,6 @@ programs/0/     of each program: config.json, metrics.jsonl (a line per epoch an
 members/NAME/   of each member: an ordinary run, for `aejax.load`
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

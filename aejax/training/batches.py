@@ -1,7 +1,5 @@
 """The order of the examples."""
 
-from __future__ import annotations
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,7 +1,5 @@
 """Chunks of training: compiled calls of about a second, so that a run stops soon after a signal and saves in time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor

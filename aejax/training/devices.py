@@ -5,8 +5,6 @@ its share of every batch. With several processes, each process makes the same ca
 must agree use `gather`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import math

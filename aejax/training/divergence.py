@@ -1,7 +1,5 @@
 """Divergence: a loss or a state that is not finite."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import jax

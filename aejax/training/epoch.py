@@ -1,7 +1,5 @@
 """Training and evaluation as compiled programs, each for a part of an epoch."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """From a batch as it is stored to the input and the target of a model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

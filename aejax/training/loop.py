@@ -1,7 +1,5 @@
 """The training loop of `aejax.fit` and `aejax.sweep`."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import functools

@@ -1,7 +1,5 @@
 """Optimizers: Adam, AdamW, plain gradient descent, or a function of the user."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Requirements on the models of users, checked while a step is traced."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any

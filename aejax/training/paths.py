@@ -1,7 +1,5 @@
 """Paths of arrays and of parts of a model, such as `encoder` and `decoder.layers.0`, and the parts that stay frozen."""
 
-from __future__ import annotations
-
 import difflib
 import functools
 import re

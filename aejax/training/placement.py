@@ -4,8 +4,6 @@ A program depends on a layout alone, which holds no arrays; `feed` gives the arr
 examples come at the same steps.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

@@ -3,8 +3,6 @@
 The three files repeat, for readers, what the newest checkpoint holds. A file that differs is refused.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import json

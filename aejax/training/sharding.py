@@ -6,8 +6,6 @@ The other arrays are replicated. The compiler derives the communication from the
 choice of another axis costs time, but does not change a result.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Conditions for the use of JAX in a process: a device, no fork after the first use, all processes of the run."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import socket

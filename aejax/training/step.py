@@ -1,7 +1,5 @@
 """The train step and the evaluation step: pure functions of a state, a batch and coefficients."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Parameters of a user's model that no gradient reaches, found by tracing."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Source: Arden Dertat, "Applied Deep Learning - Part 3: Autoencoders" (2017), and its notebook.
 """
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence

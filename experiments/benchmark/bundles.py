@@ -5,8 +5,6 @@ of the program, which calls the operations, has the name TLP. The counts leave o
 of a branch, and count a loop of unknown length once. We have not compared them with a device.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Sequence

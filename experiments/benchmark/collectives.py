@@ -1,7 +1,5 @@
 """Communication between the chips of a compiled program, and whether it or the arithmetic bounds a step: estimates."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -4,8 +4,6 @@ These are the programs that `fit` and `sweep` call, and the estimate of the like
 tells a compiler where to write its schedules, so each target has its own process.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.metadata
 import itertools

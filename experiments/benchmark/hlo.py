@@ -1,7 +1,5 @@
 """The text of a compiled program (HLO): its operations, and its loop over the steps."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 The list has one line per thunk. Deeper lines are the parts of a loop or of a CUDA graph.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

@@ -1,7 +1,5 @@
 """A model with its compiled programs and its state, prepared as `fit` and `sweep` prepare them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Child processes that print one JSON value per line."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The time of each operation of the compiled program, from a trace of a few steps."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

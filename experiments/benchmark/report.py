@@ -1,7 +1,5 @@
 """The tables of a benchmark, in Markdown."""
 
-from __future__ import annotations
-
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path

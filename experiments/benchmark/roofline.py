@@ -1,7 +1,5 @@
 """Floating-point operations of a train step, and the peak rates of this device."""
 
-from __future__ import annotations
-
 import itertools
 import math
 import re

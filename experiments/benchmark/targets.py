@@ -1,7 +1,5 @@
 """Accelerators that programs can be compiled for, described for their compilers."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Everything that is compared is timed in turn, epoch by epoch, and compared pair 
 speed, ratios of pairs are more accurate than ratios of means.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import json

@@ -1,7 +1,5 @@
 """Claim 4: an autoencoder that is too powerful learns to copy."""
 
-from __future__ import annotations
-
 import math
 
 from matplotlib.figure import Figure

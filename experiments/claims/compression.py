@@ -1,7 +1,5 @@
 """Claim 2: autoencoders are lossy, and JPEG compresses photographs better."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable, Mapping, Sequence
 

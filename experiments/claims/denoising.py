@@ -1,7 +1,5 @@
 """Claims 5 and 7: denoising learns better features, and convolutions denoise better."""
 
-from __future__ import annotations
-
 from matplotlib.figure import Figure
 
 from aejax.evaluation import errors

@@ -1,7 +1,5 @@
 """Claims 1 and 3: an autoencoder is specific to its training data, and works because data has structure."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Claim 8: an autoencoder is a good preprocessing for t-SNE."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Claim 9: a variational autoencoder is a generative model."""
 
-from __future__ import annotations
-
 import numpy as np
 from matplotlib.figure import Figure
 

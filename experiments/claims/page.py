@@ -1,7 +1,5 @@
 """The page of results, with the finding, the numbers and the figure of each claim."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Parts of figures that several claims use."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Claim 6: a penalty on the code makes it sparse at a small cost."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The images and models of the experiments on the claims, and the form of their results."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The data of a run, and one HTML file that shows it."""
 
-from __future__ import annotations
-
 import base64
 import html
 import json

@@ -7,8 +7,6 @@ Both train on the same arrays in memory, in turn on one machine. SAELens runs in
     uv run experiments/gallery/compare_sae_lens.py --peer ENVIRONMENT/bin/python --speed    # vectors per second
 """
 
-from __future__ import annotations
-
 if __name__ == "__main__":
     from sys import path
 

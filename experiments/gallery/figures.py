@@ -1,7 +1,5 @@
 """Figures of single models of the gallery, in addition to those of every run."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

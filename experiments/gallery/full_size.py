@@ -6,8 +6,6 @@ Each model takes about 4 minutes on an NVIDIA H200. The measurement runs on the 
 vectors as SynthSAEBench (500,000; arXiv 2602.14687).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Metrics of single models of the gallery, in addition to `aejax.evaluate`."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -3,8 +3,6 @@
 The metrics against the true features are those of SynthSAEBench (Chanin and Garriga-Alonso 2026, arXiv 2602.14687).
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev

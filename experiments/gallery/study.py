@@ -1,7 +1,5 @@
 """Training and evaluation of the gallery's models and of those beyond the article, and tables of models of images."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections import defaultdict

@@ -4,8 +4,6 @@ Another domain: an encoder is trained on the source images and frozen, and a dec
 More data: a model is trained on a part of the source images, and continued on all of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

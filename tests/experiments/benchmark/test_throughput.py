@@ -78,7 +78,7 @@ def test_no_point_of_the_figure_is_above_the_roof():
         for dtype in ("float32", "bfloat16")
         for model, batch, share in (("deep", 32, 0.35), ("deep", 256, 0.95), ("vae", 32, 0.2), ("vae", 4096, 0.5))
     ]
-    figure = roofline(rows, "cpu")
+    figure = roofline(rows, "cpu", 3)
     (axes,) = figure.axes
     (roof,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert set(roof.get_ydata()) == {100}
