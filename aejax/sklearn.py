@@ -133,11 +133,13 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return -self._errors(X)
 
     def feature_errors(self, X: Any) -> Any:
-        """Return the error of each feature of each row, float[N, D] → float64[N, D].
+        """Return the error of each feature of each row, float[N, D] → float64[N, D]; NaN where the value is missing.
 
-        The mean of a row is minus its `score_samples`. A table of pandas gives a table with its index and columns.
+        The mean of the known errors of a row is minus its `score_samples`. A table of pandas gives a table with its
+        index and columns.
         """
-        return _like(X, self._errors(X, by_value=True))
+        found, rows = self._errors(X, by_value=True), _rows(self, X, self.masked)
+        return _like(X, np.where(np.isnan(rows), np.nan, found))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean reconstruction error of rows float[N, D], which a search maximises."""

@@ -36,7 +36,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if "allow_pickle" in text:  # NumPy's advice would execute code
-        return "it holds pickled objects, or is no NumPy file"
+        return "it holds pickled objects, or is no NumPy file; save arrays of numbers by np.savez"
     if "inhomogeneous" in text:  # NumPy's word for nested lists and arrays
         return "they are of several sizes"
     return text.split("\n")[0].rstrip(".") or type(error).__name__

@@ -227,7 +227,7 @@ class Dataset:
                 examples, classes, names = tables.columns(examples, f"{called} examples", label, like)
                 labels, feature_names = classes if labels is None else labels, feature_names or names
             elif label is not None:
-                raise InputError(f"{called} examples have no named columns; data.label is for tables")
+                raise InputError(f"{called} examples have no named columns, and data.label is {label!r}; give a table")
             made[part] = converted(examples, f"{called} examples", data, feature_names)
             made[part] = all_fitted(made[part], data, f"{called} examples")
             made["feature_names"] = None if feature_names is None else tuple(map(str, feature_names))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aejax.config import Config, InputError, complete
-from aejax.config.checks import MOST, is_own, refusing, require
+from aejax.config.checks import MOST, is_own, listed, refusing, require
 from aejax.config.files import address, local, scripts_dir
 from aejax.config.numbers import LEAST_SIDES
 from aejax.config.sections import Data
@@ -175,7 +175,8 @@ def _read(path: Path, data: Data) -> Mapping[str, Any]:
     if array_files.reader(path) is None:
         table = path.suffix in (".tsv", ".xlsx")
         advice = ": read the table with pandas in a file of your own and give FILE.py:NAME" if table else ""
-        raise InputError(f"{path} is neither a .npy, .npz, .csv or .parquet file nor a folder of images{advice}")
+        endings = listed(ending for ending in array_files.FORMATS if ending.startswith("."))
+        raise InputError(f"{path} is no folder, and no file of a known format ({endings}){advice}")
     return array_files.read(path)
 
 

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.image_classification import mnist as upstream
 
 from aejax.config import InputError
-from aejax.config.checks import refusing
+from aejax.config.checks import nearest, refusing
 from aejax.config.files import data_dir, local
 from aejax.config.sections import Data
 from aejax.data import libraries
@@ -84,7 +84,7 @@ def _original(name: str, source_dir: str | Path | None) -> dict[str, np.ndarray]
 
 def _prepared(name: str, data: Data) -> dict[str, np.ndarray]:
     folder = data_dir() / "tfds"
-    advice = (
+    advice = nearest(name, ["digits", *_ORIGINAL], 0.7) or (
         "; give digits, mnist, fashion_mnist, sparse_features_512 or _16k, another name of tensorflow-datasets, "
         "FILE.py:NAME, or the path of a .npy or .npz file or of a folder; or remove damaged data"
     )

@@ -45,30 +45,37 @@ def chosen(axes: Mapping[str, Sequence[Any]]) -> list[str]:
     return [path for path, values in axes.items() if path != SEED and len(values) > 1]
 
 
-def _no_best(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]], config: Config) -> str | None:
-    """Return why no member can be named the best; None if the members can be compared."""
-    selection, changing = Selection.of(config), []
+def changes_selected(axes: Mapping[str, Sequence[Any]], config: Config) -> tuple[str, set[str]] | None:
+    """Return how a sweep changes the number that selects, and the terms that it changes; None if members compare."""
+    changing = []
     for path in chosen(axes):
         bound = path == "model.samples" and config.loss.bound == "importance"
         if bound or (path.startswith(_CHANGE_THE_LOSS) and path not in _KEEP_THE_LOSS):
             changing.append(path)
+    # The weight of a term has the term's name.
+    terms = {"total", *(path.rpartition(".")[2] for path in changing)}
+    terms |= {"reconstruction"} if _CHANGE_THE_UNIT.intersection(changing) else set()
+    if not changing or Selection.of(config).name not in terms:
+        return None
+    return f"{' and '.join(changing)} {'change' if len(changing) > 1 else 'changes'} the loss", terms
+
+
+def _no_best(axes: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]], config: Config) -> str | None:
+    """Return why no member can be named the best; None if the members can be compared."""
+    selection = Selection.of(config)
     if not chosen(axes):
         return "only the seed varies"
     if all("diverged" in row for row in rows):
         return "every member diverged"
     if not all("validation" in row for row in rows):
         return "there are no validation examples; set data.validation"
-    # The weight of a term has the term's name.
-    swept = {path.rpartition(".")[2] for path in changing}
-    swept |= {"reconstruction"} if _CHANGE_THE_UNIT.intersection(changing) else set()
-    if changing and selection.name in {"total", *swept}:
+    if changed := changes_selected(axes, config):
         # A penalty is small where its weight is.
-        other = {"total", *swept, *complete(config).coefficients}
+        other = changed[1] | {*complete(config).coefficients}
         names = sorted(set.intersection(*(set(row["validation"]) for row in rows)) - other)
-        what = f"{' and '.join(changing)} {'change' if len(changing) > 1 else 'changes'} the loss"
-        advice = f"name a term or metric that stays the same by training.select: {', '.join(names)}"
+        advice = f"set training.select to a term or metric that stays the same: {', '.join(names)}"
         advice = advice if names else "no term or metric stays the same, so compare metrics of evaluate.py"
-        return f"not comparable, since {what}; {advice}"
+        return f"not comparable, since {changed[0]}; {advice}"
     finished = [row for row in rows if "diverged" not in row]
     values = set(map(selection.value, finished))
     if math.isinf(min(values)):

@@ -135,6 +135,8 @@ def _sweep(
     said = describe(config, dataset_of(representative[0].data))
     if progress and said:
         print(said, flush=True)
+    if progress and (changed := comparison.changes_selected(planned.axes, config)):
+        print(f"no best member will be named, since {changed[0]}; to choose, set training.select", flush=True)
     with contextlib.ExitStack() as stack:
         try:
             if workdir is not None:

@@ -209,5 +209,6 @@ def test_missing_values_are_imputed_and_left_out():
     filled = np.where(np.isnan(rows), np.nanmean(rows, axis=0), rows)
     transformer = detector.autoencoder_
     assert np.allclose(transformer.transform(rows), transformer.transform(filled), atol=1e-4)
-    assert np.isfinite(detector.feature_errors(rows)).all()
+    assert np.array_equal(np.isnan(found := detector.feature_errors(rows)), np.isnan(rows))
+    assert np.allclose(np.nanmean(found, axis=1), -detector.score_samples(rows), rtol=1e-5)
     assert np.isfinite(detector.score_samples(rows)).all() and set(detector.predict(rows)) == {-1, 1}
