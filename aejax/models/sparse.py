@@ -188,7 +188,7 @@ _product.defvjp(
 @jax.custom_vjp
 def _chosen(rows: jax.Array, numbers: jax.Array) -> jax.Array:
     """Choose rows; the gradient is a matrix product, since a TPU would scatter the rows one by one."""
-    return rows.at[numbers].get(mode="clip", unique_indices=True)
+    return jnp.asarray(rows).at[numbers].get(mode="clip", unique_indices=True)
 
 
 _chosen.defvjp(

@@ -84,7 +84,8 @@ def test_strengths_have_their_mean_and_deviation_and_follow_the_parent(many):
 def test_features_are_correlated_as_their_hidden_variables_are():
     law = dataclasses.replace(ALONE, features=12, roots=0, correlation=0.5, rank=2, least=0.2)
     (part,) = law.dataset().test.arrays.parts
-    weights = part.weights / np.sqrt(1 + np.square(part.weights).sum(axis=1, keepdims=True))
+    weights = np.reshape(part.weights, (12, 2))[law.places()]
+    weights = weights / np.sqrt(1 + np.square(weights).sum(axis=1, keepdims=True))
     fires = strengths(law, 20_000) > 0
     assert np.abs(fires.mean(axis=0) - law.probabilities()).max() < 4.5 * np.sqrt(0.25 / 20_000)
     pairs = np.triu_indices(12, 1)

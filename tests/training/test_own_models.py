@@ -3,6 +3,7 @@
 import functools
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -285,7 +286,7 @@ def test_a_model_whose_statistics_are_those_of_a_batch_meets_nothing_padded(smal
         "        codes = self.encoder(images)\n        return codes - codes.mean(axis=0)\n"
     )
     monkeypatch.setattr("aejax.training.epoch._EVALUATION_BATCH", 10)
-    monkeypatch.setattr("aejax.evaluation.run.CHUNK", 10)
+    monkeypatch.setattr(sys.modules["aejax.evaluation.likelihood"], "CHUNK", 10)
     config = config.replace({"model.kind": f"{tmp_path}/centred.py:Centred", "training.epochs": 1})
     for placement in ("device", "stream"):
         run = fit(config.replace({"data.placement": placement}), dataset=dataset, progress=False)

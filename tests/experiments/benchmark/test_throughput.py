@@ -68,7 +68,7 @@ def test_a_row_has_what_was_timed_in_turn_with_it(row):
     assert noisy.split(" | ")[3:] == [*list(ratios.values())[:-1], f"{ratios['without noise']} |"]
     assert clean.endswith(" | - |") and "fast" not in head
     assert report.alternatives_table([row["clean"] | {"alternatives": {}}]) == ""
-    require_readable(roofline(rows, "cpu"))
+    require_readable(roofline(rows, "cpu", 3))
 
 
 def test_no_point_of_the_figure_is_above_the_roof():
