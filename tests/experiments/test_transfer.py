@@ -20,10 +20,7 @@ def test_a_warm_start_needs_fewer_epochs_and_a_frozen_encoder_stays(digits, tmp_
     domain = {name: curve for name, [curve] in results["another domain"].items()}
     assert domain["all parameters, from source"][0] < domain["all parameters, random start"][0]
     images = digits.test
-    runs = {
-        name: load(tmp_path / "runs" / name / "seed-0")
-        for name in ("random-start", "decoder-only-from-source")
-    }
+    runs = {name: load(tmp_path / "runs" / name / "seed-0") for name in ("random-start", "decoder-only-from-source")}
     assert np.array_equal(*(run.encode(images) for run in runs.values()))
     assert not np.array_equal(*(run.reconstruct(images) for run in runs.values()))
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["transfer.svg"] and study.tables(results) in (
