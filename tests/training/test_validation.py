@@ -188,11 +188,11 @@ def test_a_class_names_the_metric_that_selects(small, tmp_path):
         ({"model.code_size": [4, 8]}, {}, "0"),
         ({"coefficients.learning_rate": [1e-3, 1e-2], "training.seed": [0]}, {}, "0"),
         ({"model.code_size": [4, 8]}, {"training.select": "max l1"}, "1"),
-        ({"coefficients.l1": [0.0, 1.0]}, {}, "not comparable, since coefficients.l1 changes the loss; name"),
+        ({"coefficients.l1": [0.0, 1.0]}, {}, "not comparable, since coefficients.l1 changes the loss; set"),
         ({"coefficients.l1": [0.0, 1.0]}, {"training.select": "l1"}, "not comparable"),
         ({"coefficients.l1": [0.0, 1.0]}, {"training.select": "reconstruction"}, "0"),
         ({"loss.pixels": ["mean", "sum"], "model.samples": [1]}, {}, "loss.pixels changes"),
-        ({"loss.pixels": ["mean", "sum"]}, {"training.select": "reconstruction"}, "by training.select: rate"),
+        ({"loss.pixels": ["mean", "sum"]}, {"training.select": "reconstruction"}, "stays the same: rate"),
         ({"corruption.kind": ["none", "masking"]}, {}, "corruption.kind changes"),
         ({"coefficients.l1": [1.0], "training.seed": [0, 1]}, {}, "only the seed varies"),
         ({"loss.reconstruction": ["l1", "mse"]}, {"training.select": "rate"}, "rate is 0 for every member"),
@@ -216,7 +216,7 @@ def test_a_penalty_is_not_advised_where_nothing_else_is_comparable():
     found = comparison._no_best(axes, [{"validation": terms}] * 2, Config())
     assert found.endswith("no term or metric stays the same, so compare metrics of evaluate.py")
     rows = [{"validation": terms | more} for more in ({"l0": 1, "a": 2}, {"l0": 3})]
-    assert comparison._no_best(axes, rows, Config()).endswith("by training.select: l0")  # every member has it
+    assert comparison._no_best(axes, rows, Config()).endswith("stays the same: l0")  # every member has it
 
 
 def test_a_metric_that_is_never_finite_names_no_best_epoch():
