@@ -136,11 +136,11 @@ def _features(name: str, config: aejax.Config, arguments: Arguments, dataset: ae
     axes, batch = {"training.seed": list(range(arguments.seeds))}, config.training.batch_size
     steps, dead_after = config.training.epochs * (len(dataset.train) // batch), config.model.options["dead_after"]
     runs = aejax.sweep(config, axes, dataset=dataset, progress=False).runs.values()
-    theirs = config.replace({f"coefficients.{sparsity}": PENALTIES.get(name, config.coefficients[sparsity])})
-    report = _peer(name, theirs, arguments, steps, axes, threads=1)
+    of_peer = config.replace({f"coefficients.{sparsity}": PENALTIES.get(name, config.coefficients[sparsity])})
+    report = _peer(name, of_peer, arguments, steps, axes, threads=1)
     models = {"aejax": [recovery.of_run(run, made) for run in runs], "sae_lens": report["one_after_another"]["models"]}
     programs: dict[str, dict[str, Any]] = {}
-    for program, given in {"aejax": config, "sae_lens": theirs}.items():
+    for program, given in {"aejax": config, "sae_lens": of_peer}.items():
         values = {metric: [model[metric] for model in models[program]] for metric in recovery.SHOWN}
         means = {metric: [mean(each), stdev(each) if len(each) > 1 else None] for metric, each in values.items()}
         programs[program] = {"sparsity": given.coefficients[sparsity], "mean": means, "models": models[program]}

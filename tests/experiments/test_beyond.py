@@ -21,7 +21,7 @@ def test_each_model_is_trained_evaluated_and_compared_with_what_others_report(sm
     row = study.compared(results).splitlines()[2]
     assert row.startswith("| vae | test NLL [nats] | 89.78 (pythae)")
     assert f"| {found['evaluation']['nll']:.2f} | 1 | 0.0 |" in row
-    assert study.compared(results).count("\n") == 2  # nobody else reports of our own model
+    assert study.compared(results).count("\n") == 2  # the gallery's own models have no published numbers
 
 
 def test_a_metric_of_our_own_may_be_compared_with_ours():
