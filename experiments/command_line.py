@@ -181,15 +181,13 @@ def script_name(script: str = "") -> str:
 def parse(arguments: type[T], given: Sequence[str], default: T, takes: str = "") -> T:
     """Parse the arguments of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2.
 
-    Args:
-        takes: arguments that come before the options, for the usage.
+    For the usage, `takes` names the arguments before the options.
     """
     if "--" in given:
         usage_error("no arguments are allowed after --")
-    shown, given = io.StringIO(), _without_commas(arguments, given)
+    shown, given, program = io.StringIO(), _without_commas(arguments, given), f"{script_name()} {takes}".strip()
     try:
         with contextlib.redirect_stderr(shown):
-            program = f"{script_name()} {takes}".strip()
             made = tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
     except SystemExit as stop:
         if stop.code == 0:  # --help
@@ -199,8 +197,8 @@ def parse(arguments: type[T], given: Sequence[str], default: T, takes: str = "")
     def checked(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
             return tuple(checked(name, part) for part in value)
-        in_bucket = name == "workdir" and address(value) is not None
-        return local(value, name) if isinstance(value, Path) and not in_bucket else value
+        on_disk = isinstance(value, Path) and (name != "workdir" or address(value) is None)
+        return local(value, name) if on_disk else value
 
     values = {each.name: checked(each.name, getattr(made, each.name)) for each in fields(made)}
     if "figures" in values:
@@ -215,8 +213,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
         arguments: a subclass of `ConfigArguments`.
         example: arguments of a command line, for messages.
 
-    Returns the arguments; the configuration, with absolute paths of the user's files; and the default workdir, such as
-        runs/mnist/deep for configs/mnist/deep.py.
+    Returns the arguments; the configuration, with absolute paths; and the default workdir, such as runs/mnist/deep.
     """
     global _configured
     file, _configured = Path(), True
@@ -227,7 +224,6 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
     if swept := [token for token in given if token.startswith("--sweep.")]:
         usage_error(f"{swept[0]} is an option of {script_name('sweep')}: {script_name('sweep')} CONFIG {swept[0]} ...")
     config = load_config(file) if file.name else Config()
-    # The user's class or function declares coefficients and options: tyro does not know their names.
     named, rest = split(given, r"(?:coefficients|schedules(?:\.\w+)?|model\.options)\.\w+")
     changes = {}
     for path, texts in named.items():
@@ -235,8 +231,8 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
             usage_error(f"--{path} needs a value")
         values = parse_values(path, texts)
         changes[path] = values[0] if len(values) == 1 else values
-    # tyro knows no names of coefficients, schedules and options; they are set last, all at once, so that
-    # `--model.kind variational --coefficients.beta 2` is checked as a whole.
+    # tyro does not know the names of coefficients, schedules and options, which a class of the user may declare. We set
+    # them last and at once, so that `--model.kind variational --coefficients.beta 2` is checked as a whole.
     kept = config.to_dict()
     named = {name: kept[name] for name in ("coefficients", "schedules")} | {"model.options": kept["model"]["options"]}
     plain = replace(config, coefficients={}, schedules={}, model=replace(config.model, options={}))
@@ -268,9 +264,8 @@ def _without_commas(arguments: type, given: Sequence[str]) -> list[str]:
     """Rewrite `--batches 32,256` as `--batches 32 256`, for the fields of a dataclass that are lists of no paths."""
     types = {each.name: str(each.type) for each in fields(arguments)}
     if issubclass(arguments, ConfigArguments):
-        for part in fields(Config):
-            inner = fields(part.default_factory) if is_dataclass(part.default_factory) else ()
-            types |= {f"{part.name}.{each.name}": str(each.type) for each in inner}
+        for part in (each for each in fields(Config) if is_dataclass(each.default_factory)):
+            types |= {f"{part.name}.{each.name}": str(each.type) for each in fields(part.default_factory)}
     lists = {name for name, kind in types.items() if "tuple" in kind and "Path" not in kind}
     parts, flag = [], ""
     for token in given:
@@ -319,8 +314,7 @@ def require_some(arguments: object, *names: str) -> None:
         value = getattr(arguments, name)
         if value == ():
             raise InputError(f"{name} is empty; give at least one")
-        if not isinstance(value, tuple):
-            require(value >= 1, name, value, "at least 1")
+        require(isinstance(value, tuple) or value >= 1, name, value, "at least 1")
 
 
 def usage_error(message: str) -> None:
@@ -349,11 +343,8 @@ def require_workdir(workdir: Path, *, bucket: bool = False) -> None:
 
 def _one_line(boxed: str) -> str:
     """Extract the message, and the suggestion, from a box that tyro prints."""
-    text = " ".join(line.strip("│╭╮╰╯ ") for line in boxed.splitlines()[1:-1])
-    if wrong := re.search(
-        r"parsing (\S+): no type .*? from \['(.*?)'\].*Annotated\[\w+, (.*?)\]:", " ".join(text.split())
-    ):
+    text = " ".join(" ".join(line.strip("│╭╮╰╯ ") for line in boxed.splitlines()[1:-1]).split())
+    if wrong := re.search(r"parsing (\S+): no type .*? from \['(.*?)'\].*Annotated\[\w+, (.*?)\]:", text):
         return f"{wrong[1]} is {wrong[2]}; it must be {wrong[3]} or None"
-    sections = [" ".join(section.split()) for section in re.split("─{3,}", text)]
-    sections = [re.sub(r"(Perhaps you meant: --\S+).*", r"\1", each) for each in sections]
+    sections = [re.sub(r"(Perhaps you meant: --\S+).*", r"\1", each.strip()) for each in re.split("─{3,}", text)]
     return "; ".join(each for each in sections if not each.startswith(("For full", "Argument helptext"))) or boxed
