@@ -60,6 +60,28 @@ def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
     assert (found.bundles, found.bundles_outside) == (2 + 22, 1 + 4 * (1 + 1 + 1 + 1))
 
 
+def test_a_pipelined_loop_counts_as_often_as_it_computes(tmp_path):
+    """Lines of libtpu's schedules for v5e and v6e, whose operations state 5, 15, 112, 98 and 2 windows."""
+    index = "/* phi copy :: iteration index, stage = 0 :: iteration index, stage = 0 */"
+    loops = {
+        "elementwise": (["ge 5", "ge 1", "lt 6"], 7, 5),
+        "cipher": (["ge 2", "lt 17", "lt 15"], 19, 15),
+        "broadcast": (["lt 112", "ge 5", "lt 117"], 122, 112),
+        "sum": (["lt 5"], 103, 98),
+        "loss": (["lt 1"], 3, 2),
+    }
+    calls = [f"0x2 : > {{ inlined_call %a /* %{name} = f(%a) */ }}" for name in loops]
+    (tmp_path / "0-TLP-01-final_bundles.txt").write_text("\n".join(["0x1 LB: > { x }", *calls]))
+    for name, (guards, ends, _) in loops.items():
+        lines = [f"0x5 LB: > {{ %s9_s8 = sphi %s3_s8, %s1_s8 {index} }}"]
+        for guard, number in map(str.split, guards):
+            lines.append(f"0x6 : > {{ %p1_p1 = scmp.{guard}.s32.totalorder %s9_s8, {number} ;; %s25_s11 = smov 0 }}")
+        lines.append(f"0x7 : > {{ %p10_p4 = scmp.ge.s32.totalorder %s13_s8, {ends} /* loop exit test */ }}")
+        (tmp_path / f"0-{name}-01-final_bundles.txt").write_text("\n".join(lines))
+        loops[name] = loops[name][2] * len(lines)
+    assert {name: count for count, name in bundles.read(tmp_path).operations} == loops
+
+
 def test_launches_are_those_within_the_loop(tmp_path):
     (tmp_path / "a.thunk_sequence_after_thunk_passes.txt").write_text(
         "001: kCustomKernel before\n000: kWhile\ncondition:\n    002: kCustomKernel c\n  body:\n"
