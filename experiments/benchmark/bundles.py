@@ -15,8 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from aejax.config import InputError
+from benchmark import hlo
+
 _LINE = re.compile(r"^\s*(?:0x[0-9a-f]+|0)\s+(LB|LH|LE|PB|PF|CT)?\s*:\s*((?:> ?)*)\s*\{(.*)$")
-_CALL = re.compile(r"inlined_call ([^/]*)/\* %(\S+) = ")
+_CALL = re.compile(r"inlined_call [^/]*/\* %(\S+) = ")
 _EXIT = re.compile(r"totalorder %s\w+, (\d+) /\* loop exit test")
 _PIPELINE = re.compile(r"%(\w+) = sphi [^/;]*/\* phi copy :: iteration index, stage = 0 :: iteration index")
 _LITERAL = re.compile(r"totalorder (?:/\*lhs=\*/)?%s\w+, (?:/\*rhs=\*/)?(\d+)")
@@ -40,11 +43,14 @@ class Schedule(NamedTuple):
     """number of loops with unknown trip counts, each counted once"""
 
 
-def read(folder: Path, repeats: int = 1) -> Schedule:
+def read(folder: Path, text: str, repeats: int = 1) -> Schedule:
     """Read the schedule of the one program in a folder of libtpu's files.
 
     Args:
+        text: the program's text.
         repeats: iterations of a loop around the main loop; 1 if no loop contains the main loop.
+
+    Raises InputError: an operation has no schedule, and no operation with the same description has a schedule.
     """
     files = {
         named[1]: file
@@ -55,20 +61,20 @@ def read(folder: Path, repeats: int = 1) -> Schedule:
 
     @functools.cache
     def cost(name: str) -> int:
-        # libtpu writes one file for several equal operations, which have as many operands.
-        equal = [each for each in files if alike.get(each) == alike[name]]
-        equal = equal or [each for each in files if re.sub(r"[.\d]+$", "", each) == alike[name][0]]
-        found = name if name in files else next(iter(equal), None)
-        return _total(_bundles(files[found]), unknown) if found else 0
+        # libtpu writes one file for several equal operations.
+        equal = [each for each in files if each == name or described.get(each, 0) == described.get(name)]
+        if not equal:
+            raise InputError(f"the compiler has written no schedule of {name}")
+        found = name if name in files else equal[0]
+        return _total(_bundles(files[found]), unknown)
 
     # The longest of several is the program itself; the others begin and end it.
     program = max((_bundles(file) for file in folder.glob("*-TLP-*-final_bundles.txt")), key=len)
-    called = [call for bundle in program for call in _CALL.findall(bundle.text)]
-    alike = {name: (re.sub(r"[.\d]+$", "", name), operands.count("%")) for operands, name in called}
+    described = hlo.described(text)
 
     def costs(parts: list[tuple[bool, list[Bundle]]]) -> tuple[int, list[str], int, list[Bundle]]:
         """Return the bundles of the main loop, its calls, the bundles of the other parts, and the body."""
-        calls = [[name for bundle in part for _, name in _CALL.findall(bundle.text)] for _, part in parts]
+        calls = [[name for bundle in part for name in _CALL.findall(bundle.text)] for _, part in parts]
         once = [_total(part, unknown) + sum(map(cost, names)) for (_, part), names in zip(parts, calls, strict=True)]
         main = max((i for i, (is_loop, _) in enumerate(parts) if is_loop), key=lambda i: len(calls[i]))
         rest = [(part, once[i], is_loop) for i, (is_loop, part) in enumerate(parts) if i != main]

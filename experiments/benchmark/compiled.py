@@ -198,7 +198,7 @@ def _program(target: Target, program: Program, dump: Path, members: int, repeats
         return counts | made._asdict() | {"host_waits": (made.condition > 0) + transfers}
     if not target.counted:
         return counts
-    counts |= bundles.read(dump, repeats)._asdict()
+    counts |= bundles.read(dump, text, repeats)._asdict()
     origins = {name: operation.origin for name, operation in hlo.operations(text).items()}
     counts["bundles"] = round(counts["bundles"] / members)
     counts["dearest"] = [

@@ -68,6 +68,21 @@ def operations(text: str) -> dict[str, Operation]:
     return {each[1]: _describe(each, body, found) for body in found.values() for each in body}
 
 
+def described(text: str) -> dict[str, tuple]:
+    """Return for every operation, by name, a description that equal operations share: opcodes, types and layouts."""
+    every = computations(text)
+    shapes = {name: shape for body in every.values() for name, shape, *_ in map(re.Match.groups, body)}
+
+    def description(instruction: re.Match) -> tuple:
+        _, shape, opcode, rest = instruction.groups()
+        operands = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
+        called = re.search(r"calls=%?([\w.\-]+)", rest)
+        inner = tuple(map(description, every[called[1]])) if called and called[1] in every else ()
+        return shape, opcode, tuple(shapes.get(name) for name in operands), inner
+
+    return {each[1]: description(each) for body in every.values() for each in body}
+
+
 def computations(text: str) -> dict[str, list[re.Match]]:
     """Return the instructions of each computation, as matches of (name, shape, opcode, the rest of the line)."""
     computations: dict[str, list[re.Match]] = {}

@@ -46,7 +46,7 @@ def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
     first = ["0 : { x }", "0x1 LB: > { y }", "0x2 : > { scmp.ge.s32.totalorder %s1, 10 }", "0x3 : { z }"]
     for number, (name, lines) in enumerate({"TLP": program, "first.1": first, "last": first[:1]}.items()):
         (tmp_path / f"{number}-{name}-01-final_bundles.txt").write_text("\n".join(lines))
-    found = bundles.read(tmp_path)
+    found = bundles.read(tmp_path, "")
     assert (found.bundles, found.bundles_outside, found.unknown_loops) == (2 + 22, 1 + 1 + 1, 0)
     assert found.operations == [(22, "first.1")]
     around = [
@@ -56,7 +56,7 @@ def test_bundles_of_inner_loops_count_as_often_as_they_turn(tmp_path):
     ]
     around.append("0x4 : > { scmp.eq.s32.totalorder %s3, 4 /* loop exit test */ }")
     (tmp_path / "0-TLP-01-final_bundles.txt").write_text("\n".join(around))
-    found = bundles.read(tmp_path, repeats=4)
+    found = bundles.read(tmp_path, "", repeats=4)
     assert (found.bundles, found.bundles_outside) == (2 + 22, 1 + 4 * (1 + 1 + 1 + 1))
 
 
@@ -79,7 +79,7 @@ def test_a_pipelined_loop_counts_as_often_as_it_computes(tmp_path):
         lines.append(f"0x7 : > {{ %p10_p4 = scmp.ge.s32.totalorder %s13_s8, {ends} /* loop exit test */ }}")
         (tmp_path / f"0-{name}-01-final_bundles.txt").write_text("\n".join(lines))
         loops[name] = loops[name][2] * len(lines)
-    assert {name: count for count, name in bundles.read(tmp_path).operations} == loops
+    assert {name: count for count, name in bundles.read(tmp_path, "").operations} == loops
 
 
 def test_launches_are_those_within_the_loop(tmp_path):
@@ -107,12 +107,33 @@ def test_a_step_has_its_share_of_the_launches_of_a_block_of_steps(tmp_path):
 
 
 def test_an_operation_without_a_schedule_costs_as_much_as_the_equal_operation(tmp_path):
-    calls = {"add.1": "%a", "add.2": "%a, %b", "add.3": "%a, %b"}
-    program = [f"0x2 : > {{ inlined_call {operands} /* %{name} = f */ }}" for name, operands in calls.items()]
-    files = {"TLP": ["0x1 LB: > { x }", *program], "add.1": ["0 : { x }"], "add.2": 5 * ["0 : { x }"]}
-    for number, (name, lines) in enumerate(files.items()):
-        (tmp_path / f"{number}-{name}-01-final_bundles.txt").write_text("\n".join(lines))
-    assert sorted(bundles.read(tmp_path).operations) == [(1, "add.1"), (5, "add.2"), (5, "add.3")]
+    text = """
+%body (x: f32[8]) -> f32[8] {
+  %a = f32[8]{0} parameter(0)
+  %b = f32[4]{0} constant(0)
+  %add.1 = f32[8]{0} fusion(%a, %b), kind=kLoop, calls=%sum
+  %add.2 = f32[8]{0} fusion(%b, %a), kind=kLoop, calls=%sum
+  %add.3 = f32[8]{0} fusion(%b, %b), kind=kLoop, calls=%sum
+  %add.4 = f32[8]{0} fusion(%b, %a), kind=kLoop, calls=%product
+  %add.5 = f32[8]{0} fusion(%b, %a), kind=kLoop, calls=%sum
+}
+%sum (p: f32[8]) -> f32[8] {
+  ROOT %c = f32[8]{0} add(%p, %q)
+}
+%product (p: f32[8]) -> f32[8] {
+  ROOT %d = f32[8]{0} multiply(%p, %q)
+}
+"""
+    program = [f"0x2 : > {{ inlined_call %a /* %add.{number} = f */ }}" for number in (1, 2, 3, 4, 5)]
+    for number, lines in enumerate(
+        [["0x1 LB: > { x }", *program], *(number * ["0 : { x }"] for number in (1, 2, 3, 4))]
+    ):
+        (tmp_path / f"{number}-{f'add.{number}' if number else 'TLP'}-01-final_bundles.txt").write_text(
+            "\n".join(lines)
+        )
+    assert sorted(bundles.read(tmp_path, text).operations)[1:3] == [(2, "add.2"), (2, "add.5")]
+    with pytest.raises(InputError, match=r"no schedule of add\.5"):
+        bundles.read(tmp_path, text.replace("%add.5 = f32[8]{0}", "%add.5 = f32[8]{1}"))
 
 
 def test_the_bound_counts_the_products_of_a_step_by_their_shapes():
