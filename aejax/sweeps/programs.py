@@ -32,12 +32,11 @@ from aejax.storage import opened
 from aejax.sweeps import comparison
 from aejax.sweeps.members import Members, require_whole
 from aejax.training.batches import steps_per_epoch
-from aejax.training.devices import require_memory
 from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
 from aejax.training.loop import Trained, train
 from aejax.training.records import read_identity, stored
-from aejax.training.sharding import abstract_state
+from aejax.training.sharding import abstract_state, require_memory
 from aejax.training.source import source_of
 from aejax.training.start import devices
 from aejax.training.step import build_steps, require_trainable

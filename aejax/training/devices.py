@@ -18,10 +18,9 @@ import numpy as np
 import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
-from tqdm import tqdm
 
 from aejax import signals
-from aejax.config import AejaxError, Config, Devices, Hosts, InputError, Stopped
+from aejax.config import AejaxError, Devices, Hosts, InputError, Stopped
 from aejax.config.checks import require
 from aejax.config.files import address
 from aejax.storage import opened
@@ -131,8 +130,12 @@ class Driver:
         self.shares, rest = divmod(count, self.shards)  # of a batch
         divisors = ", ".join(str(shards) for shards in range(1, count + 1) if count % shards == 0)
         require(not rest, "devices.shards", self.shards, f"a divisor of the number of devices: {divisors}")
-        holds = self.shards == 1 or jax.process_count() == 1
-        require(holds, "devices.shards", self.shards, "1 in a run of several processes, the first of which saves")
+        if jax.process_count() > 1:
+            own = jax.local_device_count()
+            holds, allowed = own % self.shards * (self.shards % own) == 0, f"a divisor or a multiple of {own}"
+            require(holds, "devices.shards", self.shards, f"{allowed}, the number of devices of each process")
+            # A TPU numbers the devices of a slice by their places, so that those of a host do not follow each other.
+            available = sorted(available, key=lambda device: device.process_index)
         if batch_size % self.shares:
             below = batch_size // self.shares * self.shares
             sizes = " or ".join(str(size) for size in (below, below + self.shares) if size)
@@ -295,39 +298,3 @@ def abstract(tree: Any, sharding: Any) -> Any:
         return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), branch)
 
     return jax.tree.map(with_sharding, sharding, tree)
-
-
-def require_memory(
-    config: Config,
-    state: Any,
-    driver: Driver,
-    image_shape: tuple[int, ...],
-    steps_in_epoch: int,
-    *,
-    alone: bool = True,
-    free: int | None = None,
-) -> None:
-    """Refuse a run that certainly exceeds the free memory of a device, since compiling it takes minutes.
-
-    Args:
-        state: abstract values of the state of the run, with their shardings.
-        alone: whether the devices share the batches of one model, and not the members of a sweep.
-        free: bytes of memory of each device; None asks the devices.
-
-    Raises InputError: it names the largest need, its bytes and the free bytes.
-    """
-    batch, images = config.training.batch_size, math.prod(image_shape)
-    needs = {
-        "the weights, the state of their optimizer and a copy of both (model.hidden, model.code_size, devices.shards, "
-        "size of the images)": 2 * device_bytes(state),
-        "the order of the examples of an epoch (training.passes)": 4 * steps_in_epoch * batch,
-        "a batch and its reconstructions (training.batch_size, model.samples, size of the images)": (
-            4 * batch * (1 + config.model.samples) * images // (driver.shares if alone else 1)
-        ),
-    }
-    free = min(driver.free_bytes()) if free is None else free
-    if sum(needs.values()) > free:
-        largest = max(needs, key=needs.get)
-        needed, free = (tqdm.format_sizeof(size, "B") for size in (needs[largest], free))
-        kind = driver.devices[0].device_kind
-        raise InputError(f"{largest} would take {needed}; {free} of memory are free on each {kind}")

@@ -25,14 +25,14 @@ from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
 from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
 from aejax.training.chunks import Pace, chunks
-from aejax.training.devices import Driver, gather, initializer, is_first, peers, require_memory, shardings, together
+from aejax.training.devices import Driver, gather, initializer, is_first, peers, shardings, together
 from aejax.training.divergence import Diverged, failure_of, require_finite_state
 from aejax.training.epoch import build_programs, mean_of_known, require_same_terms, summarize
 from aejax.training.identity import Identity
 from aejax.training.programs import like as key_of
 from aejax.training.records import Progress, Record, summary_of
 from aejax.training.selection import Selection, factors
-from aejax.training.sharding import abstract_state
+from aejax.training.sharding import abstract_state, addressable, require_memory
 from aejax.training.source import Source, report, source_of
 from aejax.training.start import join
 from aejax.training.step import Traced, TrainState, build_steps, require_trainable, values_of
@@ -71,9 +71,8 @@ class Single:
         return [results]
 
     def local(self, state: TrainState) -> TrainState:
-        """Return the state for use without the other processes: on one device, or split on the devices of its parts."""
-        whole = all(array.is_fully_replicated for array in jax.tree.leaves(state))
-        return jax.tree.map(lambda array: array.addressable_data(0), state) if whole else state
+        """Return the state for use without the other processes."""
+        return addressable(state)
 
     def summary(self, identity: Identity, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return the content of summary.json for the lines of metrics.jsonl."""
@@ -250,10 +249,11 @@ def train(
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
+                    here = addressable(state) if models.alone else state
                     if models.alone:
-                        require_finite_state(state, step)
+                        require_finite_state(here, step)
                     described = {"selected": selection.lowest(lines), "seconds": epoch_seconds, "chunk": pace.steps}
-                    checkpoints.save(state, epoch_terms, record.texts, **described)
+                    checkpoints.save(here, epoch_terms, record.texts, **described)
             if ends:
                 last_step = step
                 if visible and models.alone and config.training.patience is not None:

@@ -1,4 +1,4 @@
-"""Shardings of the arrays of a state.
+"""Shardings of the arrays of a state, and their memory.
 
 With `devices.shards`, the devices along the axis `MODEL` of the mesh hold a part each of every array that has an axis
 along the units of the code: of parameters, their moments in the optimizer, their moving average, and other variables.
@@ -7,17 +7,21 @@ choice of another axis costs time, but does not change a result.
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict
-from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from tqdm import tqdm
 
 from aejax.config import Config, Devices, InputError
 from aejax.models import ImageShape, build
 from aejax.models.randomness import stream
-from aejax.training.devices import MODEL, Driver, abstract
+from aejax.training.devices import MODEL, Driver, abstract, device_bytes
 from aejax.training.start import devices
 from aejax.training.step import Steps, Traced, TrainState
 
@@ -66,3 +70,59 @@ def _split(driver: Driver, config: Config, image_shape: ImageShape, state: Train
         return NamedSharding(driver.replicated.mesh, PartitionSpec(*[None] * axis, MODEL))
 
     return jax.tree_util.tree_map_with_path(sharding, state)
+
+
+def addressable(tree: Any) -> Any:
+    """Return a state for use without the other processes: on one device, or split on the devices of this process.
+
+    All processes must call it where `devices.shards` splits a state over several of them.
+    """
+    if all(array.is_fully_replicated for array in jax.tree.leaves(tree)):
+        return jax.tree.map(lambda array: array.addressable_data(0), tree)
+
+    def here(array: jax.Array) -> jax.Array:
+        mesh, spec = array.sharding.mesh, array.sharding.spec
+        own = np.array(mesh.local_devices).reshape(-1, min(mesh.shape[MODEL], len(mesh.local_devices)))
+        sharding = NamedSharding(Mesh(own, mesh.axis_names, axis_types=mesh.axis_types), spec)
+        if own.shape[1] < mesh.shape[MODEL]:  # one array after another, since all of it is on each device for a moment
+            return jax.device_put(multihost_utils.process_allgather(array, tiled=True), sharding)
+        parts = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(array.shape, sharding, parts)
+
+    return jax.tree.map(here, tree)
+
+
+def require_memory(
+    config: Config,
+    state: Any,
+    driver: Driver,
+    image_shape: tuple[int, ...],
+    steps_in_epoch: int,
+    *,
+    alone: bool = True,
+    free: int | None = None,
+) -> None:
+    """Refuse a run that certainly exceeds the free memory of a device, since compiling it takes minutes.
+
+    Args:
+        state: abstract values of the state of the run, with their shardings.
+        alone: whether the devices share the batches of one model, and not the members of a sweep.
+        free: bytes of memory of each device; None asks the devices.
+
+    Raises InputError: it names the largest need, its bytes and the free bytes.
+    """
+    batch, images = config.training.batch_size, math.prod(image_shape)
+    needs = {
+        "the weights, the state of their optimizer and a copy of both (model.hidden, model.code_size, devices.shards, "
+        "size of the images)": 2 * device_bytes(state),
+        "the order of the examples of an epoch (training.passes)": 4 * steps_in_epoch * batch,
+        "a batch and its reconstructions (training.batch_size, model.samples, size of the images)": (
+            4 * batch * (1 + config.model.samples) * images // (driver.shares if alone else 1)
+        ),
+    }
+    free = min(driver.free_bytes()) if free is None else free
+    if sum(needs.values()) > free:
+        largest = max(needs, key=needs.get)
+        needed, free = (tqdm.format_sizeof(size, "B") for size in (needs[largest], free))
+        kind = driver.devices[0].device_kind
+        raise InputError(f"{largest} would take {needed}; {free} of memory are free on each {kind}")

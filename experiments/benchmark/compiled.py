@@ -29,7 +29,7 @@ from aejax.evaluation.likelihood import estimator
 from aejax.models import Variational, build
 from aejax.models.kinds import model_class
 from aejax.training import Driver, Program, abstract
-from aejax.training.devices import require_memory
+from aejax.training.sharding import require_memory
 from aejax.training.step import for_evaluation
 from benchmark import bundles, collectives, hlo, launches, processes, roofline
 from benchmark.prepared import Prepared

@@ -53,12 +53,24 @@ def stop_at_once():
     yield Requested()
 
 
-def train(config, workdir, dataset, log, stopped=False, short=True, late=None, begins=None, disks=None, uploads=0.05):
+def train(
+    config,
+    workdir,
+    dataset,
+    log,
+    stopped=False,
+    short=True,
+    late=None,
+    begins=None,
+    disks=None,
+    uploads=0.05,
+    devices=1,
+):
     """Train in this process as a script does; everything printed goes to `log`.
 
     The process of the index `late` exits 2 s later than the others, as on a busy machine. Those of the indices in
     `begins` begin as many seconds later. In a bucket, `disks` has the folder with a folder for the disk of each
-    process, and the environment that names the store; a lease lasts 2 s.
+    process, and the environment that names the store; a lease lasts 2 s. Each process has so many `devices`.
 
     It ends with the server that it was forked from, which ends with pytest, however that ends.
     """
@@ -71,6 +83,7 @@ def train(config, workdir, dataset, log, stopped=False, short=True, late=None, b
     if disks is not None:
         os.environ.update(disks["environment"], AEJAX_DATA_DIR=f"{disks['folder']}/{config['hosts']['index'] or 0}")
         mirror.UPLOAD_EVERY, mirror.SECONDS, lease.SECONDS = uploads, 2.0, 2.0
+    jax.config.update("jax_num_cpu_devices", devices)
     if short:
         loop.Pace, loop.SAVE_EVERY = Short, 0.0
     if stopped:

@@ -5,13 +5,14 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from processes import finish, free_address, start
 
-from aejax import Coefficients, Config, Corruption, Dataset, Model, Training, fit, load
+from aejax import Coefficients, Config, Corruption, Dataset, Loss, Model, Training, fit, load
 
 CONFIG = Config(  # plain gradient descent: Adam would hide gradients that are too large by a factor
     model=Model((24,), 8),
@@ -32,8 +33,8 @@ def alone(dataset):
     return fit(CONFIG, dataset=dataset, progress=False)
 
 
-def require_same(workdir, expected):
-    run = load(workdir)
+def require_same(workdir, expected, **how):
+    run = load(workdir, **how)
     ours, theirs = (
         np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(run.state.params)]).astype(np.float64)
         for run in (run, expected)
@@ -80,6 +81,29 @@ def test_a_run_goes_on_in_another_number_of_processes(dataset, alone, tmp_path):
     config = CONFIG.replace({"devices.parallel": "shard_map"})
     assert finish(start(config, workdir, dataset, log, 2)) == [0, 0], logged(log, 2)
     require_same(workdir, alone)
+
+
+@pytest.mark.long
+def test_processes_whose_devices_share_a_state_give_the_result_of_one_device(tmp_path):
+    """Two processes of two devices: first all devices hold the state together, then those of each process."""
+    gallery = Path(__file__).parents[2] / "experiments/gallery/batch_top_k.py"
+    config = CONFIG.replace(
+        {
+            "model": Model((), 16, kind=f"{gallery}:BatchTopK", options={"dead_after": 3}),
+            "loss": Loss("mse", pixels="sum"),
+            "corruption.kind": "none",
+            "coefficients": {"learning_rate": 0.05, "k": 4.0},
+            "training.average": 0.9,
+            "training.epochs": 1,
+        }
+    )
+    vectors = np.random.default_rng(0).standard_normal((640 + 45, 12)).astype(np.float32)
+    dataset, workdir, log = Dataset("random", vectors[:640], vectors[640:]), tmp_path / "run", tmp_path / "log"
+    stopped = start(config.replace({"devices.shards": 4}), workdir, dataset, log, 2, devices=2, stopped=True)
+    assert finish(stopped) == [75, 75], logged(log, 2)
+    resumed = start(config.replace({"devices.shards": 2}), workdir, dataset, log, 2, devices=2)
+    assert finish(resumed) == [0, 0], logged(log, 2)
+    require_same(workdir, fit(config, dataset=dataset, progress=False), models=gallery)
 
 
 @pytest.mark.long

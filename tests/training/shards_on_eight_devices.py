@@ -14,9 +14,10 @@ from on_eight_devices import GALLERY, SGD, require_same, vector
 
 import aejax
 from aejax import Coefficients, Config, Dataset, InputError, Interrupted, Loss, Model, Training, fit
+from aejax.config import Devices
 from aejax.training import build_programs, build_steps, loop
-from aejax.training.devices import Driver, device_bytes, require_memory
-from aejax.training.sharding import abstract_state
+from aejax.training.devices import Driver, device_bytes
+from aejax.training.sharding import abstract_state, require_memory
 from aejax.training.step import values_of
 
 SPARSE = Config(  # k is traced; units die and revive within 20 steps
@@ -158,6 +159,16 @@ def test_a_model_s_partitioning_metadata_chooses_the_axis_of_a_parameter_its_mom
 def test_shards_that_cannot_be_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         fit(SPARSE.replace(change), dataset=vectors(32), progress=False)
+
+
+def test_shards_that_cut_the_devices_of_a_process_are_refused(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 4)
+    for shards in (2, 4, 8):
+        assert Driver(Devices(shards=shards), 32).shards == shards
+    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
+    with pytest.raises(InputError, match=r"shards is 2; it must be a divisor or a multiple of 3, .* each process"):
+        Driver(Devices(shards=2), 32)
 
 
 def test_a_sweep_refuses_shards(tmp_path):
