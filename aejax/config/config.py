@@ -142,7 +142,7 @@ class Config(Section):
         while_kind = f"while model.kind is {self.model.kind}"
         self.require(_VARIATIONAL if variational else _NOT_VARIATIONAL, while_kind)
         holds = self.loss.pixels == "sum" or not variational or own_loss
-        require(holds, "loss.pixels", self.loss.pixels, f"sum {while_kind}: the ELBO is in nats per image")
+        require(holds, "loss.pixels", self.loss.pixels, f"sum {while_kind}: the ELBO is in nats per example")
 
     @property
     def epochs_may_grow(self) -> bool:

@@ -74,14 +74,18 @@ class Dataset:
             require_alike({f"{called[part]} targets": each for part, each in targets.items()}, f"{self.name}: ")
 
     def __repr__(self) -> str:
-        kind = "vectors" if self.vectors else "images"
         counts = " and ".join(str(len(examples)) for examples in self.examples.values())
-        return f"Dataset({self.name}: {counts} {kind}, {size(self.train.shape[1:])})"
+        return f"Dataset({self.name}: {counts} {self.kind}, {size(self.train.shape[1:])})"
 
     @property
     def vectors(self) -> bool:
         """Whether the examples are vectors [N, D], not images."""
         return self.train.ndim == 2
+
+    @property
+    def kind(self) -> str:
+        """What the examples are, in messages: images or vectors."""
+        return "vectors" if self.vectors else "images"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -58,6 +58,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, **readi
         path = local(name, "the dataset").absolute()  # the name is known from any folder
         name, arrays = str(path), _read(path, data)
     else:
+        require(data.channels != "first", "data.channels", "first", f"auto or last for the images of {name}")
 
         def prepare() -> dict[str, np.ndarray]:
             from aejax.data import downloads  # imports tensorflow-datasets, which takes a second

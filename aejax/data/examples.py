@@ -183,7 +183,7 @@ def _reader(array: np.ndarray, whole: int) -> Callable[[np.ndarray], np.ndarray]
         offsets = begin + size * indices.astype(np.int64).ravel()
         for row, offset in zip(rows.reshape(-1).view(np.uint8).reshape(-1, size), offsets.tolist(), strict=True):
             if os.preadv(file.fileno(), [row], offset) != size:
-                raise InputError(f"{root.filename} ends before its last image: it was changed during the run")
+                raise InputError(f"{root.filename} ends before its last example: it was changed during the run")
         return rows
 
     return read

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aejax.config import InputError
-from aejax.config.checks import refusing
+from aejax.config.checks import refusing, require
 from aejax.config.sections import Data
 from aejax.data.examples import Shards, require_memory, size
 
@@ -33,6 +33,7 @@ def read(folder: Path, files: Mapping[str, Sequence[Path]], data: Data) -> dict[
         InputError: a file is no image of 8 bits per channel without transparency, images differ in size, or they do not
             fit in memory.
     """
+    require(data.channels != "first", "data.channels", "first", f"auto or last for image files, as in {folder}")
     paths = [file for part in files.values() for file in part]
     # Memory holds each image twice: alone, and in the array of all.
     needed = 2 * _read(paths[0], data).nbytes * len(paths)

@@ -131,7 +131,8 @@ def shaped(array: np.ndarray, where: str, channels: Channels) -> np.ndarray:
     if array.ndim not in (2, 3, 4) or 0 in array.shape:
         found = "are empty, of" if array.size == 0 else "have"
         raise InputError(f"{where} {found} shape {list(array.shape)}; give {_WANTED}")
-    array = array[..., None] if array.ndim == 3 else array
+    if array.ndim == 3:
+        return array[..., None]
     if array.ndim == 4 and channels == "first":
         return np.moveaxis(array, 1, -1)
     if array.ndim == 4 and channels == "auto" and array.shape[1] in (1, 3, 4) and min(array.shape[2:]) > 4:
@@ -190,7 +191,7 @@ def require_scale(images: Examples, trained: tuple[float, float], where: str) ->
     found = f"are {images.dtype}" if images.dtype == np.uint8 else f"lie in [{low:g}, {high:g}]"
     wanted = "uint8, or floats from 0 to 1" if trained == (0.0, 1.0) else "floats on that scale"
     raise InputError(
-        f"{where} {found}; the model was trained on pixels in [{trained[0]:g}, {trained[1]:g}]: give {wanted}"
+        f"{where} {found}; the model was trained on values in [{trained[0]:g}, {trained[1]:g}]: give {wanted}"
     )
 
 

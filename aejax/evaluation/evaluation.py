@@ -30,9 +30,9 @@ FIELDS = {
     "step": "training steps of the model",
     "parameters": "number of parameters, without those that no gradient reaches (`training.frozen` counts)",
     "code_size": "units of the code",
-    "bce": "binary cross-entropy between test images and reconstructions [nats per pixel; per channel value if"
+    "bce": "binary cross-entropy between test examples and reconstructions [nats per pixel; per channel value if"
     " an image has channels, per feature of vectors]",
-    "nats": "binary cross-entropy, summed over pixels and channels [nats per image]",
+    "nats": "binary cross-entropy, summed over the values of an example [nats per example]",
     "mse": "mean squared error per pixel, channel value or feature, on the scale of the data (uint8: 0 to 1)",
     "variance_explained": "1 - squared error / variance; of the standardized vectors where the model standardizes",
     "feature_errors": "squared error / variance of each named feature of vectors",
@@ -44,22 +44,22 @@ FIELDS = {
     "code_l0": "units that are not 0, mean over test examples",
     "dead_units": "units that have the same value for every test example (of several)",
     "effective_rank": "exp of the entropy of the normalised singular values of the centred codes",
-    "probe_code": "test accuracy of a linear classifier on the code, trained on at most 10,000 training images",
-    "probe_pixels": "test accuracy of a linear classifier on the pixels",
-    "probe_pca": "test accuracy of a linear classifier on code_size principal components (at most one per pixel)",
-    "knn_code": "test accuracy of the 5 nearest of the same training images, by the code",
-    "knn_pixels": "test accuracy of the 5 nearest training images, by the pixels",
-    "knn_pca": "test accuracy of the 5 nearest training images, by the principal components",
+    "probe_code": "test accuracy of a linear classifier on the code, trained on at most 10,000 training examples",
+    "probe_pixels": "test accuracy of a linear classifier on the pixels, or features of vectors",
+    "probe_pca": "test accuracy of a linear classifier on code_size principal components (at most one per value)",
+    "knn_code": "test accuracy of the 5 nearest of the same training examples, by the code",
+    "knn_pixels": "test accuracy of the 5 nearest training examples, by the pixels or features",
+    "knn_pca": "test accuracy of the 5 nearest training examples, by the principal components",
     "bits_8": "bits per example of a code quantised to 8 bits per unit",
     "bits_entropy": "bits per example of the quantised code after an ideal entropy coder of each unit",
     "psnr_8": "peak signal-to-noise ratio of the images decoded from the quantised code [dB]",
-    "elbo": "evidence lower bound [nats per image], with the reconstruction averaged over the samples",
-    "kl": "divergence of the code's distribution from the prior [nats per image]",
-    "active_units": "units whose mean varies by more than 0.01 over the test images (Burda et al. 2016)",
-    "nll": "negative log-likelihood by importance sampling [nats per image]",
-    "nll_standard_error": "standard error of the mean nll, with the test images as a sample of all images",
+    "elbo": "evidence lower bound [nats per example], with the reconstruction averaged over the samples",
+    "kl": "divergence of the code's distribution from the prior [nats per example]",
+    "active_units": "units whose mean varies by more than 0.01 over the test examples (Burda et al. 2016)",
+    "nll": "negative log-likelihood by importance sampling [nats per example]",
+    "nll_standard_error": "standard error of the mean nll, with the test examples as a sample of all examples",
     "nll_sampling_error": "part of nll_standard_error that more samples would remove",
-    "samples": "codes drawn for each image to estimate nll",
+    "samples": "codes drawn for each example to estimate nll",
     "metrics": "the model's own metrics by name, means over the test examples",
 }
 """metric → its meaning, in the order of an evaluation"""
@@ -148,7 +148,7 @@ def images_of(run: Run, name: str | None = None, source_dir: str | Path | None =
         return run.dataset
     recorded = run.identity.dataset
     name, own = recorded.name, names_data(run.config.data.name)  # the caller named the file of an own dataset
-    advice = "give the dataset: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, images)"
+    advice = "give the dataset: --dataset NAME_OR_PATH, or in Python aejax.evaluate(run, dataset)"
     if not own and (is_path(name) or name == "array" or not re.fullmatch(r"[\w-]+(/[\w.-]+)?(:[\d.*]+)?", name)):
         raise InputError(f"the run was trained on {name!r}, and a workdir may not name a file to be read; {advice}")
     dataset = load_dataset(run.config.data.name if own else name, source_dir, **run.config.data.reading)

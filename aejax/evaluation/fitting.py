@@ -67,11 +67,11 @@ def fit(
     if not isinstance(config, Config):
         raise InputError(
             f"the configuration is of the type {type(config).__name__}; aejax.fit takes a Config first, as in "
-            "aejax.fit(aejax.Config(), dataset=images)"
+            "aejax.fit(aejax.Config(), dataset=dataset)"
         )
     if not isinstance(workdir, str | os.PathLike | None):
         raise InputError(
-            f"the workdir is of the type {type(workdir).__name__}; it must be a path; pass images as dataset="
+            f"the workdir is of the type {type(workdir).__name__}; it must be a path; pass the examples as dataset="
         )
     if not isinstance(start, Run | str | os.PathLike | None):
         raise InputError(f"start is of the type {type(start).__name__}; it must be an aejax.Run, or the workdir of one")

@@ -277,14 +277,14 @@ _UNITS = {
     "model.decoder_hidden": "units",
     "model.channels": "channels",
     "model.samples": "codes",
-    "training.batch_size": "images",
+    "training.batch_size": "examples",
     "coefficients.free_bits": "nats per unit",
 }
 """units of fields"""
 
 
 def _axis_label(path: str, config: Config) -> str:
-    noise = {"gaussian": "standard deviation, pixels from 0 to 1"}.get(config.corruption.kind, "share of the pixels")
+    noise = {"gaussian": "standard deviation, values from 0 to 1"}.get(config.corruption.kind, "share of the values")
     unit = "epochs" if path.endswith("epochs") else (_UNITS | {"coefficients.noise": noise}).get(path)
     name = "weight of the L1 norm" if path == "coefficients.l1" else path.partition(".")[2]
     return name + (f" [{unit}]" if unit else "")

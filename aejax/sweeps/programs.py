@@ -130,7 +130,7 @@ def _sweep(
     if source is not None:
         for member in representative[: len(planned.programs)]:
             steps = build_steps(member, given.image_shape)
-            source.agreeing(jax.eval_shape(steps.init), steps.drawn)
+            source.agreeing(jax.eval_shape(steps.init), steps.drawn, member.training.frozen)
     said = describe(config, dataset_of(representative[0].data))
     if progress and said:
         print(said, flush=True)

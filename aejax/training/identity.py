@@ -138,7 +138,7 @@ class Identity:
     def determining(self) -> dict[str, Any]:
         """Name → value of all that the states follow from, besides the user's files and the versions."""
         labels = self.dataset.labels if is_own(self.config.model.kind) else None
-        examples = {"images": self.dataset.fingerprint, "labels": labels}
+        examples = {"examples": self.dataset.fingerprint, "labels": labels}
         draws = {"members": self.members, "version of the random draws": self.draws}
         draws["state of training.start"] = self.start and self.start["digest"]
         return self.config.computed | examples | draws | self.settings

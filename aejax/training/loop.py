@@ -134,7 +134,7 @@ def train(
                 source = source_of(config, workdir, has_checkpoints(workdir), driver.replicated)
             begun = ()
             if source is not None:
-                *begun, described = source.agreeing(jax.eval_shape(steps.init), steps.drawn)
+                *begun, described = source.agreeing(jax.eval_shape(steps.init), steps.drawn, config.training.frozen)
                 record.identity = identity = dataclasses.replace(identity, start=described)
             _require_same_everywhere(identity)
             require_same_terms(config, steps, driver, dataset, values)
@@ -168,12 +168,12 @@ def train(
             done = f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs"
             print(addressed(done), flush=True)
         if source is not None and not step and visible:
-            print(report(source.place, identity.start, config.training.frozen), flush=True)
+            print(report(source.place, identity.start), flush=True)
         record.start(history)
         if epoch_terms:
             _check(models, failures, epoch_terms, None, step)
         last_step = step if finished else last_step
-        shown = stack.enter_context(Progress(epochs, last_step, step, visible))
+        shown = stack.enter_context(Progress(epochs, last_step, step, visible, given.kind))
 
         programs = build_programs(steps, config, driver, like, dataset, values)
         pace = Pace(steps_in_epoch, programs.flops, jax.process_count(), saved.chunk)
@@ -328,7 +328,7 @@ def _require_same_everywhere(identity: Identity) -> None:
     checksums = gather([zlib.crc32(repr(same).encode())])[:, 0]
     if (other := checksums != checksums[0]).any():
         raise InputError(
-            f"process {int(other.argmax())} has another configuration, other images, versions or settings of JAX than "
+            f"process {int(other.argmax())} has another configuration, other examples, versions or settings of JAX than "
             "process 0; give all processes the same command"
         )
 

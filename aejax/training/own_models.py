@@ -152,7 +152,7 @@ def require_matched(config: Config, program: Any, size: int, target: tuple[int, 
     if found := [array.shape for array in made if getattr(array, "shape", None) in pairs]:
         raise InputError(
             f"the loss of {model.kind}{line_of(kind.loss)} computes {list(found[0])}, every example with every other: "
-            "logits are [B, K, H, W, C], for K codes of each image; compare them with clean[:, None]"
+            "logits are [B, K, H, W, C], for K codes of each example; compare them with clean[:, None]"
         )
 
 

@@ -231,8 +231,8 @@ def _groups(line: Mapping[str, Any]) -> dict[str, Mapping[str, float | None]]:
 class Progress(tqdm):
     """A bar over the steps at a terminal; otherwise one plain line per epoch."""
 
-    def __init__(self, epochs: int, steps: int, done: int, shown: bool) -> None:
-        self._epochs, self._shown = epochs, shown
+    def __init__(self, epochs: int, steps: int, done: int, shown: bool, kind: str) -> None:
+        self._epochs, self._shown, self._kind = epochs, shown, kind
         form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"  # the losses of an epoch fit into 80 columns
         super().__init__(total=steps, initial=done, bar_format=form, disable=not (shown and sys.stderr.isatty()))
 
@@ -244,4 +244,4 @@ class Progress(tqdm):
             text += f"  {part} {sum(totals) / len(totals):.4f}"
         self.set_postfix_str(text)
         if self._shown and self.disable:
-            print(f"{text}  {len(lines) * lines[0]['images_per_second']:,.0f} images/s", flush=True)
+            print(f"{text}  {len(lines) * lines[0]['images_per_second']:,.0f} {self._kind}/s", flush=True)

@@ -114,9 +114,9 @@ def require_memory(
     batch, images = config.training.batch_size, math.prod(image_shape)
     needs = {
         "the weights, the state of their optimizer and a copy of both (model.hidden, model.code_size, devices.shards, "
-        "size of the images)": 2 * device_bytes(state),
+        "size of the examples)": 2 * device_bytes(state),
         "the order of the examples of an epoch (training.passes)": 4 * steps_in_epoch * batch,
-        "a batch and its reconstructions (training.batch_size, model.samples, size of the images)": (
+        "a batch and its reconstructions (training.batch_size, model.samples, size of the examples)": (
             4 * batch * (1 + config.model.samples) * images // (driver.shares if alone else 1)
         ),
     }

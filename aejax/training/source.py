@@ -66,14 +66,17 @@ class Source:
             digest.update(f"{path} {array.dtype}{list(array.shape)} ".encode() + array.tobytes())
         return digest.hexdigest()
 
-    def agreeing(self, fresh: TrainState, drawn: frozenset[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def agreeing(
+        self, fresh: TrainState, drawn: frozenset[str], frozen: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the arrays that a new model takes, by their paths, and a description for config.json.
 
         Args:
             fresh: the fresh state of one model, or its abstract values.
             drawn: paths of the model's own generators, which follow its seed and take nothing.
+            frozen: `training.frozen`.
 
-        Raises InputError: no array agrees in path, shape and type.
+        Raises InputError: no array agrees in path, shape and type, or an array of a frozen part does not.
         """
         here = forms(fresh._replace(step=None, opt_state=(), average=None))
         there = {path: form(array) for path, array in self.arrays.items()}
@@ -94,6 +97,12 @@ class Source:
                 f"training.start is {self.place}, and no array of it has path, shape and type of an array of the new "
                 f"model ({reasons}); give a run of a similar model"
             )
+        for name in (dotted(keys(path)[1:]) for path in {*here} - {*taken} - drawn):
+            if part := next((part for part in frozen if f"{name}.".startswith(f"{part}.")), None):
+                raise InputError(
+                    f"training.frozen names {part}, and training.start gives no values of {name} ({left[name]}), which "
+                    f"would stay random; freeze only parts that are taken from {self.place}"
+                )
         names = [dotted(keys(path)[1:]) for path in taken]
         return taken, {"digest": self.digest, "step": self.step, "taken": names, "left": left}
 
@@ -111,17 +120,9 @@ def source_of(config: Config, workdir: Path | None, begun: bool, sharding: Any) 
     return None if begun else Source.read(place, sharding)
 
 
-def report(place: str, start: Mapping[str, Any], frozen: Sequence[str]) -> str:
-    """Tell what a run took from its source.
-
-    Args:
-        start: the description in config.json.
-        frozen: `training.frozen`.
-    """
+def report(place: str, start: Mapping[str, Any]) -> str:
+    """Tell what a run took from its source; `start` is the description in config.json."""
     total = len(start["taken"]) + len(start["left"])
     line = f"starts from {place} after step {start['step']}, {start['digest'][:12]}: takes {len(start['taken'])} of "
     lines = [f"{line}{total} arrays: {', '.join(start['taken'])}"]
-    for name, reason in start["left"].items():
-        stays = any(f"{name}.".startswith(f"{part}.") for part in frozen) and "nothing in" not in reason
-        lines.append(f"not taken: {name}, {reason}" + ("; it is frozen at its initial values" if stays else ""))
-    return "\n".join(lines)
+    return "\n".join(lines + [f"not taken: {name}, {reason}" for name, reason in start["left"].items()])

@@ -135,6 +135,16 @@ def test_photographs_are_turned_as_their_camera_says(tmp_path):
     assert np.array_equal(dataset.train[0], dataset.test[0]) and np.array_equal(dataset.test[0, ..., 0], upright)
 
 
+def test_channels_first_is_for_arrays_only(tmp_path):
+    for index in range(2):
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / f"{index}.png")
+    with pytest.raises(InputError, match=r"data\.channels is 'first'; .* auto or last for image files, as in"):
+        load_dataset(tmp_path, channels="first")
+    with pytest.raises(InputError, match=r"data\.channels is 'first'; .* auto or last for the images of mnist"):
+        load_dataset("mnist", channels="first")
+    assert load_dataset("digits", channels="first").image_shape == (8, 8, 1)  # [N, H, W] has no axis of channels
+
+
 def palette(colours):
     image = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) % 2, "P")
     image.putpalette([channel for colour in colours for channel in colour])

@@ -137,7 +137,7 @@ def test_what_cannot_be_drawn_is_refused(run, variational):
     drawn, images = variational
     for call, message in (
         (lambda: drawn.sample(0), "count is 0"),
-        (lambda: drawn.interpolate(images[:2], images[:3]), "2 images, 3 others"),
+        (lambda: drawn.interpolate(images[:2], images[:3]), "2 examples, 3 others"),
         (lambda: drawn.traverse(images[:2], 3, [0.0]), "unit is 3"),
     ):
         with pytest.raises(InputError, match=message):

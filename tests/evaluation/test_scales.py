@@ -54,7 +54,7 @@ def test_every_door_takes_the_scale_trained_on_and_no_other(runs, trained, given
         if given in TAKEN[trained]:
             door(images)
         else:
-            with pytest.raises(InputError, match=r"the model was trained on pixels in|needs"):
+            with pytest.raises(InputError, match=r"the model was trained on values in|needs"):
                 door(images)
 
 
@@ -115,7 +115,7 @@ def test_a_run_goes_on_wherever_its_images_are(tmp_path, monkeypatch):
     run = fit(longer, tmp_path / "run", progress=False)
     assert len(run.history) == 2 and evaluate(tmp_path / "run", "./images.npy")["test_images"] == 12
     np.save(second / "images.npy", UNIT[::-1])
-    with pytest.raises(InputError, match=r"holds another run, .* \(images: "):
+    with pytest.raises(InputError, match=r"holds another run, .* \(examples: "):
         fit(longer.replace({"training.epochs": 3}), tmp_path / "run", progress=False)
 
 

@@ -77,7 +77,7 @@ def test_bytes_are_vectors_from_0_to_1():
     bytes_ = RANDOM.integers(0, 256, (50, 9), dtype=np.uint8)
     run = fit(Config().replace({"training.epochs": 1}), dataset=bytes_, progress=False)
     assert run.dataset.vectors and np.allclose(run.encode(bytes_), run.encode(np.float32(bytes_) / 255), atol=1e-6)
-    with pytest.raises(InputError, match=r"values lie in \[0, 255\]; the model was trained on pixels in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"values lie in \[0, 255\]; the model was trained on values in \[0, 1\]"):
         run.encode(np.float32([[0, 255] + [1] * 7]))
 
 

@@ -75,6 +75,24 @@ def test_so_it_does_where_the_members_of_a_group_take_each_step_together(noisy, 
     require_equal(found.runs, alone)
 
 
+@pytest.mark.bits
+def test_a_sweep_in_groups_goes_on_bit_for_bit(small, tmp_path, monkeypatch, stop_after):
+    """A signal may come while any group trains; the steps of all groups since the last saved state are then done."""
+    config, dataset = small
+    config = config.replace({"training.epochs": 1, "devices.count": 1})
+    monkeypatch.setattr(members, "group_size", lambda *_: 2)
+    kept.cache_clear()  # the size is no part of the key
+    whole = sweep(config, AXES, dataset=dataset, progress=False)
+    with stop_after(2), pytest.raises(Interrupted, match="after step 2 of"):
+        sweep(config, AXES, tmp_path, dataset=dataset, progress=False, figures=())
+    resumed = sweep(config, AXES, tmp_path, dataset=dataset, progress=False, figures=())
+    kept.cache_clear()
+    assert whole.results["models_at_a_time"] == resumed.results["models_at_a_time"] == [2]
+    for name in NAMES:
+        assert same(whole.runs[name], resumed.runs[name])
+        assert without_clock(whole.runs[name].history) == without_clock(resumed.runs[name].history)
+
+
 def test_the_state_of_a_group_fills_at_most_half_of_the_vector_memory():
     def groups(kind, platform="tpu", sizes=(8, 64, 53), state=2.5e6):
         device = SimpleNamespace(platform=platform, device_kind=kind)

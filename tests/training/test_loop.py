@@ -107,7 +107,7 @@ def test_a_workdir_of_another_run_is_refused(small, tmp_path, finished):
         fit(config.replace({"training.epochs": 2}), tmp_path, dataset=dataset, progress=False)
     with pytest.raises(InputError, match=r"coefficients\.l1: 0.5 here, 0.0 there"):
         fit(config.replace({"coefficients.l1": 0.5, "training.epochs": 4}), tmp_path, dataset=dataset, progress=False)
-    with pytest.raises(InputError, match=r"another run, .* \(images: "):
+    with pytest.raises(InputError, match=r"another run, .* \(examples: "):
         fit(config, tmp_path, dataset=Dataset("small", dataset.train, dataset.test[::-1]), progress=False)
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 

@@ -25,7 +25,7 @@ def test_a_bar_of_80_columns_has_every_loss(monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with Progress(100, 100_000, 0, shown=True) as bar:
+    with Progress(100, 100_000, 0, shown=True, kind="images") as bar:
         bar.update(60_000)
         parts = {part: {"total": 0.12345} for part in ("train", "validation", "test")}
         bar.add([{"epoch": 60, "images_per_second": 1e5, **parts}])

@@ -170,6 +170,18 @@ def test_the_members_of_a_sweep_start_from_one_source(small, source, tmp_path):
         assert np.array_equal(run.reconstruct(dataset.test), trained.reconstruct(dataset.test)) == still
 
 
+def test_a_frozen_part_that_the_source_does_not_have_is_refused_before_anything_is_written(small, source, tmp_path):
+    (config, dataset), (_, folder) = small, source
+    wider = config.replace({"model.code_size": 6, "training.start": str(folder)})
+    message = r"training\.frozen names encoder, .* of encoder\.layers\.3\.\w+ \(float32\[.* random; freeze only parts"
+    for call in (fit, lambda *given, **options: sweep(given[0], {"training.seed": [0, 1]}, *given[1:], **options)):
+        with pytest.raises(InputError, match=message):
+            call(wider.replace({"training.frozen": ["encoder"]}), tmp_path / "run", dataset=dataset, progress=False)
+    assert not list(tmp_path.glob("run/*/*"))
+    fit(wider.replace(STILL | {"training.frozen": ["encoder.layers.1"]}), dataset=dataset, progress=False)
+    fit(wider.replace(STILL | {"training.frozen": ["encoder"], "training.start": None}), dataset=dataset, progress=False)
+
+
 @pytest.mark.long
 def test_a_stopped_run_goes_on_without_its_source(small, source, tmp_path, stop_after):
     (config, dataset), (_, folder) = small, source

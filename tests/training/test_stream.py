@@ -130,7 +130,7 @@ def test_rows_read_from_a_large_file_are_those_of_the_array(tmp_path, monkeypatc
         assert rows.dtype == dtype and np.array_equal(rows, plain[np.minimum(indices, len(plain) - 1)])
     read = examples.Shards([file]).rows
     (tmp_path / "array.npy").write_bytes((tmp_path / "array.npy").read_bytes()[:-1])
-    with pytest.raises(InputError, match="ends before its last image"):
+    with pytest.raises(InputError, match="ends before its last example"):
         read(indices)
 
 
