@@ -56,9 +56,10 @@ def main(given: list[str]) -> None:
     if not is_first():
         return
     code, terms = run.summary["code"], ", ".join(f"{name} {value:.4f}" for name, value in run.summary["test"].items())
+    rate = f"{run.summary['images_per_second']:,.0f} {run.dataset.kind}/s"
     print(
         f"test {terms}; code mean {code['mean']:.3f}, variance {code['variance']:.3f}, "
-        f"zeros {code['fraction_zero']:.1%}; {run.summary['images_per_second']:,.0f} {run.dataset.kind}/s\n{addressed(workdir)}"
+        f"zeros {code['fraction_zero']:.1%}; {rate}\n{addressed(workdir)}"
     )
 
 

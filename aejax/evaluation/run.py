@@ -196,7 +196,7 @@ class Run:
             return self.interpolate(np.asarray(begin)[None], np.asarray(end)[None], count)[0]
         first, last = self.encode(begin), self.encode(end)
         if len(first) != len(last) or count < 2:
-            raise InputError(f"{len(first)} examples, {len(last)} others and count {count}; give as many, and at least 2")
+            raise InputError(f"{len(first)} examples, {len(last)} others and count {count}; give as many, at least 2")
         along = np.linspace(first, last, count, axis=1, dtype=np.float32)
         return self.decode(along.reshape(-1, first.shape[1])).reshape(len(first), count, *self.target_shape)
 

@@ -328,8 +328,8 @@ def _require_same_everywhere(identity: Identity) -> None:
     checksums = gather([zlib.crc32(repr(same).encode())])[:, 0]
     if (other := checksums != checksums[0]).any():
         raise InputError(
-            f"process {int(other.argmax())} has another configuration, other examples, versions or settings of JAX than "
-            "process 0; give all processes the same command"
+            f"process {int(other.argmax())} has another configuration, other examples, versions or settings of JAX "
+            "than process 0; give all processes the same command"
         )
 
 
