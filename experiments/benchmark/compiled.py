@@ -157,7 +157,7 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
         "memory_bytes": largest,
         "fits": largest < target.memory,
         **communication,
-        "floor": roofline.floor(config, dataset, target, len(driver.devices) if members == 1 else 1),
+        "floor": roofline.floor(config, dataset, target, driver.shares if members == 1 else 1, driver.shards),
         "programs": counts,
     }
 

@@ -41,7 +41,7 @@ def flops_per_image(config: Config, image_shape: ImageShape) -> int | None:
     return 2 * (3 * sum(layers) - layers[0])
 
 
-def floor(config: Config, dataset: Dataset, target: Target, shares: int = 1) -> float:
+def floor(config: Config, dataset: Dataset, target: Target, shares: int = 1, shards: int = 1) -> float:
     """Return the least that the matrix units need for the products of a train step of one model.
 
     The rows and columns of a product that a TPU's unit holds are padded to its side; the third size is not. Of an
@@ -49,6 +49,7 @@ def floor(config: Config, dataset: Dataset, target: Target, shares: int = 1) -> 
 
     Args:
         shares: devices that share a batch.
+        shards: devices that share a state, and with it at most all products.
 
     Returns:
         bundles of a TPU, or microseconds of a GPU.
@@ -61,7 +62,7 @@ def floor(config: Config, dataset: Dataset, target: Target, shares: int = 1) -> 
     batch = Batch(images, numbers, None if labels is None else numbers)
     values = {name: np.float32(value) for name, value in config.coefficients.items()}
     traced = jax.make_jaxpr(steps.alone)(jax.eval_shape(steps.init), batch, values)
-    flops = sum(2 * count * padded(sizes, target.side) for count, sizes in _products(traced.jaxpr))
+    flops = sum(2 * count * padded(sizes, target.side) for count, sizes in _products(traced.jaxpr)) / shards
     return flops / target.rates[config.model.dtype] * (1 if target.platform == "tpu" else 1e6)
 
 

@@ -146,6 +146,19 @@ def test_the_bound_counts_the_products_of_a_step_by_their_shapes():
     assert roofline.padded((256, 784, 32), 128) == 256 * 896 * 32
 
 
+def test_parts_of_a_state_share_its_products():
+    deep, target = CONFIGS["deep"].replace({"training.batch_size": 128}), TARGETS["v5e-4"]
+    assert roofline.floor(deep, MNIST, target, shares=1, shards=4) == roofline.floor(deep, MNIST, target) / 4
+
+
+def test_no_count_that_we_publish_is_below_its_bound():
+    for file in (ROOT / "experiments/results").glob("*compiled*/*.json"):
+        for row in json.loads(file.read_text(encoding="utf-8"))["rows"]:
+            train = next(iter(row.get("programs", {"": {}}).values()))
+            if "bundles" in train and row.get("floor") is not None:
+                assert train["bundles"] >= row["floor"], (file, row["model"])
+
+
 def test_a_target_that_is_not_known_is_one_line():
     with pytest.raises(InputError, match="choose from v5e-1, v5e-4, v5e-16, v5e-64, v5p-4, v5p-64, v6e-1, h100"):
         require_compilable("v9")
