@@ -36,7 +36,8 @@ def test_the_figures_of_a_run(small, tmp_path, changes, own):
             assert min(image.size) > 100 and len(np.unique(np.asarray(image))) > 10
             assert image.info["dpi"] == pytest.approx((200, 200), abs=0.1)
     for make in figures.of_run(run, dataset).values():
-        require_readable(make())
+        require_readable(figure := make())
+        assert "seed 0" in words(figure)
 
 
 def names(workdir):

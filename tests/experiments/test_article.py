@@ -1,11 +1,16 @@
 import json
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from aejax import Dataset, fit, load_config, load_dataset
+from aejax import Config, Dataset, fit, load_config, load_dataset
+from aejax.evaluation.figures import code_histogram
 from article import article
+from gallery import figures
+from readable import words
 
 pytestmark = pytest.mark.figures
 
@@ -36,6 +41,13 @@ def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     again = article.reproduce(configs, Dataset.from_arrays(images), tmp_path, seeds=2)
     assert capsys.readouterr().out.count("nothing to train") == 10 and again["models"] == results["models"]
+
+
+def test_captions_have_the_number_of_seeds(monkeypatch):
+    codes = partial(code_histogram, {"code": np.ones((4, 2), np.float32)}, "test images; seed 0")
+    assert "test images; seed 0 of 5" in words(article._of_seeds(codes, 5))
+    monkeypatch.setitem(figures._ROWS, "masked", lambda run: {"original": np.zeros((3, 4, 4, 1), np.float32)})
+    assert "seed 0 of 3" in words(figures.FIGURES["masked"](SimpleNamespace(config=Config()), 3))
 
 
 @pytest.mark.long

@@ -104,6 +104,8 @@ def test_clipping_bounds_the_gradient_that_adam_sees(small):
         (Schedule("cosine"), 400, 0.0),
         (Schedule("cosine", warmup_epochs=1), 50, 0.5),
         (Schedule("cosine", warmup_epochs=1), 250, 0.5),
+        (Schedule("plateau", warmup_epochs=2), 50, 0.25),
+        (Schedule("plateau", warmup_epochs=2), 300, 1.0),
         (Schedule("cyclical", cycles=2), 0, 0.0),
         (Schedule("cyclical", cycles=2), 50, 0.5),
         (Schedule("cyclical", cycles=2), 150, 1.0),
