@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
+import re
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -72,7 +74,10 @@ class Program(NamedTuple):
     @staticmethod
     def of(lowered: jax.stages.Lowered, platform: str, *, on_one_core: bool = False) -> Program:
         """Compile a lowered function; `on_one_core` keeps its operations on one core of a CPU."""
-        compiled = lowered.compile(compiler_options=_compiler_options(platform, on_one_core))
+        options = dict(_cpu_options(on_one_core)) if platform == "cpu" else {}
+        if platform == "gpu" and longest_sum(lowered.as_text()) <= _SHORT:
+            options["xla_disable_hlo_passes"] = "splitk-rewriter,fusion-dynamic-memcpy-rewriter"
+        compiled = lowered.compile(compiler_options=options)
         costs, found, memory = compiled.cost_analysis() or {}, compiled.memory_analysis(), {}
         costs = costs[0] if isinstance(costs, list) else costs
         if found is not None:
@@ -84,15 +89,24 @@ class Program(NamedTuple):
         return Program(compiled, float(costs.get("flops", 0)), memory, compiled.as_text)
 
 
+_SHORT = 1024
+"""terms of a sum that a GPU computes at once: for partial sums, XLA pads both factors and adds in further launches"""
+
+
+def longest_sum(text: str) -> int:
+    """Return the number of terms in the longest sum of the matrix products in a lowered program (StableHLO)."""
+    found = re.findall(r"dot_general.*contracting_dims = \[([\d, ]+)\].*: \(tensor<([\dx]+)x", text)
+    sums = (math.prod(int(sizes.split("x")[int(axis)]) for axis in axes.split(",")) for axes, sizes in found)
+    return max(sums, default=0)
+
+
 @functools.cache
-def _compiler_options(platform: str, on_one_core: bool) -> dict[str, Any]:
+def _cpu_options(on_one_core: bool) -> dict[str, Any]:
     """Choose the options for a CPU that this version of XLA knows.
 
     Eigen computes matrix products: XLA's other library is slower at these sizes. Vectors have the processor's full
     width: XLA prefers half of 512 bits.
     """
-    if platform != "cpu":
-        return {}
     wanted = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE", "xla_cpu_prefer_vector_width": 512}
     if on_one_core:
         wanted |= {"xla_cpu_multi_thread_eigen": False, "xla_disable_hlo_passes": "cpu-parallel-task-assigner"}

@@ -217,3 +217,13 @@ def test_equal_steps_are_equal_keys(small):
     for change in ({"model.code_size": 3}, {"training.optimizer": "sgd"}, {"loss.pixels": "sum"}):
         assert build_steps(config.replace(change), shape, 5) != steps
     assert build_steps(config, shape, 6) != steps and build_steps(Config(), shape, 5) != steps
+
+
+def test_the_longest_sum_is_over_every_contracted_axis():
+    def products(left, right, batch):
+        return left @ right, jax.numpy.einsum("bij,bjk->ik", batch, batch)
+
+    shapes = (4, 30), (30, 8), (6, 7, 7)
+    lowered = jax.jit(products).lower(*(jax.ShapeDtypeStruct(shape, "float32") for shape in shapes))
+    assert programs.longest_sum(lowered.as_text()) == 6 * 7
+    assert programs.longest_sum(jax.jit(lambda x: x + 1).lower(1.0).as_text()) == 0
