@@ -53,8 +53,8 @@ class Variational(Autoencoder):
 
     def moments(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Encode images float32[B, H, W, C] → mean and log-variance of each unit, float32[B, code_size] both."""
-        pairs = self.encoder(images).reshape(images.shape[0], -1, 2)  # neighbours: a spatial code stays in place
-        return pairs[..., 0], pairs[..., 1]
+        pairs = self.encoder(images).reshape(images.shape[0], -1)  # neighbours: a spatial code stays in place
+        return jax.lax.platform_dependent(pairs, tpu=every_other, default=_neighbours)
 
     def draw(
         self, images: jax.Array, keys: Key, count: int, context: Context = Context()
@@ -129,3 +129,13 @@ class Variational(Autoencoder):
 def _same_keys(images: jax.Array) -> Key:
     """Return the same key for every image, so that draws depend on the image alone."""
     return randomness.per_example(randomness.stream(0, "code"), jnp.zeros(len(images), jnp.int32))
+
+
+def _neighbours(pairs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    pairs = pairs.reshape(pairs.shape[0], -1, 2)
+    return pairs[..., 0], pairs[..., 1]
+
+
+def every_other(pairs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Separate the columns 0, 2, ... and 1, 3, ... of an array [B, 2 · N]: slices, cheaper on a TPU than a reshape."""
+    return pairs[:, ::2], pairs[:, 1::2]

@@ -8,6 +8,7 @@ from scipy import stats
 from aejax import Config, Loss, fit
 from aejax.models import Context, Posterior, build, losses
 from aejax.models.randomness import per_example, stream
+from aejax.models.variational import every_other
 from aejax.training.step import Batch, build_steps
 from runs import traced
 
@@ -132,3 +133,9 @@ def test_the_loss_of_a_plain_model_has_no_variational_terms(small):
     assert set(run.summary["test"]) == {"reconstruction", "l1", "total"}
     assert np.isclose(run.summary["test_nats_per_image"], run.summary["test"]["reconstruction"])
     assert Loss().pixels == "mean"
+
+
+def test_slices_of_a_tpu_separate_means_and_log_variances_like_the_reshape_of_other_devices():
+    pairs = jax.random.normal(jax.random.key(0), (3, 14))
+    for slices, reshaped in zip(every_other(pairs), jnp.moveaxis(pairs.reshape(3, 7, 2), 2, 0), strict=True):
+        np.testing.assert_array_equal(slices, reshaped)
