@@ -3,6 +3,7 @@
 autoencoder.py   Autoencoder: base class of every kind, with its loss
 variational.py   Variational: a posterior of the code, and a prior
 sparse.py        SparseAutoencoder: many units, few of which are active, each with one direction
+largest.py       the n-th largest of many values
 kinds.py         from the name of a kind to a model
 output.py        Context, Output, Posterior: further input of a model, and its result
 networks.py      encoder and decoder, dense or convolutional

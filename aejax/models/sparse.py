@@ -3,9 +3,8 @@
 It is used on activations of neural networks (Bricken et al. 2023, Gao et al. 2024, arXiv 2406.04093).
 """
 
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from flax import nnx
 from aejax.config import Config, InputError
 from aejax.config.checks import COUNT, require
 from aejax.models.autoencoder import Autoencoder
+from aejax.models.largest import nth_largest
 from aejax.models.networks import ImageShape
 from aejax.models.output import Context, Output
 
@@ -75,7 +75,8 @@ class SparseAutoencoder(Autoencoder):
 
     def __call__(self, images: jax.Array, context: Context = Context()) -> Output:
         """Encode and decode a batch; in training, count the steps since each unit was active."""
-        codes = self.activate(self.units(images), context)
+        units = self.units(images)
+        codes = self.activate(units, context)
         if context.training:
             largest = jnp.abs(jax.lax.stop_gradient(codes)).max(axis=0)  # a TPU takes longer for `any`
             if context.axis is not None:
@@ -83,8 +84,8 @@ class SparseAutoencoder(Autoencoder):
             self.idle[...] = jnp.where(largest == 0, self.idle[...] + 1, 0)
             self.norms[...] = jax.lax.stop_gradient(self.lengths())
         dead = (self.idle[...] >= self.dead_after).sum()
-        metrics = {"l0": (codes != 0).sum(axis=1), "dead": dead}
-        return Output(self.decode(codes), codes, metrics=metrics, extra={"input": images})
+        metrics = {"l0": (codes != 0).astype(jnp.float32).sum(axis=1), "dead": dead}  # a CPU adds integers slowly
+        return Output(self.decode(codes), codes, metrics=metrics, extra={"input": images, "units": units})
 
     def loss(
         self, clean: jax.Array, output: Output, coefficients: Mapping[str, jax.Array], context: Context
@@ -101,10 +102,17 @@ class SparseAutoencoder(Autoencoder):
         most = max(1, min(left.shape[1] // 2, self.config.model.code_size))
         idle, numbers = jax.lax.top_k(self.idle[...], most)
         dead = (idle >= self.dead_after).astype(left.dtype)
-        chosen = Rows(*(_chosen(each, numbers) for each in self.rows()))
-        units = self.units(clean if context.targets is None else output.extra["input"], chosen) * dead
-        unexplained = jnp.square(units @ self.directions(chosen) - left).sum(axis=1) / scale
-        return terms | {"auxiliary": unexplained * dead.mean()}
+
+        def unexplained(rows: Rows, images: jax.Array) -> jax.Array:
+            chosen = Rows(*(_chosen(each, numbers) for each in rows))
+            units = self.units(images, chosen) * dead
+            return jnp.square(units @ self.directions(chosen) - left).sum(axis=1) / scale * dead.mean()
+
+        def if_any(*given: Any) -> jax.Array:
+            return jax.lax.cond(dead[0] > 0, unexplained, lambda *_: jnp.zeros(len(left)), *given)
+
+        given = self.rows(), clean if context.targets is None else output.extra["input"]
+        return terms | {"auxiliary": jax.lax.platform_dependent(*given, cpu=if_any, default=unexplained)}
 
     def encode(self, images: jax.Array) -> jax.Array:
         return self.activate(self.units(images), Context(coefficients=self.config.coefficients))
@@ -132,7 +140,7 @@ class SparseAutoencoder(Autoencoder):
         centred = images.reshape(images.shape[0], -1) - bias
         # The gradient of the bias through `shift` takes a product of a vector; through `images - bias`, of the batch.
         shift = encoder @ (bias - self.bias[...])
-        return centred @ encoder.T + (rows.encoder_bias * lengths + shift)
+        return _encoded(centred, encoder) + (rows.encoder_bias * lengths + shift)
 
     def directions(self, chosen: Rows | None = None) -> jax.Array:
         """Return the directions float32[F, D], each of length 1; or those of some units, as in `units`."""
@@ -179,9 +187,29 @@ def _product(codes: jax.Array, directions: jax.Array) -> jax.Array:
     return codes @ directions
 
 
+@jax.custom_vjp
+def _encoded(vectors: jax.Array, encoder: jax.Array) -> jax.Array:
+    """Multiply [B, D] by the transpose of [F, D]."""
+    return vectors @ encoder.T
+
+
+def _of_rows(units: jax.Array, vectors: jax.Array) -> jax.Array:
+    """Multiply the transpose of [B, F] by [B, D]; a CPU takes two thirds of the time if the wider factor is second."""
+    return jax.lax.platform_dependent(
+        units,
+        vectors,
+        cpu=lambda units, vectors: jax.lax.optimization_barrier(vectors.T @ units).T,
+        default=lambda units, vectors: units.T @ vectors,
+    )
+
+
 _product.defvjp(
     lambda codes, directions: (codes @ directions, (codes, directions)),
-    lambda given, gradient: (gradient @ given[1].T, jax.lax.optimization_barrier(given[0].T @ gradient)),
+    lambda given, gradient: (gradient @ given[1].T, jax.lax.optimization_barrier(_of_rows(given[0], gradient))),
+)
+_encoded.defvjp(
+    lambda vectors, encoder: (vectors @ encoder.T, (vectors, encoder)),
+    lambda given, gradient: (gradient @ given[1], _of_rows(gradient, given[0])),
 )
 
 
@@ -197,14 +225,17 @@ _chosen.defvjp(
 )
 
 
-def largest_of_batch(units: jax.Array, count: jax.Array | float, context: Context) -> tuple[jax.Array, jax.Array]:
+def largest_of_batch(
+    units: jax.Array, count: jax.Array | float, context: Context, guess: jax.Array | float = 0.0
+) -> tuple[jax.Array, jax.Array]:
     """Keep the largest units of a batch and set all others to 0; return also the smallest unit that is kept.
 
     Args:
         units: float32[B, F], at least 0.
         count: number of units to keep per example, on average.
+        guess: a value near the smallest unit that is kept: it shortens the search, and does not change the result.
     """
-    least = nth_largest(jax.lax.stop_gradient(units), count * len(units), None, context.axis)
+    least = nth_largest(jax.lax.stop_gradient(units), count * len(units), None, context.axis, guess)
     return jnp.where(units >= least, units, 0), least
 
 
@@ -219,119 +250,3 @@ def take_in(average: nnx.Variable, count: nnx.Variable, value: jax.Array, decay:
     """
     count[...] += 1
     average[...] += jnp.maximum(1 - decay, 9 / (count[...] + 8)) * (value - average[...])
-
-
-def nth_largest(values: jax.Array, count: jax.Array | float, axis: int | None, devices: str | None = None) -> jax.Array:
-    """Return the `count`-th largest value of each row, float32[B, 1], or of all rows, a scalar.
-
-    We count the values above thresholds: `count` may be a traced number, and nothing is sorted. The result is exact for
-    up to 2**24 values; 0 if fewer than `count` values are above 0; NaN if `count` is not above 0.
-
-    Args:
-        values: float32[B, F], at least 0.
-        axis: 1 for each row, None for all rows.
-        devices: name of the axis of devices that share the values; `count` is per device.
-    """
-    # Without the barrier, the TPU compiler computes the values again in every pass.
-    bits = jax.lax.optimization_barrier(jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32))
-    bisected = functools.partial(_bisected, axis=axis, devices=devices)
-    return jax.lax.platform_dependent(
-        bits,
-        jnp.float32(count),
-        cpu=functools.partial(bisected, at_once=1, few=_FEW, unroll=False),
-        tpu=functools.partial(_interpolated, axis=axis, devices=devices),
-        default=functools.partial(bisected, at_once=3, few=1, unroll=True),  # GPU: fewer passes, fewer launches
-    )
-
-
-_FEW = 32
-"""values: of so few, the compiler for a CPU adds several rows at once"""
-_INTERPOLATED = 24
-"""passes by interpolation; 8 to 16 suffice if few values are equal"""
-
-
-def _interpolated(bits: jax.Array, count: jax.Array, *, axis: int | None, devices: str | None) -> jax.Array:
-    """Compute `nth_largest` from the bits of the values, whose order is that of the values.
-
-    We interpolate the logarithm of the number of values at or above a threshold (the Illinois method, Dowell and
-    Jarratt 1971), and bisect the bits if that takes long. A GPU's host would wait for each pass.
-    """
-    values = jax.lax.bitcast_convert_type(bits, jnp.float32)
-    wanted = jnp.ceil(count * (1 if devices is None else jax.lax.psum(1, devices)))
-
-    def over_all(reduce: Callable, across: Callable, array: jax.Array) -> jax.Array:
-        array = reduce(array, axis=1, keepdims=axis == 1)
-        array = array if axis == 1 else reduce(jax.lax.optimization_barrier(array))  # in one step: twice the bundles
-        return array if devices is None else across(array, devices)
-
-    def at_least(threshold: jax.Array) -> jax.Array:
-        return over_all(jnp.sum, jax.lax.psum, (bits >= threshold).astype(jnp.float32))
-
-    def excess(number: jax.Array) -> jax.Array:
-        return jnp.log((number + 0.5) / wanted)
-
-    def going_on(state: tuple[jax.Array, ...]) -> jax.Array:
-        _, low, high, number, *_ = state
-        return ((high - low > 1) & (number != wanted)).any()
-
-    def narrowed(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        turn, low, high, number, above, below, side = state
-        first, last = (jax.lax.bitcast_convert_type(each, jnp.float32) for each in (low, high))
-        between = jax.lax.bitcast_convert_type(first + (last - first) * (above / (above - below)), jnp.int32)
-        middle = jnp.where(turn < _INTERPOLATED, between, low + (high - low) // 2)
-        middle = jnp.clip(middle, jnp.minimum(low + 1, high - 1), high - 1)
-        found = at_least(middle)
-        enough, new = found >= wanted, excess(found)
-        # The end that stays twice weighs half.
-        above = jnp.where(enough, new, jnp.where(side < 0, above / 2, above))
-        below = jnp.where(enough, jnp.where(side > 0, below / 2, below), new)
-        low, high = jnp.where(enough, middle, low), jnp.where(enough, high, middle)
-        return turn + 1, low, high, jnp.where(enough, found, number), above, below, jnp.where(enough, 1, -1)
-
-    most = jax.lax.bitcast_convert_type(over_all(jnp.max, jax.lax.pmax, values), jnp.int32)
-    number = at_least(jnp.ones_like(most))
-    enough = number >= wanted
-    low, high = enough.astype(jnp.int32), jnp.where(enough, most + 1, 1)
-    ends = excess(number), excess(jnp.zeros_like(number))
-    _, low, *_ = jax.lax.while_loop(going_on, narrowed, (0, low, high, number, *ends, jnp.zeros_like(low)))
-    least = over_all(jnp.min, jax.lax.pmin, jnp.where(bits >= low, values, jnp.inf))
-    return jnp.where(count > 0, jnp.where(low > 0, least, 0), jnp.nan)
-
-
-def _bisected(
-    bits: jax.Array, count: jax.Array, *, axis: int | None, devices: str | None, at_once: int, few: int, unroll: bool
-) -> jax.Array:
-    """Compute `nth_largest` from the bits of the values.
-
-    Args:
-        at_once: bits of the threshold per pass over the values; divides 30.
-        few: number of values per partial sum, if it divides the axis.
-        unroll: whether to unroll the passes. A GPU's host would launch each iteration of a loop. On a CPU, unrolled
-            passes would compute the thresholds again for every value.
-    """
-    few = math.gcd(few, bits.shape[axis or 0])
-    shape = (bits.shape[0], few, -1) if axis == 1 else (-1, few, bits.shape[1])
-    grouped = bits.reshape(shape)
-
-    def at_least(threshold: jax.Array) -> jax.Array:
-        sums = (grouped >= (threshold[..., None] if axis == 1 else threshold)).astype(jnp.int32).sum(axis=1)
-        sums = (jax.lax.optimization_barrier(sums) if few > 1 else sums).astype(jnp.float32)
-        return sums.sum(axis=1, keepdims=axis == 1)
-
-    def narrowed(found: jax.Array, shift: jax.Array | int, steps: int) -> jax.Array:
-        # The thresholds rise, so the number of those with enough values at or above them is the step to take.
-        above = jnp.stack([at_least(found + (jnp.int32(step) << shift)) for step in range(1, steps)])
-        above = (
-            above if axis == 1 else above.sum(axis=1)
-        )  # all thresholds at once, since a GPU launches this sum separately
-        if devices is not None:
-            above = jax.lax.pmean(above, devices)
-        return found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
-
-    # 31 bits without the sign, the first in its own pass.
-    found = narrowed(jnp.zeros((bits.shape[0], 1) if axis == 1 else (), jnp.int32), 30, 2)
-    passes = 30 // at_once
-    found = jax.lax.fori_loop(
-        1, passes + 1, lambda turn, found: narrowed(found, 30 - at_once * turn, 2**at_once), found, unroll=unroll
-    )
-    return jax.lax.bitcast_convert_type(found, jnp.float32)

@@ -34,7 +34,7 @@ class BatchTopK(aejax.SparseAutoencoder):
         units = jax.nn.relu(units)
         if not context.training:
             return jnp.where(units > self.threshold[...], units, 0)
-        codes, least = largest_of_batch(units, context.coefficients["k"], context)
+        codes, least = largest_of_batch(units, context.coefficients["k"], context, self.threshold[...])
         take_in(self.threshold, self.steps, least, self.decay)
         return codes
 

@@ -39,7 +39,7 @@ class Gated(aejax.SparseAutoencoder):
         return "gated", arrays | gates
 
     def loss(self, clean, output, coefficients, context):
-        gates = jax.nn.relu(self.units(clean))
+        gates = jax.nn.relu(output.extra["units"])
         directions, bias = jax.lax.stop_gradient((self.directions(), self.bias[...]))
         rebuilt = self.as_images(gates @ directions + bias)
         by_gates = jnp.square(rebuilt - clean).sum(axis=(1, 2, 3))

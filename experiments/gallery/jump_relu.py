@@ -47,7 +47,7 @@ class JumpReLU(aejax.SparseAutoencoder):
         return "jumprelu", self.arrays() | {"threshold": jnp.maximum(self.threshold[...], 0)}
 
     def loss(self, clean, output, coefficients, context):
-        active, _ = self.jump(self.units(clean))
+        active, _ = self.jump(output.extra["units"])
         return super().loss(clean, output, coefficients, context) | {"active": active.sum(axis=1)}
 
 

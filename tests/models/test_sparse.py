@@ -14,7 +14,8 @@ import aejax
 from aejax import Config, Dataset, InputError, Loss, Model, Training, fit, sweep
 from aejax.config.grid import grid
 from aejax.models import Context, SparseAutoencoder, build
-from aejax.models.sparse import _bisected, _interpolated, largest_of_batch, nth_largest, take_in
+from aejax.models.largest import _bisected, _interpolated, nth_largest
+from aejax.models.sparse import largest_of_batch, take_in
 from runs import same, traced
 
 RANDOM = np.random.default_rng(0)
@@ -73,25 +74,33 @@ def test_it_is_the_same_however_many_bits_a_pass_finds(axis, at_once):
     assert np.array_equal(found, jax.jit(nth_largest, static_argnums=2)(values, np.float32(4), axis))
 
 
+def guesses():
+    return st.one_of(st.floats(-1, 4, width=32), st.sampled_from([0.0, 1e-38, 1e38, float("inf"), float("nan")]))
+
+
 @settings(deadline=None, max_examples=50)
-@given(st.integers(1, 80), st.booleans(), st.integers(0, 2**32 - 1))
-def test_a_tpu_finds_the_nth_largest_by_interpolation(count, equal, seed):
-    """Use the branch for a TPU, which a CPU does not take."""
+@given(st.integers(1, 80), st.sampled_from(["zero", "equal", "far"]), guesses(), st.integers(0, 2**32 - 1))
+def test_interpolation_finds_the_nth_largest_wherever_it_begins(count, kind, guess, seed):
     values = np.maximum(np.random.default_rng(seed).normal(size=(6, 12)), 0).astype(np.float32)
-    values = np.round(values) if equal else values * np.float32(10.0 ** np.arange(-30, 30, 10.0))[:, None]
+    scales = {"zero": np.float32(0), "equal": 1, "far": np.float32(10.0 ** np.arange(-30, 30, 10.0))[:, None]}
+    values = (np.round(values) if kind == "equal" else values) * scales[kind]
     for axis, most in ((None, 72), (1, 12)):
         ordered = np.sort(values.reshape(-1) if axis is None else values, axis=axis or 0)
         expected = ordered[..., [-min(count, most)]].reshape((6, 1) if axis else ()) * (count <= most)
-        found = INTERPOLATED[axis](values.view(np.int32), np.float32(count - 0.5))
+        found = INTERPOLATED[axis](values.view(np.int32), np.float32(count - 0.5), np.float32(guess))
         assert np.array_equal(found, expected)
         if axis is None:  # two devices share the values
-            found = INTERPOLATED["shared"](values.reshape(2, 3, 12).view(np.int32), np.float32((count - 0.5) / 2))
+            halves = values.reshape(2, 3, 12).view(np.int32)
+            found = INTERPOLATED["shared"](halves, np.float32((count - 0.5) / 2), np.float32(guess))
             assert np.array_equal(found, [expected, expected])
 
 
-SHARED = jax.jit(jax.vmap(functools.partial(_interpolated, axis=None, devices="d"), (0, None), axis_name="d"))
-INTERPOLATED = {axis: jax.jit(functools.partial(_interpolated, axis=axis, devices=None)) for axis in (None, 1)}
-INTERPOLATED["shared"] = SHARED
+def interpolated(axis, devices=None):
+    return lambda bits, count, guess: _interpolated(bits, count, guess=guess, axis=axis, devices=devices)
+
+
+INTERPOLATED = {axis: jax.jit(interpolated(axis)) for axis in (None, 1)}
+INTERPOLATED["shared"] = jax.jit(jax.vmap(interpolated(None, "d"), (0, None, None), axis_name="d"))
 
 
 def test_a_moving_average_follows_few_values_and_then_decays():
