@@ -89,7 +89,7 @@ class RunArguments:
                 raise InputError(f"{folder} holds no run; give {advice}")
             yield folder
 
-    def load(self, folder: Path) -> tuple[aejax.Run, aejax.Dataset]:
+    def load(self, folder: Path) -> "tuple[aejax.Run, aejax.Dataset]":
         """Load the run in a local folder, and the images."""
         from aejax.evaluation import evaluation  # imports JAX
 

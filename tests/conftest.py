@@ -1,6 +1,7 @@
 """Fixtures: prepared data in a folder of its own, real MNIST where its files are at hand."""
 
 import contextlib
+import gc
 import importlib.util
 import mmap
 import os
@@ -27,6 +28,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 keep_compiled_programs()
 MOST_BYTES = 2**30
 """of programs from earlier runs; JAX removes none by itself"""
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # Each worker and each process of a test would compile the sources of all libraries again, 8 s each.
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(COMPILED.with_name("bytecode")))
 
 FAST = {"xla_cpu_use_fusion_emitters": "false", "xla_cpu_parallel_codegen_split_count": "1"}
 """options of XLA; without fusion emitters the programs of a small run are compiled in half the time"""
@@ -55,16 +59,12 @@ def pytest_addoption(parser):
     parser.addoption("--longest", action="store_true", help="these, with 200 kills instead of 30 and all nine claims")
 
 
-def pytest_xdist_auto_num_workers(config):
-    """Start one worker more than cores: many tests wait for processes of their own."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_configure(config):
     # Before JAX is imported, which reads the variable once; subprocesses inherit it.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))
     given = os.environ.get("XLA_FLAGS", "")
     if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1":
+        os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # a tenth of the time of tracing and lowering
         added = [f"--{name}={value}" for name, value in FAST.items() if name not in given and _known(name)]
         os.environ["XLA_FLAGS"] = " ".join([given, *added])
     ours = not hasattr(config, "workerinput") and COMPILED.is_dir()
@@ -104,6 +104,21 @@ def pytest_runtest_setup(item):
 def _is_default(config):
     """In the default run XLA compiles fast rather than well, which takes half the time; with --long as for users."""
     return not config.getoption("--long") and not config.getoption("--longest")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_tracing():
+    """Spare a fifth of the time of the tests, which mostly trace functions: garbage collection, and an unused message.
+
+    Flax asks each traced counter of random numbers for its sharding. JAX answers with an exception, whose message
+    prints the operations before.
+    """
+    from jax._src.interpreters import partial_eval
+
+    partial_eval.DynamicJaxprTracer._origin_msg = lambda self: ""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

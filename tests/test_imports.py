@@ -3,6 +3,8 @@
 import ast
 import functools
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,14 @@ def test_the_packages_import_in_one_direction():
 def test_a_statement_against_the_rules_is_found(module, line, refused):
     edges = graph() | {module: graph()[module] | set(imported(line))}
     assert cycle(edges) if refused == "cycle" else any(module in found for found in against_the_order(edges))
+
+
+def test_the_scripts_start_without_jax():
+    """So that `--help` and a wrong option are answered at once."""
+    program = (
+        "import runpy, sys; sys.path.insert(0, 'experiments'); import aejax.__main__\n"
+        "for name in aejax.__main__.COMMANDS: runpy.run_path(f'experiments/{name}.py')\n"
+        "print([name for name in ('jax', 'sklearn', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr

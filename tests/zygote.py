@@ -4,6 +4,7 @@ It reads one JSON object a line, {script, arguments, folder, environment, output
 the fork, which is negative for a signal. What the fork prints is in the files `output`/stdout and `output`/stderr.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -16,6 +17,7 @@ import aejax.evaluation
 import aejax.sweeps  # noqa: F401
 from benchmark import throughput  # noqa: F401
 
+gc.freeze()  # a fork copies no page to count references
 answers = os.fdopen(os.dup(1), "w")
 for asked in sys.stdin:
     job = json.loads(asked)
