@@ -59,6 +59,11 @@ def pytest_addoption(parser):
     parser.addoption("--longest", action="store_true", help="these, with 200 kills instead of 30 and all nine claims")
 
 
+def pytest_xdist_auto_num_workers(config):
+    """Start a worker for each logical core: a worker more would pay for imports and first compilations again."""
+    return os.cpu_count() or 1
+
+
 def pytest_configure(config):
     # Before JAX is imported, which reads the variable once; subprocesses inherit it.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(_is_default(config))))

@@ -147,7 +147,7 @@ def test_colour_images(tmp_path):
     assert (tmp_path / "rows.png").exists()
 
 
-@pytest.mark.parametrize("channels", [[], [3]], ids=["dense", "convolutional"])
+@pytest.mark.parametrize("channels", [pytest.param([], marks=pytest.mark.long), [3]], ids=["dense", "convolutional"])
 def test_filters_of_colour_images_are_in_colour(small, channels):
     config, dataset = small
     parts = (np.concatenate([part, part // 2, 255 - part], axis=-1) for part in (dataset.train, dataset.test))

@@ -45,7 +45,9 @@ def of_the_gallery(name):
     return fit(config.replace(changes), dataset=Dataset.from_arrays(VECTORS), progress=False)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", [pytest.param(form, marks=[pytest.mark.long] * (form in ("topk", "batchtopk"))) for form in FORMS]
+)
 def test_the_files_have_the_names_and_shapes_that_sae_lens_reads(form, tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     dictionary(form).export(tmp_path / "out", "sae_lens")

@@ -51,7 +51,12 @@ def call(browser, name, row):
     return np.array(browser.run(f"[...aejax.{name}({json.dumps(np.asarray(row).ravel().tolist())})]"), np.float32)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+DEFAULT = ("spatial", "denoising", "two")  # of each layer, corruption and plane; the others by --long
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.long] * (kind not in DEFAULT)) for kind in KINDS]
+)
 def test_the_model_in_the_page_is_the_model(kind, opened, tmp_path):
     images = RANDOM.random((40, 9, 7, 1)).astype(np.float32)
     run, dataset = made(images, KINDS[kind])

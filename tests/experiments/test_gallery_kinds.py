@@ -60,7 +60,7 @@ def test_the_discrepancy_is_0_on_average_for_one_distribution_and_grows_with_the
     assert 0 < near.mean() < far.mean() and near.mean() > 5 * same.std() / 50**0.5
 
 
-@pytest.mark.parametrize("share", [0.25, 0.75])
+@pytest.mark.parametrize("share", [pytest.param(0.25, marks=pytest.mark.long), 0.75])
 def test_a_share_of_the_patches_is_hidden_and_visible_pixels_change_no_loss(share):
     model, pixels = (
         made("masked", (6, 4, 1), **{"model.options.patch": 2, "coefficients.share": share}),

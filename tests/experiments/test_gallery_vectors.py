@@ -32,7 +32,9 @@ def test_the_tables_of_the_comparison_with_sae_lens_name_the_device_and_have_a_r
     assert found[2].startswith("| top_k | aejax | 2 | 0.5 ± 0.2 |") and "| SAELens | 2 |" in found[3]
 
 
-@pytest.mark.parametrize("name", VECTORS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in ("l1", "top_k", "gated"))) for name in VECTORS]
+)
 def test_the_arrays_for_sae_lens_give_the_codes_of_the_model(name):
     """The formulas are in the docstring of `sae_lens_files`; another test compares them with SAELens."""
     vectors = (1 + RANDOM.normal(size=(30, 7))).astype(np.float32)
@@ -57,8 +59,8 @@ def test_the_arrays_for_sae_lens_give_the_codes_of_the_model(name):
 
 @pytest.mark.parametrize(
     ("name", "k"),
-    [  # by default each model and each number once
-        pytest.param(name, k, marks=[pytest.mark.long] * (place != number))
+    [  # by default both models that declare k of their own, and a number below and above
+        pytest.param(name, k, marks=[pytest.mark.long] * (place != number or name == "batch_top_k"))
         for place, name in enumerate(("top_k", "batch_top_k", "matryoshka"))
         for number, k in enumerate((0, -1, 11))
     ],

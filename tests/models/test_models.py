@@ -23,7 +23,7 @@ MODELS = {
     "spatial": Model((), 49 * 64 * 5, channels=(3,), spatial_code=True),  # 49, 4, 64 or 40 positions
 }
 
-ALIKE = ("dense", "shallow", "convolutional, no hidden")
+ALIKE = ("dense", "shallow", "overcomplete", "convolutional", "convolutional, no hidden")
 
 
 @pytest.mark.parametrize(

@@ -314,9 +314,9 @@ def test_what_cannot_be_swept_is_refused(axes, message):
 @pytest.mark.parametrize(
     "axes",
     [
-        {"training.seed": [0, 1, 2]},
+        pytest.param({"training.seed": [0, 1, 2]}, marks=pytest.mark.long),
         {"model.hidden": [[], [8], [8, 4]], "training.seed": [0]},
-        {"coefficients.l1": [0.0, 1e-3, 1.0]},
+        pytest.param({"coefficients.l1": [0.0, 1e-3, 1.0]}, marks=pytest.mark.long),
     ],
 )
 def test_the_figure_takes_any_field(swept, axes):

@@ -31,7 +31,9 @@ def permuted(count):
     return jax.jit(lambda: permutation(jax.random.key(0), count))()
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 64, 65, 2**16, 2**16 + 1, 300_000])
+@pytest.mark.parametrize(
+    "count", [1, 65, 2**16, *(pytest.param(each, marks=pytest.mark.long) for each in (2, 3, 64, 2**16 + 1, 300_000))]
+)
 def test_a_permutation_has_everything_once(count):
     assert np.array_equal(np.sort(permuted(count)), np.arange(count))
 

@@ -90,13 +90,14 @@ def marks(name):
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in KINDS])
-def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(kinds, tmp_path, stop_after, name):
+def test_each_is_trained_stopped_and_resumed_bit_for_bit_and_swept(kinds, tmp_path, stop_after, name, request, longest):
     config, dataset = kinds(name)
     folder, made, *_, number, values = KINDS[name]
     whole = fit(config, dataset=dataset, progress=False)
     assert whole.history[1]["train"]["total"] < whole.history[0]["train"]["total"]
-    with stop_after(3), pytest.raises(Interrupted):
-        fit(config, tmp_path / "run", dataset=dataset, progress=False)
+    if request.config.getoption("--long") or longest:  # by default in tests/experiments/test_gallery.py
+        with stop_after(3), pytest.raises(Interrupted):
+            fit(config, tmp_path / "run", dataset=dataset, progress=False)
     resumed = fit(config, tmp_path / "run", dataset=dataset, progress=False)
     read = load(tmp_path / "run", models=folder / f"{name}.py" if made else ())
     assert same(whole, resumed) and same(whole, read)

@@ -12,9 +12,9 @@ from aejax import InputError, fit
 @pytest.mark.parametrize(
     ("name", "other"),
     [
-        ("jax_threefry_partitionable", False),
+        pytest.param("jax_threefry_partitionable", False, marks=pytest.mark.long),
         ("jax_enable_x64", True),
-        ("jax_default_matmul_precision", "highest"),
+        pytest.param("jax_default_matmul_precision", "highest", marks=pytest.mark.long),
     ],
 )
 def test_a_run_does_not_go_on_under_another_setting(small, tmp_path, name, other):

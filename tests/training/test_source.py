@@ -74,7 +74,10 @@ def test_the_moving_average_is_what_a_new_run_takes(small, source):
     "changes",
     [
         {"training.optimizer": "adamw", "coefficients.weight_decay": 0.5, "training.average": 0.9},
-        {"training.optimizer": f"{OWN}/lion.py:lion", "coefficients.weight_decay": 0.5, "training.clip_norm": 0.1},
+        pytest.param(
+            {"training.optimizer": f"{OWN}/lion.py:lion", "coefficients.weight_decay": 0.5, "training.clip_norm": 0.1},
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["adamw", "own"],
 )
