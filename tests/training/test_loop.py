@@ -301,7 +301,7 @@ def test_a_state_that_a_finite_loss_hides_is_not_saved(small, tmp_path, monkeypa
     def spoiled(*arguments):
         programs = real(*arguments)
         return programs._replace(
-            snapshot=lambda state: programs.snapshot(state)._replace(opt_state={"w": np.float32([np.nan])})
+            snapshot=lambda state: programs.snapshot(state)._replace(opt_state={"w": jnp.float32([np.nan])})
         )
 
     monkeypatch.setattr(loop, "build_programs", spoiled)
