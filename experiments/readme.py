@@ -16,7 +16,7 @@ from transfer import study as transfer
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
 _COMPILED = "compiled", "sweeps", "drivers", "batches", "augmented"
-_LATER = "iwae", "v5e-1", "v6e-1", "iwae_v5e-1"
+_LATER = "iwae", "gpu", "v5e-1", "v6e-1"
 """files with rows of later commits, in place of rows of compiled.json"""
 _GREY = "gallery_mnist", "gallery_fashion_mnist", "gallery_photograph"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
