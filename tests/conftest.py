@@ -1,6 +1,7 @@
 """Fixtures: prepared data in a folder of its own, real MNIST where its files are at hand."""
 
 import contextlib
+import functools
 import gc
 import importlib.util
 import mmap
@@ -190,6 +191,14 @@ def small():
         training=Training(epochs=3, batch_size=16, evaluate_test=True),
     )
     return config, Dataset("small", images[:80], images[80:])
+
+
+@pytest.fixture
+def no_programs(monkeypatch):
+    """Memoise no program of earlier tests, and none of this test for later tests."""
+    from aejax.training import programs
+
+    monkeypatch.setattr(programs, "kept", functools.lru_cache(programs.KEPT)(programs.kept.__wrapped__))
 
 
 @pytest.fixture

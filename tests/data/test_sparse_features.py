@@ -163,8 +163,8 @@ def test_batches_that_a_gpu_makes_together_are_the_same_wherever_a_chunk_ends(mo
     described = jax.ShapeDtypeStruct(made.shape, made.dtype)
     layout = Generated(Driver(CONFIG.devices, 100), Batch(described, None), (1, 6, 1), 100, 20, None, made)
 
-    @functools.partial(jax.jit, static_argnums=2)
-    def scanned(data, first, count):
+    @functools.partial(jax.jit, static_argnums=(2, 3))
+    def scanned(data, first, count, block):
         return layout.scan(lambda number, batch, _: (number + 1, (batch.examples, batch.images)), 0, data,
                            layout.order(first, count, None))  # fmt: skip
 
@@ -172,14 +172,13 @@ def test_batches_that_a_gpu_makes_together_are_the_same_wherever_a_chunk_ends(mo
         parts, first = [], chunks[0]
         for count in chunks[1:]:
             for length, data in layout.feed(Batch(made, None), None)(first, count):
-                carry, part = jax.device_get(scanned(data, np.int32(first), length))
+                carry, part = jax.device_get(scanned(data, np.int32(first), length, Generated._block))
                 assert carry == length
                 parts, first = [*parts, part], first + length
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
     alone = batches(5, 12)
     monkeypatch.setattr(Generated, "_block", 4)
-    jax.clear_caches()
     assert layout.lengths(10) == [2, 8] and [each for each, _ in layout.feed(Batch(made, None), None)(5, 12)] == [
         3,
         8,

@@ -170,6 +170,7 @@ def test_figures_name_the_features(run):
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list(NAMES)
 
 
+@pytest.mark.long
 def test_a_tenth_of_the_values_removed_costs_at_most_a_tenth_of_the_error():
     """Measure both errors on the observed values of the test rows."""
     rows = load_breast_cancer().data

@@ -13,7 +13,6 @@ from aejax.config.grid import grid
 from aejax.sweeps import comparison, members
 from aejax.sweeps.programs import fitting
 from aejax.training import loop
-from aejax.training.programs import kept
 from readable import require_readable
 from runs import leaves, same, without_clock
 
@@ -64,29 +63,25 @@ def test_a_member_equals_its_solo_run(swept, alone):
 
 @pytest.mark.long  # the way of accelerators
 @pytest.mark.parametrize("size", [3, 4])  # a group and a rest, or all members at once
-def test_so_it_does_where_the_members_of_a_group_take_each_step_together(noisy, alone, monkeypatch, size):
+def test_so_it_does_where_the_members_of_a_group_take_each_step_together(noisy, alone, monkeypatch, no_programs, size):
     config, dataset = noisy
     monkeypatch.setattr(members, "IN_TURN", ())
     monkeypatch.setattr(members, "group_size", lambda *_: size)
-    kept.cache_clear()  # the size is a function of the key
     found = sweep(config, AXES, dataset=dataset, progress=False)
-    kept.cache_clear()
     assert found.results["models_at_a_time"] == [size]
     require_equal(found.runs, alone)
 
 
 @pytest.mark.bits
-def test_a_sweep_in_groups_goes_on_bit_for_bit(small, tmp_path, monkeypatch, stop_after):
+def test_a_sweep_in_groups_goes_on_bit_for_bit(small, tmp_path, monkeypatch, no_programs, stop_after):
     """A signal may come while any group trains; the steps of all groups since the last saved state are then done."""
     config, dataset = small
     config = config.replace({"training.epochs": 1, "devices.count": 1})
     monkeypatch.setattr(members, "group_size", lambda *_: 2)
-    kept.cache_clear()  # the size is no part of the key
     whole = sweep(config, AXES, dataset=dataset, progress=False)
     with stop_after(2), pytest.raises(Interrupted, match="after step 2 of"):
         sweep(config, AXES, tmp_path, dataset=dataset, progress=False, figures=())
     resumed = sweep(config, AXES, tmp_path, dataset=dataset, progress=False, figures=())
-    kept.cache_clear()
     assert whole.results["models_at_a_time"] == resumed.results["models_at_a_time"] == [2]
     for name in NAMES:
         assert same(whole.runs[name], resumed.runs[name])

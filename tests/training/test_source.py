@@ -300,7 +300,10 @@ def test_parts_that_cannot_be_frozen_are_refused(small, tmp_path, names, message
         config.replace({"training.frozen": "encoder"})
 
 
-def test_a_sparse_autoencoder_goes_on_with_new_vectors(script, tmp_path):
+def test_a_sparse_autoencoder_goes_on_with_new_vectors(tmp_path, monkeypatch, capsys):
+    import train
+
+    monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)
     for name in ("first", "second"):
         np.save(tmp_path / f"{name}.npy", random.normal(size=(300, 8)).astype(np.float32))
@@ -309,12 +312,12 @@ def test_a_sparse_autoencoder_goes_on_with_new_vectors(script, tmp_path):
         "    model = aejax.Model(kind='aejax.models.sparse:SparseAutoencoder', hidden=(), code_size=16)\n"
         "    return aejax.Config(model=model, loss=aejax.Loss('mse'), training=aejax.Training(epochs=1))\n"
     )
-    first = script("train.py", "sparse.py", "--dataset", "first.npy", "--workdir", "first")
-    assert first.returncode == 0, first.stderr
+    train.main(["sparse.py", "--dataset", "first.npy", "--workdir", "first"])
+    capsys.readouterr()
     more = ["--training.start", "first", "--training.frozen", "decoder", "bias"]
-    second = script("train.py", "sparse.py", "--dataset", "second.npy", "--workdir", "second", *more)
-    assert second.returncode == 0, second.stderr
-    assert "starts from first after step 7" in second.stdout and "takes 6 of 6 arrays" in second.stdout
+    train.main(["sparse.py", "--dataset", "second.npy", "--workdir", "second", *more])
+    printed = capsys.readouterr().out
+    assert "starts from first after step 7" in printed and "takes 6 of 6 arrays" in printed
     one, two = (load(tmp_path / name, models="aejax.models.sparse") for name in ("first", "second"))
     moved = {path for path in arrays(one.state.params) if not same_at(path, one, two)}
     assert moved == {"['encoder']", "['encoder_bias']"}
