@@ -90,7 +90,9 @@ def train(
         loop.stop_requests = stop_at_once
     if late is not None and late == config["hosts"]["index"]:
         command_line.flush = functools.partial(time.sleep, 2.0)
-    command_line.run(lambda _: fit(Config.from_dict(config), workdir, dataset=dataset))
+    # Drawing takes as long as the training; the tests on bit identity draw.
+    figures = () if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") == "1" else ("png",)
+    command_line.run(lambda _: fit(Config.from_dict(config), workdir, dataset=dataset, figures=figures))
     if jax.distributed.is_initialized():
         # So a script waits at its end for the others, of which the first may still draw; a forked process does not.
         jax.distributed.shutdown()

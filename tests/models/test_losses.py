@@ -68,16 +68,18 @@ def test_missing_values_have_no_error_and_no_gradient(name, pixels):
     observed[3], observed[4] = True, False  # nothing, and everything is missing
     weights = {"delta": jnp.float32(0.1)}
 
+    @jax.jit
     def loss(logits, clean):
         output = Output(logits, jnp.zeros((5, 2)))
         return losses.loss_terms(Loss(name, pixels=pixels), clean, output, weights, observed=observed)["reconstruction"]
 
-    each = losses.reconstruction(Loss(name), LOGITS.reshape(5, 24, 1, 1, 1), IMAGES.reshape(5, 24, 1, 1, 1), weights)
+    reconstruction = jax.jit(lambda *given: losses.reconstruction(Loss(name), *given, weights))
+    each = reconstruction(LOGITS.reshape(5, 24, 1, 1, 1), IMAGES.reshape(5, 24, 1, 1, 1))
     values = np.where(observed.reshape(5, 24), each, np.nan)
     expected = np.nansum(values, axis=1) if pixels == "sum" else np.append(np.nanmean(values[:4], axis=1), 0)
     assert np.allclose(loss(LOGITS, IMAGES), expected, rtol=1e-5)
     assert np.array_equal(loss(jnp.where(observed, LOGITS, -9), jnp.where(observed, IMAGES, 0.3)), loss(LOGITS, IMAGES))
-    gradient = jax.grad(lambda logits: loss(logits, IMAGES).sum())(LOGITS)
+    gradient = np.asarray(jax.jit(jax.grad(lambda logits: loss(logits, IMAGES).sum()))(LOGITS))
     assert (gradient[~observed] == 0).all() and (gradient[observed] != 0).any()
 
 

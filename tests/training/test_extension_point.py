@@ -188,9 +188,9 @@ def test_a_likelihood_of_the_model_s_own_is_one_method(small, request):
     kind = {"loss.pixels": "sum", "model.kind": f"{request.config.rootpath}/tests/own/sigma_vae.py:SigmaVAE"}
     run = untrained(config.replace(kind | {"loss.reconstruction": "mse"}), dataset)
     model, images = run.autoencoder, jnp.float32(dataset.test / 255)
-    output = model(images)
-    nats = model.log_likelihood(images, output.posterior.samples)
-    terms = model.loss(images, output, model.config.coefficients, aejax.Context())
+    output = jax.jit(model)(images)
+    nats = jax.jit(model.log_likelihood)(images, output.posterior.samples)
+    terms = jax.jit(lambda: model.loss(images, output, model.config.coefficients, aejax.Context()))()
     assert nats.shape == (23, 1) and np.allclose(terms["reconstruction"], -nats[:, 0], rtol=1e-5)
     assert np.isfinite(evaluation._variational(run, images, samples=1)["nll"])
     assert loss_unit(run.config, dataset.image_shape) == "nats per image"
