@@ -1,5 +1,6 @@
 """Metrics of one trained model, in a flat dictionary for JSON."""
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -169,8 +170,13 @@ def errors(run: Run, codes: np.ndarray, images: np.ndarray, by_value: bool = Fal
     nats, flat = run.logits_are_of_probabilities, (images.size if by_value else len(images), 1, 1, -1)
     made = (run.logits(codes) if nats else run.standardized_outputs(codes)).reshape(flat)
     name, images = "bce" if nats else "mse", images.reshape(flat)
-    made, images, share = losses.of_observed(name, made, images, ~np.isnan(images))
-    return np.asarray(losses.RECONSTRUCTIONS[name](made, images) / share, np.float64)
+    return np.asarray(_errors(name, made, images, ~np.isnan(images)), np.float64)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _errors(name: str, made: jax.Array, images: jax.Array, observed: jax.Array) -> jax.Array:
+    made, images, share = losses.of_observed(name, made, images, observed)
+    return losses.RECONSTRUCTIONS[name](made, images) / share
 
 
 def _reconstruction(
