@@ -29,6 +29,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(COMPILED))
 keep_compiled_programs()
 MOST_BYTES = 2**30
 """of programs from earlier runs; JAX removes none by itself"""
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores; threads of scikit-learn wait in a loop
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     # Each worker and each process of a test would compile the sources of all libraries again, 8 s each.
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(COMPILED.with_name("bytecode")))
