@@ -5,7 +5,7 @@ average of the smallest active unit of a batch. Bussmann et al. 2024, arXiv 2412
 
     uv run experiments/gallery.py batch_top_k
 
-Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.47 against the true features.
+Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.54 against the true features.
 """
 
 from pathlib import Path
@@ -44,4 +44,4 @@ class BatchTopK(aejax.SparseAutoencoder):
 
 def get_config():
     top_k = aejax.load_config(Path(__file__).with_name("top_k.py"))
-    return top_k.replace({"model.kind": "batch_top_k.py:BatchTopK", "model.options.dead_after": 50})
+    return top_k.replace({"model.kind": "batch_top_k.py:BatchTopK", "model.options.dead_after": 10})

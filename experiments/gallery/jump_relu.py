@@ -53,4 +53,4 @@ class JumpReLU(aejax.SparseAutoencoder):
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    return l1.replace({"model.kind": "jump_relu.py:JumpReLU", "model.options.dead_after": 50})
+    return l1.replace({"model.kind": "jump_relu.py:JumpReLU", "model.options.dead_after": 20})

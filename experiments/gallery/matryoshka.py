@@ -6,7 +6,7 @@ Bussmann et al. 2025, arXiv 2503.17547.
 
     uv run experiments/gallery.py matryoshka
 
-Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.43 against the true features.
+Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.49 against the true features.
 """
 
 import itertools
@@ -63,4 +63,4 @@ class Matryoshka(aejax.SparseAutoencoder):
 
 def get_config():
     top_k = aejax.load_config(Path(__file__).with_name("top_k.py"))
-    return top_k.replace({"model.kind": "matryoshka.py:Matryoshka", "model.options.dead_after": 50})
+    return top_k.replace({"model.kind": "matryoshka.py:Matryoshka", "model.options.dead_after": 10})

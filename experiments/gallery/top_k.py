@@ -6,7 +6,7 @@ Makhzani and Frey 2013, arXiv 1312.5663; Gao et al. 2024, arXiv 2406.04093.
 
     uv run experiments/gallery.py top_k
 
-Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.46 against the true features.
+Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.50 against the true features.
 """
 
 from pathlib import Path
@@ -38,4 +38,4 @@ class TopK(aejax.SparseAutoencoder):
 
 def get_config():
     l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
-    return l1.replace({"model.kind": "top_k.py:TopK"})
+    return l1.replace({"model.kind": "top_k.py:TopK", "model.options.dead_after": 20})
