@@ -107,7 +107,7 @@ def test_channels_first_in_a_file(tmp_path):
     with pytest.raises(InputError, match="looks like"):
         fit(config, progress=False)
     run = fit(config.replace({"data.channels": "first"}), tmp_path / "run", progress=False)
-    assert run.image_shape == (8, 6, 3) and evaluate(run)["test_images"] == 12
+    assert run.image_shape == (8, 6, 3) and len(run.dataset.test) == 12
 
 
 def test_pixels_beyond_1_by_rounding_are_taken():

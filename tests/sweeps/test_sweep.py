@@ -72,6 +72,7 @@ def test_so_it_does_where_the_members_of_a_group_take_each_step_together(noisy, 
     require_equal(found.runs, alone)
 
 
+@pytest.mark.long  # the way of accelerators too
 @pytest.mark.bits
 def test_a_sweep_in_groups_goes_on_bit_for_bit(small, tmp_path, monkeypatch, no_programs, stop_after):
     """A signal may come while any group trains; the steps of all groups since the last saved state are then done."""

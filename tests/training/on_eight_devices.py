@@ -151,7 +151,7 @@ def test_8_devices_make_their_share_of_generated_examples(parallel):
     require_same(fit(on(config, Devices(parallel, 8)), dataset=law, progress=False), one)
 
 
-@pytest.mark.parametrize("placement", ["device", "stream"])
+@pytest.mark.parametrize("placement", ["device", pytest.param("stream", marks=pytest.mark.long)])
 def test_each_device_computes_its_share_of_a_batch_alone(dataset, placement):
     config, flops = Config(model=Model((), 64), training=SGD).replace({"data.placement": placement}), {}
     for count in (1, 8):
