@@ -79,6 +79,13 @@ def pytest_configure(config):
         shutil.rmtree(COMPILED)
 
 
+def pytest_sessionstart(session):
+    """Without bytecode of the libraries, let each of two workers compile one half of it, and read the other half."""
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1":
+        for name in ("sklearn.datasets", "pandas", "matplotlib.figure", "skimage.metrics", "tensorflow_datasets"):
+            importlib.import_module(name)
+
+
 def pytest_collection_modifyitems(config, items):
     if _is_default(config):
         for item in items:
