@@ -15,9 +15,9 @@ from transfer import study as transfer
 
 _ROOT = Path(__file__).parents[1]
 _RESULTS = _ROOT / "experiments" / "results"
-_COMPILED = "compiled", "sweeps", "drivers", "batches", "augmented"
-_LATER = "iwae", "gpu", "v5e-1", "v6e-1"
-"""files with rows of later commits, in place of rows of compiled.json"""
+_COMPILED = {name: (name,) for name in ("sweeps", "drivers", "batches", "augmented")}
+_COMPILED |= {"compiled": ("v5e-1", "v6e-1", "gpu", "slices")}
+"""table → files with its rows"""
 _GREY = "gallery_mnist", "gallery_fashion_mnist", "gallery_photograph"
 _SHOWN = ("v5e-1", "v6e-1", "h100", "a100"), ("deep", "denoising", "vae")
 """targets and models of the table in the main README"""
@@ -27,23 +27,22 @@ NOTEBOOK = _ROOT / "experiments" / "colab.ipynb"
 
 def tables() -> dict[str, str]:
     """Return each table by the name of its two markers, `<!-- name -->` and `<!-- /name -->`."""
-    compiled_rows = {name: _read("compiled", f"{name}.json")["rows"] for name in _COMPILED}
-    later = [row for name in _LATER for row in _read("compiled", f"{name}.json")["rows"]]
-    newest = {(row["target"], row["model"]): row for row in [*compiled_rows["compiled"], *later]}
-    compiled_rows["compiled"] = list(newest.values())
+    compiled_rows = {
+        table: [row for name in names for row in _read("compiled", f"{name}.json")["rows"]]
+        for table, names in _COMPILED.items()
+    }
     first = [row for row in compiled_rows["compiled"] if row["target"] in _SHOWN[0] and row["model"] in _SHOWN[1]]
     peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
     files = sorted((_RESULTS / "compiled_shared").glob("*.json"))
     shared = [row for file in files for row in _read(file.parent, file.name)["rows"]]
     gpu = _read("benchmark_gpu", "benchmark.json")["rows"]
-    compiled.add_counts(gpu, compiled_rows["batches"], "NVIDIA H100 80GB HBM3")  # the processor of an H200
+    counted = _read("benchmark_gpu", "compiled.json")["rows"]  # the programs of about the measured commit
+    compiled.add_counts(gpu, counted, "NVIDIA H100 80GB HBM3")  # the processor of an H200
     return {
         "article": article.comparison(_read("article_mnist")),
         "beyond": study.compared(_measured([model for model, *_ in study.REPORTED], "beyond_mnist")),
         "gallery": study.table(_measured()),
-        "gallery compiled images": compiled.table(
-            [row for name in ("v5e-1", "h100") for row in _read("gallery_compiled", f"{name}.json")["rows"]]
-        ),
+        "gallery compiled images": compiled.table(_read("gallery_compiled", "compiled.json")["rows"]),
         "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
         "gallery rates": study.rates(_measured(), _read("claims_mnist")),
         "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),

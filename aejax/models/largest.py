@@ -131,19 +131,15 @@ def _bisected(
     def narrowed(found: jax.Array, shift: jax.Array | int, steps: int) -> jax.Array:
         # The thresholds rise, so the number of those with enough values at or above them is the step to take.
         above = jnp.stack([at_least(found + (jnp.int32(step) << shift)) for step in range(1, steps)])
-        above = (
-            above if axis == 1 else above.sum(axis=1)
-        )  # all thresholds at once, since a GPU launches this sum separately
+        if axis is None:  # of all thresholds at once, since a GPU launches this sum separately
+            above = above.sum(axis=1)
         if devices is not None:
             above = jax.lax.pmean(above, devices)
         return found + ((above >= count).sum(axis=0).astype(jnp.int32) << shift)
 
     # 31 bits without the sign, the first in its own pass unless there is a pass for each.
-    found, first, passes = (
-        jnp.zeros((bits.shape[0], 1) if axis == 1 else (), jnp.int32),
-        int(at_once > 1),
-        30 // at_once,
-    )
+    first, passes = int(at_once > 1), 30 // at_once
+    found = jnp.zeros((bits.shape[0], 1) if axis == 1 else (), jnp.int32)
     if first:
         found = narrowed(found, 30, 2)
     found = jax.lax.fori_loop(
