@@ -156,6 +156,7 @@ def test_a_process_that_does_not_start_ends_the_others_with_one_line(dataset, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_a_second_run_with_the_address_of_the_first_is_refused_after_the_time_for_the_start(dataset, tmp_path):
     """JAX alone would let process 0 of the second run listen at the same address, and would mix the two runs."""
     log, address = tmp_path / "log", free_address()
