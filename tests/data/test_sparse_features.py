@@ -158,6 +158,7 @@ def test_no_example_comes_twice():
     assert np.allclose(np.reshape(images, (300, 6))[:100], ALONE.dataset().train[1_900:], atol=1e-5)
 
 
+@pytest.mark.long
 def test_batches_that_a_gpu_makes_together_are_the_same_wherever_a_chunk_ends(monkeypatch):
     made = ALONE.dataset().train
     described = jax.ShapeDtypeStruct(made.shape, made.dtype)

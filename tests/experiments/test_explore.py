@@ -51,7 +51,7 @@ def call(browser, name, row):
     return np.array(browser.run(f"[...aejax.{name}({json.dumps(np.asarray(row).ravel().tolist())})]"), np.float32)
 
 
-DEFAULT = ("spatial", "denoising", "two")  # of each layer, corruption and plane; the others by --long
+DEFAULT = ("denoising", "two")  # a corruption and a plane; the others by --long
 
 
 @pytest.mark.parametrize(

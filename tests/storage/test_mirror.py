@@ -253,7 +253,13 @@ def test_a_write_that_timed_out_does_not_happen_later(gcs, monkeypatch):
     assert gcs.objects == {} and kept.value.brief
 
 
-@pytest.mark.parametrize("how", ["its quota is used up", r"the store does not answer \(no answer in 0.5 s\)"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "its quota is used up",
+        pytest.param(r"the store does not answer \(no answer in 0.5 s\)", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_state_that_cannot_be_uploaded_is_kept_and_named(gcs, how, fails, monkeypatch):
     monkeypatch.setattr(store, "SECONDS", 0.5)
