@@ -25,6 +25,11 @@ def compiled_steps(config, image_shape, *more):
     return types.SimpleNamespace(**functions, model=steps.model)
 
 
+def spoiled(content):
+    """Change the last of some bytes, whatever it was."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
 def leaves(run):
     """Every array of the state of a run."""
     return [np.asarray(leaf) for leaf in jax.tree.leaves(run.state)]

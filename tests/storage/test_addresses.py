@@ -8,7 +8,7 @@ import pytest
 
 import aejax
 from aejax.config.files import data_dir
-from runs import same
+from runs import same, spoiled
 
 PLACE, FOLDER = "gs://bucket/runs/a", "runs/a"
 
@@ -75,7 +75,7 @@ def test_a_run_is_saved_and_exported_to_a_bucket(gcs, trained):
 def test_damage_is_reported_at_the_address_and_the_previous_checkpoint_is_used(gcs, small, trained, caplog):
     run, other = trained
     [name] = [name for name in gcs.names("bucket", FOLDER) if "checkpoints/15/arrays/state/d/" in name][:1]
-    gcs.put("bucket", f"{FOLDER}/{name}", content(gcs, name)[:-1] + b"x")
+    gcs.put("bucket", f"{FOLDER}/{name}", spoiled(content(gcs, name)))
     gcs.objects.pop(("bucket", f"{FOLDER}/summary.json"))
     config, dataset = small
     assert same(aejax.fit(config, PLACE, dataset=dataset, figures=(), progress=False), other)
@@ -146,7 +146,7 @@ def test_arrays_in_a_bucket_are_downloaded_once_and_verified(gcs, tmp_path, capl
         again = aejax.load_dataset(address)  # from the cache
         assert np.array_equal(first.train[:], again.train[:]) and first.fingerprint == again.fingerprint
     [copy] = (data_dir() / "arrays").glob("*/a.npy")
-    copy.write_bytes(copy.read_bytes()[:-1] + b"\0")
+    copy.write_bytes(spoiled(copy.read_bytes()))
     with pytest.raises(aejax.InputError, match=r"^gs://bucket/data/a.npy has no arrays"):
         aejax.load_dataset("gs://bucket/data/a.npy")
     assert "gs://bucket/data/a.npy" in caplog.text and "preparing it again" in caplog.text

@@ -11,7 +11,7 @@ import pytest
 
 from aejax import Dataset, InputError, Interrupted, fit, load, sweep
 from aejax.training import Batch, build_steps
-from runs import compiled_steps, rewrite, same, traced
+from runs import compiled_steps, rewrite, same, spoiled, traced
 
 OWN = Path(__file__).parents[1] / "own"
 STILL = {"coefficients.learning_rate": 0.0, "training.epochs": 1}
@@ -220,7 +220,7 @@ def test_a_run_that_saved_nothing_does_not_begin_again_from_another_state(small,
 def damaged(folder):
     for checkpoint in (folder / "checkpoints").iterdir():
         file = max((checkpoint / "arrays").rglob("d/*"), key=lambda file: file.stat().st_size)
-        file.write_bytes(file.read_bytes()[:-1] + b"!")
+        file.write_bytes(spoiled(file.read_bytes()))
 
 
 def of_other_shapes(folder):
