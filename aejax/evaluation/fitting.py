@@ -143,7 +143,8 @@ def _load(workdir: Path, which: str, models: str | Path | Iterable[str | Path]) 
     if step is None:
         advice = "it needs validation examples: train with data.validation, such as 0.1, in another workdir"
         raise InputError(f"{workdir / 'checkpoints'} has no best checkpoint; {advice}")
-    state, _, _ = restore(workdir / "checkpoints", step, like, shardings(like))
+    chosen = next(each for each in found if each.step == step)
+    state, _ = restore(workdir / "checkpoints", chosen, like, shardings(like))
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
     if summary.get("step") != step:  # of an unfinished run the best epoch is known, and nothing else is final

@@ -243,7 +243,7 @@ class _Owner(_Mirror):
         last = lease.acquire()
         self._lease = lease
         self._repeat(SECONDS / 4, lease.renew)
-        if self._state.exists() and (last or not names):
+        if found := self._state.exists() and (last or not names):
             self._known = json.loads(self._state.read_text(encoding="utf-8"))
         else:
             self._state.unlink(missing_ok=True)
@@ -251,6 +251,8 @@ class _Owner(_Mirror):
         # The first upload deletes what is incomplete.
         self._known = {name: None for name in names if _rank(name)} | self._known
         write_json(self._state, self._known)
+        if found:  # the other processes of the run download the bucket next, and resume at our newest checkpoint
+            self._save()
         self._repeat(UPLOAD_EVERY, self._save)
 
     def close(self, failed: BaseException | None = None) -> None:

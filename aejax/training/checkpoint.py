@@ -30,7 +30,7 @@ from flax.traverse_util import unflatten_dict
 from orbax.checkpoint import v1 as ocp
 
 from aejax.config import AejaxError, InputError
-from aejax.config.checks import reason
+from aejax.config.checks import reason, refusing
 from aejax.training.devices import abstract, is_first, lost
 from aejax.training.identity import Identity
 from aejax.training.paths import keys
@@ -115,8 +115,19 @@ def best(manifests: list[Manifest]) -> int | None:
     return min(losses, key=losses.get, default=None)
 
 
-def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dict[str, np.ndarray], Manifest]:
-    """Restore an undamaged checkpoint: its state, the loss terms of an unfinished epoch, and its manifest.
+def verified(folder: Path, step: int) -> Manifest:
+    """Return the manifest of the checkpoint that the first process of a run resumes at.
+
+    Raises InputError: this process does not find the checkpoint, or finds it damaged.
+    """
+    path = folder.absolute() / str(step)
+    advice = "the workdir must be on a disk that all processes of the run share, or in a bucket"
+    with refusing(f"the checkpoint {path} cannot be read", f"; {advice}"):
+        return _verified(path)
+
+
+def restore(folder: Path, manifest: Manifest, like: Any, sharding: Any) -> tuple[Any, dict[str, np.ndarray]]:
+    """Restore a verified checkpoint: its state, and the loss terms of an unfinished epoch.
 
     Args:
         like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values); None takes all
@@ -125,8 +136,7 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dic
 
     Raises InputError: structure, shapes or types differ, since nothing is cast; or the arrays cannot be read.
     """
-    path = folder.absolute() / str(step)
-    manifest = _verified(path)
+    path = folder.absolute() / str(manifest.step)
     if like is not None and (here := forms(like)) != (there := manifest.leaves):
         name = next(name for name in {**here, **there} if here.get(name) != there.get(name))
         raise InputError(
@@ -145,9 +155,9 @@ def restore(folder: Path, step: int, like: Any, sharding: Any) -> tuple[Any, dic
     if failure is not None:
         _collect_coroutines()
         raise InputError(f"the checkpoint {path} cannot be read: {failure}")
-    if int(state.step) != step:
+    if int(state.step) != manifest.step:
         raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
-    return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}, manifest
+    return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
 
 
 def _described(manifest: Manifest) -> TrainState:

@@ -23,7 +23,7 @@ from aejax.config.user_files import located
 from aejax.data import Dataset, as_dataset, describe, require_fit, resolved, split
 from aejax.signals import stop_requests
 from aejax.training.batches import steps_per_epoch
-from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore
+from aejax.training.checkpoint import Checkpoints, Manifest, has_checkpoints, restore, verified
 from aejax.training.chunks import Pace, chunks
 from aejax.training.devices import Driver, gather, initializer, is_first, peers, shardings, together
 from aejax.training.divergence import Diverged, failure_of, require_finite_state
@@ -148,7 +148,9 @@ def train(
         step, epoch_terms = int(gather([saved.step])[0, 0]), {}
         if step:
             signals.saved()
-            state, epoch_terms, saved = restore(checkpoints.folder, step, like, shardings(like))
+            with together():
+                saved = saved if is_first() else verified(checkpoints.folder, step)
+            state, epoch_terms = restore(checkpoints.folder, saved, like, shardings(like))
         else:
             state = initializer(driver, steps, steps.own, key_of(like))(values[1], *begun)
         history, epochs = saved.history, config.training.epochs

@@ -53,7 +53,7 @@ class Source:
             raise InputError(f"training.start is {place}, which holds no run; give the workdir of a run")
         try:
             found, _ = stored(folder, identity_of_run(folder))
-            state, *_ = restore(folder / "checkpoints", found[-1].step, None, sharding)
+            state, _ = restore(folder / "checkpoints", found[-1], None, sharding)
         except InputError as error:
             raise InputError(f"training.start cannot be read: {error}") from error
         return Source.of(state, place)

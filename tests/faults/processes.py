@@ -105,7 +105,7 @@ def free_address():
 
 
 def start(config, workdir, dataset, log, count=1, coordinator=None, **how):
-    """Start the processes of a run, with one configuration or with a list of one for each."""
+    """Start the processes of a run; `config` and `workdir` may be lists with an entry for each process."""
     coordinator = coordinator or free_address()
     processes = []
     for index in range(count):
@@ -114,7 +114,10 @@ def start(config, workdir, dataset, log, count=1, coordinator=None, **how):
         for path, value in hosts.items():
             sections["hosts"][path.partition(".")[2]] = value
         process = CONTEXT.Process(
-            target=train, args=(sections, workdir, dataset, f"{log}.{index}"), kwargs=how, daemon=True
+            target=train,
+            args=(sections, workdir[index] if isinstance(workdir, list) else workdir, dataset, f"{log}.{index}"),
+            kwargs=how,
+            daemon=True,
         )
         process.start()
         processes.append(process)

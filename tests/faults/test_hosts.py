@@ -84,6 +84,17 @@ def test_a_run_goes_on_in_another_number_of_processes(dataset, alone, tmp_path):
 
 
 @pytest.mark.long
+def test_processes_without_a_shared_disk_are_refused_when_they_resume(dataset, tmp_path):
+    workdirs, log = [tmp_path / "first", tmp_path / "second"], tmp_path / "log"
+    assert finish(start(CONFIG, workdirs, dataset, log, 2, stopped=True)) == [75] * 2, logged(log, 2)
+    assert finish(start(CONFIG, workdirs, dataset, log, 2)) == [1, 1], logged(log, 2)
+    first, second = (printed.splitlines()[-1] for printed in logged(log, 2))
+    assert "process 1 of this run was refused" in first
+    assert "/13 cannot be read: No such file" in second and "must be on a disk that all processes" in second
+    assert load(workdirs[0]).state.step == 13
+
+
+@pytest.mark.long
 def test_processes_whose_devices_share_a_state_give_the_result_of_one_device(tmp_path):
     """Two processes of two devices: first all devices hold the state together, then those of each process."""
     gallery = Path(__file__).parents[2] / "experiments/gallery/batch_top_k.py"

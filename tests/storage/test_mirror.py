@@ -107,6 +107,8 @@ def test_a_run_that_was_killed_finds_its_folder_unless_another_run_wrote(gcs, mo
     assert gcs.names("bucket", FOLDER) == {lease.NAME} and len(local_folders()) == 1
     with opened(PLACE) as folder:
         assert (folder / "checkpoints/1/manifest.json").exists()
+        with opened(PLACE, reads=True) as other:  # another process of the run, on a disk of its own
+            assert (other / "checkpoints/1/manifest.json").exists()
     assert local_folders() == [] and "metrics.jsonl" in gcs.names("bucket", FOLDER)
 
     killed(gcs, lambda folder, _: checkpoint(folder, 2))

@@ -10,7 +10,7 @@ import pytest
 
 from aejax import AejaxError, InputError, PeerLost
 from aejax.training import checkpoint
-from aejax.training.checkpoint import Checkpoints, Manifest, best, restore, whole
+from aejax.training.checkpoint import Checkpoints, Manifest, best, restore, verified, whole
 from aejax.training.identity import Identity
 from aejax.training.step import TrainState
 
@@ -34,6 +34,10 @@ def folder(tmp_path):
     return folder
 
 
+def read(folder, step):
+    return restore(folder, verified(folder, step), state_at(0), SHARDING)
+
+
 def steps(folder):
     return [manifest.step for manifest in whole(folder)[0]]
 
@@ -48,11 +52,12 @@ def test_the_newest_two_and_the_best_are_kept(folder):
 
 def test_restored_is_what_was_saved(folder):
     for step in (2, 5):
-        restored, terms, manifest = restore(folder, step, state_at(0), SHARDING)
+        restored, terms = read(folder, step)
         for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(state_at(step)), strict=True):
             assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
-    assert manifest.seconds == 1.5 and manifest.chunk == 13
-    assert restore(folder, 2, state_at(0), SHARDING)[2].chunk is None
+    described = [verified(folder, step) for step in (5, 2)]
+    assert [manifest.seconds for manifest in described] == [1.5, 0.0]
+    assert [manifest.chunk for manifest in described] == [13, None]
     assert terms["total"].dtype == np.float32 and terms["total"].tolist() == [0.5, 0.25]
 
 
@@ -115,7 +120,7 @@ def test_what_a_desktop_leaves_in_a_checkpoint_is_no_damage(folder):
     for place in (folder / "5", folder / "5" / "arrays"):
         (place / ".DS_Store").write_text("theirs")
     assert Checkpoints(folder).recover().step == 5
-    restore(folder, 5, state_at(0), SHARDING)
+    read(folder, 5)
 
 
 @pytest.mark.parametrize("name", ["05", "٥", "99999"])
@@ -131,8 +136,8 @@ def test_two_checkpoints_whose_names_are_exchanged_are_none(folder):
     (folder / "4").rename(folder / "5")
     (folder / "x").rename(folder / "4")
     assert Checkpoints(folder).recover().step == 2
-    with pytest.raises(FileNotFoundError):
-        restore(folder, 5, state_at(0), SHARDING)
+    with pytest.raises(InputError, match=r"the checkpoint .*/5 cannot be read: No such file"):
+        verified(folder, 5)
 
 
 def test_a_checkpoint_of_another_run_is_moved_away_and_not_trained_on(small, tmp_path, caplog):
@@ -155,7 +160,7 @@ def test_a_state_of_another_step_than_its_manifest_says_is_refused(folder):
     path = path.rename(folder / "7")
     Manifest(**{**vars(manifest), "step": 7}).write(path)
     with pytest.raises(InputError, match="holds the state of step 5"):
-        restore(folder, 7, state_at(0), SHARDING)
+        read(folder, 7)
 
 
 def test_a_manifest_names_nothing_outside_of_its_checkpoint(folder, tmp_path, caplog):
@@ -294,7 +299,7 @@ def test_where_no_checkpoint_is_whole_the_run_is_refused(folder):
 )
 def test_another_type_shape_or_tree_is_never_cast(folder, params, named):
     with pytest.raises(InputError, match=named):
-        restore(folder, 5, TrainState(jnp.int32(0), params, ()), SHARDING)
+        restore(folder, verified(folder, 5), TrainState(jnp.int32(0), params, ()), SHARDING)
 
 
 def test_a_save_that_fails_since_another_process_is_gone_says_so(tmp_path, monkeypatch):
