@@ -96,7 +96,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             ValueError: a value is infinite, or is missing without `missing="mask"`.
             InputError: a parameter is out of range, or does not fit the rows.
         """
-        rows = _rows(self, X, self.masked, reset=True)
+        rows = self._rows(X, reset=True)
         given = {field: getattr(self, name) for name, field in FIELDS.items() if getattr(self, name) is not None}
         if self.random_state is not None:
             seeded = isinstance(self.random_state, int | np.integer)
@@ -117,7 +117,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     def transform(self, X: Any) -> np.ndarray:
         """Return the codes of rows, float[N, D] → float32[N, code_size]."""
-        rows = _rows(self, X, self.masked)  # first, since it refuses an estimator that is not fitted
+        rows = self._rows(X)  # first, since it refuses an estimator that is not fitted
         return _by_chunks(self.run_.encode, rows)
 
     def inverse_transform(self, X: Any) -> np.ndarray:
@@ -130,7 +130,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         The error is the mean over columns of the configured loss: squared error, or cross-entropy in nats.
         """
-        return -self._errors(X)
+        return -self._errors(self._rows(X))
 
     def feature_errors(self, X: Any) -> Any:
         """Return the error of each feature of each row, float[N, D] → float64[N, D]; NaN where the value is missing.
@@ -138,21 +138,33 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         The mean of the known errors of a row is minus its `score_samples`. A table of pandas gives a table with its
         index and columns.
         """
-        found, rows = self._errors(X, by_value=True), _rows(self, X, self.masked)
-        return _like(X, np.where(np.isnan(rows), np.nan, found))
+        rows = self._rows(X)
+        found = np.where(np.isnan(rows), np.nan, self._errors(rows, by_value=True))
+        is_table = hasattr(X, "columns") and hasattr(X, "index")
+        return type(X)(found, index=X.index, columns=X.columns) if is_table else found
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean reconstruction error of rows float[N, D], which a search maximises."""
         return float(self.score_samples(X).mean())
 
-    def _errors(self, X: Any, by_value: bool = False) -> np.ndarray:
-        given, run = _rows(self, X, self.masked), self.run_
+    def _errors(self, rows: np.ndarray, by_value: bool = False) -> np.ndarray:
+        run = self.run_
 
-        def of_rows(rows: np.ndarray) -> np.ndarray:
-            found = errors(run, run.encode(rows), run.standardized_inputs(rows)[0], by_value)
-            return found.reshape(len(rows), -1) if by_value else found
+        def of_chunk(chunk: np.ndarray) -> np.ndarray:
+            found = errors(run, run.encode(chunk), run.standardized_inputs(chunk)[0], by_value)
+            return found.reshape(len(chunk), -1) if by_value else found
 
-        return _by_chunks(of_rows, given)
+        return _by_chunks(of_chunk, rows)
+
+    def _rows(self, X: Any, reset: bool = False) -> np.ndarray:
+        """Return rows as float32[N, D], checked as scikit-learn demands; refuse missing values unless `masked`."""
+        if not reset:
+            check_is_fitted(self)
+        rows = validate_data(self, X, dtype=np.float32, reset=reset, ensure_all_finite="allow-nan")
+        if not self.masked and (missing := int(np.isnan(rows).sum())):
+            advice = 'give AutoencoderTransformer(missing="mask"), which leaves them out of the loss, or fill them in'
+            raise ValueError(f"{missing:,} of {rows.size:,} values of X are missing (NaN); {advice}")
+        return rows
 
     @property
     def masked(self) -> bool:
@@ -193,20 +205,20 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
         """
         require(0 < self.contamination <= 0.5, "contamination", self.contamination, "above 0 and at most 0.5")
         chosen = AutoencoderTransformer() if self.autoencoder is None else clone(self.autoencoder)
-        rows = _rows(self, X, chosen.masked, reset=True)
-        self.autoencoder_ = chosen.fit(rows)
-        self.offset_ = float(np.quantile(self.autoencoder_.score_samples(rows), self.contamination))
+        self.autoencoder_ = chosen.fit(X)
+        validate_data(self, X, skip_check_array=True)  # notes the number and the names of the columns
+        self.offset_ = float(np.quantile(self.autoencoder_.score_samples(X), self.contamination))
         return self
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Return minus the reconstruction error of each row, float[N, D] → float64[N]."""
         check_is_fitted(self)
-        return self.autoencoder_.score_samples(_rows(self, X, self.autoencoder_.masked))
+        return self.autoencoder_.score_samples(X)
 
     def feature_errors(self, X: Any) -> Any:
         """Return the error of each feature of each row, as `AutoencoderTransformer.feature_errors` does."""
         check_is_fitted(self)
-        return _like(X, self.autoencoder_.feature_errors(_rows(self, X, self.autoencoder_.masked)))
+        return self.autoencoder_.feature_errors(X)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return `score_samples` minus the threshold, float[N, D] → float64[N]: negative for outliers."""
@@ -215,23 +227,6 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """Return -1 for outliers and 1 for other rows, float[N, D] → int[N]."""
         return np.where(self.decision_function(X) < 0, -1, 1)
-
-
-def _rows(estimator: BaseEstimator, X: Any, masked: bool, reset: bool = False) -> np.ndarray:
-    """Return rows as float32[N, D], checked as scikit-learn demands; refuse missing values unless `masked`."""
-    if not reset:
-        check_is_fitted(estimator)
-    rows = validate_data(estimator, X, dtype=np.float32, reset=reset, ensure_all_finite="allow-nan")
-    if not masked and (missing := int(np.isnan(rows).sum())):
-        advice = 'give AutoencoderTransformer(missing="mask"), which leaves them out of the loss, or fill them in'
-        raise ValueError(f"{missing:,} of {rows.size:,} values of X are missing (NaN); {advice}")
-    return rows
-
-
-def _like(X: Any, values: np.ndarray) -> Any:
-    """Return values [N, D] of the cells of X: a table of pandas if X is a table, otherwise the array."""
-    named = hasattr(X, "columns") and hasattr(X, "index")
-    return type(X)(values, index=X.index, columns=X.columns) if named else values
 
 
 def _by_chunks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
