@@ -38,8 +38,8 @@ def cached(
             np.save(folder / f"{part}.npy", np.ascontiguousarray(array))
 
     key = name.replace("/", "_").replace(":", "_")
-    folder, files = _kept(key, name, write, [f"{part}.npy" for part in parts])
-    return {file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r") for file in files}
+    folder = _kept(key, name, write, [f"{part}.npy" for part in parts])
+    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
 
 
 def copied(address: str) -> Path:
@@ -56,22 +56,18 @@ def copied(address: str) -> Path:
 
     def write(folder: Path) -> None:
         store = Store(above if single else address)
-        names = [name for name in ([last] if single else store.names()) if name.endswith(_COPIED)]
-        for name in names:
-            content, _ = store.read(name)
-            if content is not None:
-                path = folder / last if single else folder / last / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+        for name in [last] if single else store.names():
+            if name.endswith(_COPIED):
+                with contextlib.suppress(FileNotFoundError):
+                    store.fetch(name, folder / last if single else folder / last / name)
         if not any(folder.iterdir()):
             raise InputError(f"{address} has no arrays ({', '.join(_COPIED)})")
 
-    folder, _ = _kept(hashlib.sha256(address.encode()).hexdigest()[:16], address, write)
-    return folder / last
+    return _kept(hashlib.sha256(address.encode()).hexdigest()[:16], address, write) / last
 
 
-def _kept(key: str, name: str, write: Callable[[Path], None], required: Collection[str] = ()) -> tuple[Path, list[str]]:
-    """Return the folder `key` of the cache and the names of its files, after a check of their checksums.
+def _kept(key: str, name: str, write: Callable[[Path], None], required: Collection[str] = ()) -> Path:
+    """Return the folder `key` of the cache, after a check of the checksums of its files.
 
     Several processes may call this function at once: the first folder that is complete is used by all.
 
@@ -82,38 +78,36 @@ def _kept(key: str, name: str, write: Callable[[Path], None], required: Collecti
     """
     folder = data_dir() / "arrays" / key
     advice = "; set AEJAX_DATA_DIR to another folder"
-    with refusing(f"the folder for prepared data {folder.parent} cannot be written", advice, only=OSError):
-        folder.parent.mkdir(parents=True, exist_ok=True)  # before the download
-    if folder.exists():
-        try:
+    with refusing(f"{name} could not be prepared in {folder.parent}", advice, only=OSError):
+        if folder.exists():
+            try:
+                return _verified(folder, required)
+            except Exception as error:  # damage raises many types
+                why = "the prepared data of %s in %s is damaged (%s); preparing it again"
+                logging.getLogger("aejax").warning(why, name, folder, reason(error))
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{key}-", dir=folder.parent, ignore_cleanup_errors=True) as temporary:
+            damaged, partial = Path(temporary, "damaged"), Path(temporary, "partial")
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(damaged)
+            partial.mkdir()
+            write(partial)
+            paths = [path for path in partial.rglob("*") if path.is_file()]
+            checksums = {path.relative_to(partial).as_posix(): _crc32(path) for path in paths}
+            (partial / _CHECKSUMS).write_text(json.dumps({"files": checksums}))
+            with contextlib.suppress(OSError):  # another process has just prepared this dataset
+                partial.rename(folder)
             return _verified(folder, required)
-        except Exception as error:  # damage raises many types
-            why = "the prepared data of %s in %s is damaged (%s); preparing it again"
-            logging.getLogger("aejax").warning(why, name, folder, reason(error))
-    with refusing(f"the folder for prepared data {folder.parent} cannot be written", advice, only=OSError):
-        made = tempfile.TemporaryDirectory(prefix=f".{key}-", dir=folder.parent, ignore_cleanup_errors=True)
-    with refusing(f"{name} could not be prepared in {folder.parent}", advice, only=OSError), made as temporary:
-        damaged, partial = Path(temporary, "damaged"), Path(temporary, "partial")
-        with contextlib.suppress(FileNotFoundError):
-            folder.rename(damaged)
-        partial.mkdir()
-        write(partial)
-        paths = [path for path in partial.rglob("*") if path.is_file()]
-        checksums = {path.relative_to(partial).as_posix(): _crc32(path) for path in paths}
-        (partial / _CHECKSUMS).write_text(json.dumps({"files": checksums}))
-        with contextlib.suppress(OSError):  # another process has just prepared this dataset
-            partial.rename(folder)
-        return _verified(folder, required)
 
 
-def _verified(folder: Path, required: Collection[str]) -> tuple[Path, list[str]]:
+def _verified(folder: Path, required: Collection[str]) -> Path:
     checksums = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))["files"]
     if missing := set(required) - set(checksums):
         raise ValueError(f"{_CHECKSUMS} lacks {', '.join(sorted(missing))}")
     for name, checksum in checksums.items():
         if _crc32(folder / name) != checksum:
             raise ValueError(f"{name} fails its checksum")
-    return folder, list(checksums)
+    return folder
 
 
 def _crc32(path: Path) -> int:

@@ -139,12 +139,7 @@ class _Mirror:
         raise StoreError(f"{self.store.address} changes faster than it can be read: try again later", brief=True)
 
     def _fetch(self, name: str) -> None:
-        content, _ = self.store.read(name)
-        if content is None:
-            raise FileNotFoundError(name)
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        self.store.fetch(name, self.folder / name)
 
     def _sign(self, name: str) -> list[int]:
         found = (self.folder / name).stat()

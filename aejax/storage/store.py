@@ -3,6 +3,7 @@
 import functools
 import os
 import re
+from pathlib import Path
 from typing import Any
 
 from aejax.config.checks import AejaxError, InputError, shown
@@ -87,6 +88,14 @@ class Store:
         """Return the content of an object, None if it does not exist, and its generation."""
         found = self._done(self._kv.read(name), _LARGE)
         return (found.value if found.state == "value" else None), found.stamp.generation
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Write the content of an object to a file; raise FileNotFoundError if the object does not exist."""
+        content, _ = self.read(name)
+        if content is None:
+            raise FileNotFoundError(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
     def write(self, name: str, content: bytes | None, generation: bytes | None = None) -> bytes | None:
         """Write an object at once, or delete it.
