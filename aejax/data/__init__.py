@@ -20,5 +20,5 @@ No module imports JAX before it needs to compute.
 from aejax.data.dataset import Dataset, Standardization, as_met
 from aejax.data.datasets import as_dataset, is_path, load_dataset, require_fit, require_images
 from aejax.data.examples import Computed, Examples
-from aejax.data.pixels import as_examples, is_known, require_range, require_scale
+from aejax.data.pixels import is_known, require_range, require_scale
 from aejax.data.validation import describe, resolved, split

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from aejax.config import InputError
@@ -51,22 +50,13 @@ def reader(path: Path) -> Reader | None:
 
 
 def load(path: Path) -> Any:
-    """Read the array of a file, or its arrays by name; `.npy` files are mapped.
-
-    NumPy saves bfloat16 as two bytes without a type (`|V2`), which are read as bfloat16.
+    """Read the array or table of a file, or its arrays by name; `.npy` files are mapped.
 
     Raises:
         InputError: the file is damaged, or contains pickled objects.
     """
     with refusing(f"{path} cannot be read as arrays"):
-        content = reader(path)(path)
-        if isinstance(content, Mapping):
-            return {name: _typed(array) for name, array in content.items()}
-        return content if tables.is_table(content) else _typed(content)
-
-
-def _typed(array: np.ndarray) -> np.ndarray:
-    return array.view(ml_dtypes.bfloat16) if array.dtype == np.dtype("V2") else array
+        return reader(path)(path)
 
 
 def read(path: Path) -> Mapping[str, np.ndarray]:

@@ -14,7 +14,8 @@ from aejax.config.sections import Data
 from aejax.data import tables
 from aejax.data.examples import Computed, Examples, Shards, examples_of, require_alike, require_memory, size
 from aejax.data.images import all_fitted
-from aejax.data.pixels import Channels, as_classes, as_targets, converted, is_known, scale
+from aejax.data.parts import CALLED
+from aejax.data.pixels import Channels, as_classes, as_examples, as_targets, is_known, scale
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,27 +52,25 @@ class Dataset:
     examples: Mapping[str, Shards | Computed] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        given = {part: getattr(self, part) for part in ("train", "test", "validation")}
-        described = {part: examples_of(examples) for part, examples in given.items() if examples is not None}
-        object.__setattr__(self, "examples", described)
-        for part, examples in self.examples.items():
-            object.__setattr__(self, part, getattr(examples, "plain", examples))
+        given = {part: getattr(self, part) for part in CALLED}
+        examples = {part: examples_of(each) for part, each in given.items() if each is not None}
+        plain = {part: getattr(each, "plain", each) for part, each in examples.items()}
+        vars(self).update(plain, examples=examples)
+        for name in (f"{part}_{what}" for part in CALLED for what in ("labels", "targets")):
+            if (array := getattr(self, name)) is not None:
+                vars(self)[name] = np.asanyarray(array)
         if self.feature_names is not None and self.train.shape[1:] != (len(self.feature_names),):
             found = f"{len(self.feature_names)} feature_names for examples of {size(self.train.shape[1:])}"
             raise InputError(f"{self.name}: there are {found}; give a name for each value of a vector")
-        for name in (f"{part}_{what}" for part in given for what in ("labels", "targets")):
-            if (array := getattr(self, name)) is not None:
-                object.__setattr__(self, name, np.asanyarray(array))
-        called = {part: "training" if part == "train" else part for part in self.examples}
-        require_alike({f"{called[part]} examples": getattr(self, part) for part in called}, f"{self.name}: ")
-        targets = {part: getattr(self, f"{part}_targets") for part in called}
+        require_alike({f"{CALLED[part]} examples": each for part, each in examples.items()}, f"{self.name}: ")
+        targets = {part: getattr(self, f"{part}_targets") for part in examples}
         if any(each is not None for each in targets.values()):
             for part, each in targets.items():
-                found, wanted = 0 if each is None else len(each), len(getattr(self, part))
+                found, wanted = 0 if each is None else len(each), len(examples[part])
                 if found != wanted:
-                    advice = f"give a target for each {called[part]} example"
+                    advice = f"give a target for each {CALLED[part]} example"
                     raise InputError(f"{self.name}: there are {found} {part}_targets for {wanted} examples; {advice}")
-            require_alike({f"{called[part]} targets": each for part, each in targets.items()}, f"{self.name}: ")
+            require_alike({f"{CALLED[part]} targets": each for part, each in targets.items()}, f"{self.name}: ")
 
     def __repr__(self) -> str:
         counts = " and ".join(str(len(examples)) for examples in self.examples.values())
@@ -220,11 +219,10 @@ class Dataset:
         }
         made: dict[str, Any] = {}
         for part, (examples, labels, targets) in given.items():
-            called = f"{name}: {'training' if part == 'train' else part}"
+            called = f"{name}: {CALLED[part]}"
             if examples is None and part != "train":
-                for what, each in {"labels": labels, "targets": targets}.items():
-                    if each is not None:
-                        raise InputError(f"{name}: there are {part} {what}, but no {part} examples; give both")
+                if labels is not None or targets is not None:
+                    raise InputError(f"{name}: there are {part} labels or targets, but no {part} examples; give both")
                 continue
             if tables.is_table(examples):
                 like = made.get("feature_names")
@@ -232,8 +230,8 @@ class Dataset:
                 labels, feature_names = classes if labels is None else labels, feature_names or names
             elif label is not None:
                 raise InputError(f"{called} examples have no named columns, and data.label is {label!r}; give a table")
-            made[part] = converted(examples, f"{called} examples", data, feature_names)
-            made[part] = all_fitted(made[part], data, f"{called} examples")
+            examples = as_examples(examples, f"{called} examples", data, feature_names)
+            made[part] = all_fitted(examples, data, f"{called} examples")
             made["feature_names"] = None if feature_names is None else tuple(map(str, feature_names))
             if labels is not None:
                 made[f"{part}_labels"] = as_classes(labels, len(made[part]), f"{called} labels")

@@ -1,5 +1,6 @@
 """Loading of datasets by name, path, code or arrays: `load_dataset("mnist")`, `load_dataset("my/images.npz")`."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from aejax.config.user_files import described, digests, names_data, own
 from aejax.data import array_files, cache, folders, libraries
 from aejax.data.dataset import Dataset
 from aejax.data.examples import size
-from aejax.data.parts import PARTS, TARGETS
+from aejax.data.parts import CALLED, PARTS, TARGETS
 from aejax.data.pixels import require_range
 
 ALIASES = {
@@ -30,12 +31,8 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, **readi
     """Load images or vectors.
 
     Args:
-        name: `digits` (comes with scikit-learn), `mnist`, `fashion_mnist`, `sparse_features_512`,
-            `sparse_features_16k`, or another image dataset of tensorflow-datasets; the path of a `.npy`, `.npz`, `.csv`
-            or `.parquet` file; the path of a folder of images, of the IDX files of MNIST, of `train.npy` and
-            `test.npy`, or of shards `train-0.npy`, `train-1.npy`, ...; the address in a bucket (gs://, s3://) of a
-            `.npy` or `.npz` file or of a folder of shards, which are downloaded once; or FILE.py:NAME or MODULE:NAME,
-            where NAME is a `Dataset`, or a function that returns a `Dataset` or arrays.
+        name: the name of a known dataset, the path of a file or of a folder, an address in a bucket, or FILE.py:NAME or
+            MODULE:NAME; see `aejax/data/README.md`.
         source_dir: folder with the original files of MNIST or Fashion-MNIST, so that nothing is downloaded; None takes
             the environment variable AEJAX_SOURCE_DIR.
         reading: `channels`, `size`, `colour`, `missing` and `label`, as `aejax.config.sections.Data` describes them.
@@ -49,7 +46,7 @@ def load_dataset(name: str | Path, source_dir: str | Path | None = None, **readi
         raise InputError(f"the dataset {wrong}; {advice}")
     name, data = str(name), Data(**reading)
     if name in ALIASES or names_data(name):
-        return _from_code(f"{scripts_dir()}/{ALIASES[name]}" if name in ALIASES else name, reading)
+        return _from_code(f"{scripts_dir()}/{ALIASES[name]}" if name in ALIASES else name, data)
     if name == "digits":
         arrays = cache.cached(name, _digits, PARTS[:4])
     elif (place := address(name)) is not None:
@@ -97,7 +94,7 @@ def as_dataset(given: Any, config: Config) -> Dataset:
     data = config.data
     if given is None or isinstance(given, str | Path):
         return load_dataset(data.name if given is None else given, data.source_dir, **data.reading)
-    return _from_arrays("array", given, data.reading)
+    return _from_arrays("array", given, data)
 
 
 _COMPUTED = {"training.passes": (1,), "data.standardize": (False,)}
@@ -114,12 +111,8 @@ def require_fit(config: Config, dataset: Dataset) -> None:
             support an option.
     """
     training, data, train = config.training, config.data, dataset.examples["train"]
-    parts = {"test": dataset.set_aside, "validation": bool(data.validation) and train.make is None}
-    parts["validation"] &= dataset.validation is not None  # not yet in a script's first check
-    given = "{} of those given were set aside as {} examples"
-    counts = [given.format(len(getattr(dataset, part)), part) for part, is_aside in parts.items() if is_aside]
-    aside = f", after {' and '.join(counts)}" if counts else ""
-    allowed = f"at most {len(train)}, the number of training examples{aside}"
+    others = [f"{len(examples)} {part} examples" for part, examples in dataset.examples.items() if part != "train"]
+    allowed = f"at most {len(train)}, the number of training examples besides {' and '.join(others)}"
     require(training.batch_size <= len(train), "training.batch_size", training.batch_size, allowed)
     if config.model.channels or config.model.spatial_code:
         require_images(dataset, "model.channels (set it without values for dense layers)")
@@ -145,8 +138,8 @@ def require_fit(config: Config, dataset: Dataset) -> None:
         allowed = f"at most {most}: int32 numbers the computed examples, {len(train):,} per epoch"
         require(training.epochs <= most, "training.epochs", training.epochs, allowed)
     for part, examples in dataset.examples.items():
-        called = f"the {'training' if part == 'train' else part} {'values' if dataset.vectors else 'pixels'}"
-        require_range(config, examples, f"{called} of {dataset.name}")
+        values = "values" if dataset.vectors else "pixels"
+        require_range(config, examples, f"the {CALLED[part]} {values} of {dataset.name}")
     if dataset.target_shape is not None:
         require(not data.standardize, "data.standardize", True, "False: standardize inputs and targets yourself")
         if train.make is not None:
@@ -181,7 +174,7 @@ def _read(path: Path, data: Data) -> Mapping[str, Any]:
     return array_files.read(path)
 
 
-def _from_code(spec: str, reading: Mapping[str, Any]) -> Dataset:
+def _from_code(spec: str, data: Data) -> Dataset:
     """Make the dataset that FILE.py:NAME or MODULE:NAME names."""
     place, _, name = spec.rpartition(":")
     made = own(spec, "data.name")
@@ -189,22 +182,26 @@ def _from_code(spec: str, reading: Mapping[str, Any]) -> Dataset:
         made = made() if callable(made) else made
         if made is None:
             raise InputError(f"data.name is {spec!r}: {place} has no {name}, or it is or returns None")
-        return _from_arrays(f"{Path(place).name}:{name}", made, reading)
+        return _from_arrays(f"{Path(place).name}:{name}", made, data)
 
 
-def _from_arrays(name: str, given: Any, reading: Mapping[str, Any]) -> Dataset:
-    data = Data(**reading)
+def _from_arrays(name: str, given: Any, data: Data) -> Dataset:
     if isinstance(given, Dataset):
         return given.fitted(data)
-    if (parts := libraries.parts(given, data)) is not given:
-        given, reading = parts, {**reading, "label": None, "channels": "last"}  # classes and channels were found
-    if isinstance(given, Mapping):
-        if "train" not in given or not set(given) <= {*PARTS, *TARGETS}:
-            wrong, others = f"holds {', '.join(map(str, given)) or 'nothing'}", ", ".join(PARTS[1:] + TARGETS)
-            raise InputError(f"the dataset {wrong}; a mapping has train and may have {others}")
-        return Dataset.from_arrays(**given, name=name, **reading)
-    if not (isinstance(given, tuple) and len(given) == 2):
-        return Dataset.from_arrays(given, name=name, **reading)
+    if (parts := libraries.parts(given, data)) is not None:
+        given, data = parts, dataclasses.replace(data, label=None, channels="last")  # classes and channels were found
+    elif isinstance(given, tuple) and len(given) == 2:
+        given = _by_part(given)
+    elif not isinstance(given, Mapping):
+        given = {"train": given}
+    if "train" not in given or not set(given) <= {*PARTS, *TARGETS}:
+        wrong, others = f"holds {listed(given) or 'nothing'}", ", ".join(PARTS[1:] + TARGETS)
+        raise InputError(f"the dataset {wrong}; a mapping has train and may have {others}")
+    return Dataset.from_arrays(**given, name=name, **data.reading)
+
+
+def _by_part(given: tuple[Any, Any]) -> dict[str, Any]:
+    """Name the members of a pair (examples, classes), or of two such pairs, for training and for test."""
     pairs = given if all(isinstance(part, tuple) and len(part) == 2 for part in given) else (given,)
     parts = {}
     for part, (examples, labels) in zip(("train", "test"), pairs, strict=False):
@@ -218,7 +215,7 @@ def _from_arrays(name: str, given: Any, reading: Mapping[str, Any]) -> Dataset:
         if all(hasattr(each, "equals") for each in rows) and not rows[0].equals(rows[1]):
             raise InputError("the examples and their classes have other indices; bring them into one order")
         parts |= {part: examples, f"{part}_labels": labels}
-    return Dataset.from_arrays(**parts, name=name, **reading)
+    return parts
 
 
 def _digits() -> dict[str, np.ndarray]:

@@ -110,7 +110,7 @@ def fitted(image: np.ndarray, data: Data, where: str) -> np.ndarray:
     Raises:
         InputError: colours are neither one nor three channels.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if data.size is None and data.colour is None:
         return image
@@ -121,12 +121,9 @@ def fitted(image: np.ndarray, data: Data, where: str) -> np.ndarray:
         pixels = np.float32(pixels) @ _LUMA[:, None]
         pixels = np.rint(pixels).astype(np.uint8) if dtype == np.uint8 else pixels
     if data.size is not None and pixels.shape[:2] != (data.size, data.size):
-        height, width, side = *pixels.shape[:2], min(pixels.shape[:2])
-        left, top = (width - side) / 2, (height - side) / 2
         plain = np.ascontiguousarray(np.moveaxis(pixels, -1, 0), None if dtype == np.uint8 else np.float32)
-        box = left, top, left + side, top + side
-        square = [Image.fromarray(each).resize((data.size,) * 2, Image.Resampling.BILINEAR, box) for each in plain]
-        pixels = np.stack(square, axis=-1)
+        square, method = (data.size, data.size), Image.Resampling.BILINEAR
+        pixels = np.stack([ImageOps.fit(Image.fromarray(each), square, method) for each in plain], axis=-1)
     if data.colour == "rgb" and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
     return pixels.astype(dtype, copy=False)

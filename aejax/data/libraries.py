@@ -30,16 +30,16 @@ def is_one(given: Any) -> bool:
     return not known and not iterable and hasattr(type(given), "__len__")
 
 
-def parts(given: Any, data: Data) -> Any:
+def parts(given: Any, data: Data) -> dict[str, Any] | None:
     """Read the datasets in what `aejax.fit` takes: one dataset, a pair for training and test, or a mapping of splits.
 
     Returns:
-        a mapping with the names of `Dataset.from_arrays`, images as [N, H, W, C]; `given` if it holds no such dataset.
+        a mapping with the names of `Dataset.from_arrays`, images as [N, H, W, C]; None if `given` has no such dataset.
     """
     if is_one(given) or (isinstance(given, tuple) and given and all(map(is_one, given))):
         given = dict(zip(("train", "test"), given if isinstance(given, tuple) else (given,), strict=False))
     if not isinstance(given, Mapping) or not any(map(is_one, given.values())):
-        return given
+        return None
     part_of = {name: name if name in (*PARTS, *TARGETS) else PART_OF.get(str(name).lower()) for name in given}
     made = {part: given[name] for part, name in chosen("the dataset", part_of).items()}
     for part, value in list(made.items()):

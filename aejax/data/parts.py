@@ -12,6 +12,8 @@ from aejax.config.checks import listed
 PARTS = ("train", "test", "train_labels", "test_labels", "validation", "validation_labels")
 TARGETS = ("train_targets", "test_targets", "validation_targets")
 """names of targets other than the input, in a mapping"""
+CALLED = {"train": "training", "test": "test", "validation": "validation"}
+"""part with examples → its name in messages"""
 
 WORDS = {
     "train": ("train", "training"),

@@ -1,8 +1,9 @@
 """Conversion of arrays to images, vectors, targets or classes, and checks of their scale."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import ml_dtypes
 import numpy as np
 
 from aejax.config import Config, InputError
@@ -16,46 +17,42 @@ Channels = Literal["auto", "first", "last"]
 _WANTED = "an array of images [N, H, W, C] or [N, H, W], or of vectors [N, D], or a data frame of pandas"
 
 
-def as_examples(given: Any, where: str = "images", channels: Channels = "auto") -> np.ndarray | Shards:
+def as_examples(given: Any, where: str, data: Data, names: Sequence[str] | None = None) -> Shards:
     """Convert an array to images [N, H, W, C] or vectors [N, D], uint8, float16, bfloat16 or float32.
 
     Args:
         given: [N, H, W, C], [N, H, W] or [N, D]: a NumPy array, nested lists, a tensor of PyTorch, a table of pandas,
-            or `Shards`, which remain shards. Integers other than uint8 are refused as pixels, since their scale is
-            unknown, and accepted as values of vectors.
+            or `Shards`. Integers other than uint8 are refused as pixels, since their scale is unknown, and accepted as
+            values of vectors.
         where: name of the examples in messages.
-        channels: whether arrays of four axes are [N, C, H, W] ("first") or [N, H, W, C] ("last"); "auto" refuses an
-            array that looks like channels first.
+        data: `data.channels` for arrays of four axes; `data.missing`, whether vectors may have NaN.
+        names: of features, for messages.
 
     Raises:
         InputError: the array has another number of axes, is empty, has another type, or has values that are not finite.
     """
-    return converted(given, where, Data(channels=channels)).plain
-
-
-def converted(given: Any, where: str, data: Data, names: Sequence[str] | None = None) -> Shards:
-    """Return the result of `as_examples` as `Shards`; `names` are those of features, for messages."""
     parts, files = (given.parts, given.names) if isinstance(given, Shards) else ((given,), ("",))
     called = [f"{where} in {file}" if file else where for file in files]
     arrays = [_typed(_array(part, place), place) for part, place in zip(parts, called, strict=True)]
     images = [shaped(array, place, data.channels) for array, place in zip(arrays, called, strict=True)]
     examples = Shards(images, files)
     masked = data.missing == "mask" and examples.ndim == 2
-    finite = np.isfinite(examples.extremes).all() and (masked or not examples.missing)
-    if not finite and (wrong := next(_wrong_values(dict(zip(called, arrays, strict=True)), masked), None)):
-        place, at, value = wrong
-        column = f" (column {names[at[1]]})" if names is not None else ""
-        found = f"{place}: the {'value' if examples.ndim == 2 else 'pixel'} at {at}{column} is {value}"
-        raise InputError(f"{found}; remove or repair such examples{_missing(examples, names)}")
+    if not np.isfinite(examples.extremes).all() or (examples.missing and not masked):
+        advice = f"remove or repair such examples{_missing(examples, names)}"
+        for place, array in zip(called, arrays, strict=True):
+            _require_finite(array, place, masked, names, advice)
     return examples
 
 
-def _wrong_values(arrays: Mapping[str, np.ndarray], masked: bool) -> Iterator[tuple[str, list[int], Any]]:
-    """Yield infinite values, and NaN unless `masked`, with the name of their array and their place in it."""
-    for name, array in arrays.items():
-        for number, row in enumerate(array):
-            for at in np.argwhere(np.isinf(row) | (np.isnan(row) & (not masked))).tolist():
-                yield name, [number, *at], row[tuple(at)]
+def _require_finite(array: np.ndarray, where: str, masked: bool, names: Sequence[str] | None, advice: str) -> None:
+    """Refuse infinite values, and NaN unless `masked`, with the position of the first."""
+    for number, row in enumerate(array):
+        wrong = np.isinf(row) if masked else ~np.isfinite(row)
+        if wrong.any():
+            at = np.argwhere(wrong)[0].tolist()
+            column = f" (column {names[at[0]]})" if names is not None else ""
+            kind = "value" if array.ndim == 2 else "pixel"
+            raise InputError(f"{where}: the {kind} at {[number, *at]}{column} is {row[tuple(at)]}; {advice}")
 
 
 def _missing(examples: Shards, names: Sequence[str] | None) -> str:
@@ -111,6 +108,8 @@ def _array(given: Any, where: str) -> np.ndarray:
 
 def _typed(array: np.ndarray, where: str) -> np.ndarray:
     """Convert to uint8, float32, or float16 and bfloat16 in the byte order of this machine."""
+    if array.dtype == np.dtype("V2"):  # bfloat16, which NumPy saves without a name
+        return array.view(ml_dtypes.bfloat16)
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype == np.uint8:

@@ -20,9 +20,8 @@ def resolved(config: Config, dataset: Dataset, chooses: bool = False) -> Config:
     Args:
         chooses: whether something besides the configuration chooses.
     """
-    chooses = chooses or config.chooses
-    if config.data.validation is None and dataset.validation is None and chooses:
-        return dataclasses.replace(config, data=dataclasses.replace(config.data, validation=SHARE))
+    if config.data.validation is None and dataset.validation is None and (chooses or config.chooses):
+        return config.replace({"data.validation": SHARE})
     return config
 
 

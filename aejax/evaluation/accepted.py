@@ -10,7 +10,7 @@ import numpy as np
 from aejax.config import Config, InputError
 from aejax.data import Examples, require_range, require_scale
 from aejax.data.images import all_fitted
-from aejax.data.pixels import converted
+from aejax.data.pixels import as_examples
 from aejax.data.tables import columns, is_table
 from aejax.training.identity import DatasetIdentity
 
@@ -28,7 +28,7 @@ def accepted(config: Config, trained: DatasetIdentity, given: Any) -> Examples:
     if names is not None and is_table(given):
         label = data.label if data.label in given.columns else None
         given = columns(given, kind, label, names)[0]
-    examples = converted(given, kind, data, names)  # the check of the shape follows, with a better message
+    examples = as_examples(given, kind, data, names)  # the check of the shape follows, with a better message
     examples = (all_fitted(examples, data, kind) if examples.ndim == 4 else examples).plain
     if not trained.vectors and examples.ndim == 2 and examples.shape[1] == math.prod(shape):
         examples = np.asarray(examples).reshape(-1, *shape)

@@ -8,9 +8,10 @@ import types
 import numpy as np
 import pytest
 
-from aejax import Config, Dataset, InputError, load_dataset, require_fit
-from aejax.data import as_examples, downloads
+from aejax import Config, Data, Dataset, InputError, load_dataset, require_fit
+from aejax.data import downloads
 from aejax.data.cache import cached
+from aejax.data.pixels import as_examples
 
 
 def test_digits_are_split_once_and_for_all(digits):
@@ -35,7 +36,7 @@ def test_digits_are_split_once_and_for_all(digits):
     ],
 )
 def test_arrays_become_images(array, shape, dtype):
-    images = as_examples(array)
+    images = as_examples(array, "images", Data()).plain
     assert images.shape == shape and images.dtype == dtype
     assert array.dtype != bool or (images == 255).all()
 
@@ -53,7 +54,7 @@ def test_arrays_become_images(array, shape, dtype):
 )
 def test_arrays_that_are_no_images_are_refused(array, message):
     with pytest.raises(InputError, match=message):
-        as_examples(array)
+        as_examples(array, "images", Data())
 
 
 def test_a_single_array_is_split_by_a_fixed_permutation():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aejax import Config, Dataset, InputError, evaluate, fit, load_dataset, require_fit
-from aejax.data import as_dataset, as_examples
+from aejax.data import as_dataset
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 4, 3), dtype=np.uint8)
 LABELS = np.arange(10) % 3
@@ -98,7 +98,7 @@ def test_channels_first_is_asked_for(shape):
 
 @pytest.mark.parametrize("shape", [(5, 32, 32, 3), (5, 3, 3, 3), (5, 1, 28, 1), (5, 2, 28, 28), (5, 3, 4, 7)])
 def test_other_shapes_are_taken_as_they_are(shape):
-    assert as_examples(np.zeros(shape)).shape == shape
+    assert Dataset.from_arrays(np.zeros(shape)).image_shape == shape[1:]
 
 
 def test_channels_first_in_a_file(tmp_path):
@@ -117,7 +117,7 @@ def test_pixels_beyond_1_by_rounding_are_taken():
 
 
 def test_too_few_for_a_batch_after_the_split():
-    with pytest.raises(InputError, match="at most 32, the number of training examples, after 8 of those"):
+    with pytest.raises(InputError, match="at most 32, the number of training examples besides 8 test examples"):
         require_fit(Config().replace({"training.batch_size": 40}), Dataset.from_arrays(np.zeros((40, 3, 3))))
 
 

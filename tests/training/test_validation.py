@@ -98,7 +98,7 @@ def test_the_part_of_the_dataset_is_taken(small, tmp_path, capsys):
         fit(config.replace({"data.validation": 0.2}), dataset=own, progress=False)
     without = fit(config.replace({"training.epochs": 1, "data.validation": 0}), dataset=own, progress=False)
     assert "validation" not in without.history[0] and same(run, without)
-    with pytest.raises(InputError, match="validation labels, but no validation examples"):
+    with pytest.raises(InputError, match="validation labels or targets, but no validation examples"):
         Dataset.from_arrays(dataset.train, dataset.test, validation_labels=np.zeros(7))
     with pytest.raises(InputError, match="training examples: 6x5x1, validation examples: 6x4x1"):
         Dataset.from_arrays(dataset.train, dataset.test, validation=dataset.test[:, :, :4])
