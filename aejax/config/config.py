@@ -12,7 +12,6 @@ from typing import Any
 
 from aejax.config.checks import SHARE, InputError, Named, Section, is_own, require, require_fields, require_names
 from aejax.config.numbers import (
-    DECLARED_BY,
     KINDS,
     LEAST_SIDES,
     LOSSES,
@@ -120,14 +119,14 @@ class Config(Section):
             kind, optimizer: coefficients that the kind of model and the optimizer declare.
             options: options that the kind of model declares.
         """
-        settings = {path: operator.attrgetter(path)(self) for path in DECLARED_BY}
         for path, table in LOSSES.items():
-            unused = {name for value, names in table.items() if value != settings[path] for name in names}
+            chosen = operator.attrgetter(path)(self)
+            unused = {name for value, names in table.items() if value != chosen for name in names}
             kind = {name: default for name, default in kind.items() if name not in unused}
         known = {**optimizer, **self.owned, **kind}
-        require_known(self.coefficients, known, "coefficients", settings)
-        require_known(self.schedules, known, "schedules", settings)
-        require_known(self.model.options, options, "model.options", {"model.kind": self.model.kind})
+        require_known(self.coefficients, known, "coefficients")
+        require_known(self.schedules, known, "schedules")
+        require_known(self.model.options, options, "model.options")
         return known
 
     @property

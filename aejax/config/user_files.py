@@ -6,7 +6,6 @@ file and keeps a copy of it. A workdir is data: no code that it names is execute
 
 import contextlib
 import dataclasses
-import dis
 import functools
 import hashlib
 import importlib
@@ -246,11 +245,12 @@ def failure(error: BaseException) -> str | None:
             place = "" if frame.filename == file else f"{frame.filename}, "
             places.append(f"{place}line {frame.lineno} in {frame.name}")
             file = frame.filename
-    places = _uninitialized(error) or places or _called_wrongly(error)
+    uninitialized = _uninitialized(error)
+    places = uninitialized or places or _called_wrongly(error)
     if not places:
         return None
     message, kind = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message", type(error).__name__
-    if _uninitialized(error):
+    if uninitialized:
         message = f"{error.name} is missing: __init__ must first call super().__init__(config, image_shape, rngs)"
     elif remedy := next((text for sign, text in _REMEDIES.items() if sign == kind or sign in str(error)), None):
         message = f"{re.split(r'[.] | of Pytree', message)[0]}: {remedy}"
@@ -278,20 +278,26 @@ def explained() -> contextlib.AbstractContextManager[None]:
 
 def line_of(function: Callable[..., Any]) -> str:
     """Return " (line N)" for a function in a user's file, and "" for any other function."""
+    return f" (line {code.co_firstlineno})" if (code := _code(function)) else ""
+
+
+def _code(function: Callable[..., Any]) -> types.CodeType | None:
+    """Return the code of a function in a user's file, and None for any other function."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    return f" (line {code.co_firstlineno})" if code is not None and code.co_filename in _EXECUTED else ""
+    return code if code is not None and code.co_filename in _EXECUTED else None
+
+
+def _place(function: Callable[..., Any]) -> list[str]:
+    code = _code(function)
+    return [] if code is None else [f"{code.co_filename}, line {code.co_firstlineno} in {code.co_name}"]
 
 
 def _uninitialized(error: BaseException) -> list[str]:
     """Find the user's `__init__` that skipped the `__init__` of our class, whose attribute an error misses."""
-    made = type(error.obj) if isinstance(error, AttributeError) else object
-    code = getattr(made.__init__, "__code__", None)
-    if code is None or code.co_filename not in _EXECUTED:
+    if not isinstance(error, AttributeError) or error.name not in ("config", "encoder", "decoder"):
         return []
-    ours = [base.__init__ for base in made.__mro__ if base.__module__.startswith("aejax.")]
-    lines = [line for each in ours if hasattr(each, "__code__") for line in dis.get_instructions(each)]
-    made_by_us = {line.argval for line in lines if line.opname == "STORE_ATTR"}
-    return [f"{code.co_filename}, line {code.co_firstlineno} in __init__"] if error.name in made_by_us else []
+    ours = any(base.__module__.startswith("aejax.") for base in type(error.obj).__mro__)
+    return _place(type(error.obj).__init__) if ours else []
 
 
 def _called_wrongly(error: BaseException) -> list[str]:
@@ -299,9 +305,8 @@ def _called_wrongly(error: BaseException) -> list[str]:
     called = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
     for module in reversed(_EXECUTED.values()) if called else ():  # the last executed file first
         with contextlib.suppress(AttributeError):
-            code = inspect.unwrap(operator.attrgetter(called[1])(module)).__code__
-            if code.co_filename in _EXECUTED:
-                return [f"{code.co_filename}, line {code.co_firstlineno} in {code.co_name}"]
+            if place := _place(operator.attrgetter(called[1])(module)):
+                return place
     return []
 
 

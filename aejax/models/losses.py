@@ -60,8 +60,8 @@ def loss_terms(
 
 def reconstruction(config: Loss, logits: jax.Array, images: jax.Array, coefficients: Mapping) -> jax.Array:
     """Return the configured comparison, a mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
-    given = [coefficients[name] for name in DECLARED[config.reconstruction]]
-    return RECONSTRUCTIONS[config.reconstruction](logits, images, *given)
+    numbers = {name: coefficients[name] for name in DECLARED[config.reconstruction]}
+    return RECONSTRUCTIONS[config.reconstruction](logits, images, **numbers)
 
 
 def of_observed(
@@ -148,21 +148,6 @@ def binary_cross_entropy(logits: jax.Array, images: jax.Array) -> jax.Array:
     return _cross_entropy(_flat(logits), _flat(images))
 
 
-def mean_squared_error(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Return the squared difference, mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
-    return jnp.square(_flat(logits) - _flat(images)).mean(axis=-1)
-
-
-def absolute_error(logits: jax.Array, images: jax.Array) -> jax.Array:
-    """Return the absolute difference, mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
-    return jnp.abs(_flat(logits) - _flat(images)).mean(axis=-1)
-
-
-def huber(logits: jax.Array, images: jax.Array, delta: jax.Array) -> jax.Array:
-    """Return the Huber loss, mean over H, W and C: float32[..., H, W, C] twice → float32[...]."""
-    return optax.huber_loss(_flat(logits), _flat(images), delta=delta).mean(axis=-1)
-
-
 def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) -> jax.Array:
     """Return the KL divergence of a target rate from the units' mean activations, summed: a scalar (Ng 2011).
 
@@ -180,11 +165,17 @@ def rate_divergence(codes: jax.Array, rate: jax.Array, axis: str | None = None) 
 _PIXELS_PER_LOGARITHM = 7
 """at most; 112 logarithms remain for the 784 pixels of MNIST, whole vectors of a CPU"""
 
+
+def _mean_error(error: Callable) -> Callable:
+    """Make a loss of images, a mean over H, W and C, from the error of each value."""
+    return lambda logits, images, **numbers: error(_flat(logits), _flat(images), **numbers).mean(axis=-1)
+
+
 RECONSTRUCTIONS = {
     "bce": binary_cross_entropy,
-    "mse": mean_squared_error,
-    "l1": absolute_error,
-    "huber": huber,
+    "mse": _mean_error(lambda logits, images: jnp.square(logits - images)),
+    "l1": _mean_error(lambda logits, images: jnp.abs(logits - images)),
+    "huber": _mean_error(optax.huber_loss),
     "ssim": lambda logits, images: dissimilarity(jax.nn.sigmoid(logits), images),
     "ms_ssim": lambda logits, images: dissimilarity(jax.nn.sigmoid(logits), images, scales(min(images.shape[-3:-1]))),
 }

@@ -18,6 +18,10 @@ from aejax.models.largest import nth_largest
 from aejax.models.networks import ImageShape
 from aejax.models.output import Context, Output
 
+_ALLOWED = {"model.hidden": ((),), "model.channels": ((),), "model.tied": (False,), "model.top_k": (None,)}
+_ALLOWED |= {"corruption.kind": ("none",), "loss.reconstruction": ("mse",)}
+"""field → the values that it may have with a sparse autoencoder"""
+
 
 class Rows(NamedTuple):
     """Parameters of units, a row for each unit."""
@@ -49,12 +53,7 @@ class SparseAutoencoder(Autoencoder):
     options: Mapping[str, Any] = {"dead_after": 1000}
 
     def __init__(self, config: Config, image_shape: ImageShape, rngs: nnx.Rngs) -> None:
-        ours = f"while model.kind is {config.model.kind}"
-        require(config.corruption.kind == "none", "corruption.kind", config.corruption.kind, f"none {ours}")
-        for name, allowed in {"hidden": (), "channels": (), "tied": False, "top_k": None}.items():
-            value = getattr(config.model, name)
-            require(value == allowed, f"model.{name}", value, f"{allowed} {ours}")
-        require(config.loss.reconstruction == "mse", "loss.reconstruction", config.loss.reconstruction, f"mse {ours}")
+        config.require(_ALLOWED, f"while model.kind is {config.model.kind}")
         self.config, self.image_shape = config, image_shape
         self.dead_after = config.model.options["dead_after"]
         require(COUNT.holds(self.dead_after), "model.options.dead_after", self.dead_after, COUNT.text)

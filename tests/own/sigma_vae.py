@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 import aejax
-from aejax.models import losses
 
 
 class SigmaVAE(aejax.Variational):
@@ -19,7 +18,7 @@ class SigmaVAE(aejax.Variational):
 
     def log_density(self, images, logits, codes):
         """Return log p(image | code) [nats], float32[B, K], of images [B, H, W, C] given means [B, K, H, W, C]."""
-        squares, log_sigma = losses.mean_squared_error(logits, images[:, None]), self.log_sigma[...]
+        squares, log_sigma = jnp.square(logits - images[:, None]).mean(axis=(2, 3, 4)), self.log_sigma[...]
         return -images[0].size * (squares * jnp.exp(-2 * log_sigma) / 2 + log_sigma + math.log(2 * math.pi) / 2)
 
     def metrics(self, clean, output, context):
