@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import aejax
-from aejax.__main__ import COMMANDS
+from aejax.__main__ import commands
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +25,7 @@ def test_every_command_is_a_script_and_in_the_package():
     )
     modules = {"command_line"}
     scripts = {path.stem for path in (ROOT / "experiments").glob("*.py")} - modules - {"readme"}
-    assert set(COMMANDS) == scripts
+    assert set(commands()) == scripts
     folders = {path.parent.name for path in (ROOT / "experiments").glob("*/__init__.py")}
     assert included == {f"{name}.py" for name in scripts | modules} | folders
 

@@ -106,7 +106,7 @@ def test_the_scripts_start_without_jax():
     """So that `--help` and a wrong option are answered at once."""
     program = (
         "import runpy, sys; sys.path.insert(0, 'experiments'); import aejax.__main__\n"
-        "for name in aejax.__main__.COMMANDS: runpy.run_path(f'experiments/{name}.py')\n"
+        "for name in aejax.__main__.commands(): runpy.run_path(f'experiments/{name}.py')\n"
         "print([name for name in ('jax', 'sklearn', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

@@ -95,10 +95,6 @@ WIDEST = 2**20
 """most units in one layer; XLA hangs on allocations that no memory can hold, so larger layers are refused early"""
 
 
-def is_whole(value: object, least: int, most: int = MOST) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
 def is_finite(value: object) -> bool:
     """Return whether a float32 can hold the value."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= (2 - 2**-23) * 2.0**127
@@ -122,7 +118,8 @@ class Allowed:
 
 def whole(least: int, most: int = MOST) -> Allowed:
     """Allow whole numbers from `least` to `most`."""
-    return Allowed(lambda value: is_whole(value, least, most), f"a whole number from {least} to {most:,}")
+    allowed = f"a whole number from {least} to {most:,}"
+    return Allowed(lambda value: type(value) is int and least <= value <= most, allowed)
 
 
 COUNT, EPOCHS, SEED, WIDTH = whole(1), whole(0), whole(0, 2**32 - 1), whole(1, WIDEST)
@@ -193,12 +190,6 @@ class Section:
                 require(allowed.holds(value), f"{prefix}.{field}", value, allowed.text + " or None" * optional)
 
 
-_PLAIN = {
-    bool: Allowed(lambda value: isinstance(value, bool), "True or False"),
-    str: Allowed(lambda value: isinstance(value, str), "a string"),
-}
-
-
 def _allowed(hint: Any) -> Iterator[Allowed]:
     """Yield the conditions of a type, or of the alternatives of a type."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -209,8 +200,10 @@ def _allowed(hint: Any) -> Iterator[Allowed]:
         yield from (*_allowed(hint.__origin__), *hint.__metadata__)
     elif origin is Literal:
         yield Allowed(lambda value: value in arguments, f"one of {', '.join(arguments)}")
-    elif hint in _PLAIN:
-        yield _PLAIN[hint]
+    elif hint is bool:
+        yield Allowed(lambda value: isinstance(value, bool), "True or False")
+    elif hint is str:
+        yield Allowed(lambda value: isinstance(value, str), "a string")
 
 
 def plain(value: Any) -> Any:

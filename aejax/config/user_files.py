@@ -245,14 +245,11 @@ def failure(error: BaseException) -> str | None:
             place = "" if frame.filename == file else f"{frame.filename}, "
             places.append(f"{place}line {frame.lineno} in {frame.name}")
             file = frame.filename
-    uninitialized = _uninitialized(error)
-    places = uninitialized or places or _called_wrongly(error)
+    places = places or _named_in(error)
     if not places:
         return None
     message, kind = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message", type(error).__name__
-    if uninitialized:
-        message = f"{error.name} is missing: __init__ must first call super().__init__(config, image_shape, rngs)"
-    elif remedy := next((text for sign, text in _REMEDIES.items() if sign == kind or sign in str(error)), None):
+    if remedy := next((text for sign, text in _REMEDIES.items() if re.search(sign, f"{kind}: {error}")), None):
         message = f"{re.split(r'[.] | of Pytree', message)[0]}: {remedy}"
     if len(places) > 7:
         places[3:-3] = [f"... {len(places) - 6} more ..."]
@@ -265,10 +262,13 @@ _REMEDIES = {
     "TracerIntegerConversionError": f"{_TRACED}; a size or an index of a list must be static, as an option is",
     "TracerArrayConversionError": f"{_TRACED}; use jnp instead of np",
     "ConcretizationTypeError": f"{_TRACED}; use jnp instead of np, float and int",
-    "__init__() missing": "call super().__init__(config, image_shape, rngs)",
+    r"__init__\(\) missing": "call super().__init__(config, image_shape, rngs)",
+    "no attribute '(config|encoder|decoder)'": (
+        "a model's __init__ must first call super().__init__(config, image_shape, rngs)"
+    ),
     "nnx.List": "make layers a nnx.List(...) or nnx.Sequential(*layers), and each array aejax.frozen(array)",
 }
-"""name of an error, or a part of its message → what to do"""
+"""part of the name of an error or of its message, as a regular expression → what to do"""
 
 
 def explained() -> contextlib.AbstractContextManager[None]:
@@ -278,35 +278,23 @@ def explained() -> contextlib.AbstractContextManager[None]:
 
 def line_of(function: Callable[..., Any]) -> str:
     """Return " (line N)" for a function in a user's file, and "" for any other function."""
-    return f" (line {code.co_firstlineno})" if (code := _code(function)) else ""
-
-
-def _code(function: Callable[..., Any]) -> types.CodeType | None:
-    """Return the code of a function in a user's file, and None for any other function."""
     code = getattr(inspect.unwrap(function), "__code__", None)
-    return code if code is not None and code.co_filename in _EXECUTED else None
+    return f" (line {code.co_firstlineno})" if code is not None and code.co_filename in _EXECUTED else ""
 
 
-def _place(function: Callable[..., Any]) -> list[str]:
-    code = _code(function)
-    return [] if code is None else [f"{code.co_filename}, line {code.co_firstlineno} in {code.co_name}"]
+def _named_in(error: BaseException) -> list[str]:
+    """Find the user's function that got wrong arguments, or the `__init__` of the user's class without an attribute.
 
-
-def _uninitialized(error: BaseException) -> list[str]:
-    """Find the user's `__init__` that skipped the `__init__` of our class, whose attribute an error misses."""
-    if not isinstance(error, AttributeError) or error.name not in ("config", "encoder", "decoder"):
-        return []
-    ours = any(base.__module__.startswith("aejax.") for base in type(error.obj).__mro__)
-    return _place(type(error.obj).__init__) if ours else []
-
-
-def _called_wrongly(error: BaseException) -> list[str]:
-    """Find the user's function whose arguments a TypeError names: the traceback has no frame of it."""
+    The traceback has no frame of them, but the message names them.
+    """
     called = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
-    for module in reversed(_EXECUTED.values()) if called else ():  # the last executed file first
+    missed = re.match(r"'(\w+)' object has no attribute", str(error))
+    name = called[1] if called else f"{missed[1]}.__init__" if missed else ""
+    for module in reversed(_EXECUTED.values()) if name else ():  # the last executed file first
         with contextlib.suppress(AttributeError):
-            if place := _place(operator.attrgetter(called[1])(module)):
-                return place
+            code = inspect.unwrap(operator.attrgetter(name)(module)).__code__
+            if code.co_filename in _EXECUTED:
+                return [f"{code.co_filename}, line {code.co_firstlineno} in {code.co_name}"]
     return []
 
 

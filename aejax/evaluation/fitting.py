@@ -10,7 +10,7 @@ from typing import Any, Literal
 import jax
 
 from aejax.config import Config, InputError, complete
-from aejax.config.checks import figure_formats, is_whole, require
+from aejax.config.checks import COUNT, figure_formats, require
 from aejax.config.user_files import replaced, require_scheduled
 from aejax.data import Dataset
 from aejax.evaluation.run import Run
@@ -96,7 +96,7 @@ def fit(
 
 def _pictures(every: int, workdir: Path | None) -> Callable[[Trained], tuple]:
     """Return the function that draws for TensorBoard after every n-th epoch, and nothing after the others."""
-    require(is_whole(every, 1), "images_every", every, "a number of epochs, at least 1, or None")
+    require(COUNT.holds(every), "images_every", every, "a number of epochs, at least 1, or None")
     require(workdir is not None, "images_every", every, "None without a workdir, which holds the files of TensorBoard")
     found = importlib.util.find_spec("tensorboardX")
     require(found is not None, "images_every", every, "None without tensorboardX: pip install 'aejax[tensorboard]'")

@@ -59,11 +59,7 @@ def binarize(key: Key, examples: jax.Array, images: jax.Array) -> jax.Array:
 def augment(
     kinds: Sequence[str], key: Key, examples: jax.Array, images: jax.Array, coefficients: Mapping[str, jax.Array]
 ) -> jax.Array:
-    """Crop, flip and shift each image of a batch, by those that `kinds` names.
-
-    A crop enlarges a window to the size of the image, by bilinear interpolation. The sides of the window are a share of
-    the image's sides, drawn from `crop` to 1. A flip exchanges left and right with probability 1/2. A shift moves the
-    image by whole pixels, at most `shift` along each axis, and fills with 0.
+    """Crop, flip and shift each image of a batch, by those that `kinds` names; aejax/README.md describes them.
 
     Args:
         key: key of the step.

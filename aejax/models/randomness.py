@@ -46,18 +46,15 @@ def uniform(keys: Key, size: int, rows: jax.Array | None = None, *, axis: int = 
 
 def normal(keys: Key, size: int, rows: jax.Array | None = None, *, axis: int = 1) -> jax.Array:
     """Draw standard normal numbers in pairs (Box and Muller 1958): float32[B, size]; arguments as in `uniform`."""
-    return _joined(_normals(*_blocks(keys, size, rows, axis)), size, axis)
+    radius, angle = _blocks(keys, size, rows, axis)
+    radius = jnp.sqrt(-2 * jax.lax.platform_dependent(1 - _unit_interval(radius), cpu=_logarithm, default=jnp.log))
+    cosine, sine = _on_the_circle(angle)
+    return _joined((radius * cosine, radius * sine), size, axis)
 
 
 def _joined(halves: Sequence[jax.Array], size: int, axis: int) -> jax.Array:
     numbers = jnp.concatenate(halves, axis=axis)
     return numbers[:, :size] if axis == 1 else numbers[:size]
-
-
-def _normals(radius: jax.Array, angle: jax.Array) -> tuple[jax.Array, jax.Array]:
-    radius = jnp.sqrt(-2 * jax.lax.platform_dependent(1 - _unit_interval(radius), cpu=_logarithm, default=jnp.log))
-    cosine, sine = _on_the_circle(angle)
-    return radius * cosine, radius * sine
 
 
 def _unit_interval(bits: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ class M(aejax.Autoencoder):
 FAILS = {
     "__init__(self, *given): helper()": r"line 5 in __init__, line 3 in helper: ZeroDivisionError",
     "__init__(self, *given): self.mine = 1": (
-        r"line 5 in __init__: AttributeError: encoder is missing: __init__ must first call super\(\)\.__init__\(config"
+        r"line 5 in __init__: .*'encoder': a model's __init__ must first call super\(\)\.__init__\(config"
     ),
     "__init__(self, config, shape, rngs): super().__init__(config, shape)": (
         r"line 5 in __init__: TypeError: .*'rngs': call super\(\)\.__init__\(config, image_shape, rngs\)"
