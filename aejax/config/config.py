@@ -83,6 +83,8 @@ class Config(Section):
             schedule.require_valid(f"schedules.{name}", self.training.epochs)
         units, shards = self.model.code_size, self.devices.shards
         require(units % shards == 0, "devices.shards", shards, f"a divisor of model.code_size, which is {units}")
+        if shards > 1:
+            self.require({"devices.parallel": ("jit",)}, f"while devices.shards is {shards}")
         noise, kind = self.coefficients.get("noise", 0), self.corruption.kind
         allowed = f"a probability from 0 to 1 while corruption.kind is {kind}"
         require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)

@@ -121,8 +121,6 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
             if "" in parts:
                 raise InputError(f"{path} is {text!r}; give numbers with a comma between them: 128,64")
             values.append(None if text == "None" else [_scalar(part) for part in parts])
-        elif text == "":
-            raise InputError(f"{path} is empty; give it a value")
         else:
             values.append(_scalar(text))
     return values
