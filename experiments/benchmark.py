@@ -13,6 +13,7 @@ import aejax
 import command_line
 import gallery
 from aejax.config import files
+from aejax.config.checks import require
 from benchmark.peers import peer
 
 _ROOT = Path(__file__).parents[1]
@@ -56,8 +57,7 @@ class Arguments(command_line.StudyArguments):
 def main(given: list[str]) -> None:
     arguments = command_line.parse(Arguments, given, Arguments())
     command_line.require_some(arguments, "models", "batches", "dtypes", "drivers", "placements", "repeats")
-    if any(count < 1 for count in arguments.sweep):
-        raise aejax.InputError(f"sweep is {arguments.sweep}; give numbers of models of at least 1")
+    require(all(count >= 1 for count in arguments.sweep), "sweep", arguments.sweep, "numbers of models of at least 1")
     if "--compile-for" in given and not arguments.compile_for:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
     for name in ("repeats", "scaling", "cold_start", "peers_python", "figures") if arguments.compile_for else ():
@@ -66,8 +66,8 @@ def main(given: list[str]) -> None:
     if arguments.shards and not arguments.compile_for:
         raise aejax.InputError("shards is for compile-for; set devices.shards in a configuration to measure it")
     python = arguments.peers_python
-    if python is not None and not (python.is_file() and os.access(python, os.X_OK)):
-        raise aejax.InputError(f"peers_python is {python}; give the path of an executable interpreter")
+    executable = python is None or (python.is_file() and os.access(python, os.X_OK))
+    require(executable, "peers_python", str(python), "the path of an executable interpreter")
     groups = _groups(arguments)
     for dataset, configs in groups:
         for config in configs.values():
@@ -121,8 +121,8 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
     from aejax.training.identity import describe_machine
     from benchmark import compiled, report, roofline, throughput
 
-    options = {"members": arguments.sweep, "repeats": arguments.repeats}
-    measure = functools.partial(throughput.measure, peers=peer.commands(arguments.peers_python), **options)
+    peers = peer.commands(arguments.peers_python)
+    measure = functools.partial(throughput.measure, members=arguments.sweep, repeats=arguments.repeats, peers=peers)
     rows = _rows(measure, lambda row: f": {row['images_per_second']:,.0f} images/s", arguments, groups)
     if _COMPILED.is_file():
         known = json.loads(_COMPILED.read_text(encoding="utf-8"))["rows"]
@@ -144,13 +144,14 @@ def _measure(arguments: Arguments, groups: Groups, described: dict[str, Any], pa
 
 def _compile(arguments: Arguments, groups: Groups, described: dict[str, Any], path: Path) -> None:
     from aejax.training.identity import describe_machine
-    from benchmark import compiled
+    from benchmark import compiled, targets
 
-    measure = functools.partial(compiled.rows, arguments.compile_for, members=arguments.sweep or (1,))
-    measure = functools.partial(measure, shards=arguments.shards)
+    measure = functools.partial(
+        compiled.rows, arguments.compile_for, members=arguments.sweep or (1,), shards=arguments.shards
+    )
     rows = _rows(measure, lambda row: f" for {row['target']}: {row.get('error', 'compiled')}", arguments, groups)
     versions = describe_machine()["versions"]
-    content = {**described, "versions": versions, "compilers": compiled.compilers(), "rows": rows}
+    content = {**described, "versions": versions, "compilers": targets.compilers(), "rows": rows}
     files.write_json(path, content)
     print(f"\n{compiled.table(rows)}\n\n{path}")
     if failed := [row for row in rows if "error" in row]:

@@ -9,8 +9,6 @@ from aejax.data import require_images
 
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
-    dataset: str = "digits"
-    """digits, mnist, fashion_mnist, or any dataset or path with labels that data.name of a configuration accepts"""
     seeds: int = 2
     """number of seeds, from 0"""
     epochs: int = 5
@@ -35,7 +33,7 @@ def main(given: list[str]) -> None:
 
     import claims  # imports JAX: after all checks of the arguments
 
-    study = claims.Study(dataset, arguments.seeds, workdir, arguments.epochs, lambda name: print(name, flush=True))
+    study = claims.Study(dataset, arguments.seeds, workdir, arguments.epochs)
     chosen = {n: claim for n, claim in claims.CLAIMS.items() if not arguments.only or n in arguments.only}
     results = claims.write_page(study, chosen, arguments.figures)
     for number, claim in results["claims"].items():

@@ -27,38 +27,47 @@ NOTEBOOK = _ROOT / "experiments" / "colab.ipynb"
 
 def tables() -> dict[str, str]:
     """Return each table by the name of its two markers, `<!-- name -->` and `<!-- /name -->`."""
-    compiled_rows = {
-        table: [row for name in names for row in _read("compiled", f"{name}.json")["rows"]]
-        for table, names in _COMPILED.items()
-    }
-    first = [row for row in compiled_rows["compiled"] if row["target"] in _SHOWN[0] and row["model"] in _SHOWN[1]]
-    peers = [row for name in ("benchmark_peers", "benchmark_vae") for row in _read(name, "benchmark.json")["rows"]]
-    files = sorted((_RESULTS / "compiled_shared").glob("*.json"))
-    shared = [row for file in files for row in _read(file.parent, file.name)["rows"]]
-    gpu = _read("benchmark_gpu", "benchmark.json")["rows"]
-    counted = _read("benchmark_gpu", "compiled.json")["rows"]  # the programs of about the measured commit
+    images, vectors = _measured("gallery_mnist", IMAGES), _measured("gallery_vectors", LAYERS + LARGE)
+    counts = {table: _rows(*(f"compiled/{name}" for name in names)) for table, names in _COMPILED.items()}
+    first = [row for row in counts["compiled"] if row["target"] in _SHOWN[0] and row["model"] in _SHOWN[1]]
+    gpu, counted = _rows("benchmark_gpu/benchmark"), _rows("benchmark_gpu/compiled")  # of about the same commit
     compiled.add_counts(gpu, counted, "NVIDIA H100 80GB HBM3")  # the processor of an H200
     return {
-        "article": article.comparison(_read("article_mnist")),
-        "beyond": study.compared(_measured([model for model, *_ in study.REPORTED], "beyond_mnist")),
-        "gallery": study.table(_measured()),
-        "gallery compiled images": compiled.table(_read("gallery_compiled", "compiled.json")["rows"]),
-        "gallery bits": study.bits_per_pixel([_read(folder, "discretised_logistic.json") for folder in _GREY]),
-        "gallery rates": study.rates(_measured(), _read("claims_mnist")),
-        "gallery tc": study.at_equal_divergence(_read("tc_sweep")["members"], (16.5, 26.0)),
-        "gallery layers": recovery.table(_measured(LAYERS, "gallery_vectors"), LAYERS),
-        "gallery large": recovery.table(_measured(LARGE, "gallery_vectors"), LARGE),
-        "gallery sae_lens": recovery.features(_of_each("gallery_sae_lens", VECTORS)),
-        "gallery sae_lens speed": recovery.speeds(_of_each("gallery_sae_lens", [f"{name}_speed*" for name in VECTORS])),
-        "gallery compiled": compiled.table(_read("gallery_vectors", "compiled.json")["rows"]),
-        "benchmark": report.table(peers),
+        "article": article.comparison(*_read("article_mnist/results")),
+        "beyond": study.compared(_measured("beyond_mnist", [model for model, *_ in study.REPORTED])),
+        "gallery": study.table(images),
+        "gallery compiled images": compiled.table(_rows("gallery_compiled/compiled")),
+        "gallery bits": study.bits_per_pixel(_read(*(f"{folder}/discretised_logistic" for folder in _GREY))),
+        "gallery rates": study.rates(images, *_read("claims_mnist/results")),
+        "gallery tc": study.at_equal_divergence(_read("tc_sweep/results")[0]["members"], (16.5, 26.0)),
+        "gallery layers": recovery.table(vectors, LAYERS),
+        "gallery large": recovery.table(vectors, LARGE),
+        "gallery sae_lens": recovery.features(_read(*(f"gallery_sae_lens/{name}" for name in VECTORS))),
+        "gallery sae_lens speed": recovery.speeds(_read(*(f"gallery_sae_lens/{name}_speed*" for name in VECTORS))),
+        "gallery compiled": compiled.table(_rows("gallery_vectors/compiled")),
+        "benchmark": report.table(_rows("benchmark_peers/benchmark", "benchmark_vae/benchmark")),
         "compiled": compiled.table(first),
-        "compiled shared": collectives.table(shared),
-        **{f"compiled {name}": compiled.table(rows) for name, rows in compiled_rows.items()},
+        "compiled shared": collectives.table(_rows("compiled_shared/*")),
+        **{f"compiled {name}": compiled.table(rows) for name, rows in counts.items()},
         "gpu": report.text({"rows": gpu}),
-        "alternatives": report.alternatives_table(_read("benchmark", "benchmark.json")["rows"]),
-        "transfer": transfer.tables(_read("transfer_mnist")),
+        "alternatives": report.alternatives_table(_rows("benchmark/benchmark")),
+        "transfer": transfer.tables(*_read("transfer_mnist/results")),
     }
+
+
+def _read(*patterns: str) -> list[dict[str, Any]]:
+    """Return the content of the files of results whose path, without .json, matches a pattern."""
+    files = [file for pattern in patterns for file in sorted(_RESULTS.glob(f"{pattern}.json"))]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
+def _rows(*patterns: str) -> list[dict[str, Any]]:
+    return [row for content in _read(*patterns) for row in content["rows"]]
+
+
+def _measured(folder: str, models: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the results of each measured model."""
+    return {content["model"]: content for content in _read(*(f"{folder}/{name}" for name in models))}
 
 
 def with_tables(readme: str) -> str:
@@ -88,21 +97,6 @@ def with_badges(notebook: dict[str, Any], readme: str) -> tuple[dict[str, Any], 
     repository = re.search(r'^REPOSITORY = "(.*?)"', code, re.MULTILINE)[1]
     first = first | {"source": [with_badge("".join(first["source"]), "# Autoencoders in JAX", repository)]}
     return notebook | {"cells": [first, *others]}, with_badge(readme, "# aejax", repository)
-
-
-def _measured(models: Sequence[str] = IMAGES, folder: str = "gallery_mnist") -> dict[str, dict[str, Any]]:
-    """Return the results of each measured model."""
-    names = [name for name in models if (_RESULTS / folder / f"{name}.json").is_file()]
-    return {name: _read(folder, f"{name}.json") for name in names}
-
-
-def _of_each(folder: str, patterns: Sequence[str]) -> list[dict[str, Any]]:
-    files = [file for pattern in patterns for file in sorted((_RESULTS / folder).glob(f"{pattern}.json"))]
-    return [_read(folder, file.name) for file in files]
-
-
-def _read(folder: str | Path, name: str = "results.json") -> dict[str, Any]:
-    return json.loads((_RESULTS / folder / name).read_text(encoding="utf-8"))
 
 
 def main(given: list[str]) -> None:

@@ -34,8 +34,8 @@ def main(given: list[str]) -> None:
     from transfer import study  # imports JAX: after all checks of the arguments
 
     command = shlex.join(["experiments/transfer.py", *given])
-    options = command, arguments.figures, lambda name: print(name, flush=True)
-    results = study.measure(source, target, arguments.seeds, arguments.epochs, workdir, *options)
+    counts = arguments.seeds, arguments.epochs
+    results = study.measure(source, target, *counts, workdir, command, arguments.figures)
     print(f"\n{study.tables(results)}\n\n{workdir / 'transfer.md'}")
 
 

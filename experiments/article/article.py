@@ -48,8 +48,6 @@ def reproduce(
 
     Args:
         configs: of deep, shallow, denoising, standard and sparse, by name.
-        seeds: number of seeds, from 0.
-        formats: of the figures: png, pdf, svg.
 
     Returns the content of results.json.
     """

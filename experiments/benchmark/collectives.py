@@ -124,9 +124,6 @@ def table(content: Sequence[Mapping[str, Any]]) -> str:
         room = TARGETS[row["target"]].memory / (row["memory_bytes"] + row["state_bytes"] / row["shards"])
         begin = [row["target"], f"{row['batch']:,}", " × ".join(map(str, parts)), f"{row['memory_bytes'] / 1e9:.1f} GB"]
         begin.append(f"{room:.1f} ×")
-        if "communication" not in row:  # of an earlier commit
-            lines.append([*begin, *["-"] * 5])
-            continue
         found = row["communication"]
         seconds = found["seconds"]
         sizes = [sum(found["sent"][axis].values()) / 1e6 for axis in ("units", "batch")]

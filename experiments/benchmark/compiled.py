@@ -5,7 +5,6 @@ tells a compiler where to write its schedules, so each target has its own proces
 """
 
 import contextlib
-import importlib.metadata
 import itertools
 import json
 import math
@@ -97,15 +96,6 @@ def rows(
             with contextlib.closing(process):
                 for job in jobs:
                     yield process.ask(job, dict)
-
-
-def compilers() -> dict[str, str]:
-    """Return the versions of the installed compilers for accelerators."""
-    found = {}
-    for name in ("libtpu", "jax-cuda13-pjrt", "nvidia-cuda-nvcc"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def _main(name: str, dump: str) -> None:

@@ -64,21 +64,40 @@ def arrays(shape: str) -> list[tuple[str, int, str]]:
 
 def operations(text: str) -> dict[str, Operation]:
     """Describe every operation of a program, by name."""
-    found = computations(text)
-    return {each[1]: _describe(each, body, found) for body in found.values() for each in body}
+    every = computations(text)
+    shapes = {each[1]: each[2] for body in every.values() for each in body}
+
+    def describe(instruction: re.Match) -> Operation:
+        _, shape, opcode, rest = instruction.groups()
+        origin = re.search(r'op_name="([^"]*)"', rest)
+        origin = re.sub(r"^jit\([^/]*\)/|(shard_map|while|body|closed_call)/", "", origin[1]) if origin else ""
+        if opcode == "fusion":
+            parts = [describe(each) for each in _called(rest, every)]
+            kind = "matmul" if any(part.kind == "matmul" for part in parts) else "fusion"
+            return Operation(kind, origin, sum(part.flop for part in parts))
+        target = re.search(r'custom_call_target="([^"]*)"', rest)
+        if not _MATMUL.search(target[1] if target else opcode):
+            return Operation(opcode, origin, 0.0)
+        contracted = re.search(r'lhs_contracting_dim(?:s|ensions)"?[=:][{\[]([\d,"]*)[}\]]', rest)
+        left = re.match(r"(?:\w+\[\S* )?%?([\w.\-]+)", rest)  # with or without its type
+        if contracted is None or left is None or left[1] not in shapes:
+            return Operation("matmul", origin, 0.0)
+        sizes = _sizes(shapes[left[1]])
+        inner = math.prod(sizes[int(axis)] for axis in contracted[1].replace('"', "").split(",") if axis)
+        return Operation("matmul", origin, 2.0 * inner * math.prod(_sizes(shape)))
+
+    return {each[1]: describe(each) for body in every.values() for each in body}
 
 
 def described(text: str) -> dict[str, tuple]:
     """Return for every operation, by name, a description that equal operations share: opcodes, types and layouts."""
     every = computations(text)
-    shapes = {name: shape for body in every.values() for name, shape, *_ in map(re.Match.groups, body)}
+    shapes = {each[1]: each[2] for body in every.values() for each in body}
 
     def description(instruction: re.Match) -> tuple:
         _, shape, opcode, rest = instruction.groups()
         operands = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
-        called = re.search(r"calls=%?([\w.\-]+)", rest)
-        inner = tuple(map(description, every[called[1]])) if called and called[1] in every else ()
-        return shape, opcode, tuple(shapes.get(name) for name in operands), inner
+        return shape, opcode, tuple(map(shapes.get, operands)), tuple(map(description, _called(rest, every)))
 
     return {each[1]: description(each) for body in every.values() for each in body}
 
@@ -95,29 +114,10 @@ def computations(text: str) -> dict[str, list[re.Match]]:
     return computations
 
 
-def _describe(
-    instruction: re.Match, body: Sequence[re.Match], computations: Mapping[str, Sequence[re.Match]]
-) -> Operation:
-    _, shape, opcode, rest = instruction.groups()
-    origin = re.search(r'op_name="([^"]*)"', rest)
-    origin = re.sub(r"^jit\([^/]*\)/|(shard_map|while|body|closed_call)/", "", origin[1]) if origin else ""
-    called = re.search(r"(?:calls|to_apply)=%?([\w.\-]+)", rest)
-    if opcode == "fusion" and called:
-        inner = computations.get(called[1], [])
-        parts = [_describe(each, inner, computations) for each in inner]
-        kind = "matmul" if any(part.kind == "matmul" for part in parts) else "fusion"
-        return Operation(kind, origin, sum(part.flop for part in parts))
-    target = re.search(r'custom_call_target="([^"]*)"', rest)
-    if not _MATMUL.search(target[1] if target else opcode):
-        return Operation(opcode, origin, 0.0)
-    contracted = re.search(r'lhs_contracting_dim(?:s|ensions)"?[=:][{\[]([\d,"]*)[}\]]', rest)
-    left = re.match(r"(?:\w+\[\S* )?%?([\w.\-]+)", rest)  # with or without its type
-    operand = next((each[2] for each in body if left and each[1] == left[1]), None)
-    if contracted is None or operand is None:
-        return Operation("matmul", origin, 0.0)
-    sizes = _sizes(operand)
-    inner = math.prod(sizes[int(axis)] for axis in contracted[1].replace('"', "").split(",") if axis)
-    return Operation("matmul", origin, 2.0 * inner * math.prod(_sizes(shape)))
+def _called(rest: str, computations: Mapping[str, Sequence[re.Match]]) -> Sequence[re.Match]:
+    """Return the instructions of the computation that an instruction calls."""
+    called = re.search(r"calls=%?([\w.\-]+)", rest)
+    return computations.get(called[1], ()) if called else ()
 
 
 def _sizes(shape: str) -> list[int]:

@@ -4,7 +4,7 @@ import itertools
 import math
 import re
 import timeit
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,8 @@ def floor(config: Config, dataset: Dataset, target: Target, shares: int = 1, sha
     Returns:
         bundles of a TPU, or microseconds of a GPU.
     """
-    config = complete(config)
-    config = config.replace({"training.batch_size": config.training.batch_size // shares})
-    steps, size = build_steps(config, dataset.image_shape), config.training.batch_size
-    numbers, labels = jax.ShapeDtypeStruct((size,), np.int32), dataset.train_labels
-    images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
-    batch = Batch(images, numbers, None if labels is None else numbers)
-    values = {name: np.float32(value) for name, value in config.coefficients.items()}
-    traced = jax.make_jaxpr(steps.alone)(jax.eval_shape(steps.init), batch, values)
+    step, given = _step(config.replace({"training.batch_size": config.training.batch_size // shares}), dataset)
+    traced = jax.make_jaxpr(step)(*given)
     flops = sum(2 * count * padded(sizes, target.side) for count, sizes in _products(traced.jaxpr)) / shards
     return flops / target.rates[config.model.dtype] * (1 if target.platform == "tpu" else 1e6)
 
@@ -99,15 +93,21 @@ def padded(sizes: tuple[float, int, int], side: int) -> float:
     return min(math.prod([*padded[:i], sizes[i], *padded[i + 1 :]]) for i in range(3))
 
 
-def one_step(config: Config, image_shape: ImageShape, dtype: Any = np.uint8, labeled: bool = False) -> Program:
-    """Compile one train step on images of this type, with or without labels, for the compiler's counts."""
+def one_step(config: Config, dataset: Dataset) -> Program:
+    """Compile one train step, for the compiler's counts."""
+    step, given = _step(config, dataset)
+    return Program.of(jax.jit(step).lower(*given), jax.devices()[0].platform)
+
+
+def _step(config: Config, dataset: Dataset) -> tuple[Callable, tuple[Any, ...]]:
+    """Return the function of a train step, and its arguments without values."""
     config = complete(config)
-    steps, size = build_steps(config, image_shape), config.training.batch_size
+    steps, size = build_steps(config, dataset.image_shape), config.training.batch_size
+    images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
     numbers = jax.ShapeDtypeStruct((size,), np.int32)
-    batch = Batch(jax.ShapeDtypeStruct((size, *image_shape), dtype), numbers, numbers if labeled else None)
+    batch = Batch(images, numbers, None if dataset.train_labels is None else numbers)
     values = {name: np.float32(value) for name, value in config.coefficients.items()}
-    lowered = jax.jit(steps.alone).lower(jax.eval_shape(steps.init), batch, values)
-    return Program.of(lowered, jax.devices()[0].platform)
+    return steps.alone, (jax.eval_shape(steps.init), batch, values)
 
 
 def matmul_rate(dtype: Any) -> float:

@@ -1,6 +1,7 @@
 """Accelerators that programs can be compiled for, described for their compilers."""
 
-import importlib.util
+import contextlib
+import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -34,7 +35,7 @@ class Target(NamedTuple):
     memory: int
     """bytes per device"""
     package: str
-    """the package that contains the compiler, as it is imported"""
+    """the package that contains the compiler, as it is installed"""
     rates: Mapping[str, float]
     """dtype → peak floating-point operations of the matrix units: per cycle of one core for a TPU, per second for a GPU
     (float32 means TF32 where the GPU has it)"""
@@ -80,7 +81,7 @@ def _gpu(name: str, rates: Mapping[str, float], **described: Any) -> Target:
     features = "feature_extension: ACCELERATED_FEATURES" if described["capability"] >= (9, 0) else ""
     config = _GPU.format(name=name, features=features, **described)
     topology = {"platform": "cuda", "topology_name": "gpu", "target_config": config, "topology": "1x1x1"}
-    return Target("gpu", topology, described["memory"], "jax_plugins.xla_cuda13", rates)
+    return Target("gpu", topology, described["memory"], "jax-cuda13-pjrt", rates)
 
 
 TARGETS = {
@@ -114,14 +115,18 @@ def require_compilable(name: str) -> None:
     """Raise an InputError if the target is unknown, or if its compiler is not installed."""
     if name not in TARGETS:
         raise InputError(f"compile-for is {name}; choose from {', '.join(TARGETS)}")
-    package = TARGETS[name].package
-    try:
-        found = importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        found = False
-    if not found:
+    if (package := TARGETS[name].package) not in compilers():
         advice = "run it by uv run --group compile experiments/benchmark.py"
         raise InputError(f"the compiler for {name} is not installed ({package} is missing); {advice}")
+
+
+def compilers() -> dict[str, str]:
+    """Return the versions of the installed compilers for accelerators."""
+    found = {}
+    for name in ("libtpu", "jax-cuda13-pjrt", "nvidia-cuda-nvcc"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def environment(target: Target, dump: Path) -> dict[str, str]:

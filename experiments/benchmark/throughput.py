@@ -64,7 +64,7 @@ def measure(
 def _row(
     config: Config, dataset: Dataset, ours: Mapping[str, Prepared], repeats: int, peers: Mapping[str, list[str]]
 ) -> dict[str, Any]:
-    step = roofline.one_step(config, dataset.image_shape, dataset.train.dtype, dataset.train_labels is not None)
+    step = roofline.one_step(config, dataset)
     first, batch = Prepared(config, dataset), config.training.batch_size
     flop_per_image = roofline.flops_per_image(config, dataset.image_shape) or step.flops / batch
     compile_seconds, devices = first.compile(), len(first.driver.devices)

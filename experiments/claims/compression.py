@@ -38,7 +38,7 @@ def rate_distortion(study: Study) -> Result:
             runs = study.train(f"rate {kind.name} {size}", changes, kind)
             coders[f"code of {size}"] = [quantised_codes(run, kind) for run in runs]
         whole, scan = jpeg(kind.test[:_FILES])
-        curves[kind.name] = coders | {"JPEG, file": [whole] * study.seeds, "JPEG, data only": [scan] * study.seeds}
+        curves[kind.name] = coders | {"JPEG, file": [whole], "JPEG, data only": [scan]}
         png[kind.name] = lossless(kind.test[:_FILES])
     table: Table = {}
     for kind, coders in curves.items():
@@ -46,8 +46,8 @@ def rate_distortion(study: Study) -> Result:
         for rate in _RATES:
             table[f"{kind}, {rate} bits per pixel"] = {
                 "autoencoder [dB]": [best(at_one, rate) for at_one in codes],
-                "JPEG, data only [dB]": [best([curve], rate) for curve in coders["JPEG, data only"]],
-                "JPEG, file [dB]": [best([curve], rate) for curve in coders["JPEG, file"]],
+                "JPEG, data only [dB]": [best(coders["JPEG, data only"], rate)] * study.seeds,
+                "JPEG, file [dB]": [best(coders["JPEG, file"], rate)] * study.seeds,
             }
         table[f"{kind}, PNG (lossless), bits per pixel"] = {
             "PNG, data only": [png[kind][1]] * study.seeds,
@@ -111,10 +111,9 @@ def figure(
     drawn, axes = plots.panels(1, len(curves), height=3.6, sharey=True)
     for axis, (kind, coders) in zip(axes[0], curves.items(), strict=True):
         colours, marks = iter(shades(len(_SIZES))), iter("o^D")
-        for name, per_seed in coders.items():
-            is_code = name.startswith("code")
-            style = {"color": next(colours), "marker": next(marks)} if is_code else _JPEG[name]
-            for seed, curve in enumerate(per_seed if is_code else per_seed[:1]):  # all seeds of JPEG are equal
+        for name, of_seeds in coders.items():
+            style = _JPEG.get(name) or {"color": next(colours), "marker": next(marks)}
+            for seed, curve in enumerate(of_seeds):
                 label = name if seed == 0 else None
                 axis.plot(*zip(*curve, strict=True), ms=3.5, lw=1.2, label=label, **style)
         for rate, part, style in zip(png[kind], ("file", "data only"), ("--", ":"), strict=True):
@@ -124,7 +123,8 @@ def figure(
         tested_ticks(axis, [0.02, *_RATES])
     handles, blank = axes[0, -1].get_legend_handles_labels()[0], Line2D([], [], linestyle="", label=" ")
     drawn.legend(handles=[*handles[:5], blank, *handles[5:]], title="coder", loc="outside upper center", ncols=3)
-    seeds = "one seed" if len(per_seed) == 1 else f"one of {len(per_seed)} seeds"
+    count = len(coders[f"code of {_SIZES[0]}"])
+    seeds = "one seed" if count == 1 else f"one of {count} seeds"
     lines = [f"Ahead without headers, {ahead(kind, table)}." for kind in curves]
     note(drawn, "\n".join([*lines, f"Each line of a code: {seeds}; weights of the autoencoder not counted."]))
     return drawn

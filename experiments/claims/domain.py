@@ -24,7 +24,7 @@ def data_specific(study: Study) -> Result:
     with contextlib.suppress(InputError):  # it cannot be downloaded
         kinds += [load_dataset("fashion_mnist")] if study.dataset.image_shape == (28, 28, 1) else []
     if len(kinds) == 1:
-        study.report("left out: Fashion-MNIST, which has another size or is not available")
+        print("left out: Fashion-MNIST, which has another size or is not available", flush=True)
     kinds.append(photograph_patches(study.dataset.image_shape))
     trained = {kind.name: study.train(f"domain {kind.name}", dataset=kind) for kind in kinds}
     table: Table = {}

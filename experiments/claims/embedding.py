@@ -41,7 +41,7 @@ def tsne(study: Study) -> Result:
     table: Table = {name: {column: [] for column in columns} for name in sources}
     planes = {}
     for name, per_seed in sources.items():
-        study.report(f"t-SNE of {name}")
+        print(f"t-SNE of {name}", flush=True)
         for seed, rows in enumerate(per_seed):
             begin = time.perf_counter()
             plane = TSNE(random_state=seed, init="pca").fit_transform(rows.astype(np.float32))

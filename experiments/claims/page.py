@@ -20,7 +20,7 @@ def write_page(
     results: dict[str, Any] = {"dataset": study.dataset.name, "seeds": study.seeds, "epochs": study.epochs}
     results |= {**describe_machine(), "claims": {}}
     for number, claim in claims.items():
-        study.report(f"claim {number}")
+        print(f"claim {number}", flush=True)
         result = claim(study)
         if result.figure is not None:  # existing figures may show other seeds or epochs
             draw({f"claim_{number}": result.figure}, study.workdir / "figures", formats, replace=True)

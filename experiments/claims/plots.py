@@ -48,9 +48,9 @@ def means(seeds: int) -> str:
     return "one seed" if seeds == 1 else f"means over {seeds} seeds"
 
 
-def explain(figure: Figure, table: Table, shown: str = "Points", more: str = "") -> Figure:
+def explain(figure: Figure, table: Table, more: str = "") -> Figure:
     """Add a note about the marks and error bars below a figure, and return the figure."""
     seeds = len(next(iter(next(iter(table.values())).values())))
     cut = " Bars of fractions end at 0 and 1." if seeds > 1 else ""
-    note(figure, spread_over(seeds, shown) + cut + more.format(seeds=seeds))
+    note(figure, spread_over(seeds) + cut + more.format(seeds=seeds))
     return figure

@@ -44,7 +44,6 @@ class Study:
     seeds: int  # number of seeds, from 0
     workdir: Path  # folder of all runs; a finished run is not trained again
     epochs: int = 5
-    report: Callable[[str], None] = lambda name: None  # called with the name of each model before its training
 
     def train(self, name: str, changes: Mapping[str, Any] | None = None, dataset: Dataset | None = None) -> list[Run]:
         """Train one model per seed: the deep autoencoder 128-32-128 with the changed fields.
@@ -61,7 +60,7 @@ class Study:
         ).replace({"data.name": dataset.name, **(changes or {})})
         runs = []
         for seed in range(self.seeds):
-            self.report(f"{name}, seed {seed}")
+            print(f"{name}, seed {seed}", flush=True)
             folder = self.workdir / "runs" / name.replace(" ", "-") / f"seed-{seed}"
             seeded = config.replace({"training.seed": seed})
             runs.append(fit(seeded, folder, dataset=dataset, progress=False, figures=()))

@@ -7,21 +7,19 @@ Both train on the same arrays in memory, in turn on one machine. SAELens runs in
     uv run experiments/gallery/compare_sae_lens.py --peer ENVIRONMENT/bin/python --speed    # vectors per second
 """
 
-if __name__ == "__main__":
-    from sys import path
-
-    path.insert(0, __file__.rpartition("/gallery/")[0])  # the folder of the package `gallery`
-
 import json
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 
@@ -83,10 +81,11 @@ def main(given: list[str]) -> None:
     results = []
     for name in arguments.models:
         print(f"{name}: {what}", flush=True)
-        results.append({"command": shlex.join(["experiments/gallery/compare_sae_lens.py", *given])})
-        results[-1] |= {**describe_machine(), "model": name, "load": os.getloadavg()[0]}
-        results[-1][what] = measured(name, aejax.load_config(_FOLDER / f"{name}.py"), arguments, dataset)
-        files.write_json(arguments.workdir / f"{name}{'_speed' * arguments.speed}.json", results[-1])
+        result = {"command": shlex.join(["experiments/gallery/compare_sae_lens.py", *given]), **describe_machine()}
+        result |= {"model": name, "load": os.getloadavg()[0]}
+        result[what] = measured(name, aejax.load_config(_FOLDER / f"{name}.py"), arguments, dataset)
+        files.write_json(arguments.workdir / f"{name}{'_speed' * arguments.speed}.json", result)
+        results.append(result)
     print(f"{(recovery.speeds if arguments.speed else recovery.features)(results)}\n\n{arguments.workdir}")
 
 

@@ -1,6 +1,5 @@
 """Figures of single models of the gallery, in addition to those of every run."""
 
-import functools
 from collections.abc import Callable
 
 import jax.numpy as jnp
@@ -59,7 +58,7 @@ def _exchanged(run: Run) -> dict[str, np.ndarray]:
     }
 
 
-_ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {
+ROWS: dict[str, Callable[[Run], dict[str, np.ndarray]]] = {
     "conditional": _classes,
     "semi_supervised": _styles,
     "gumbel_softmax": _exchanged,
@@ -77,11 +76,8 @@ _ACROSS = {
 """model → what the columns of its figure count"""
 
 
-def _figure(name: str, run: Run, seeds: int) -> Figure:
-    rows, across = _ROWS[name](run), _ACROSS.get(name, "")
+def figure(name: str, run: Run, seeds: int) -> Figure:
+    """Draw the figure of a model in `ROWS`, for one of some seeds."""
+    rows, across = ROWS[name](run), _ACROSS.get(name, "")
     numbers = {str(number): 1 for number in range(max(map(len, rows.values())))} if across else None
     return image_rows(rows, numbers, across, f"{one_model(run)} of {seeds}")
-
-
-FIGURES: dict[str, Callable[[Run, int], Figure]] = {name: functools.partial(_figure, name) for name in _ROWS}
-"""model → function of its own figure, of a run and the number of seeds"""

@@ -29,9 +29,8 @@ def codebook_use(codes: np.ndarray, entries: int, width: int) -> dict[str, float
     """
     groups = codes.reshape(len(codes), -1, width)
     _, which, counts = np.unique(groups.reshape(-1, width), axis=0, return_inverse=True, return_counts=True)
-    shares = counts / counts.sum()
     return {
-        "perplexity": float(np.exp(-(shares * np.log(shares)).sum())),
+        "perplexity": 2 ** entropy_bits(which.reshape(-1, 1)),
         "codebook_use": len(counts) / entries,
         "bits": groups.shape[1] * math.log2(entries),
         "bits_entropy": entropy_bits(which.reshape(groups.shape[:2])),
@@ -80,9 +79,7 @@ def frechet(images: np.ndarray, others: np.ndarray, components: int = 50) -> flo
     images, others = np.float64(_flat(images)), np.float64(_flat(others))
     axes = np.linalg.svd(others - others.mean(axis=0), full_matrices=False)[2][:components]
     some, rest = images @ axes.T, others @ axes.T
-    values, vectors = np.linalg.eigh(np.cov(some.T))
-    root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    common = np.linalg.eigvalsh(root @ np.cov(rest.T) @ root)
+    common = np.linalg.eigvals(np.cov(some.T) @ np.cov(rest.T)).real
     traces = some.var(axis=0, ddof=1).sum() + rest.var(axis=0, ddof=1).sum()
     distance = np.square(some.mean(axis=0) - rest.mean(axis=0)).sum()
     return float(distance + traces - 2 * np.sqrt(np.maximum(common, 0)).sum())

@@ -5,7 +5,6 @@ The metrics against the true features are those of SynthSAEBench (Chanin and Gar
 
 import itertools
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -96,7 +95,7 @@ def agreement(runs: Sequence[Run]) -> float | None:
 
 def spread(values: Sequence[float], form: str) -> str:
     """Format the mean of values over seeds, ± their standard deviation if there are several; "-" without values."""
-    return drawing.with_spread(mean(values), stdev(values) if len(values) > 1 else None, form) if values else "-"
+    return drawing.with_spread(*drawing.mean_and_std(values).values(), form)
 
 
 def table(results: Mapping[str, Mapping[str, Any]], names: Sequence[str] = VECTORS) -> str:

@@ -15,8 +15,7 @@ from aejax.config.files import write_json
 from aejax.data import Dataset
 from aejax.evaluation import drawing, evaluate, fit
 from aejax.training.identity import describe_machine
-from gallery import IMAGES, LARGE, LAYERS, VECTORS, recovery
-from gallery.figures import FIGURES
+from gallery import IMAGES, LARGE, LAYERS, VECTORS, figures, recovery
 from gallery.measures import MEASURES
 from gallery.recovery import spread
 
@@ -76,8 +75,8 @@ def measure(
         seeded, folder = config.replace({"training.seed": seed, "data.name": dataset.name}), workdir / name / str(seed)
         run = fit(seeded, folder, dataset=dataset, figures=formats)
         runs.append(run)
-        if name in FIGURES:
-            drawing.draw({name: functools.partial(FIGURES[name], run, seeds)}, folder / "figures", formats)
+        if name in figures.ROWS:
+            drawing.draw({name: functools.partial(figures.figure, name, run, seeds)}, folder / "figures", formats)
         found = {"seed": seed, "epochs": run.summary["epochs"], "seconds": run.summary["seconds"]}
         found["evaluation"] = evaluate(run, dataset, samples=samples)
         found["metrics"] = MEASURES[name](run, dataset) if name in MEASURES else {}

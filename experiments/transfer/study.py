@@ -4,7 +4,7 @@ Another domain: an encoder is trained on the source images and frozen, and a dec
 More data: a model is trained on a part of the source images, and continued on all of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,6 @@ def measure(
     workdir: Path,
     command: str,
     formats: Sequence[str] = ("png",),
-    tell: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
     """Train all models, and write results.json, transfer.md and, in each format, figures/transfer.
 
@@ -50,29 +49,31 @@ def measure(
         source, target: images of one size.
         command: the command line, for the record.
         formats: of the figure: png, pdf, svg.
-        tell: called with the name of each model before its training.
 
     Returns the content of results.json.
     """
-    ways = [f"all parameters, {start}" for start in (_RANDOM, "from source")]
-    ways += [f"decoder only, {start}" for start in ("from source", _RANDOM)]
-    another: Curves = {way: [] for way in ways}
+    another: Curves = {}
     more: Curves = {_RANDOM: [], "from a tenth": []}
     part = Dataset(source.name, source.train[: len(source.train) // SHARE], source.test)
 
     def train(seed: int, name: str, images: Dataset, changes: Mapping[str, Any], start: Run | None = None) -> Run:
-        tell(f"{name}, seed {seed}")
-        config = _CONFIG.replace({"training.seed": seed, "training.epochs": epochs, "data.name": images.name})
-        config = config.replace({"training.evaluate_test": True})
+        print(f"{name}, seed {seed}", flush=True)
+        usual = {"training.seed": seed, "training.epochs": epochs, "training.evaluate_test": True}
+        config = _CONFIG.replace({"data.name": images.name} | usual | changes)
         folder = workdir / "runs" / name.replace(",", "").replace(" ", "-") / f"seed-{seed}"
-        return fit(config.replace(changes), folder, dataset=images, progress=False, figures=(), start=start)
+        return fit(config, folder, dataset=images, progress=False, figures=(), start=start)
 
+    frozen = {"training.frozen": ("encoder",)}
     for seed in range(seeds):
         whole = train(seed, _RANDOM, source, {})
-        still = {"training.frozen": ("encoder",)}
-        starts = [({}, None), ({}, whole), (still, whole), (still, None)]
-        for (name, curves), (changes, start) in zip(another.items(), starts, strict=True):
-            curves.append(losses(train(seed, name, target, changes, start)))
+        ways = {
+            f"all parameters, {_RANDOM}": ({}, None),
+            "all parameters, from source": ({}, whole),
+            "decoder only, from source": (frozen, whole),
+            f"decoder only, {_RANDOM}": (frozen, None),
+        }
+        for way, given in ways.items():
+            another.setdefault(way, []).append(losses(train(seed, way, target, *given)))
         small = train(seed, "a tenth", part, {"training.epochs": PASSES})
         more[_RANDOM].append(losses(whole))
         more["from a tenth"].append([losses(small)[-1], *losses(train(seed, "from a tenth", source, {}, small))])

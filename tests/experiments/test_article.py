@@ -46,8 +46,8 @@ def test_two_seeds_of_the_five_models_and_again(tmp_path, monkeypatch, capsys):
 def test_captions_have_the_number_of_seeds(monkeypatch):
     codes = partial(code_histogram, {"code": np.ones((4, 2), np.float32)}, "test images; seed 0")
     assert "test images; seed 0 of 5" in words(article._of_seeds(codes, 5))
-    monkeypatch.setitem(figures._ROWS, "masked", lambda run: {"original": np.zeros((3, 4, 4, 1), np.float32)})
-    assert "seed 0 of 3" in words(figures.FIGURES["masked"](SimpleNamespace(config=Config()), 3))
+    monkeypatch.setitem(figures.ROWS, "masked", lambda run: {"original": np.zeros((3, 4, 4, 1), np.float32)})
+    assert "seed 0 of 3" in words(figures.figure("masked", SimpleNamespace(config=Config()), 3))
 
 
 @pytest.mark.long

@@ -82,8 +82,8 @@ def at_rates(ours, theirs):
 CURVES = {
     kind: {
         **{f"code of {size}": [[(0.01 * size, 15.0), (0.02 * size, 20.0)]] * 2 for size in (4, 16, 64)},
-        "JPEG, file": [[(2.0, 20.0), (5.0, 45.0)]] * 2,
-        "JPEG, data only": [[(0.3, 20.0), (4.0, 45.0)]] * 2,
+        "JPEG, file": [[(2.0, 20.0), (5.0, 45.0)]],
+        "JPEG, data only": [[(0.3, 20.0), (4.0, 45.0)]],
     }
     for kind in ("mnist", "photograph")
 }

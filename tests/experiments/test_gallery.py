@@ -18,8 +18,7 @@ from aejax import Dataset, InputError, Interrupted, fit, load, sweep
 from aejax.models import Context
 from aejax.models.randomness import per_example, stream
 from aejax.training import Batch, build_steps
-from gallery import COMPILED, IMAGES, LARGE, LAYERS, MODELS, measures, study
-from gallery.figures import FIGURES
+from gallery import COMPILED, IMAGES, LARGE, LAYERS, MODELS, figures, measures, study
 from runs import leaves, same, traced
 
 
@@ -74,8 +73,8 @@ def test_each_is_trained_stopped_and_resumed_bit_for_bit_swept_and_evaluated(
     assert whole.history[1]["train"]["total"] < whole.history[0]["train"]["total"]
     own = measures.MEASURES[name](whole, dataset) if name in measures.MEASURES else {}
     assert np.isfinite(list(own.values())).all()
-    if name in FIGURES:
-        assert FIGURES[name](whole, 1).get_axes()
+    if name in figures.ROWS:
+        assert figures.figure(name, whole, 1).get_axes()
     if name not in QUICK and not longest:
         return  # the rest tests the library, in the same way for all models
     with stop_after(3), pytest.raises(Interrupted):
