@@ -65,7 +65,8 @@ def grid(config: Config, axes: Mapping[str, Iterable[Any]]) -> Grid:
     labels = [name if names.count(name) == 1 else path for name, path in zip(names, paths, strict=True)]
     settings, members, programs = {}, {}, {}
     for values in itertools.product(*paths.values()):
-        name = "_".join(f"{label}-{_text(value)}" for label, value in zip(labels, values, strict=True))
+        name = "_".join(f"{label}-{text_of(value)}" for label, value in zip(labels, values, strict=True))
+        name = re.sub(r"[^\w.+-]", "-", name)
         if name in members:
             raise InputError(f"two members of the sweep would have the name {name}; give each value once")
         settings[name] = dict(zip(paths, values, strict=True))
@@ -141,9 +142,8 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, tuple) else value
 
 
-def _text(value: Any) -> str:
-    """Format a value for the name of a folder."""
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+def text_of(value: Any) -> str:
+    """Format the value of an axis for tables, figures and names of members."""
     if isinstance(value, list):
-        text = "x".join(map(str, value)) or "none"
-    return re.sub(r"[^\w.+-]", "-", text)
+        return "x".join(map(str, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -160,17 +160,16 @@ def loss_unit(config: Config, shape: tuple[int, ...]) -> str | None:
     Args:
         shape: of a target: (D,) of a vector, or (H, W, C) of an image.
     """
-    kind = model_class(config.model.kind)
+    kind, reconstruction = model_class(config.model.kind), config.loss.reconstruction
     if kind.loss not in (Autoencoder.loss, SparseAutoencoder.loss):
         return None
+    whole, part = "vector", "feature"
+    if len(shape) == 3:
+        whole, part = "image", "pixel" if shape[2] == 1 else "channel value"
     if kind.log_density is not None:
-        return "nats per " + ("image" if len(shape) == 3 else "vector")
-    whole, part = "image", "pixel" if shape[-1:] == (1,) else "channel value"
-    if len(shape) != 3:
-        whole, part = "vector", "feature"
-    per = {"mean": part, "sum": whole}[config.loss.pixels]
-    unit = _UNITS[config.loss.reconstruction]
-    return unit if config.loss.reconstruction in LEAST_SIDES else f"{unit} per {per}"
+        return f"nats per {whole}"
+    per = f" per {part if config.loss.pixels == 'mean' else whole}"
+    return _UNITS[reconstruction] + ("" if reconstruction in LEAST_SIDES else per)
 
 
 _UNITS = dict(bce="nats", mse="squared error", l1="absolute error", huber="Huber loss", ssim="1 - SSIM")

@@ -192,7 +192,7 @@ def _reconstruction(
     reconstructed = run.decode(codes)
     metrics |= {
         "mse": float(np.nanmean(np.square(images.astype(np.float64) - reconstructed))),
-        "variance_explained": measures.variance_explained(images, reconstructed, run.standardization),
+        "variance_explained": measures.variance_explained(target, run.standardized_outputs(codes)),
     }
     span = run.identity.dataset.range if run.targets_of(dataset) is None else scale(dataset.train_targets)
     if not run.vectors and images.ndim == 4:
@@ -227,7 +227,7 @@ def _classes(run: Run, dataset: Dataset) -> dict[str, Any]:
     labels, test_labels = np.asarray(dataset.train_labels)[learnt], np.asarray(dataset.test_labels)[tested]
     if len(np.unique(labels)) < 2 or len(tested) == 0:
         return {}
-    parts = dataset.train[learnt], dataset.test[tested] if len(tested) < len(dataset.test) else dataset.test
+    parts = dataset.train[learnt], dataset.test[tested]
     means = run.identity.dataset.means
     pixels = [np.asarray(part) if means is None else filled(part, means) for part in parts]
     pixels = [unit_interval(part).reshape(len(part), -1) for part in pixels]

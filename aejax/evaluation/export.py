@@ -28,25 +28,21 @@ def export(run: Any, folder: str | Path, kind: str) -> None:
     """
     require(kind in KINDS, "kind", kind, f"one of {', '.join(KINDS)}")
     with opened(folder, "the folder") as target:
-        _write(run, target, kind)
-
-
-def _write(run: Any, folder: Path, kind: str) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} exists already; give a new folder")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        KINDS[kind](run, partial)
-        write_json(partial / "config.json", run.identity.to_dict())
-        partial.replace(folder)
-    except ModuleNotFoundError as error:
-        raise InputError(f"kind {kind} needs the package {error.name}: install aejax[export]") from error
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror or error}") from error
-    finally:
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise InputError(f"{target} exists already; give a new folder")
+        partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            KINDS[kind](run, partial)
+            write_json(partial / "config.json", run.identity.to_dict())
+            partial.replace(target)
+        except ModuleNotFoundError as error:
+            raise InputError(f"kind {kind} needs the package {error.name}: install aejax[export]") from error
+        except OSError as error:
+            raise InputError(f"{target} cannot be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _jax(run: Any, folder: Path) -> None:
@@ -139,7 +135,6 @@ def _sae_lens(run: Any, folder: Path) -> None:
             f"{type(model).__name__} was not trained on vectors [N, D] with loss.reconstruction mse, as SAELens needs"
         )
     architecture, arrays = model.sae_lens()
-    arrays = {name: np.asarray(value) for name, value in arrays.items()}
     if (change := run.standardization) is not None:
         # x - mean - deviation b_dec = deviation ((x - mean) / deviation - b_dec): b_dec is subtracted and added back.
         arrays["W_enc"] = arrays["W_enc"] / change.deviation[:, None]

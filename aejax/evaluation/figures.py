@@ -299,10 +299,9 @@ def loss_curves(runs: Mapping[str, Run]) -> Figure:
 @styled
 def error_histogram(run: Run, dataset: Dataset) -> Figure:
     """Draw a histogram of the mean squared error of test vectors, with the mean variance of the features."""
-    vectors, seen = run.evaluation_inputs(dataset.test, run.targets_of(dataset))
-    others = run.reconstruct(seen)
-    if (change := run.standardization) is not None:
-        vectors, others = change.apply(vectors), change.apply(others)
+    target = run.standardized_inputs(dataset.test, run.targets_of(dataset))[0]
+    made = run.standardized_outputs(run.encode(run.corrupt(dataset.test)))
+    vectors, others = (each.reshape(len(each), -1) for each in (target, made))
     known = ~np.isnan(vectors).all(axis=1)
     errors = np.nanmean(np.square(np.float64(vectors[known]) - others[known]), axis=1)
     variance = np.nanvar(np.float64(vectors), axis=0).mean()
@@ -315,7 +314,7 @@ def error_histogram(run: Run, dataset: Dataset) -> Figure:
         axis.axvline(variance, color="0.4", linestyle="--", label="mean variance of the features")
         figure.legend(loc="outside lower right", fontsize=8)
     title = f": {1 - errors.mean() / variance:.1%} of the variance explained" if variance > 0 else ""
-    scale = "" if change is None else " standardized"
+    scale = "" if run.standardization is None else " standardized"
     axis.set(xscale="log", xlabel=f"mean squared error of a{scale} vector", ylabel="test vectors")
     axis.set_title(f"reconstruction errors{title}; {one_model(run)}")
     return figure
@@ -328,19 +327,18 @@ def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
     every = feature_errors(vectors, run.reconstruct(seen))
     varying = np.flatnonzero(~np.isnan(every))
     errors, constant = every[varying], len(every) - len(varying)
-    named = dataset.feature_names is not None and run.target_shape == run.example_shape and len(every) <= _NAMED
     figure = Figure(figsize=(5.6, 3.0), layout="constrained")
     axis = figure.subplots()
-    if named:
-        axis.bar(range(len(varying)), errors, color=PALETTE[0])
-        axis.set_xticks(range(len(varying)), [dataset.feature_names[at] for at in varying], rotation=90)
-    elif len(every) <= _NAMED:
-        axis.bar(varying, errors, color=PALETTE[0])
-        axis.set(xlabel="feature")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    else:
+    if len(every) > _NAMED:
         axis.plot(np.sort(errors), color=PALETTE[0])
         axis.set(xlabel="features, sorted by error")
+    else:
+        axis.bar(varying, errors, color=PALETTE[0])
+        if dataset.feature_names is not None and run.target_shape == run.example_shape:
+            axis.set_xticks(varying, [dataset.feature_names[at] for at in varying], rotation=90)
+        else:
+            axis.set(xlabel="feature")
+            axis.xaxis.get_major_locator().set_params(integer=True)
     axis.axhline(1, color="0.4", linestyle="--", label="error of the feature's mean")
     omitted = f" ({constant} constant features omitted)" if constant else ""
     axis.set(ylabel="squared error / variance", ylim=(0, None), title=f"errors by feature{omitted}; {one_model(run)}")

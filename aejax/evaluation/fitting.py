@@ -129,22 +129,18 @@ def load(
     """
     require(which in ("newest", "best"), "which", which, "newest or best")
     with opened(workdir, reads=True) as folder:
-        return _load(folder, which, models)
-
-
-def _load(workdir: Path, which: str, models: str | Path | Iterable[str | Path]) -> Run:
-    described = identity_of_run(workdir)
-    config = replaced(described.config, models, str(workdir))
-    described.require_files(config, workdir)
-    found, summary = stored(workdir, described)
-    like = loaded_state(build_steps(config, described.dataset.image_shape), config, described.dataset.image_shape)
-    newest = found[-1]
-    step = best(found) if which == "best" else newest.step
-    if step is None:
-        advice = "it needs validation examples: train with data.validation, such as 0.1, in another workdir"
-        raise InputError(f"{workdir / 'checkpoints'} has no best checkpoint; {advice}")
-    chosen = next(each for each in found if each.step == step)
-    state, _ = restore(workdir / "checkpoints", chosen, like, shardings(like))
+        described = identity_of_run(folder)
+        config = replaced(described.config, models, str(folder))
+        described.require_files(config, folder)
+        found, summary = stored(folder, described)
+        like = loaded_state(build_steps(config, described.dataset.image_shape), config, described.dataset.image_shape)
+        newest = found[-1]
+        step = best(found) if which == "best" else newest.step
+        if step is None:
+            advice = "it needs validation examples: train with data.validation, such as 0.1, in another workdir"
+            raise InputError(f"{folder / 'checkpoints'} has no best checkpoint; {advice}")
+        chosen = next(each for each in found if each.step == step)
+        state, _ = restore(folder / "checkpoints", chosen, like, shardings(like))
     history = [line for line in newest.history if line["step"] <= step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
     if summary.get("step") != step:  # of an unfinished run the best epoch is known, and nothing else is final
@@ -153,7 +149,7 @@ def _load(workdir: Path, which: str, models: str | Path | Iterable[str | Path]) 
 
 
 def untrained(config: Config, dataset: Dataset) -> Run:
-    """Describe a run before training, for its `summary_table`: its state has shapes but no numbers."""
+    """Describe a run before training, for the table of its layers: its state has shapes but no numbers."""
     config = complete(config)
     state = jax.eval_shape(build_steps(config, dataset.image_shape).init)
     return Run(Identity.of(config, dataset), state._replace(step=0), [], {})

@@ -4,8 +4,7 @@ import warnings
 from typing import Any
 
 import numpy as np
-
-from aejax.data import Standardization
+from scipy.special import entr
 
 PERFECT = 100.0
 """dB, the largest PSNR that is reported: the PSNR of an image without any error is infinite"""
@@ -35,20 +34,12 @@ def ssim(images: np.ndarray, others: np.ndarray) -> np.ndarray | None:
     return np.array([structural_similarity(*pair, win_size=window, data_range=1.0, channel_axis=-1) for pair in pairs])
 
 
-def variance_explained(
-    examples: np.ndarray, others: np.ndarray, standardization: Standardization | None = None
-) -> float | None:
+def variance_explained(examples: np.ndarray, others: np.ndarray) -> float | None:
     """Return 1 - squared error / variance, both summed over examples and features: float[N, ...] twice → at most 1.
 
-    NaN in `examples` are missing values, which are left out.
-
-    The variance of each feature is about its mean over these examples. The result is None if all examples are equal.
-
-    Args:
-        standardization: applied to both arrays first, so that all features have one scale.
+    NaN in `examples` are missing values, which are left out. The variance of each feature is about its mean over these
+    examples. The result is None if all examples are equal.
     """
-    if standardization is not None:
-        examples, others = standardization.apply(examples), standardization.apply(others)
     examples = examples.astype(np.float64)
     variance = np.nansum(np.square(examples - np.nanmean(examples, axis=0)))
     return float(1 - np.nansum(np.square(examples - others)) / variance) if variance > 0 else None
@@ -91,8 +82,7 @@ def effective_rank(codes: np.ndarray) -> float:
     values = np.sqrt(np.clip(np.linalg.eigvalsh(centred.T @ centred), 0, None))
     if values.sum() == 0:
         return 0.0
-    shares = values[values > 0] / values.sum()
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    return float(np.exp(entr(values / values.sum()).sum()))
 
 
 def quantise(codes: np.ndarray, low: np.ndarray, high: np.ndarray, bits: int = 8) -> np.ndarray:
@@ -113,11 +103,8 @@ def entropy_bits(levels: np.ndarray) -> float:
     Args:
         levels: int[N, code_size]. The coder's frequencies are those of the N images; its table is not counted.
     """
-    total = 0.0
-    for unit in levels.T:
-        shares = np.unique(unit, return_counts=True)[1] / len(unit)
-        total -= float((shares * np.log2(shares)).sum())
-    return abs(total)
+    counts = (np.unique(unit, return_counts=True)[1] for unit in levels.T)
+    return float(sum(entr(each / len(levels)).sum() for each in counts) / np.log(2))
 
 
 def chosen(examples: int, most: int = EXAMPLES) -> np.ndarray:

@@ -56,7 +56,10 @@ class Run:
         return f"Run({self.config.model.kind} on {self.identity.dataset.name}, step {int(self.state.step)})"
 
     def __str__(self) -> str:
-        return self.summary_table()
+        """Format a table of the layers, with the shapes of their arrays, parameters and bytes."""
+        from aejax.evaluation.layers import table
+
+        return table(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields as plain arrays, without the dataset, which may be larger than memory."""
@@ -92,15 +95,6 @@ class Run:
     def unreached(self) -> dict[tuple[str | int, ...], int]:
         """Path → size of the parameters that no gradient reaches: a user's class built them but does not use them."""
         return unreached(self.config, self.identity.dataset)
-
-    def summary_table(self) -> str:
-        """Format a table of the layers, with the shapes of their arrays, parameters and bytes; `print(run)` shows it.
-
-        `Run.summary` has the last metrics.
-        """
-        from aejax.evaluation.layers import table
-
-        return table(self)
 
     @functools.cached_property
     def standardization(self) -> Standardization | None:
@@ -167,7 +161,7 @@ class Run:
 
         The output for standardized vectors is standardized. A model with a loss of its own may return another shape.
         """
-        return self._decoded(codes, _decode)
+        return self._decoded(codes, model_class(self.config.model.kind).decode)
 
     def reconstruct(self, images: Examples) -> np.ndarray:
         """Encode and decode images [N, H, W, C] → float32[N, H, W, C]."""
@@ -275,12 +269,10 @@ class Run:
         """Write the trained model and config.json to a new folder, for use without this library.
 
         Args:
-            kind: `jax` and `onnx` write the functions encode, decode and reconstruct, of float32 batches of any size
-                (`encode.jax`, for `jax.export.deserialize`, for cpu, cuda and tpu; `encode.onnx`). `safetensors` writes
-                the arrays, each by its path in the model. `sae_lens` writes a sparse autoencoder of vectors for
-                `sae_lens.SAE.load_from_disk`. Images are float32[N, H, W, C], from 0 to 1 if the model was trained on
-                uint8; vectors are float32[N, D], which the functions standardize as `encode` does. All kinds need the
-                packages of `aejax[export]`.
+            kind: `jax` and `onnx` write the functions encode, decode and reconstruct, of float32 batches of any size:
+                images [N, H, W, C], from 0 to 1 if the model was trained on uint8, or vectors [N, D]. `safetensors`
+                writes the arrays of the model, `sae_lens` a sparse autoencoder of vectors for SAELens. All kinds need
+                the packages of `aejax[export]`.
 
         Raises InputError: a package is missing, the folder exists already, or the model cannot be exported.
         """
@@ -330,7 +322,3 @@ def _compiled(steps: Steps, function: Callable, *static: Any) -> Callable:
 
 def _encode(model: Autoencoder, images: jax.Array, shape: ImageShape) -> jax.Array:
     return model.encode(unit_interval(images).reshape(len(images), *shape))
-
-
-def _decode(model: Autoencoder, codes: jax.Array) -> jax.Array:
-    return model.decode(codes)

@@ -13,11 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from aejax.config import Config, complete, files
-from aejax.config.checks import is_own
-from aejax.config.grid import SEED
+from aejax.config.checks import is_finite, is_own
+from aejax.config.grid import SEED, text_of
 from aejax.config.numbers import OPTIMIZERS
 from aejax.evaluation import drawing
-from aejax.evaluation.drawing import draw, markdown, mean_and_std, note, spread_over, styled, with_spread, with_unit
 from aejax.training.selection import Selection
 
 _METRICS = {
@@ -115,9 +114,6 @@ def results(
     for row in rows:
         groups.setdefault(json.dumps({path: row[path] for path in axes if path != SEED}), []).append(row)
 
-    def statistics(members: Sequence[Mapping[str, Any]], part: str, name: str) -> dict[str, float | None]:
-        return mean_and_std(row[part][name] for row in members if "diverged" not in row)
-
     return {
         "axes": dict(axes),
         **best,
@@ -126,7 +122,10 @@ def results(
                 "setting": json.loads(setting),
                 "members": len(members),
                 "diverged": sum("diverged" in row for row in members),
-                "figures": {label: statistics(members, *place) for label, place in metrics.items()},
+                "figures": {
+                    label: drawing.mean_and_std(row[part][name] for row in members if "diverged" not in row)
+                    for label, (part, name) in metrics.items()
+                },
             }
             for setting, members in groups.items()
         ],
@@ -141,9 +140,9 @@ def table(found: Mapping[str, Any]) -> str:
     rows = []
     for group in found["groups"]:
         count = f"{group['members']}" + (f" ({group['diverged']} diverged)" if group["diverged"] else "")
-        cells = (with_spread(metric["mean"], metric["std"], ".4f") for metric in group["figures"].values())
-        rows.append([*map(_text, group["setting"].values()), count, *cells])
-    return markdown(head, rows)
+        cells = (drawing.with_spread(metric["mean"], metric["std"], ".4f") for metric in group["figures"].values())
+        rows.append([*map(text_of, group["setting"].values()), count, *cells])
+    return drawing.markdown(head, rows)
 
 
 def best(found: Mapping[str, Any]) -> str:
@@ -169,7 +168,7 @@ def write(
     """
     files.write_json(workdir / "results.json", found)
     drawn = figure(found, config, unit)
-    draw({"sweep": lambda: drawn}, workdir / "figures", formats, replace=True)
+    drawing.draw({"sweep": lambda: drawn}, workdir / "figures", formats, replace=True)
     models = f', models="{config.model.kind.rpartition(":")[0]}"' if is_own(config.model.kind) else ""
     paragraphs = [
         f"# Sweep over {', '.join(found['axes'])}",
@@ -190,7 +189,7 @@ def write(
     files.write(workdir / "report.md", "\n\n".join(paragraphs) + "\n")
 
 
-@styled
+@drawing.styled
 def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) -> Figure:
     """Draw loss, reconstruction and the code's zeros against one swept field.
 
@@ -199,23 +198,23 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     in its place. A reconstruction that is the loss has no panel of its own. A colour is a value of the field. A marker
     is a setting of the other fields or, if these do not vary, a value too. Lines join numbers that are no seeds.
     """
-    paths = [path for path in found["axes"] if path != SEED]
-    along = next((path for path in paths if len(found["axes"][path]) > 1), next(iter(found["axes"])))
+    axes, rows = found["axes"], [row for row in found["members"] if "diverged" not in row]
+    paths = [path for path in axes if path != SEED]
+    along = next(iter(chosen(axes)), SEED if SEED in axes else paths[0])
+    values, numbers = axes[along], all(map(is_finite, axes[along]))
+    paired, joined = len(values) == 2 and along != SEED, numbers and along != SEED
+    places = values if numbers else list(range(len(values)))
+    many = len(values) > len(drawing.PALETTE)
+    colours = drawing.shades(len(values)) if numbers or many else drawing.PALETTE
     series: dict[str, list[Mapping[str, Any]]] = {}
-    for row in found["members"]:
-        others = ", ".join(f"{path.partition('.')[2]} {_text(row[path])}" for path in paths if path != along)
-        series.setdefault(others, []).extend([] if "diverged" in row else [row])
-    values = {json.dumps(value): value for value in found["axes"][along]}
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values.values())
-    place = values if numbers else {key: float(index) for index, key in enumerate(values)}
-    ordered = numbers or len(values) > len(drawing.PALETTE)
-    colour = dict(zip(values, drawing.shades(len(values)) if ordered else drawing.PALETTE, strict=False))
+    for row in rows:
+        others = ", ".join(f"{path.partition('.')[2]} {text_of(row[path])}" for path in paths if path != along)
+        series.setdefault(others, []).append(row)
     part = "validation" if all("validation" in row for row in found["members"]) else "test"
-    known = [row[part] for rows in series.values() for row in rows]
-    once = all(row.get("reconstruction") == row["total"] for row in known)
-    labels = {f"{part} {name}": with_unit(f"{part} {name}", unit) for name in ("loss", "reconstruction")[: 2 - once]}
-    labels["code zeros"] = "share of the code\nthat is zero"
-    paired = len(values) == 2 and along != SEED
+    labels = {(part, "total"): drawing.with_unit(f"{part} loss", unit)}
+    if any(row[part].get("reconstruction") != row[part]["total"] for row in rows):
+        labels[part, "reconstruction"] = drawing.with_unit(f"{part} reconstruction", unit)
+    labels["code", "fraction_zero"] = "share of the code\nthat is zero"
     down, across = (1, len(labels)) if paired else (1, 1) if len(values) < 3 else (2, 2)
     size = (2.6 * across + 2.0 * (not paired or len(series) > 1), 2.4 * down + 0.3 * (down == 1))
     drawn = Figure(figsize=(size[0], size[1] + 0.17 * max(0, len(series) - 6)), layout="constrained")
@@ -223,51 +222,56 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     for panel in every[len(labels) + 1 :]:
         panel.set_axis_off()
     *panels, pairs = [*every, Figure().subplots()] if paired else every[: len(labels) + 1]  # that panel is not shown
-    for (setting, rows), mark in zip(series.items(), itertools.cycle(_MARKERS), strict=False):
-        means, of_seeds = [], {}
-        markers = dict(zip(values, itertools.cycle(_MARKERS if len(series) == 1 else mark), strict=False))
-        for key in values:
-            members = [row for row in rows if json.dumps(row[along]) == key]
-            if not members:
+    for (setting, members), mark in zip(series.items(), itertools.cycle(_MARKERS), strict=False):
+        heights_of = [[row[group].get(name, np.nan) for group, name in labels] for row in members]
+        points = np.column_stack([[places[values.index(row[along])] for row in members], heights_of])
+        means, markers = [], itertools.cycle(_MARKERS if len(series) == 1 else mark)
+        for place, colour, marker in zip(places, colours, markers, strict=False):
+            each = points[points[:, 0] == place]
+            if not len(each):
                 continue
-            places = [_METRICS[label] for label in labels]
-            metrics = np.array([[row[group].get(name, np.nan) for group, name in places] for row in members])
-            means.append([place[key], *metrics.mean(axis=0)])
-            for row, each in zip(members, metrics, strict=True):
-                of_seeds.setdefault(row.get(SEED), []).append([place[key], *each])
-            for panel, label, each in zip(panels, labels, metrics.T, strict=False):
-                limits = (0, 1) if label == "code zeros" else ()
-                spread = drawing.within(each.mean(), each.std(ddof=1) if len(members) > 1 else None, *limits)
-                panel.errorbar(place[key], each.mean(), None if paired else spread, fmt=markers[key], color=colour[key])
-            pairs.plot(metrics[:, -1], metrics[:, -2], markers[key], color=colour[key])
-        joined = [(means, "0.3", 2.5)] if paired else [(means, "0.6", 1.2)] if numbers and along != SEED else []
-        for line, grey, width in joined + [(line, "0.6", 1.2) for line in of_seeds.values() if paired]:
-            for panel, heights in zip(panels, np.transpose(line)[1:], strict=False):
-                panel.plot(np.transpose(line)[0], heights, "-", color=grey, linewidth=width, zorder=1)
+            means.append(each.mean(axis=0))
+            for panel, (group, _), heights in zip(panels, labels, each.T[1:], strict=False):
+                limits = (0, 1) if group == "code" else ()
+                std = None if paired or len(each) == 1 else heights.std(ddof=1)
+                spread = drawing.within(heights.mean(), std, *limits)
+                panel.errorbar(place, heights.mean(), spread, fmt=marker, color=colour)
+            pairs.plot(each[:, -1], each[:, -2], marker, color=colour)
+        lines = [(means, "0.3", 2.5)] if paired else [(means, "0.6", 1.2)] if joined else []
+        if paired:
+            seeds = [row.get(SEED) for row in members]
+            lines += [(points[[each == seed for each in seeds]], "0.6", 1.2) for seed in dict.fromkeys(seeds)]
+        for line, grey, width in lines:
+            across_at, *of_panels = np.transpose(line)
+            for panel, heights in zip(panels, of_panels, strict=False):
+                panel.plot(across_at, heights, "-", color=grey, linewidth=width, zorder=1)
         pairs.plot([], [], mark, color="0.6", label=setting)
-    swept = _axis_label(along, config)
+    swept, texts = (
+        _axis_label(along, config),
+        [drawing.number(value) if numbers else text_of(value) for value in values],
+    )
     for panel, label in zip(panels, labels.values(), strict=False):
         panel.set(xlabel=swept, ylabel=label)
-        if numbers and along != SEED:
-            drawing.tested_ticks(panel, values.values())
+        if joined:
+            drawing.tested_ticks(panel, values)
         else:
-            texts = [_text(value) for value in values.values()]
             turned = sum(map(len, texts)) > 20  # characters that fit side by side below a panel
-            panel.set_xticks(list(place.values()), texts, **({"rotation": 40, "ha": "right"} if turned else {}))
+            panel.set_xticks(places, texts, **({"rotation": 40, "ha": "right"} if turned else {}))
             panel.margins(x=0.25 if len(texts) < 4 else 0.1)
-    pairs.set(xlabel=labels["code zeros"].replace("\n", " "), ylabel=list(labels.values())[-2])
-    texts = [drawing.number(value) if numbers else _text(value) for value in values.values()]
-    styles = zip(colour.values(), markers.values() if len(series) == 1 else "o" * len(texts), strict=True)
-    _legends(drawn, swept, {} if paired else dict(zip(texts, styles, strict=True)), pairs)
-    seeds, said = len(found["axes"].get(SEED, [0])), "One model for each seed."
-    if along != SEED:
-        said = f"Each of {seeds} seeds is a point." if seeds > 1 else "Points: one seed."
-        if panels and seeds > 1:
-            first = spread_over(seeds, f"Panels a to {'abc'[len(panels) - 1]}")
-            pair = f"Points: means over {seeds} seeds; thin lines: one for each seed."
-            said = pair if paired else f"{first} Panel {'abcd'[len(panels)]}: each model."
-    diverged = any("diverged" in row for row in found["members"])
-    note(drawn, said + (" Models that diverged are omitted." if diverged else ""))
+    pairs.set(xlabel="share of the code that is zero", ylabel=list(labels.values())[-2])
+    styles = zip(texts, colours, itertools.cycle(_MARKERS if len(series) == 1 else "o"), strict=False)
+    _legends(drawn, swept, [] if paired else list(styles), pairs)
+    count = len(axes.get(SEED, [0]))
+    if along == SEED:
+        said = "One model for each seed."
+    elif count == 1:
+        said = "Points: one seed."
+    elif paired:
+        said = f"Points: means over {count} seeds; thin lines: one for each seed."
+    else:
+        last, pair = "abcd"[len(panels) - 1 :][:2]
+        said = f"{drawing.spread_over(count, f'Panels a to {last}')} Panel {pair}: each model."
+    drawing.note(drawn, said + (" Models that diverged are omitted." if len(rows) < len(found["members"]) else ""))
     return drawn
 
 
@@ -290,19 +294,12 @@ def _axis_label(path: str, config: Config) -> str:
     return name + (f" [{unit}]" if unit else "")
 
 
-def _legends(drawn: Figure, title: str, styles: Mapping[str, tuple[Any, str]], pairs: Axes) -> None:
+def _legends(drawn: Figure, title: str, styles: Sequence[tuple[str, Any, str]], pairs: Axes) -> None:
     """Explain colour and marker of at most nine values of the swept field, and the markers of the other fields."""
-    texts = list(styles)
-    shown = [texts[round(index)] for index in np.linspace(0, len(texts) - 1, min(9, len(texts)))]
-    handles = [Line2D([], [], color=styles[text][0], marker=styles[text][1], ls="", label=text) for text in shown]
+    shown = [styles[round(index)] for index in np.linspace(0, len(styles) - 1, min(9, len(styles)))]
+    handles = [Line2D([], [], label=text, color=colour, marker=marker, ls="") for text, colour, marker in shown]
     if handles:
         drawn.legend(handles=handles, title=title.replace(" [", "\n["), loc="outside right upper")
     markers, labels = pairs.get_legend_handles_labels()
     if len(labels) > 1:
         drawn.legend(markers, labels, title="other fields", loc="outside right center")
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return "x".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)

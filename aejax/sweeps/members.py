@@ -94,7 +94,8 @@ class MemberDriver(Driver):
     def __init__(self, config: Config, members: int, devices: Sequence[jax.Device] | None = None) -> None:
         if jax.process_count() > 1:
             raise InputError("hosts.coordinator is set; a sweep runs in one process: start one on each host, by seeds")
-        require_whole(config)
+        shards = config.devices.shards
+        require(shards == 1, "devices.shards", shards, "1 in a sweep, whose members share the devices")
         super().__init__(config.devices, 0, devices)
         self.axis, self.batch_axis, self.by_example, self.parallel = None, None, self.replicated, "jit"
         self._members = members
@@ -145,12 +146,6 @@ class MemberDriver(Driver):
     def _sharding(self, axis: int | None) -> NamedSharding:
         spread = axis == 0 and not self._padding
         return NamedSharding(self._mesh, _spec(axis) if spread else PartitionSpec())
-
-
-def require_whole(config: Config) -> None:
-    """Refuse to split the state of each member."""
-    shards = config.devices.shards
-    require(shards == 1, "devices.shards", shards, "1 in a sweep, whose members share the devices")
 
 
 def _in_groups(program: Callable, members: int, group: int, inputs: Any, outputs: Any) -> Callable:

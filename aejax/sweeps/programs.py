@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from aejax.config import Config, InputError
-from aejax.config.checks import counted, figure_formats, reason, require
+from aejax.config.checks import counted, figure_formats, refusing, require
 from aejax.config.files import locked, write_json
 from aejax.config.grid import Grid, grid
 from aejax.config.sections import Data
@@ -30,15 +30,15 @@ from aejax.evaluation import Run
 from aejax.evaluation.drawing import loss_unit
 from aejax.storage import opened
 from aejax.sweeps import comparison
-from aejax.sweeps.members import Members, require_whole
+from aejax.sweeps.members import Members
 from aejax.training.batches import steps_per_epoch
+from aejax.training.devices import device_bytes
 from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
 from aejax.training.loop import Trained, train
 from aejax.training.records import read_identity, stored
 from aejax.training.sharding import abstract_state, require_memory
 from aejax.training.source import source_of
-from aejax.training.start import devices
 from aejax.training.step import build_steps, require_trainable
 
 
@@ -95,54 +95,42 @@ def sweep(
         Stopped: as in `aejax.fit`.
     """
     formats = figure_formats(figures)
-    with contextlib.nullcontext() if workdir is None else opened(workdir) as folder:
-        return _sweep(config, axes, folder, dataset, progress, formats)
-
-
-def _sweep(
-    config: Config,
-    axes: Mapping[str, Iterable[Any]],
-    workdir: Path | None,
-    dataset: Any,
-    progress: bool,
-    formats: tuple[str, ...],
-) -> Sweep:
-    planned = grid(located(config), axes)
-    for member in planned.members.values():
-        patience = member.training.patience
-        require(patience is None, "training.patience", patience, "None: the members of a sweep end together")
-        require_whole(member)
-    given = as_dataset(dataset, config)
-    chooses = bool(comparison.chosen(planned.axes)) or any(member.chooses for member in planned.members.values())
-    chosen = resolved(config, given, chooses=chooses)
-    if chosen != config:
-        config, planned = chosen, grid(located(chosen), planned.axes)
-    dataset_of = functools.cache(lambda data: split(data, given))
-    # The first member of each program, and a member for each value of each swept coefficient.
-    representative = [planned.members[names[0]] for names in planned.programs]
-    for name in (path.partition(".")[2] for path in planned.axes if path.startswith("coefficients.")):
-        representative += {member.coefficients.get(name): member for member in planned.members.values()}.values()
-    for member in representative[: len(planned.programs)]:
-        require_fit(member, dataset_of(member.data))
-    metrics, *_ = [require_trainable(member, dataset_of(member.data)) for member in representative]
-    begun = workdir is not None and (workdir / "sweep.json").exists()
-    source = source_of(config, workdir, begun, jax.sharding.SingleDeviceSharding(devices()[0]))
-    if source is not None:
-        for member in representative[: len(planned.programs)]:
-            steps = build_steps(member, given.image_shape)
-            source.agreeing(jax.eval_shape(steps.init), steps.drawn, member.training.frozen)
-    said = describe(config, dataset_of(representative[0].data))
-    if progress and said:
-        print(said, flush=True)
-    if progress and (changed := comparison.changes_selected(planned.axes, config)):
-        print(f"no best member will be named, since {changed[0]}; to choose, set training.select", flush=True)
     with contextlib.ExitStack() as stack:
-        try:
-            if workdir is not None:
+        if workdir is not None:
+            workdir = stack.enter_context(opened(workdir))
+        planned = grid(located(config), axes)
+        for member in planned.members.values():
+            patience = member.training.patience
+            require(patience is None, "training.patience", patience, "None: the members of a sweep end together")
+        given = as_dataset(dataset, config)
+        chooses = bool(comparison.chosen(planned.axes)) or any(member.chooses for member in planned.members.values())
+        chosen = resolved(config, given, chooses=chooses)
+        if chosen != config:
+            config, planned = chosen, grid(located(chosen), planned.axes)
+        dataset_of = functools.cache(lambda data: split(data, given))
+        first_members = [planned.members[names[0]] for names in planned.programs]
+        for member in first_members:
+            require_fit(member, dataset_of(member.data))
+        representative = first_members.copy()
+        for name in (path.partition(".")[2] for path in planned.axes if path.startswith("coefficients.")):
+            # A member for each value of each swept coefficient.
+            representative += {member.coefficients.get(name): member for member in planned.members.values()}.values()
+        metrics, *_ = [require_trainable(member, dataset_of(member.data)) for member in representative]
+        begun = workdir is not None and (workdir / "sweep.json").exists()
+        source = source_of(config, workdir, begun, Members(planned.members).driver(config).replicated)
+        if source is not None:
+            for member in first_members:
+                steps = build_steps(member, given.image_shape)
+                source.agreeing(jax.eval_shape(steps.init), steps.drawn, member.training.frozen)
+        said = describe(config, dataset_of(first_members[0].data))
+        if progress and said:
+            print(said, flush=True)
+        if progress and (changed := comparison.changes_selected(planned.axes, config)):
+            print(f"no best member will be named, since {changed[0]}; to choose, set training.select", flush=True)
+        if workdir is not None:
+            with refusing(f"the workdir {workdir} cannot be written", only=OSError):
                 workdir.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(locked(workdir, "sweep"))
-        except OSError as error:
-            raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
         programs = _programs(planned, config, dataset_of, workdir, progress)
         runs: dict[str, Run] = {}
         rows: dict[str, dict[str, Any]] = {}
@@ -152,9 +140,10 @@ def _sweep(
                 described = f"{counted(len(names), 'member')}, {names[0]} first"
                 print(f"program {number + 1} of {len(programs)}: {described}", flush=True)
             members = {name: planned.members[name] for name in names}
+            models, first = Members(members), members[names[0]]
             folder = None if workdir is None else workdir / "programs" / str(number)
-            trained = train(Members(members), members[names[0]], folder, given, progress=progress, source=source)
-            groups.append(Members(members).driver(members[names[0]]).group(trained.state))
+            trained = train(models, first, folder, given, progress=progress, source=source)
+            groups.append(models.driver(first).group(trained.state))
             for index, (name, member) in enumerate(members.items()):
                 row = rows[name] = {"member": name, **planned.settings[name], **trained.summary["members"][name]}
                 run = _member(trained, index, name, member)
@@ -213,12 +202,10 @@ def _programs(
     path = None if workdir is None else workdir / "sweep.json"
     advice = "put the file back, or give another workdir"
     if path is not None and path.exists():
-        try:
+        with refusing(f"{path} is damaged", f"; {advice}"):
             found = json.loads(path.read_text(encoding="utf-8"))
             axes, programs = found["axes"], found["programs"]
             held = sorted(name for names in programs for name in names)
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise InputError(f"{path} is damaged ({reason(error)}); {advice}") from error
         # Each program compares its configuration, as an ordinary run does.
         if axes != planned.axes:
             differences = f"axes: {planned.axes} here, {axes} there"
@@ -233,13 +220,7 @@ def _programs(
     programs = []
     for names in planned.programs:
         first = planned.members[names[0]]
-        dataset = dataset_of(first.data)
-        alone = Members({"": first})
-        driver, in_epoch = alone.driver(first), steps_per_epoch(first.training, len(dataset.train))
-        steps = build_steps(first, dataset.image_shape, in_epoch)
-        state = abstract_state(driver, steps, first, dataset.image_shape, alone.values(first))
-        require_memory(first, state, driver, dataset.image_shape, in_epoch)
-        most = fitting(first, dataset, len(names))
+        most = fitting(first, dataset_of(first.data), len(names))
         if most < len(names) and progress:
             print(f"{len(names)} members do not fit in memory together: at most {most} at a time", flush=True)
         parts = -(-len(names) // most)
@@ -261,22 +242,24 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
 
     Unless all certainly fit, we compile the programs for one and for two members per device. We assume that each
     further member adds as much memory as the second.
+
+    Raises InputError: certainly not one member per device fits.
     """
-    steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
+    in_epoch, shape = steps_per_epoch(config.training, len(dataset.train)), dataset.image_shape
     needs, devices = [], len(Members({"": config}).driver(config).devices)
     for each in (1, 2):
-        many = Members({str(member): config for member in range(each * devices)})
-        driver = many.driver(config)
-        steps = build_steps(config, dataset.image_shape, steps_in_epoch, driver.batch_axis, len(dataset.train))
-        values = many.values(config)
-        state = abstract_state(driver, steps, config, dataset.image_shape, values)
-        own = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) / devices
-        room = _SHARE * min(driver.free_bytes())
-        plenty = _PLENTY[0] * own + _PLENTY[1] * math.prod(dataset.image_shape)
-        if members / devices * plenty < room:
-            return members
+        models = Members({str(member): config for member in range(each * devices)})
+        driver, values = models.driver(config), models.values(config)
+        steps = build_steps(config, shape, in_epoch, driver.batch_axis, len(dataset.train))
+        state = abstract_state(driver, steps, config, shape, values)
+        own, room = device_bytes(state), _SHARE * min(driver.free_bytes())
+        if each == 1:
+            require_memory(config, state, driver, shape, in_epoch, alone=False)
+            plenty = _PLENTY[0] * own + _PLENTY[1] * math.prod(shape)
+            if members / devices * plenty < room:
+                return members
         programs = build_programs(steps, config, driver, state, dataset, values)
-        largest = max(sum(each.memory.values()) for _, each in programs.compiled(steps_in_epoch))
+        largest = max(sum(program.memory.values()) for _, program in programs.compiled(in_epoch))
         needs.append(largest + 3 * own)  # the state, a copy that is being saved, and the results of earlier groups
     one, two = needs
     return max(1, min(members, devices * int((room - (2 * one - two)) / max(1.0, two - one))))

@@ -248,6 +248,9 @@ def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tm
     config, dataset = noisy
     assert fitting(config, dataset, 1000) == 1000
     monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [0])
+    with pytest.raises(InputError, match="of memory are free on each"):
+        fitting(config, dataset, 4)
+    monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [2**16])
     assert fitting(config, dataset, 4) == 1
     monkeypatch.setattr(members.MemberDriver, "free_bytes", lambda _: [2**20])
     assert 3 < fitting(config, dataset, 1000) < 100  # a member's state is 10 kB
