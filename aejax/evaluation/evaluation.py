@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from aejax.config import InputError
@@ -170,19 +171,19 @@ def errors(run: Run, codes: np.ndarray, images: np.ndarray, by_value: bool = Fal
     nats, flat = run.logits_are_of_probabilities, (images.size if by_value else len(images), 1, 1, -1)
     made = (run.logits(codes) if nats else run.standardized_outputs(codes)).reshape(flat)
     name, images = "bce" if nats else "mse", images.reshape(flat)
-    return np.asarray(_errors(name, made, images, ~np.isnan(images)), np.float64)
+    return np.asarray(_errors(name, made, images), np.float64)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _errors(name: str, made: jax.Array, images: jax.Array, observed: jax.Array) -> jax.Array:
-    made, images, share = losses.of_observed(name, made, images, observed)
+def _errors(name: str, made: jax.Array, images: jax.Array) -> jax.Array:
+    made, images, share = losses.of_observed(name, made, images, ~jnp.isnan(images))
     return losses.RECONSTRUCTIONS[name](made, images) / share
 
 
 def _reconstruction(
     run: Run, dataset: Dataset, codes: np.ndarray, images: np.ndarray, target: np.ndarray
 ) -> dict[str, Any]:
-    known = run.encode(run.evaluation_inputs(dataset.train[measures.chosen(len(dataset.train))])[1])
+    known = run.encode(run.corrupt(dataset.train[measures.chosen(len(dataset.train))]))
     low, high = known.min(axis=0), known.max(axis=0)
     levels = measures.quantise(codes, low, high)
     entropy = measures.entropy_bits(levels) if len(codes) > 1 else None  # of frequencies

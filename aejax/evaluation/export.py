@@ -108,12 +108,8 @@ def _onnx(run: Any, folder: Path) -> None:
     if run.identity.dataset.means is not None:
         encoder.insert(0, {"kind": "filled", "numbers": np.float32(run.identity.dataset.imputed)})
     if change is not None:
-        scale = (
-            (("add", -change.mean), ("mul", 1 / change.deviation)),
-            (("mul", change.deviation), ("add", change.mean)),
-        )
-        before, after = ([{"kind": kind, "numbers": numbers} for kind, numbers in each] for each in scale)
-        encoder, decoder = before + encoder, decoder + after
+        encoder[:0] = {"kind": "add", "numbers": -change.mean}, {"kind": "mul", "numbers": 1 / change.deviation}
+        decoder += {"kind": "mul", "numbers": change.deviation}, {"kind": "add", "numbers": change.mean}
     graphs = {
         "encode": (encoder, images, codes, ("images", "codes")),
         "decode": (decoder, codes, images, ("codes", "reconstructions")),

@@ -161,7 +161,7 @@ class Run:
 
         The output for standardized vectors is standardized. A model with a loss of its own may return another shape.
         """
-        return self._decoded(codes, model_class(self.config.model.kind).decode)
+        return self._decoded(codes, _decode)
 
     def reconstruct(self, images: Examples) -> np.ndarray:
         """Encode and decode images [N, H, W, C] → float32[N, H, W, C]."""
@@ -322,3 +322,7 @@ def _compiled(steps: Steps, function: Callable, *static: Any) -> Callable:
 
 def _encode(model: Autoencoder, images: jax.Array, shape: ImageShape) -> jax.Array:
     return model.encode(unit_interval(images).reshape(len(images), *shape))
+
+
+def _decode(model: Autoencoder, codes: jax.Array) -> jax.Array:
+    return model.decode(codes)
