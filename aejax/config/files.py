@@ -61,8 +61,8 @@ def addressed(text: object) -> str:
     return text
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file completely or not at all, as UTF-8: a partial file replaces it in one step.
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file completely or not at all, text as UTF-8: a partial file replaces it in one step.
 
     Raises:
         InputError: the path is a link, a folder, a device or a pipe, which a file must not replace.
@@ -73,7 +73,7 @@ def write(path: Path, text: str) -> None:
     require_file(partial)
     partial.unlink(missing_ok=True)
     try:
-        append(partial, text, path)
+        append(partial, content, path)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -85,12 +85,12 @@ def write_json(path: Path, content: Any) -> None:
     write(path, json.dumps(content, indent=2) + "\n")
 
 
-def append(path: Path, text: str, named: Path | None = None) -> None:
-    """Append text to a file, with the errors of `write`, which name the file `named` if it is given."""
+def append(path: Path, content: str | bytes, named: Path | None = None) -> None:
+    """Append to a file, with the errors of `write`, which name the file `named` if it is given."""
     require_file(path)
     try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(text)
+        with open(path, "ab") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         error.filename = str(named or path)  # `open` sets the name, `write` does not
         raise

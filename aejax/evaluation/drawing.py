@@ -5,6 +5,7 @@ The rules of all figures: colours of `PALETTE`, panel letters and minus signs by
 """
 
 import functools
+import io
 import math
 import re
 import string
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from aejax.config import Config
+from aejax.config.files import write
 from aejax.config.numbers import LEAST_SIDES
 from aejax.models import Autoencoder, SparseAutoencoder, model_class
 
@@ -134,7 +136,7 @@ def draw(
         formats: png (200 dots per inch), pdf or svg.
         replace: whether to draw existing files again; by default they are kept.
 
-    Raises OSError: a file cannot be written; the figures before it are written.
+    Raises: as `aejax.config.files.write`; the figures before are written.
     """
     for name, make in figures.items():
         paths = [folder / f"{name}.{form}" for form in formats]
@@ -143,12 +145,8 @@ def draw(
             with rc_context(STYLE):
                 figure = make()
                 for path in wanted:
-                    partial = path.with_name(f".{path.name}.partial")
-                    try:
-                        figure.savefig(partial, format=path.suffix[1:])
-                        partial.replace(path)
-                    finally:
-                        partial.unlink(missing_ok=True)
+                    figure.savefig(content := io.BytesIO(), format=path.suffix[1:])
+                    write(path, content.getvalue())
 
 
 def loss_unit(config: Config, shape: tuple[int, ...]) -> str | None:

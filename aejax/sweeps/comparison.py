@@ -167,8 +167,6 @@ def write(
         said: a line about the validation examples.
     """
     files.write_json(workdir / "results.json", found)
-    drawn = figure(found, config, unit)
-    drawing.draw({"sweep": lambda: drawn}, workdir / "figures", formats, replace=True)
     models = f', models="{config.model.kind.rpartition(":")[0]}"' if is_own(config.model.kind) else ""
     paragraphs = [
         f"# Sweep over {', '.join(found['axes'])}",
@@ -181,6 +179,8 @@ def write(
     if found["best"]:
         paragraphs[-1] += f': `aejax.load("{files.addressed(workdir / "members" / found["best"]["member"])}"{models})`'
     if formats:
+        drawn = figure(found, config, unit)
+        drawing.draw({"sweep": lambda: drawn}, workdir / "figures", formats, replace=True)
         shown = (f"{panel.get_ylabel()} against {panel.get_xlabel()}" for panel in drawn.axes if panel.axison)
         alt = "; ".join(shown).translate(str.maketrans("[]\n", "() "))
         paragraphs.append(f"![{alt}](figures/sweep.{formats[0]})")
@@ -246,10 +246,7 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             for panel, heights in zip(panels, of_panels, strict=False):
                 panel.plot(across_at, heights, "-", color=grey, linewidth=width, zorder=1)
         pairs.plot([], [], mark, color="0.6", label=setting)
-    swept, texts = (
-        _axis_label(along, config),
-        [drawing.number(value) if numbers else text_of(value) for value in values],
-    )
+    swept, texts = _axis_label(along, config), list(map(drawing.number if numbers else text_of, values))
     for panel, label in zip(panels, labels.values(), strict=False):
         panel.set(xlabel=swept, ylabel=label)
         if joined:

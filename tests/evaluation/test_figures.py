@@ -120,7 +120,7 @@ def test_a_figure_is_written_whole_or_not_at_all_in_each_format(tmp_path, monkey
     assert begin == {".png": b"\x89PNG\r", ".pdf": b"%PDF-", ".svg": b"<?xml"}
 
     def half(self, path, **_):
-        path.write_text("half")
+        path.write(b"half")
         raise OSError("no space left")
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
