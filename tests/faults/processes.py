@@ -124,7 +124,7 @@ def start(config, workdir, dataset, log, count=1, coordinator=None, **how):
     return processes
 
 
-def finish(processes, seconds=120):
+def finish(processes, seconds=240):  # a loaded machine needs more than 120
     """Exit codes, once all have ended; those that do not are killed.
 
     Raises:
