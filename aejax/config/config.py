@@ -115,12 +115,7 @@ class Config(Section):
     def require_declared(
         self, kind: Mapping[str, float], optimizer: Mapping[str, float], options: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Return the declared coefficients with their defaults; refuse coefficients, schedules, options of other names.
-
-        Args:
-            kind, optimizer: coefficients that the kind of model and the optimizer declare.
-            options: options that the kind of model declares.
-        """
+        """Return the declared coefficients with their defaults; refuse other coefficients, schedules and options."""
         for path, table in LOSSES.items():
             chosen = operator.attrgetter(path)(self)
             unused = {name for value, names in table.items() if value != chosen for name in names}

@@ -68,10 +68,8 @@ def config_file(path: str | Path) -> Path:
         for file in (place, Path(f"{place}.py")):
             if file.is_file():
                 return file
-    known = list(map(str, path.parent.glob("*.py")))
-    for short in (file.relative_to(ours) for file in ours.rglob("*.py")):
-        known += [str(ours.name / short), str(short.with_suffix(""))]
-    raise InputError(f"there is no config file {path}{nearest(path, known)}")
+    known = [*path.parent.glob("*.py"), *(file.relative_to(ours).with_suffix("") for file in ours.rglob("*.py"))]
+    raise InputError(f"there is no config file {path}{nearest(path, map(str, known))}")
 
 
 def own(spec: str, field: str) -> Any:
@@ -210,11 +208,7 @@ def require_scheduled(config: Config) -> None:
 
 
 def own_optimizer(spec: str, known: Mapping[str, float]) -> tuple[Callable[..., Any], dict[str, float]]:
-    """Return the function that training.optimizer names, and the coefficients that it takes with their values.
-
-    Args:
-        known: the coefficients that it may take, by the names of its arguments.
-    """
+    """Return the function that training.optimizer names, and those of the known coefficients that it takes by name."""
     make = own(spec, "training.optimizer")
     if not callable(make):
         place, _, name = spec.rpartition(":")

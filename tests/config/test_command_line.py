@@ -50,7 +50,7 @@ def test_wrong_usage(refused, arguments, message):
     ("arguments", "message"),
     [
         (["missing.py"], "there is no config file missing.py"),
-        (["configs/mnist/dep.py"], "configs/mnist/deep.py?"),
+        (["configs/mnist/dep.py"], "did you mean mnist/deep?"),
         ([CONFIG, "--schedules.l1", "cosine"], "such as {'shape': 'constant', "),
         ([CONFIG, "--schedules.l1.shap", "cosine"], "there is no field 'schedules.l1.shap'"),
         ([CONFIG, "--coefficients.noise", "0.4"], "declared only by corruption.kind gaussian"),
