@@ -256,10 +256,7 @@ _REMEDIES = {
     "TracerIntegerConversionError": f"{_TRACED}; a size or an index of a list must be static, as an option is",
     "TracerArrayConversionError": f"{_TRACED}; use jnp instead of np",
     "ConcretizationTypeError": f"{_TRACED}; use jnp instead of np, float and int",
-    r"__init__\(\) missing": "call super().__init__(config, image_shape, rngs)",
-    "no attribute '(config|encoder|decoder)'": (
-        "a model's __init__ must first call super().__init__(config, image_shape, rngs)"
-    ),
+    r"__init__\(\) missing|attribute '(config|(en|de)coder)'": "first call super().__init__(config, image_shape, rngs)",
     "nnx.List": "make layers a nnx.List(...) or nnx.Sequential(*layers), and each array aejax.frozen(array)",
 }
 """part of the name of an error or of its message, as a regular expression → what to do"""
