@@ -137,6 +137,13 @@ class Named(dict):
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__({name: plain(value) for name, value in dict(*given, **named).items()})
 
+    @classmethod
+    def of(cls, values: object, path: str) -> Self:
+        """Make a part of the configuration; refuse names that a command line cannot have."""
+        holds = isinstance(values, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in values)
+        require(holds, path, values, "a mapping of names (letters, digits and _) to values")
+        return cls(values)
+
     def __hash__(self) -> int:
         return hash(tuple(sorted(self.items(), key=lambda item: item[0])))
 
@@ -147,12 +154,6 @@ class Named(dict):
         raise TypeError("a configuration is immutable; Config.replace makes a changed copy")
 
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
-
-
-def require_names(values: object, name: str) -> None:
-    """Refuse a section that is no mapping, or has keys that a command line cannot name."""
-    holds = isinstance(values, Mapping) and all(isinstance(key, str) and key.isidentifier() for key in values)
-    require(holds, name, values, "a mapping of names (letters, digits and _) to values")
 
 
 def nearest(name: object, known: Iterable[str], least: float = 0.5) -> str:

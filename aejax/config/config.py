@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aejax.config.checks import SHARE, InputError, Named, Section, is_own, require, require_fields, require_names
+from aejax.config.checks import SHARE, InputError, Named, Section, is_own, require, require_fields
 from aejax.config.numbers import (
     KINDS,
     LEAST_SIDES,
@@ -229,8 +229,7 @@ _NAMED = ("coefficients", "schedules", "model.options")
 def _section(made: Any, path: str, given: Any) -> Any:
     """Build a part of the configuration from a mapping of its fields, or of names to values."""
     if not dataclasses.is_dataclass(made):
-        require_names(given, path)
-        return made(given)
+        return made.of(given, path)
     if type(given) is made:
         return given
     example = f", such as {dataclasses.asdict(Schedule())} (--{path}.shape cosine)" if made is Schedule else ""

@@ -18,7 +18,6 @@ from aejax.config.checks import (
     is_finite,
     is_own,
     require,
-    require_names,
     whole,
 )
 from aejax.config.numbers import AUGMENTATIONS, KINDS, OPTIMIZERS, Options
@@ -133,8 +132,7 @@ class Model(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_names(self.options, "model.options")
-        object.__setattr__(self, "options", Named(self.options))
+        object.__setattr__(self, "options", Named.of(self.options, "model.options"))
         for name, value in self.options.items():
             for each in value if isinstance(value, tuple) else (value,):
                 holds = isinstance(each, str | None) or (isinstance(each, int | float) and abs(each) < 2**63)
