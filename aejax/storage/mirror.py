@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import tempfile
 import threading
 import uuid
@@ -111,7 +112,7 @@ class _Mirror:
 
     def __init__(self, store: Store, home: Path) -> None:
         self.store, self.home, self.folder = store, home, home / "workdir"
-        self._known: dict[str, Any] = {}  # name of an object → `_sign` of the local file when both were equal
+        self._known: dict[str, Any] = {}  # name of an object → sign of the local file when both were equal
 
     def open(self) -> None:
         self._download()
@@ -134,53 +135,50 @@ class _Mirror:
                 continue
             except OSError as error:
                 raise InputError(f"{self.folder} cannot be written: {reason(error)}") from error
-            self._known = {name: self._sign(name) for name in complete}
+            self._known = self._signs()
             return names
         raise StoreError(f"{self.store.address} changes faster than it can be read: try again later", brief=True)
 
     def _fetch(self, name: str) -> None:
         self.store.fetch(name, self.folder / name)
 
-    def _sign(self, name: str) -> list[int]:
-        found = (self.folder / name).stat()
-        return [found.st_ino, found.st_size, found.st_mtime_ns]
-
-    def _names(self) -> list[str]:
-        """Return the names of the local files, without links, and without partial and other hidden files."""
+    def _signs(self) -> dict[str, list[int]]:
+        """Return name → sign of the local files, without links, and without partial and other hidden files."""
 
         def refuse(error: OSError) -> None:
             if error.filename != str(self.folder):  # a folder disappeared: its checkpoint was deleted
                 raise error
 
-        paths: list[Path] = []
+        signs = {}
         for folder, folders, files in os.walk(self.folder, onerror=refuse):
             folders[:] = filter(plain, folders)
-            paths += [Path(folder, each) for each in files if plain(each)]
-        kept = [path for path in paths if path.is_file() and not path.is_symlink()]
-        return [path.relative_to(self.folder).as_posix() for path in kept]
+            for path in (Path(folder, each) for each in files if plain(each)):
+                found = path.lstat()
+                if stat.S_ISREG(found.st_mode):
+                    name = path.relative_to(self.folder).as_posix()
+                    signs[name] = [found.st_ino, found.st_size, found.st_mtime_ns]
+        return signs
 
-    def _linked(self) -> tuple[dict[str, Any], Path]:
+    def _linked(self, staged: Path) -> dict[str, Any]:
         """Link the changed files, which keep their content while the run goes on, in a new folder.
 
-        Returns the sign of every local file by its name, and the folder.
+        Returns the sign of every local file by its name.
         """
         for _ in range(_TRIES):
-            shutil.rmtree(staged := self.home / "upload", ignore_errors=True)
+            shutil.rmtree(staged, ignore_errors=True)
             staged.mkdir(parents=True)
-            try:
-                signs = {name: self._sign(name) for name in self._names()}
+            with contextlib.suppress(FileNotFoundError):  # a checkpoint was deleted meanwhile
+                signs = self._signs()
                 for name in signs:
                     if signs[name] != self._known.get(name):
                         (staged / name).parent.mkdir(parents=True, exist_ok=True)
                         _link(self.folder / name, staged / name)
-                return signs, staged
-            except FileNotFoundError:  # a checkpoint was deleted meanwhile
-                continue
-        return {}, staged
+                return signs
+        return {}
 
     def _upload(self, check: Callable[[], None]) -> None:
         """Bring the bucket to the state of the local folder; `check` is called before what readers trust."""
-        signs, staged = self._linked()
+        signs = self._linked(staged := self.home / "upload")
         if not signs:
             return
         changed = [name for name in signs if signs[name] != self._known.get(name)]
@@ -218,19 +216,17 @@ class _Owner(_Mirror):
         key = hashlib.sha256(f"{store.address} {platform.node()}".encode()).hexdigest()[:16]
         name = re.sub(r"[^\w.-]", "-", store.address.rpartition("/")[2])[:40]
         super().__init__(store, _home() / f"{name}-{key}")
-        self._ours = False  # whether we have the lock of the folder
         self._state = self.home / "known.json"  # exists while the local folder may have what the bucket does not have
         self._locked, self._working, self._closing = contextlib.ExitStack(), threading.Lock(), threading.Event()
         self._lease: Lease | None = None
         self._failure: Exception | None = None
-
-    def open(self) -> None:
         try:
             self.home.mkdir(exist_ok=True)
             self._locked.enter_context(locked(self.home, "run"))
         except InputError as error:
             raise Held(f"{self.store.address} is in use by another run on this machine; wait for that run") from error
-        self._ours = True
+
+    def open(self) -> None:
         owner, names = self.home / "owner", self.store.names()  # refuses a bucket that does not exist
         if not owner.exists():
             owner.write_text(uuid.uuid4().hex, encoding="utf-8")
@@ -284,7 +280,7 @@ class _Owner(_Mirror):
         if self._lease is not None:  # the folder could not be opened
             with contextlib.suppress(StoreError):
                 self._lease.release()
-        if self._ours and not self._state.exists():
+        if not self._state.exists():
             super().remove()
         self._locked.close()
 
