@@ -13,6 +13,7 @@ from aejax.config import Coefficients, Config, Loss, Model, Training
 from aejax.config.checks import require
 from aejax.config.config import ANY_RANGE
 from aejax.data import Dataset, resolved, split
+from aejax.data.tables import is_table
 from aejax.evaluation import Run, errors, fit
 
 _CHUNK = 256
@@ -140,8 +141,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         """
         rows = self._rows(X)
         found = np.where(np.isnan(rows), np.nan, self._errors(rows, by_value=True))
-        is_table = hasattr(X, "columns") and hasattr(X, "index")
-        return type(X)(found, index=X.index, columns=X.columns) if is_table else found
+        return type(X)(found, index=X.index, columns=X.columns) if is_table(X) else found
 
     def score(self, X: Any, y: Any = None) -> float:
         """Return minus the mean reconstruction error of rows float[N, D], which a search maximises."""

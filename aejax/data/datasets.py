@@ -84,12 +84,10 @@ def as_dataset(given: Any, config: Config) -> Dataset:
     """Convert the `dataset` argument of `aejax.fit` and similar functions.
 
     Args:
-        given: None for `config.data`; a `Dataset`; a name or path; an array; a pair (examples, labels); two such pairs,
-            for training and for test; a mapping with the names of `Dataset.from_arrays`; or a dataset of another
-            library (`libraries.py`).
+        given: None for `config.data`, or any of the sources in README.md.
 
     Raises:
-        InputError: `given` is none of these, or cannot be used.
+        InputError: `given` is no such source, or cannot be used.
     """
     data = config.data
     if given is None or isinstance(given, str | Path):

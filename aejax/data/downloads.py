@@ -39,8 +39,7 @@ def read(name: str, source_dir: str | Path | None, data: Data) -> dict[str, np.n
     """Download or prepare a dataset if necessary, without output on the terminal, and read all of it.
 
     Args:
-        source_dir: folder with the original files of MNIST or Fashion-MNIST; None downloads them, or takes
-            AEJAX_SOURCE_DIR.
+        source_dir: as in `load_dataset`.
         data: `data.size` and `data.colour` of images that may be of several sizes.
 
     Returns:

@@ -52,7 +52,7 @@ def read(folder: Path, data: Data) -> Mapping[str, Any]:
     if len({reader(group[0]) is None for group in groups.values()}) > 1:
         raise InputError(f"{folder} holds a part with arrays and a part with images; keep one kind")
     if reader(groups["train"][0]) is None:
-        return _images(folder, parts, groups, data)
+        return images.read(folder, parts, groups, data)
     return {part: _joined(group, part.endswith("labels")) for part, group in groups.items()}
 
 
@@ -156,16 +156,3 @@ def _joined(files: Sequence[Path], labels: bool) -> Any:
         return tables.joined(contents, names)
     with refusing(f"{files[0]} and the other shards of labels cannot be joined"):
         return np.concatenate(contents) if labels else Shards(contents, names)
-
-
-def _images(
-    folder: Path, parts: Mapping[str, Path], files: Mapping[str, Sequence[Path]], data: Data
-) -> dict[str, np.ndarray]:
-    """Read the images of each part, and their classes if folders are classes in all parts."""
-    found = images.read(folder, files, data)
-    for part, path in parts.items():
-        names = [file.relative_to(path).parts[0] for file in files[part] if file.parent != path]
-        if len(names) < len(files[part]) or len(set(names)) < 2:
-            return {part: found[part] for part in parts}
-        found[f"{part}_labels"] = np.array(names)
-    return found

@@ -24,10 +24,12 @@ _COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")  # modes of 8 bits that `data.colour`
 _LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601, as Pillow has it
 
 
-def read(folder: Path, files: Mapping[str, Sequence[Path]], data: Data) -> dict[str, np.ndarray]:
+def read(
+    folder: Path, parts: Mapping[str, Path], files: Mapping[str, Sequence[Path]], data: Data
+) -> dict[str, np.ndarray]:
     """Read the images of each part, uint8[N, H, W, 1] if all are grey, otherwise uint8[N, H, W, 3].
 
-    `data.size` and `data.colour` change them first.
+    `data.size` and `data.colour` change them first. If folders are classes in all parts, the classes are added.
 
     Raises:
         InputError: a file is no image of 8 bits per channel without transparency, images differ in size, or they do not
@@ -40,7 +42,13 @@ def read(folder: Path, files: Mapping[str, Sequence[Path]], data: Data) -> dict[
     require_memory(needed, f"{folder}: to read its images", "make them smaller, or give train.npy and test.npy")
     images = joined([_read(file, data) for file in paths], paths)
     ends = np.cumsum([len(part) for part in files.values()])
-    return dict(zip(files, np.split(images, ends[:-1]), strict=True))
+    found, classes = dict(zip(files, np.split(images, ends[:-1]), strict=True)), {}
+    for part, path in parts.items():
+        names = [file.relative_to(path).parts[0] for file in files[part] if file.parent != path]
+        if len(names) < len(files[part]) or len(set(names)) < 2:
+            return found
+        classes[f"{part}_labels"] = np.array(names)
+    return found | classes
 
 
 def joined(images: Sequence[np.ndarray], names: Sequence[object]) -> np.ndarray:

@@ -227,12 +227,11 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
         check(bool(one_hot), f"{shape} and are not one-hot")
         labels = labels.argmax(axis=1)
     check(labels.shape == (count,), f"{shape} for {count} examples")
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind in "fb":
         labels = np.where(np.isnan(labels), -1, labels)
         check(np.isfinite(labels) & (labels == np.rint(labels)), "are no whole numbers")
         labels = labels.astype(np.int64)
-    check(labels.dtype.kind in "iubUS", f"are {labels.dtype}")
-    labels = labels.astype(np.int32) if labels.dtype.kind == "b" else labels
+    check(labels.dtype.kind in "iuUS", f"are {labels.dtype}")
     if labels.dtype.kind in "iu":
         check(int(labels.min()) > -(2**31) and int(labels.max()) < 2**31, "go beyond 2**31")
         classes = set(np.unique(labels).tolist())
