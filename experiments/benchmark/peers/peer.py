@@ -76,7 +76,7 @@ def comparable(config: Config) -> str | None:
     relu = model.activation == "relu" and model.code_activation is None and model.dtype == "float32"
     loss = config.loss.reconstruction == "bce" and values.get("l1") == 0 and config.corruption.kind == "none"
     adam = training.optimizer == "adam" and training.clip_norm is None and training.average is None
-    if not (dense and relu and loss and adam):
+    if config.data.augmentation or not (dense and relu and loss and adam):
         return None
     if model.kind == "variational":
         elbo = config.loss.bound == "elbo" and model.samples == 1 and (values["beta"], values["free_bits"]) == (1, 0)

@@ -94,7 +94,12 @@ def test_no_point_of_the_figure_is_above_the_roof():
 def test_only_what_a_peer_can_train_is_compared(small):
     config, _ = small
     assert peer.comparable(config) == "plain"
-    for field, value in (("coefficients.l1", 0.1), ("model.dtype", "bfloat16"), ("data.binarize", True)):
+    for field, value in (
+        ("coefficients.l1", 0.1),
+        ("model.dtype", "bfloat16"),
+        ("data.binarize", True),
+        ("data.augmentation", ["shift"]),
+    ):
         assert peer.comparable(config.replace({field: value})) is None
     vae = load_config("configs/mnist/vae_flax.py")
     assert peer.comparable(vae) == "variational" and peer.comparable(vae.replace({"coefficients.beta": 2.0})) is None
