@@ -20,8 +20,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
-    command_line.require_some(arguments, "seeds")
+    arguments = command_line.parse(given, Arguments(), ["seeds"])
     workdir = arguments.folder("article")
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)
     require_images(dataset, "the article")

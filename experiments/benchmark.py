@@ -55,8 +55,8 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
-    command_line.require_some(arguments, "models", "batches", "dtypes", "drivers", "placements", "repeats")
+    some = "models", "batches", "dtypes", "drivers", "placements", "repeats"
+    arguments = command_line.parse(given, Arguments(), some)
     require(all(count >= 1 for count in arguments.sweep), "sweep", arguments.sweep, "numbers of models of at least 1")
     if "--compile-for" in given and not arguments.compile_for:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")

@@ -17,8 +17,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(dataset="mnist"))
-    command_line.require_some(arguments, "models")
+    arguments = command_line.parse(given, Arguments(dataset="mnist"), ["models"])
     workdir = arguments.folder("beyond")
     configs = command_line.configurations(arguments.models, _CONFIGS)
     dataset = aejax.load_dataset(arguments.dataset, arguments.source_dir)

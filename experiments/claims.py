@@ -18,8 +18,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
-    command_line.require_some(arguments, "seeds", "epochs")
+    arguments = command_line.parse(given, Arguments(), ["seeds", "epochs"])
     if wrong := set(arguments.only) - set(range(1, 10)):
         raise aejax.InputError(f"only is {min(wrong)}; the claims have the numbers 1 to 9")
     workdir = arguments.folder("claims")

@@ -178,21 +178,22 @@ def script_name(script: str = "") -> str:
     return own if not script else f"aejax {script}" if own.startswith("aejax ") else f"{script}.py"
 
 
-def parse(arguments: type[T], given: Sequence[str], default: T, takes: str = "") -> T:
-    """Parse the arguments of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2.
+def parse(given: Sequence[str], default: T, some: Sequence[str] = (), takes: str = "") -> T:
+    """Parse the fields of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2.
 
-    For the usage, `takes` names the arguments before the options.
+    `some` names the fields for `require_some`. For the usage, `takes` names the arguments before the options.
     """
     if "--" in given:
         usage_error("no arguments are allowed after --")
-    shown, given, program = io.StringIO(), _without_commas(arguments, given), f"{script_name()} {takes}".strip()
+    shown, given, program = io.StringIO(), _without_commas(type(default), given), f"{script_name()} {takes}".strip()
     try:
         with contextlib.redirect_stderr(shown):
-            made = tyro.cli(arguments, args=given, default=default, prog=program, use_underscores=True)
+            made = tyro.cli(type(default), args=given, default=default, prog=program, use_underscores=True)
     except SystemExit as stop:
         if stop.code == 0:  # --help
             raise
         usage_error(f"{_one_line(shown.getvalue())}; see --help")
+    require_some(made, *some)
 
     def checked(name: str, value: Any) -> Any:
         if isinstance(value, tuple):
@@ -236,7 +237,7 @@ def parse_configured(arguments: type[T], given: Sequence[str], example: str) -> 
     kept = config.to_dict()
     named = {name: kept[name] for name in ("coefficients", "schedules")} | {"model.options": kept["model"]["options"]}
     plain = replace(config, coefficients={}, schedules={}, model=replace(config.model, options={}))
-    made = parse(arguments, rest, arguments(config=plain), "CONFIG")
+    made = parse(rest, arguments(config=plain), takes="CONFIG")
     shortcuts = {"data.source_dir": made.source_dir, "data.name": made.dataset}
     changes |= {path: value for path, value in shortcuts.items() if value is not None}
     config = made.config.replace(named | changes)
@@ -279,9 +280,8 @@ def _require_readable(given: Sequence[str]) -> None:
     paths = ("dir", "dataset", "data.name", "json", "profile", "models", "start")  # endings of options that take a path
     name = ""
     for token in given[: given.index("--")] if "--" in given else given:
-        value = token
-        if token.startswith("--"):
-            name, _, value = token.partition("=")
+        option, _, value = token.partition("=")
+        name, value = (option, value) if token.startswith("--") else (name, token)
         if token in ("", f"{name}=") and not name.startswith("--sweep."):
             usage_error(f"{name or 'an argument'} is empty; give it a value")
         if not value.isascii() and re.fullmatch(r"[\d.,:+-]+", value) and not name.endswith(paths):

@@ -12,7 +12,7 @@ class Arguments:
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
+    arguments = command_line.parse(given, Arguments())
 
     from sklearn.datasets import load_breast_cancer, load_digits
     from sklearn.decomposition import PCA

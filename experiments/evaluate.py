@@ -21,7 +21,7 @@ class Arguments(command_line.RunArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
+    arguments = command_line.parse(given, Arguments())
     with arguments.opened() as folder:
         path = arguments.json or folder / "evaluation.json"
         require_file(path)

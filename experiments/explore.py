@@ -20,7 +20,7 @@ class Arguments(command_line.RunArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
+    arguments = command_line.parse(given, Arguments())
     if arguments.images < 2:
         raise aejax.InputError(f"images is {arguments.images}; it must be at least 2")
     with arguments.opened() as folder:

@@ -37,8 +37,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments(), "NAME")
-    command_line.require_some(arguments, "seeds")
+    arguments = command_line.parse(given, Arguments(), ["seeds"], takes="NAME")
     require(arguments.samples >= 0, "samples", arguments.samples, "at least 0")
     configs = command_line.configurations(arguments.names or MODELS, Path(__file__).with_suffix(""))
     datasets, load = {}, functools.cache(aejax.load_dataset)

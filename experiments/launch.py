@@ -33,7 +33,7 @@ class Arguments:
 def main(given: list[str]) -> None:
     split = given.index("--") if "--" in given else len(given)
     usage = "[--count N] [--restarts N] -- COMMAND"
-    arguments = command_line.parse(Arguments, given[:split], Arguments(), usage)
+    arguments = command_line.parse(given[:split], Arguments(), takes=usage)
     if not given[split + 1 :]:
         command = command_line.script_name("train").replace("train.py", "experiments/train.py")
         example = f"{command_line.script_name()} --count 2 -- {command} ..."

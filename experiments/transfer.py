@@ -21,8 +21,7 @@ class Arguments(command_line.StudyArguments):
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
-    command_line.require_some(arguments, "seeds", "epochs")
+    arguments = command_line.parse(given, Arguments(), ["seeds", "epochs"])
     workdir = arguments.folder("transfer")
     source, target = (aejax.load_dataset(name, arguments.source_dir) for name in (arguments.dataset, arguments.target))
     for dataset in (source, target):

@@ -60,8 +60,7 @@ class Arguments:
 
 
 def main(given: list[str]) -> None:
-    arguments = command_line.parse(Arguments, given, Arguments())
-    command_line.require_some(arguments, "models", "rounds", "seeds")
+    arguments = command_line.parse(given, Arguments(), ["models", "rounds", "seeds"])
     require(set(arguments.models) <= set(PEERS), "models", arguments.models, f"some of {', '.join(PEERS)}")
     if not (arguments.peer.is_file() and os.access(arguments.peer, os.X_OK)):
         raise InputError(f"there is no interpreter {arguments.peer}; give --peer the path of a Python with SAELens")

@@ -81,7 +81,7 @@ def test_the_formats_of_figures(given, formats):
     from aejax.config.checks import figure_formats
 
     made, *_ = command_line.parse_configured(Arguments, (str(CONFIG), "--figures", given), "")
-    evaluation = command_line.parse(Evaluation, ["run", "--figures", given], Evaluation())
+    evaluation = command_line.parse(["run", "--figures", given], Evaluation())
     assert made.figures == evaluation.figures == formats
     with pytest.raises(InputError, match="some of png, pdf, svg, or none"):
         figure_formats(("none", "png"))
