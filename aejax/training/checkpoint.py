@@ -16,24 +16,21 @@ import logging
 import shutil
 import stat
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as v0
-from flax.traverse_util import unflatten_dict
 from orbax.checkpoint import v1 as ocp
 
 from aejax.config import AejaxError, InputError
 from aejax.config.checks import reason, refusing
 from aejax.training.devices import abstract, is_first, lost
 from aejax.training.identity import Identity
-from aejax.training.paths import keys
 from aejax.training.step import TrainState
 
 _MANIFEST, _TERMS, _ARRAYS = "manifest.json", "terms.npz", "arrays"
@@ -131,7 +128,7 @@ def restore(folder: Path, manifest: Manifest, like: Any, sharding: Any) -> tuple
 
     Args:
         like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values); None takes all
-            but the optimizer's state as the manifest describes it, and needs no model.
+            but the optimizer's state as Orbax describes it, in nested dictionaries, and needs no model.
         sharding: of every array, or a tree of shardings for the branches.
 
     Raises InputError: structure, shapes or types differ, since nothing is cast; or the arrays cannot be read.
@@ -146,7 +143,9 @@ def restore(folder: Path, manifest: Manifest, like: Any, sharding: Any) -> tuple
     options, failure = ocp.Context(), None
     options.pytree.loading.partial_load = like is None
     try:
-        like = _described(manifest) if like is None else like
+        if like is None:
+            saved = ocp.checkpointables_metadata(path / _ARRAYS).metadata["state"]
+            like = TrainState(**saved | {"opt_state": ()})
         wanted = {"state": _branches(abstract(like, sharding))}
         with options:
             state = like._replace(**ocp.load_checkpointables(path / _ARRAYS, wanted)["state"])
@@ -158,17 +157,6 @@ def restore(folder: Path, manifest: Manifest, like: Any, sharding: Any) -> tuple
     if int(state.step) != manifest.step:
         raise InputError(f"the checkpoint {path} holds the state of step {int(state.step)}")
     return state, dict(np.load(path / _TERMS)) if _TERMS in manifest.files else {}
-
-
-def _described(manifest: Manifest) -> TrainState:
-    """Describe the arrays of a checkpoint but the optimizer's state, in nested dictionaries."""
-    flat = {keys(name): text.partition("[") for name, text in manifest.leaves.items()}
-    arrays = {
-        place: jax.ShapeDtypeStruct(json.loads(f"[{shape}"), jnp.dtype(kind))
-        for place, (kind, _, shape) in flat.items()
-        if place[0] != "opt_state"
-    }
-    return TrainState(**unflatten_dict(arrays) | {"opt_state": ()})
 
 
 class Checkpoints:
@@ -207,21 +195,12 @@ class Checkpoints:
         Args:
             records, described: as in `Manifest`; described has selected, seconds and chunk.
 
-        Raises AejaxError: the previous save failed, or this save cannot begin.
+        Raises AejaxError: the previous save failed.
         """
         self.wait()
-        if not is_first():
-            return
-        partial = self.folder / _UNFINISHED / str(int(state.step))
-        try:
-            partial.mkdir(parents=True)
-            if terms:
-                np.savez(partial / _TERMS, **terms)
-            saved = _begin(partial / _ARRAYS, _branches(state))
-        except Exception as error:  # of many types
-            raise self._failed(error) from error
-        manifest = Manifest(int(state.step), forms(state), records=tuple(records), **described)
-        self._saving = self._thread.submit(self._complete, saved, partial, manifest)
+        if is_first():
+            manifest = Manifest(int(state.step), forms(state), records=tuple(records), **described)
+            self._saving = self._thread.submit(self._write, manifest, jax.device_get(_branches(state)), terms)
 
     def wait(self) -> None:
         """Wait for the save in progress; `AejaxError` says that it failed."""
@@ -253,8 +232,12 @@ class Checkpoints:
         failure = f"a checkpoint could not be saved in {self.folder}: {reason(error)}; earlier checkpoints are whole"
         return lost(error) or AejaxError(failure)
 
-    def _complete(self, saved: Callable[[], None], partial: Path, manifest: Manifest) -> None:
-        saved()
+    def _write(self, manifest: Manifest, arrays: dict[str, Any], terms: Mapping[str, np.ndarray] | None) -> None:
+        partial = self.folder / _UNFINISHED / str(manifest.step)
+        partial.mkdir(parents=True)
+        if terms:
+            np.savez(partial / _TERMS, **terms)
+        _saver().save(partial / _ARRAYS, v0.args.Composite(state=v0.args.PyTreeSave(arrays)))
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         manifest = replace(manifest, files={str(file.relative_to(partial)): _digest(file) for file in files})
         manifest.write(partial)
@@ -268,23 +251,14 @@ class Checkpoints:
         shutil.rmtree(partial.parent, ignore_errors=True)
 
 
-def _begin(path: Path, branches: Mapping[str, Any]) -> Callable[[], None]:
-    """Begin to save arrays in the background, and return a function that waits for it."""
-    if jax.process_count() == 1:
-        return ocp.save_checkpointables_async(path, {"state": branches}).result
-    saver = _saver()
-    saver.save(path, v0.args.Composite(state=v0.args.PyTreeSave(jax.device_get(branches))))
-    return saver.wait_until_finished
-
-
 @functools.cache
-def _saver() -> v0.AsyncCheckpointer:
-    """Make what saves in the first of several processes alone; Orbax's new interface always waits for all of them."""
+def _saver() -> v0.Checkpointer:
+    """Make what saves in the first process alone; Orbax's new interface always waits for all processes."""
     alone = v0.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="first")
     handler = v0.PyTreeCheckpointHandler(multiprocessing_options=alone)
     options = v0.CompositeOptions(multiprocessing_options=alone)
     composite = v0.CompositeCheckpointHandler(composite_options=options, state=handler)
-    return v0.AsyncCheckpointer(composite, multiprocessing_options=alone)
+    return v0.Checkpointer(composite, multiprocessing_options=alone)
 
 
 def _verified(path: Path) -> Manifest:

@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,13 +12,6 @@ from aejax.config import InputError
 
 Path = tuple[str | int, ...]
 """keys from a model, or from nested dictionaries of its arrays, to one of them"""
-
-_KEY = re.compile(r"\.(\w+)|\['([^']*)'\]|\[(\d+)\]")
-
-
-def keys(text: str) -> Path:
-    """Return the keys in a path that `jax.tree_util.keystr` wrote."""
-    return tuple(int(number) if number else field or key for field, key, number in _KEY.findall(text))
 
 
 def dotted(path: Iterable[str | int]) -> str:

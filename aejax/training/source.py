@@ -11,12 +11,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from aejax.config import Config, InputError
 from aejax.config.checks import shown
 from aejax.config.files import local
-from aejax.training.checkpoint import form, forms, restore
-from aejax.training.paths import dotted, keys
+from aejax.training.checkpoint import form, restore
+from aejax.training.paths import dotted
 from aejax.training.records import identity_of_run, stored
 from aejax.training.step import TrainState, for_evaluation
 
@@ -28,7 +29,7 @@ class Source:
     Attributes:
         place: the workdir, for messages.
         step: number of steps that the model was trained.
-        arrays: by their paths in a `TrainState`.
+        arrays: by their names, see `dotted`.
     """
 
     place: str
@@ -39,8 +40,7 @@ class Source:
     def of(state: TrainState, place: str = "the given run") -> Source:
         """Take the arrays of a state."""
         held = jax.device_get(for_evaluation(state))
-        leaves = jax.tree_util.tree_leaves_with_path(held._replace(step=None))
-        return Source(place, int(held.step), {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+        return Source(place, int(held.step), {name: np.asarray(array) for name, array in _arrays(held).items()})
 
     @staticmethod
     def read(place: str, sharding: Any) -> Source:
@@ -60,51 +60,53 @@ class Source:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of all arrays with their paths, types and shapes."""
+        """SHA-256 of all arrays with their names, types and shapes."""
         digest = hashlib.sha256()
-        for path, array in sorted(self.arrays.items()):
-            digest.update(f"{path} {array.dtype}{list(array.shape)} ".encode() + array.tobytes())
+        for name, array in sorted(self.arrays.items()):
+            digest.update(f"{name} {form(array)} ".encode() + array.tobytes())
         return digest.hexdigest()
 
     def agreeing(
         self, fresh: TrainState, drawn: frozenset[str], frozen: Sequence[str]
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Return the arrays that a new model takes, by their paths, and a description for config.json.
+        """Return the arrays that a new model takes, by their names, and a description for config.json.
 
         Args:
             fresh: the fresh state of one model, or its abstract values.
-            drawn: paths of the model's own generators, which follow its seed and take nothing.
+            drawn: names of the model's own generators, which follow its seed and take nothing.
             frozen: `training.frozen`.
 
         Raises InputError: no array agrees in path, shape and type, or an array of a frozen part does not.
         """
-        here = forms(fresh._replace(step=None, opt_state=(), average=None))
-        there = {path: form(array) for path, array in self.arrays.items()}
+        here, there = ({name: form(array) for name, array in each.items()} for each in (_arrays(fresh), self.arrays))
         taken, left = {}, {}
-        for path in {**here, **there}:
-            if path in drawn:
-                left[path] = "follows training.seed"
-            elif here.get(path) == there.get(path):
-                taken[path] = self.arrays[path]
-            elif path not in there:
-                left[path] = f"{here[path]} in the new model only"
+        for name in {**here, **there}:
+            if name in drawn:
+                left[name] = "follows training.seed"
+            elif here.get(name) == there.get(name):
+                taken[name] = self.arrays[name]
+            elif name not in there:
+                left[name] = f"{here[name]} in the new model only"
             else:
-                left[path] = f"{there[path]} in the source, {here.get(path, 'nothing')} in the new model"
-        left = {dotted(keys(path)[1:]): reason for path, reason in left.items()}
+                left[name] = f"{there[name]} in the source, {here.get(name, 'nothing')} in the new model"
         if not taken:
             reasons = shown("; ".join(f"{name}: {reason}" for name, reason in left.items()), str)
             raise InputError(
                 f"training.start is {self.place}, and no array of it has path, shape and type of an array of the new "
                 f"model ({reasons}); give a run of a similar model"
             )
-        for name in (dotted(keys(path)[1:]) for path in {*here} - {*taken} - drawn):
+        for name in left.keys() & here.keys() - drawn:
             if part := next((part for part in frozen if f"{name}.".startswith(f"{part}.")), None):
                 raise InputError(
                     f"training.frozen names {part}, and training.start gives no values of {name} ({left[name]}), which "
                     f"would stay random; freeze only parts that are taken from {self.place}"
                 )
-        names = [dotted(keys(path)[1:]) for path in taken]
-        return taken, {"digest": self.digest, "step": self.step, "taken": names, "left": left}
+        return taken, {"digest": self.digest, "step": self.step, "taken": list(taken), "left": left}
+
+
+def _arrays(state: TrainState) -> dict[str, Any]:
+    """Return name → array of the parameters and other variables."""
+    return {dotted(path): array for part in (state.params, state.extra) for path, array in flatten_dict(part).items()}
 
 
 def source_of(config: Config, workdir: Path | None, begun: bool, sharding: Any) -> Source | None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.tree_util import keystr
+from flax.traverse_util import flatten_dict
 
 from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
@@ -82,8 +82,8 @@ class Steps:
     key: Hashable  # everything that the functions but `init` depend on, for memoised programs
     imputed: Imputed = field(compare=False)
     own: Hashable = field(compare=False)  # configuration of a user's class, whose `init` may depend on any field
-    init: Callable[..., TrainState] = field(compare=False)  # of a seed, and of arrays in place of new ones, by path
-    drawn: frozenset[str] = field(compare=False)  # paths of the generators in a state
+    init: Callable[..., TrainState] = field(compare=False)  # of a seed, and of arrays in place of new ones, by name
+    drawn: frozenset[str] = field(compare=False)  # names of the model's own generators
     at: Callable[..., At] = field(compare=False)  # of step, coefficients and seed
     train: Callable[[TrainState, Batch, At], tuple[TrainState, Terms]] = field(compare=False)
     gradients: Callable[..., tuple[Any, Any]] = field(compare=False)  # as `train`: gradients, (terms, variables)
@@ -127,9 +127,8 @@ def build_steps(
     abstract.config = fixed  # a number that the class has copied to another attribute stays in the graphdef
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
     generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
-    marked = jax.tree_util.tree_leaves_with_path(TrainState(None, None, None, generators))
-    drawn = frozenset(keystr(path) for path, is_generator in marked if is_generator)
-    if axis is not None and any(jax.tree.leaves(generators)):
+    drawn = frozenset(paths.dotted(path) for path, is_key in flatten_dict(generators).items() if is_key)
+    if axis is not None and drawn:
         raise InputError(
             f"{config.model.kind} has a generator of its own, which would draw the same on each device: choose "
             "devices.parallel jit, or draw from the keys of its context"
@@ -148,7 +147,11 @@ def build_steps(
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         state = TrainState(jnp.zeros((), jnp.int32), params, (), variables_of(model))
         if begun:
-            state = jax.tree_util.tree_map_with_path(lambda path, leaf: begun.get(keystr(path), leaf), state)
+
+            def begin(path: Any, leaf: jax.Array) -> jax.Array:
+                return begun.get(paths.dotted(key.key for key in path[1:]), leaf)
+
+            state = jax.tree_util.tree_map_with_path(begin, state)
         averaged = None if average is None else jax.tree.map(jnp.copy, state.params)
         trained, _ = paths.split(state.params, frozen)
         return state._replace(opt_state=optimizer.init(trained), average=averaged)

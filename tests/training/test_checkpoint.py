@@ -96,8 +96,8 @@ def test_what_is_not_ours_stays(folder, tmp_path):
     (folder / UNFINISHED).write_text("theirs")
     theirs.append(folder / UNFINISHED)
     with (
-        Checkpoints(folder) as checkpoints,
         pytest.raises(AejaxError, match=r"could not be saved .* (exists|directory)"),
+        Checkpoints(folder) as checkpoints,
     ):
         checkpoints.save(state_at(10))
     assert (folder / ".8.partial" / "thesis.tex").read_text() == "theirs"
@@ -306,7 +306,7 @@ def test_a_save_that_fails_since_another_process_is_gone_says_so(tmp_path, monke
     def failing():
         raise ValueError("Timeout waiting at barrier: UNAVAILABLE: Failed to send RPC to coordination service")
 
-    monkeypatch.setattr(checkpoint, "_begin", lambda *_: failing)
+    monkeypatch.setattr(checkpoint, "_saver", failing)
     for processes, kind in ((2, PeerLost), (1, AejaxError)):
         monkeypatch.setattr(jax, "process_count", lambda processes=processes: processes)
         checkpoints = Checkpoints(tmp_path / str(processes))
