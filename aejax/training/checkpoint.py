@@ -150,7 +150,7 @@ def restore(folder: Path, manifest: Manifest, like: Any, sharding: Any) -> tuple
         with options:
             state = like._replace(**ocp.load_checkpointables(path / _ARRAYS, wanted)["state"])
     except Exception as error:  # of many types; its coroutines are collected once the error is deleted
-        failure = str(error).strip().split("\n")[0]
+        failure = reason(error)
     if failure is not None:
         _collect_coroutines()
         raise InputError(f"the checkpoint {path} cannot be read: {failure}")

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from aejax import signals
 from aejax.config import AejaxError, Devices, Hosts, InputError, Stopped
-from aejax.config.checks import require
+from aejax.config.checks import reason, require
 from aejax.config.files import address
 from aejax.storage import opened
 from aejax.training import start
@@ -103,10 +103,9 @@ def lost(error: Exception) -> PeerLost | None:
     shown = isinstance(error, jax.errors.JaxRuntimeError) or named
     if jax.process_count() == 1 or not shown:
         return None
-    reason = str(error).strip().split("\n")[0]
     this = f"process {jax.process_index()} of {jax.process_count()}"
     advice = "start all of them again: they resume from the last checkpoint"
-    return PeerLost(f"{this} lost another process ({reason}); {advice}")
+    return PeerLost(f"{this} lost another process ({reason(error)}); {advice}")
 
 
 class Driver:

@@ -116,13 +116,13 @@ def train(
         dataset, standardization = dataset.standardized()
     join(config.hosts)
     signals.renew()  # `jax.distributed` has replaced the handler of SIGTERM
+    visible = progress and is_first()
+    tell = functools.partial(print, flush=True) if visible else lambda text: None
     with peers(), contextlib.ExitStack() as stack:
         driver, values = models.driver(config), models.values(config)
         identity = Identity.of(config, given, standardization, means, **models.description)
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch
-        record = Record(workdir if is_first() else None, identity)
-        stack.callback(record.close)
         checkpoints = None if workdir is None else Checkpoints(workdir / "checkpoints")
         saved, summary, summarize_run = Manifest(0, {}), {}, functools.partial(models.summary, identity)
         with together():
@@ -135,11 +135,13 @@ def train(
             begun = ()
             if source is not None:
                 *begun, described = source.agreeing(jax.eval_shape(steps.init), steps.drawn, config.training.frozen)
-                record.identity = identity = dataclasses.replace(identity, start=described)
+                identity = dataclasses.replace(identity, start=described)
             _require_same_everywhere(identity)
             require_same_terms(config, steps, driver, dataset, values)
             like = abstract_state(driver, steps, config, dataset.image_shape, values)
             require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
+            record = Record(workdir if is_first() else None, identity)
+            stack.callback(record.close)
             if record.workdir is not None:
                 record.open()
                 saved = checkpoints.recover(record.identity)
@@ -155,22 +157,20 @@ def train(
             state = initializer(driver, steps, steps.own, key_of(like))(values[1], *begun)
         history, epochs = saved.history, config.training.epochs
         failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
-        evaluated = len(history) > 0 and history[-1]["step"] == step
         longer = step > 0 and epochs > saved.identity.config.training.epochs
-        tested = evaluated and "test" in history[-1]  # not where the patience was longer
+        # Not tested where the patience was longer.
+        tested = bool(history) and history[-1]["step"] == step and "test" in history[-1]
         finished = step == last_step or (tested and not longer and _is_finished(config, history))
-        visible = progress and is_first()
-        if visible and said and models.alone:  # a sweep has said so
-            print(said, flush=True)
+        if said and models.alone:  # a sweep has said so
+            tell(said)
         if finished and gather([bool(summary)]).any():
-            if visible:
-                print(addressed(f"{workdir} holds this run, finished: nothing to train"), flush=True)
+            tell(addressed(f"{workdir} holds this run, finished: nothing to train"))
             return Trained(identity, models.local(state), history, summarize_run(history), given)
-        if step and visible:
-            done = f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs"
-            print(addressed(done), flush=True)
-        if source is not None and not step and visible:
-            print(report(source.place, identity.start), flush=True)
+        if step:
+            done = f"{step // steps_in_epoch} of {epochs} epochs"
+            tell(addressed(f"{workdir} goes on after step {step}, {done}"))
+        elif source is not None:
+            tell(report(source.place, identity.start))
         record.start(history)
         if epoch_terms:
             _check(models, failures, epoch_terms, None, step)
@@ -227,12 +227,10 @@ def train(
             ends, lines = False, []
             if found is not None:
                 rate = len(epoch_terms["total"]) * config.training.batch_size / epoch_seconds
-                common = {"step": step, "epoch": step // steps_in_epoch, "seconds": epoch_seconds}
-                lines = _lines(models, common | {"images_per_second": rate}, epoch_terms, factors_now())
+                common = {"step": step, "epoch": step // steps_in_epoch}
+                common |= {"seconds": epoch_seconds, "images_per_second": rate}
+                lines = _lines(models, common, epoch_terms, factors_now(), failures)
                 _add(lines, found)
-                for line in lines:
-                    if line.get("member") in failures:
-                        line["diverged"] = failures[line["member"]]
                 if on_epoch is not None or pictures is not None:
                     trained_so_far = Trained(identity, models.local(chunk.state), [*record.lines, *lines], {}, given)
                 if on_epoch is not None:
@@ -258,8 +256,8 @@ def train(
                     checkpoints.save(here, epoch_terms, record.texts, **described)
             if ends:
                 last_step = step
-                if visible and models.alone and config.training.patience is not None:
-                    print(selection.report(record.lines), flush=True)
+                if models.alone and config.training.patience is not None:
+                    tell(selection.report(record.lines))
                 break  # the next chunk is under way; its results are not used
         if step < last_step:
             done = f"after step {step} of {last_step}, saved in {workdir}"
@@ -280,17 +278,18 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def _lines(
-    models: Single, common: dict[str, Any], terms: Mapping[str, np.ndarray], factors: Named
-) -> list[dict[str, Any]]:
+def _lines(models: Single, common: dict, terms: Mapping, factors: Named, failures: Mapping) -> list[dict[str, Any]]:
     """Return the line of an epoch for each member: `common`, and the means of the terms over the steps."""
     lines = []
     for place, (name, own) in enumerate(zip(models.names, models.each(terms), strict=True)):
         mean = mean_of_known if np.isfinite(own["total"]).all() else np.mean
         means = {term: float(mean(values)) for term, values in own.items()}
         line = ({} if name is None else {"member": name}) | common | {"train": _finite(means)}
-        used = {each: values[place] for each, values in factors.items()}
-        lines.append(line | ({"factors": used} if used else {}))
+        if factors:
+            line["factors"] = {each: values[place] for each, values in factors.items()}
+        if name in failures:
+            line["diverged"] = failures[name]
+        lines.append(line)
     return lines
 
 

@@ -10,6 +10,7 @@ import time
 import jax
 
 from aejax.config import Hosts, InputError
+from aejax.config.checks import reason
 
 _used_in: int | None = None
 """the process that used JAX first"""
@@ -27,10 +28,9 @@ def devices() -> list[jax.Device]:
     try:
         found = jax.devices()
     except (RuntimeError, AssertionError) as error:  # the type depends on the version of JAX
-        reason = str(error).strip().split("\n")[0] or "JAX gives no reason"
         asked = jax.config.jax_platforms
         advice = f"JAX_PLATFORMS is {asked}: unset it, or install JAX for it" if asked else "install JAX for a device"
-        raise InputError(f"JAX finds no device ({reason}); {advice}") from error
+        raise InputError(f"JAX finds no device ({reason(error)}); {advice}") from error
     _used_in = os.getpid()
     return found
 
@@ -85,8 +85,8 @@ def join(hosts: Hosts) -> None:
             heartbeat_timeout_seconds=hosts.heartbeat_seconds,
         )
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(f"hosts.coordinator is {hosts.coordinator}; joining the run failed: {reason}") from error
+        failed = f"joining the run failed: {reason(error)}"
+        raise InputError(f"hosts.coordinator is {hosts.coordinator}; {failed}") from error
     finally:
         late.cancel()
 
@@ -98,7 +98,7 @@ def _await_coordinator(hosts: Hosts, end: float) -> None:
     other processes to one of them.
     """
     host, _, port = hosts.coordinator.rpartition(":")
-    reason: object = "another run uses this address"
+    why: object = "another run uses this address"
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), max(0.1, end - time.monotonic())).close()
@@ -107,12 +107,12 @@ def _await_coordinator(hosts: Hosts, end: float) -> None:
         except OSError as error:
             if hosts.index == 0:
                 return
-            reason = error.strerror or error
+            why = error.strerror or error
         if time.monotonic() > end:
             state, advice = "does not answer", "start process 0 there, or correct the address"
             if hosts.index == 0:
                 state, advice = "is not free", "give each run a port of its own"
-            within = f"{state} within {hosts.startup_seconds} s ({reason})"
+            within = f"{state} within {hosts.startup_seconds} s ({why})"
             raise InputError(f"hosts.coordinator is {hosts.coordinator}; it {within}: {advice}")
         time.sleep(0.2)
 

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import explained, own
-from aejax.data import Dataset
+from aejax.data import Dataset, as_met
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training import paths
@@ -295,28 +295,36 @@ def require_trainable(config: Config, dataset: Dataset, axis: str | None = None)
     if not owned and selection.name == "total":
         return []
     steps = build_steps(config, dataset.image_shape, axis=axis, examples=len(dataset.train))
-    state, size = jax.eval_shape(steps.init), config.training.batch_size
-    images = jax.ShapeDtypeStruct((size, *dataset.image_shape), dataset.train.dtype)
-    examples = jax.ShapeDtypeStruct((size,), jnp.int32)
-    batch = Batch(images, examples, None if dataset.train_labels is None else examples)
-    if (targets := dataset.targets()[0]) is not None:
-        batch = batch._replace(targets=jax.ShapeDtypeStruct((size, *targets.shape[1:]), targets.dtype))
-    coefficients = {name: jax.ShapeDtypeStruct((), jnp.float32) for name in config.coefficients}
-    at = jax.eval_shape(steps.at, state.step, coefficients)
+    state, batch, at = described(steps, config, dataset, labeled=dataset.train_labels is not None)
 
     def alone(function: Callable) -> Callable:
         return jax.vmap(function, in_axes=None, axis_size=1, axis_name=axis)  # for means over the devices
 
     with explained():
         program = jax.make_jaxpr(alone(lambda at, *given: steps.train(*given, at)))(at, state, batch)
-        terms, metrics, _ = jax.eval_shape(alone(steps.evaluate), state, batch, coefficients)
+        terms, metrics, _ = jax.eval_shape(alone(steps.evaluate), state, batch, at.coefficients)
     selection.require_among([*terms, *metrics], config)
     if owned:
         require_used(config, program)
         require_observed(config, program)
     if is_own(config.model.kind):
-        require_matched(config, program, size, (images if batch.targets is None else batch.targets).shape[1:])
+        target = batch.images if batch.targets is None else batch.targets
+        require_matched(config, program, len(target), target.shape[1:])
     return list(metrics)
+
+
+def described(steps: Steps, config: Config, dataset: Any, *, labeled: bool) -> tuple[TrainState, Batch, At]:
+    """Describe the arguments of `Steps.train` for examples like those of a `Dataset`, or of its `DatasetIdentity`."""
+
+    def examples(shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((config.training.batch_size, *shape), dtype)
+
+    images, numbers, targets = examples(dataset.image_shape), examples((), jnp.int32), dataset.target_shape
+    targets = None if targets is None else examples(as_met(targets, dataset.vectors))
+    state = jax.eval_shape(steps.init)
+    coefficients = dict.fromkeys(config.coefficients, jax.ShapeDtypeStruct((), jnp.float32))
+    at = jax.eval_shape(steps.at, state.step, coefficients)
+    return state, Batch(images, numbers, numbers if labeled else None, targets), at
 
 
 def _is_real(leaf: Any) -> bool:

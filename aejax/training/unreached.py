@@ -1,11 +1,8 @@
 """Parameters of a user's model that no gradient reaches, found by tracing."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
@@ -13,12 +10,11 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from aejax.config import Config, complete
 from aejax.config.checks import is_own, shown
-from aejax.data import as_met
 from aejax.training.devices import is_first
 from aejax.training.identity import DatasetIdentity
 from aejax.training.paths import Path, dotted
-from aejax.training.programs import memoised
-from aejax.training.step import Batch, Steps, build_steps
+from aejax.training.programs import Like, like, memoised
+from aejax.training.step import Steps, build_steps, described
 
 
 def unreached(config: Config, dataset: DatasetIdentity) -> dict[Path, int]:
@@ -30,24 +26,14 @@ def unreached(config: Config, dataset: DatasetIdentity) -> dict[Path, int]:
     config = complete(config)
     if not is_own(config.model.kind):
         return {}
-    size = config.training.batch_size
-    steps = build_steps(config, dataset.image_shape, examples=size)
-    labels, targets = None if dataset.labels is None else (), dataset.target_shape
-    targets = None if targets is None else as_met(targets, dataset.vectors)
-    return _unreached(steps, size, (dataset.image_shape, labels, targets), tuple(config.coefficients))
+    steps = build_steps(config, dataset.image_shape, examples=config.training.batch_size)
+    return _unreached(steps, like(described(steps, config, dataset, labeled=dataset.labels is not None)))
 
 
 @memoised
-def _unreached(steps: Steps, size: int, shapes: tuple[Any, ...], coefficients: Sequence[str]) -> dict[Path, int]:
-    """Trace the gradients of a batch of examples, labels and targets of these shapes; None where there are none."""
-
-    def abstract(shape: tuple[int, ...] | None, dtype: Any) -> jax.ShapeDtypeStruct | None:
-        return None if shape is None else jax.ShapeDtypeStruct((size, *shape), dtype)
-
-    images, labels, targets = map(abstract, shapes, (jnp.float32, jnp.int32, jnp.float32))
-    state, batch = jax.eval_shape(steps.init), Batch(images, abstract((), jnp.int32), labels, targets)
-    at = jax.eval_shape(steps.at, state.step, dict.fromkeys(coefficients, jax.ShapeDtypeStruct((), jnp.float32)))
-    program, gradients = jax.make_jaxpr(lambda *given: steps.gradients(*given)[0], return_shape=True)(state, batch, at)
+def _unreached(steps: Steps, arguments: Like) -> dict[Path, int]:
+    traced = jax.make_jaxpr(lambda *given: steps.gradients(*given)[0], return_shape=True)
+    program, gradients = traced(*jax.tree.unflatten(*arguments))
     zero = jax.tree.unflatten(jax.tree.structure(gradients), _always_zero(program))
     shapes = flatten_dict(gradients)
     return {path: shapes[path].size for path, is_zero in flatten_dict(zero).items() if is_zero}
