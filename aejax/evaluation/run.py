@@ -23,8 +23,8 @@ from aejax.models.autoencoder import reconstructed
 from aejax.models.randomness import per_example, stream
 from aejax.storage import opened
 from aejax.training import Batch, Checkpoints, Steps, TrainState, build_steps, for_evaluation, memoised, require_own
+from aejax.training.batches import inputs, unit_interval
 from aejax.training.identity import Identity
-from aejax.training.inputs import inputs, unit_interval
 from aejax.training.records import Record
 from aejax.training.selection import Selection
 from aejax.training.step import test_keys, values_of

@@ -1,13 +1,12 @@
 """Training: from a configuration and images to a trained state.
 
 loop.py          the training loop
-inputs.py        from a stored batch to the input and the target of a model
 step.py          the train step and the evaluation step, pure
 epoch.py         a part of an epoch, or an evaluation, as one compiled program
 optimizer.py     from gradients to the next weights
 own_models.py    requirements of the models of users
 unreached.py     their parameters that no gradient reaches
-batches.py       order of the examples
+batches.py       order of the examples, and the input and the target of a model
 placement.py     examples on the devices, streamed or generated
 programs.py      compiled and memoised programs
 devices.py       devices and processes: jit, pmap, shard_map; the workdir of several processes
@@ -23,12 +22,11 @@ selection.py     the number by which the best epoch or member is chosen
 records.py       config.json, metrics.jsonl, summary.json: written, read, compared with the checkpoint
 """
 
-from aejax.training.batches import steps_per_epoch
+from aejax.training.batches import Batch, inputs, steps_per_epoch, unit_interval
 from aejax.training.checkpoint import Checkpoints, best, restore
 from aejax.training.devices import Driver, PeerLost, abstract, initializer, is_first, shared
 from aejax.training.divergence import Diverged
 from aejax.training.epoch import build_programs
-from aejax.training.inputs import Batch, inputs, unit_interval
 from aejax.training.loop import Finish, Interrupted, Single, train
 from aejax.training.programs import Program, memoised
 from aejax.training.start import devices, require_checksums, require_own

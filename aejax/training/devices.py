@@ -261,12 +261,7 @@ WAYS = {"jit": Way(_by_jit, by_device=False), "shard_map": Way(_by_shard_map), "
 
 @memoised
 def initializer(driver: Driver, steps: Any, own: Any, state: Like) -> Callable[[Any], Any]:
-    """Compile seed → fresh state on the devices.
-
-    Args:
-        own: `Steps.own`, the part of the key that `init` alone needs.
-        state: the state, with its shardings.
-    """
+    """Compile seed → fresh state with these shardings; `own` is `Steps.own`, on which `init` alone depends."""
     placed = shardings(jax.tree.unflatten(*state))
     return jax.jit(functools.partial(driver.init, steps.init), out_shardings=placed)
 

@@ -116,10 +116,10 @@ def train(
         dataset, standardization = dataset.standardized()
     join(config.hosts)
     signals.renew()  # `jax.distributed` has replaced the handler of SIGTERM
-    visible = progress and is_first()
-    tell = functools.partial(print, flush=True) if visible else lambda text: None
     with peers(), contextlib.ExitStack() as stack:
         driver, values = models.driver(config), models.values(config)
+        visible = progress and is_first()
+        tell = functools.partial(print, flush=True) if visible else lambda text: None
         identity = Identity.of(config, given, standardization, means, **models.description)
         steps_in_epoch = steps_per_epoch(config.training, len(dataset.train))
         last_step = config.training.epochs * steps_in_epoch

@@ -1,4 +1,7 @@
-"""Requirements on the models of users, checked while a step is traced."""
+"""Requirements on the models of users, checked while a step is traced.
+
+A `program` is a train step as a `ClosedJaxpr`; its first arguments are the coefficients, in the order of their names.
+"""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,7 +15,7 @@ from aejax.config import Config, InputError, complete
 from aejax.config.checks import is_own
 from aejax.config.user_files import line_of
 from aejax.models import Autoencoder, Output, Variational, model_class
-from aejax.training.inputs import OBSERVED
+from aejax.training.batches import OBSERVED
 
 
 def require_output(config: Config, model: Autoencoder, output: Any, clean: jax.Array) -> None:
@@ -92,12 +95,7 @@ def of_known(metric: jax.Array, axis: str | None) -> jax.Array:
 
 
 def require_used(config: Config, program: Any) -> None:
-    """Refuse a coefficient that the class itself declares, or that has a value, and that a train step does not use.
-
-    Args:
-        config: complete.
-        program: the step as a `ClosedJaxpr`, whose first arguments are the coefficients in the order of their names.
-    """
+    """Refuse a coefficient that the class itself declares, or that has a value, and that a train step does not use."""
     used = {id(variable) for equation in program.jaxpr.eqns for variable in equation.invars}
     defaults = complete(config.replace({"coefficients": {}})).coefficients
     kind = model_class(config.model.kind)
@@ -118,11 +116,7 @@ def require_used(config: Config, program: Any) -> None:
 
 
 def require_observed(config: Config, program: Any) -> None:
-    """Refuse a loss that does not read `context.observed` where values may be missing: it would count imputed values.
-
-    Args:
-        program: the step as a `ClosedJaxpr`.
-    """
+    """Refuse a loss that does not read `context.observed`, and counts imputed values, where values may be missing."""
     read, named = set(), set()
     for equation in _equations(program.jaxpr):
         read |= {id(variable) for variable in equation.invars}
@@ -135,13 +129,10 @@ def require_observed(config: Config, program: Any) -> None:
 
 
 def require_matched(config: Config, program: Any, size: int, target: tuple[int, ...]) -> None:
-    """Refuse a loss that compares each example with the targets of all others.
+    """Refuse a loss that compares each of the `size` examples of a batch with the targets of all others.
 
     The logits of a variational model are [B, K, H, W, C]. Their difference from targets [B, H, W, C] is no error of
     shapes but [B, B, H, W, C].
-
-    Args:
-        program: a step as a `ClosedJaxpr`, on a batch of `size` examples with targets of this shape.
     """
     kind, model = model_class(config.model.kind), config.model
     if not issubclass(kind, Variational) or kind.loss is Autoencoder.loss or model.samples == size or size == 1:

@@ -64,15 +64,11 @@ def frozen(model: nnx.Module, names: Sequence[str]) -> frozenset[Path]:
     if not names:
         return frozenset()
     within = set().union(*map(_variables, parts(model, names)))
-
-    def chosen(kind: Any) -> tuple[set[Path], int]:
-        paths = flatten_dict(nnx.to_pure_dict(nnx.state(model, kind)))
-        return {path for path in paths if id(functools.reduce(_child, path, model)) in within}, len(paths)
-
-    (parameters, count), (others, _) = chosen(nnx.Param), chosen(nnx.Not(nnx.Param))
-    if len(parameters) == count:
+    every = [(path, node) for path, node in nnx.iter_graph(model) if isinstance(node, nnx.Variable)]
+    still = frozenset(path for path, node in every if id(node) in within)
+    if still.issuperset(path for path, node in every if isinstance(node, nnx.Param)):
         raise InputError(f"training.frozen is {', '.join(names)}, which leaves no parameter to train; leave some out")
-    return frozenset(parameters | others)
+    return still
 
 
 def split(tree: Any, paths: frozenset[Path]) -> tuple[Any, Any]:

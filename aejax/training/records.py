@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from aejax.config import InputError
-from aejax.config.checks import is_own, reason
+from aejax.config.checks import is_own, reason, refusing
 from aejax.config.files import append, locked, write, write_json
 from aejax.config.user_files import sources
 from aejax.training.checkpoint import CHANGED, Manifest, whole
@@ -40,12 +40,12 @@ class Record:
         self._there: set[Path] | None = None  # content of a new run's workdir before the run
 
     def open(self) -> None:
-        """Lock the workdir, and begin the record or compare it with this run.
+        """Lock the workdir, and compare what it holds with this run.
 
         Raises InputError: the workdir cannot be written, or holds another run.
         """
         workdir = self.workdir
-        try:
+        with refusing(f"the workdir {workdir} cannot be written", only=OSError):
             workdir.mkdir(parents=True, exist_ok=True)
             there = set(workdir.glob("*"))
             self._locked.enter_context(locked(workdir, "run"))
@@ -57,13 +57,6 @@ class Record:
                 raise InputError(f"{workdir} has {found[0]} but no config.json; give another workdir")
             else:
                 self._there = there
-                for name, path in sources(self.identity.config).items():
-                    if name.endswith(".py"):
-                        (workdir / "files").mkdir(exist_ok=True)
-                        write(workdir / "files" / name, path.read_text(encoding="utf-8"))
-                write_json(workdir / "config.json", self.identity.to_dict())
-        except OSError as error:
-            raise InputError(f"the workdir {workdir} cannot be written: {reason(error)}") from error
 
     def verify(self, saved: Manifest, summarize: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         """Refuse a metrics.jsonl or summary.json that differs from what the newest checkpoint holds.
@@ -79,10 +72,8 @@ class Record:
         Raises InputError: a file differs or cannot be read, or the checkpoints of a trained run are missing.
         """
         path, held = self.workdir / "metrics.jsonl", list(saved.records[1:])
-        try:
+        with refusing(f"{path} cannot be read", "; nothing was changed", only=OSError):
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {reason(error)}; nothing was changed") from error
         summary_path, lines = self.workdir / "summary.json", text.split("\n")[:-1]  # a kill may cut the last line
         epochs = len(lines) // len(self.identity.members or [None])
         if saved.step == 0 and (epochs > 2 or summary_path.exists()):  # we save the first epoch before the third ends
@@ -110,6 +101,10 @@ class Record:
         described = self.identity.to_dict()
         self.texts = [json.dumps(each) for each in [described, *self.lines]]
         (self.workdir / "summary.json").unlink(missing_ok=True)
+        for name, path in sources(self.identity.config).items():
+            if name.endswith(".py"):
+                (self.workdir / "files").mkdir(exist_ok=True)
+                write(self.workdir / "files" / name, path.read_text(encoding="utf-8"))
         write_json(self.workdir / "config.json", described)  # a run that is trained longer has other epochs
         write(self.workdir / "metrics.jsonl", "".join(f"{text}\n" for text in self.texts[1:]))
         try:

@@ -10,7 +10,7 @@ import time
 import jax
 
 from aejax.config import Hosts, InputError
-from aejax.config.checks import reason
+from aejax.config.checks import refusing
 
 _used_in: int | None = None
 """the process that used JAX first"""
@@ -25,12 +25,10 @@ def devices() -> list[jax.Device]:
     require_own()
     if jax.config.jax_disable_jit:
         raise InputError("JAX_DISABLE_JIT is set, and aejax runs compiled programs only: unset it")
-    try:
+    asked = jax.config.jax_platforms
+    advice = f"JAX_PLATFORMS is {asked}: unset it, or install JAX for it" if asked else "install JAX for a device"
+    with refusing("JAX finds no device", f"; {advice}", only=Exception):  # the type depends on the version of JAX
         found = jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the type depends on the version of JAX
-        asked = jax.config.jax_platforms
-        advice = f"JAX_PLATFORMS is {asked}: unset it, or install JAX for it" if asked else "install JAX for a device"
-        raise InputError(f"JAX finds no device ({reason(error)}); {advice}") from error
     _used_in = os.getpid()
     return found
 
@@ -79,14 +77,12 @@ def join(hosts: Hosts) -> None:
     late.daemon = True
     late.start()
     try:
-        jax.distributed.initialize(
-            **named,
-            initialization_timeout=hosts.startup_seconds + 60,  # then JAX aborts the process
-            heartbeat_timeout_seconds=hosts.heartbeat_seconds,
-        )
-    except (RuntimeError, ValueError) as error:
-        failed = f"joining the run failed: {reason(error)}"
-        raise InputError(f"hosts.coordinator is {hosts.coordinator}; {failed}") from error
+        with refusing(f"hosts.coordinator is {hosts.coordinator}; joining the run failed", only=Exception):
+            jax.distributed.initialize(
+                **named,
+                initialization_timeout=hosts.startup_seconds + 60,  # then JAX aborts the process
+                heartbeat_timeout_seconds=hosts.heartbeat_seconds,
+            )
     finally:
         late.cancel()
 

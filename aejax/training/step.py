@@ -19,7 +19,7 @@ from aejax.data import Dataset, as_met
 from aejax.models import Autoencoder, Context, ImageShape, build, model_class
 from aejax.models.randomness import GENERATOR, Key, per_example, stream
 from aejax.training import paths
-from aejax.training.inputs import Batch, Imputed, Keys, inputs
+from aejax.training.batches import Batch, Imputed, Keys, inputs
 from aejax.training.optimizer import Values, build_optimizer
 from aejax.training.own_models import (
     kept,

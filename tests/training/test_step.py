@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aejax import Schedule
-from aejax.training.inputs import Batch, unit_interval
+from aejax.training.batches import Batch, unit_interval
 from aejax.training.optimizer import divided_on_tpu
 from aejax.training.step import build_steps, factor
 from runs import compiled_steps, traced
