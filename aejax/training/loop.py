@@ -167,8 +167,7 @@ def train(
             tell(addressed(f"{workdir} holds this run, finished: nothing to train"))
             return Trained(identity, models.local(state), history, summarize_run(history), given)
         if step:
-            done = f"{step // steps_in_epoch} of {epochs} epochs"
-            tell(addressed(f"{workdir} goes on after step {step}, {done}"))
+            tell(addressed(f"{workdir} goes on after step {step}, {step // steps_in_epoch} of {epochs} epochs"))
         elif source is not None:
             tell(report(source.place, identity.start))
         record.start(history)
@@ -249,7 +248,7 @@ def train(
             if chunk.state is not None:
                 state = chunk.state
                 if checkpoints is not None:
-                    here = addressable(state) if models.alone else state
+                    here = models.local(state)
                     if models.alone:
                         require_finite_state(here, step)
                     described = {"selected": selection.lowest(lines), "seconds": epoch_seconds, "chunk": pace.steps}

@@ -37,11 +37,11 @@ def abstract_state(driver: Driver, steps: Steps, config: Config, image_shape: Im
 
 def loaded_state(steps: Steps, config: Config, image_shape: ImageShape) -> TrainState:
     """Describe the state of a run for a process that loads it: on one device, or split in as many parts as possible."""
-    state, available = jax.eval_shape(steps.init), devices()
-    own, most = [device for device in available if device.process_index == jax.process_index()], config.devices.shards
+    devices()  # refuses a process that cannot use JAX
+    state, own, most = jax.eval_shape(steps.init), jax.local_devices(), config.devices.shards
     shards = next(count for count in range(min(most, len(own)), 0, -1) if most % count == 0)
     if shards == 1:
-        return abstract(state, SingleDeviceSharding(available[0]))
+        return abstract(state, SingleDeviceSharding(own[0]))
     driver = Driver(Devices(count=shards, shards=shards), 1, own)
     return abstract(state, _split(driver, config, image_shape, state))
 
