@@ -135,15 +135,14 @@ def load(
         found, summary = stored(folder, described)
         like = loaded_state(build_steps(config, described.dataset.image_shape), config, described.dataset.image_shape)
         newest = found[-1]
-        step = best(found) if which == "best" else newest.step
-        if step is None:
+        chosen = best(found) if which == "best" else newest
+        if chosen is None:
             advice = "it needs validation examples: train with data.validation, such as 0.1, in another workdir"
             raise InputError(f"{folder / 'checkpoints'} has no best checkpoint; {advice}")
-        chosen = next(each for each in found if each.step == step)
         state, _ = restore(folder / "checkpoints", chosen, like, shardings(like))
-    history = [line for line in newest.history if line["step"] <= step]
+    history = [line for line in newest.history if line["step"] <= chosen.step]
     identity = dataclasses.replace(described, config=config).of_length(newest.identity.config)
-    if summary.get("step") != step:  # of an unfinished run the best epoch is known, and nothing else is final
+    if summary.get("step") != chosen.step:  # of an unfinished run the best epoch is known, and nothing else is final
         summary = summary_of(identity, history) if which == "best" else {}
     return Run(identity, state, history, summary)
 

@@ -106,10 +106,10 @@ def has_checkpoints(workdir: Path | None) -> bool:
     return workdir is not None and any(path.name.isdecimal() for path in (workdir / "checkpoints").glob("*"))
 
 
-def best(manifests: list[Manifest]) -> int | None:
-    """Return the step with the best value of the validation examples; None without one."""
-    losses = {manifest.step: manifest.selected for manifest in manifests if manifest.selected is not None}
-    return min(losses, key=losses.get, default=None)
+def best(manifests: Sequence[Manifest]) -> Manifest | None:
+    """Return the checkpoint with the best value of the validation examples; None without one."""
+    known = [manifest for manifest in manifests if manifest.selected is not None]
+    return min(known, key=lambda manifest: manifest.selected, default=None)
 
 
 def verified(folder: Path, step: int) -> Manifest:
@@ -243,8 +243,8 @@ class Checkpoints:
         manifest.write(partial)
         partial.rename(self.folder / str(manifest.step))
         self._kept.append(manifest)
-        keep = {*(each.step for each in self._kept[-2:]), best(self._kept)}
-        for old in [each for each in self._kept if each.step not in keep]:
+        keep = [*self._kept[-2:], best(self._kept)]
+        for old in [each for each in self._kept if each not in keep]:
             self._kept.remove(old)
             with contextlib.suppress(OSError):  # a network disk keeps open files; the next start removes them
                 (self.folder / str(old.step)).rename(partial.with_name(str(old.step)))

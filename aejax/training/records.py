@@ -84,14 +84,11 @@ class Record:
             raise InputError(f"{path} has {found}: the file was changed; put it back, or give another workdir")
         if not summary_path.exists():
             return {}
-        try:
+        with refusing(f"{summary_path} is damaged", "; remove it, and fit will write it again", only=Exception):
             summary = summarize([*saved.history, *map(json.loads, lines[len(held) :])])
-            if json.loads(summary_path.read_text(encoding="utf-8")) == summary:
-                return summary
-            why = "it differs from metrics.jsonl"
-        except (OSError, ArithmeticError, *CHANGED) as error:
-            why = reason(error)
-        raise InputError(f"{summary_path} is damaged ({why}); remove it, and fit will write it again")
+            if json.loads(summary_path.read_text(encoding="utf-8")) != summary:
+                raise ValueError("it differs from metrics.jsonl")
+        return summary
 
     def start(self, history: Sequence[Mapping[str, Any]] = ()) -> None:
         """Begin to train after the epochs in `history`; later lines of metrics.jsonl are removed."""

@@ -43,7 +43,7 @@ def steps(folder):
 
 
 def test_the_newest_two_and_the_best_are_kept(folder):
-    assert steps(folder) == [2, 4, 5] and best(whole(folder)[0]) == 2
+    assert steps(folder) == [2, 4, 5] and best(whole(folder)[0]).step == 2
     with Checkpoints(folder) as checkpoints:  # the best survives a restart
         assert checkpoints.recover().step == 5
         checkpoints.save(state_at(6), selected=2.5)
