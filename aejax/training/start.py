@@ -98,12 +98,11 @@ def _await_coordinator(hosts: Hosts, end: float) -> None:
     while True:
         try:
             socket.create_connection((host.strip("[]"), int(port)), max(0.1, end - time.monotonic())).close()
-            if hosts.index:
-                return
+            answers = True
         except OSError as error:
-            if hosts.index == 0:
-                return
-            why = error.strerror or error
+            answers, why = False, error.strerror or error
+        if answers == (hosts.index > 0):
+            return
         if time.monotonic() > end:
             state, advice = "does not answer", "start process 0 there, or correct the address"
             if hosts.index == 0:
