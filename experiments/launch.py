@@ -56,25 +56,21 @@ def launch(command: Sequence[str], count: int, restarts: int) -> int:
     Raises InputError: the command cannot be started.
     """
     signalled: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: signalled.append(number)) for number in numbers]
-    try:
-        for attempt in range(restarts + 1):
-            if attempt:
-                _say(f"starting all {count} processes again ({attempt} of at most {restarts} times)")
-            codes = _run_once(command, count, signalled)
-            refused = [code for code in codes if code in (command_line.FAILED, command_line.WRONG_USAGE)]
-            if refused or not any(codes):
-                return refused[0] if refused else 0
-            ends = [f"exit code {code}" if code >= 0 else signal.Signals(-code).name for code in codes]
-            died = [f"{index} ({end})" for index, end in enumerate(ends) if codes[index]]
-            _say(f"processes ended before the run: {', '.join(died)}")
-            if signalled:
-                break
-        return command_line.STOPPED
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: signalled.append(number))
+    for attempt in range(restarts + 1):
+        if attempt:
+            _say(f"starting all {count} processes again ({attempt} of at most {restarts} times)")
+        codes = _run_once(command, count, signalled)
+        refused = [code for code in codes if code in (command_line.FAILED, command_line.WRONG_USAGE)]
+        if refused or not any(codes):
+            return refused[0] if refused else 0
+        ends = [f"exit code {code}" if code >= 0 else signal.Signals(-code).name for code in codes]
+        died = [f"{index} ({end})" for index, end in enumerate(ends) if codes[index]]
+        _say(f"processes ended before the run: {', '.join(died)}")
+        if signalled:
+            break
+    return command_line.STOPPED
 
 
 def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[int]:
@@ -109,8 +105,7 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
         raise InputError(f"{command[0]} cannot be started: {error.strerror}") from error
     finally:
         for process in processes:
-            if process.poll() is None:
-                process.kill()
+            process.kill()
         codes = [process.wait() for process in processes]
         for thread in threads:
             thread.join(5.0)

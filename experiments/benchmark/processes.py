@@ -24,16 +24,17 @@ class Process:
     """
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._name, pipe, encoding = name, subprocess.PIPE, {"encoding": "utf-8", "errors": "replace"}
-        self._errors = tempfile.TemporaryFile("w+", **encoding)  # noqa: SIM115 (closed with the process)
+        self._name, self._open = name, contextlib.ExitStack()
+        pipe, encoding = subprocess.PIPE, {"encoding": "utf-8", "errors": "replace"}
+        self._errors = self._open.enter_context(tempfile.TemporaryFile("w+", **encoding))  # noqa: SIM115
         try:
-            self._process = subprocess.Popen(
+            started = subprocess.Popen(
                 command, env=environment, stdin=pipe, stdout=pipe, stderr=self._errors, **encoding
             )
         except OSError as error:
             raise InputError(f"{name} cannot be started: {error.strerror}") from error
-        self._ending = contextlib.ExitStack()
-        self._ending.enter_context(signals.before_end(self._process.kill))
+        self._process = self._open.enter_context(started)
+        self._open.enter_context(signals.before_end(started.kill))
 
     def ask(self, line: str, kind: type) -> Any:
         """Send one line, and return the answer."""
@@ -60,13 +61,9 @@ class Process:
 
     def close(self) -> None:
         """End the process."""
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
         self._process.kill()
-        self._ending.close()
-        self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
+        with contextlib.suppress(OSError):  # of a last line that the process has not read
+            self._open.close()
 
 
 def python(name: str, *arguments: str, **environment: str) -> Process:
