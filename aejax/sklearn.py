@@ -15,6 +15,7 @@ from aejax.config.config import ANY_RANGE
 from aejax.data import Dataset, resolved, split
 from aejax.data.tables import is_table
 from aejax.evaluation import Run, errors, fit
+from aejax.evaluation.likelihood import in_chunks
 
 _CHUNK = 256
 
@@ -230,13 +231,10 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
 
 def _by_chunks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Apply a function to chunks of one size, [N, ...] → [N, ...], the last chunk padded with copies of its rows.
+    """Apply a function to chunks of one size, [N, ...] → [N, ...], the last chunk padded with copies of rows.
 
     Compilers order sums by the shape of a batch. With one shape, a row's result is the same bit for bit in any batch, a
     requirement of scikit-learn, and another number of rows compiles nothing.
     """
-    made = []
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        made.append(function(np.resize(chunk, (_CHUNK, *chunk.shape[1:])))[: len(chunk)])
-    return np.concatenate(made)
+    padded = np.resize(rows, (-(-len(rows) // _CHUNK) * _CHUNK, *rows.shape[1:]))
+    return in_chunks(function, padded, _CHUNK)[: len(rows)]
