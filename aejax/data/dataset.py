@@ -158,10 +158,9 @@ class Dataset:
 
     def means(self) -> np.ndarray:
         """Return the mean of each feature over the observed training values, float32[D]; refuse a feature without."""
-        sums, counts = 0.0, 0
-        for piece in self.examples["train"].pieces():
-            sums = sums + np.nansum(np.float32(piece), axis=0, dtype=np.float64)
-            counts = counts + (~np.isnan(piece)).sum(axis=0)
+        train = self.examples["train"]
+        sums = sum(np.nansum(np.float32(piece), axis=0, dtype=np.float64) for piece in train.pieces())
+        counts = sum((~np.isnan(piece)).sum(axis=0) for piece in train.pieces())
         for at in np.flatnonzero(counts == 0):
             column = at if self.feature_names is None else self.feature_names[at]
             raise InputError(f"{self.name}: column {column} has no value in any training example; remove the column")

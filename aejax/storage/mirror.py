@@ -256,7 +256,6 @@ class _Owner(_Mirror):
         self._closing.set()
         try:
             if self._failure is not None:
-                self._lease = None
                 raise self._failure
             self._save()
             with self._working:
@@ -265,14 +264,14 @@ class _Owner(_Mirror):
                     self._lease = None
                     self._state.unlink()
         except Held:
-            self._lease = None
             self._state.unlink(missing_ok=True)
             raise
         except (StoreError, OSError) as error:
-            self._lease = None
             kind = Stopped if getattr(error, "brief", False) else AejaxError
             kept = f"the state of the run is in {self.home}: run the same command on this machine to go on"
             raise kind(f"{error}; {kept}") from failed
+        finally:
+            self._lease = None
 
     def remove(self) -> None:
         """Remove the local folder, unless it may have a state that the bucket does not have."""
