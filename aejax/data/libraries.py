@@ -78,7 +78,7 @@ def _read(given: Any, data: Data, where: str) -> tuple[Any, Any]:
     if not examples:
         raise InputError(f"{where} holds no examples")
     array = images.joined(examples, [f"{where}, example {at}," for at in range(len(examples))])
-    return array, None if any(label is None for label in labels) else labels
+    return array, None if all(label is None for label in labels) else labels
 
 
 def _split(item: Any, data: Data, where: str, table: bool) -> tuple[np.ndarray | None, Any]:

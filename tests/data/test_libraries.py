@@ -100,6 +100,11 @@ def test_the_position_of_channels_is_known_before_images_are_resized():
         assert as_dataset(given, config).image_shape == (4, 4, 3)
 
 
+def test_a_class_that_is_missing_is_minus_one():
+    given = MapStyle([{"image": image, "label": None if label == 2 else label} for image, label in PAIRS])
+    assert set(as_dataset(given, Config()).train_labels) == {0, 1, -1}
+
+
 def test_rows_of_numbers_are_a_table():
     given = Table([{"a": number, "b": number / 2, "label": number % 2} for number in range(20)])
     dataset = as_dataset(given, Config())
