@@ -6,7 +6,7 @@ from pathlib import Path
 
 import aejax
 import command_line
-from aejax.config.checks import FigureFormat
+from aejax.config.checks import FigureFormat, refusing
 from aejax.config.files import addressed, require_file, write_json
 
 
@@ -40,12 +40,8 @@ def main(given: list[str]) -> None:
             elif value is not None:
                 shown = f"{value:.4f}" if isinstance(value, float) else value
                 print(f"{name:<20}{shown!s:>12}  {evaluation.FIELDS[name]}")
-        try:
+        with refusing(f"{path} cannot be written", "; give another file with --json", only=OSError):
             write_json(path, metrics)
-        except OSError as error:
-            raise aejax.InputError(
-                f"{path} cannot be written ({error.strerror}); give another file with --json"
-            ) from error
         print(addressed(path))
         if arguments.figures:
             folder = path.with_name(f"{path.stem}_figures")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import aejax
 import command_line
+from aejax.config.checks import InputError, refusing, require
 from aejax.config.files import addressed, require_file
 
 
@@ -21,21 +21,18 @@ class Arguments(command_line.RunArguments):
 
 def main(given: list[str]) -> None:
     arguments = command_line.parse(given, Arguments())
-    if arguments.images < 2:
-        raise aejax.InputError(f"images is {arguments.images}; it must be at least 2")
+    require(arguments.images >= 2, "images", arguments.images, "at least 2")
     with arguments.opened() as folder:
         path = arguments.output or folder / "explore.html"
         require_file(path)
         if not path.parent.is_dir():
-            raise aejax.InputError(f"output is {path}; the folder {path.parent} does not exist")
+            raise InputError(f"output is {path}; the folder {path.parent} does not exist")
 
         from explore import write_page
 
         run, dataset = arguments.load(folder)
-        try:
+        with refusing(f"{path} cannot be written", "; give another --output", only=OSError):
             count = write_page(run, dataset, path, arguments.images, arguments.plane)
-        except OSError as error:
-            raise aejax.InputError(f"{path} cannot be written ({error.strerror}); give another --output") from error
         print(f"{addressed(path)}: {count} images, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import command_line
-from aejax.config.checks import InputError, require
+from aejax.config.checks import InputError, refusing, require
 
 _GRACE = 20.0
 """seconds for the other processes to end after one process has failed"""
@@ -88,21 +88,20 @@ def _run_once(command: Sequence[str], count: int, signalled: list[int]) -> list[
     try:
         for index in range(count):
             hosts = f"--hosts.coordinator {coordinator} --hosts.count {count} --hosts.index {index}".split()
-            process = subprocess.Popen(
-                [*([sys.executable] if script else []), *command, *hosts],
-                **streams,
-                encoding="utf-8",
-                errors="replace",
-                start_new_session=True,  # so that a Ctrl-C arrives once, through this process
-                preexec_fn=ending,
-            )
+            with refusing(f"{command[0]} cannot be started", only=OSError):
+                process = subprocess.Popen(
+                    [*([sys.executable] if script else []), *command, *hosts],
+                    **streams,
+                    encoding="utf-8",
+                    errors="replace",
+                    start_new_session=True,  # so that a Ctrl-C arrives once, through this process
+                    preexec_fn=ending,
+                )
             processes.append(process)
         for index, process in enumerate(processes):  # after the last fork of this process
             threads.append(threading.Thread(target=_print, args=(index, process), daemon=True))
             threads[-1].start()
         _wait(processes, signalled)
-    except OSError as error:
-        raise InputError(f"{command[0]} cannot be started: {error.strerror}") from error
     finally:
         for process in processes:
             process.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax import signals
-from aejax.config import InputError
+from aejax.config.checks import InputError, refusing
 
 
 class Process:
@@ -27,12 +27,10 @@ class Process:
         self._name, self._open = name, contextlib.ExitStack()
         pipe, encoding = subprocess.PIPE, {"encoding": "utf-8", "errors": "replace"}
         self._errors = self._open.enter_context(tempfile.TemporaryFile("w+", **encoding))  # noqa: SIM115
-        try:
+        with refusing(f"{name} cannot be started", only=OSError):
             started = subprocess.Popen(
                 command, env=environment, stdin=pipe, stdout=pipe, stderr=self._errors, **encoding
             )
-        except OSError as error:
-            raise InputError(f"{name} cannot be started: {error.strerror}") from error
         self._process = self._open.enter_context(started)
         self._open.enter_context(signals.before_end(started.kill))
 

@@ -17,6 +17,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 import aejax
 import command_line
+from aejax.config.checks import refusing
 from aejax.config.files import address
 
 
@@ -49,11 +50,9 @@ def main(given: list[str]) -> None:
     place = address(workdir) or str(workdir.absolute())
     command_line.require_some(arguments, "workers")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
+    with refusing("Ray cannot be imported", "; install it: uv run --with 'ray[train]' ...", only=ImportError):
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.v2.jax import JaxConfig, JaxTrainer
-    except ImportError as error:
-        raise aejax.InputError(f"{error.name} is missing; install ray: uv run --with 'ray[train]' ...") from error
 
     tpu, gpu = arguments.device == "tpu", arguments.device == "gpu"
     tpus = {"topology": arguments.topology, "accelerator_type": arguments.accelerator} if tpu else {}
