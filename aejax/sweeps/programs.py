@@ -254,7 +254,7 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
         state = abstract_state(driver, steps, config, shape, values)
         own, room = device_bytes(state), _SHARE * min(driver.free_bytes())
         if each == 1:
-            require_memory(config, state, driver, shape, in_epoch, alone=False)
+            require_memory(config, state, driver, shape, in_epoch)
             plenty = _PLENTY[0] * own + _PLENTY[1] * math.prod(shape)
             if members / devices * plenty < room:
                 return members

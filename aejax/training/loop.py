@@ -139,7 +139,7 @@ def train(
             _require_same_everywhere(identity)
             require_same_terms(config, steps, driver, dataset, values)
             like = abstract_state(driver, steps, config, dataset.image_shape, values)
-            require_memory(config, like, driver, dataset.image_shape, steps_in_epoch, alone=models.alone)
+            require_memory(config, like, driver, dataset.image_shape, steps_in_epoch)
             record = Record(workdir if is_first() else None, identity)
             stack.callback(record.close)
             if record.workdir is not None:

@@ -93,31 +93,24 @@ def addressable(tree: Any) -> Any:
 
 
 def require_memory(
-    config: Config,
-    state: Any,
-    driver: Driver,
-    image_shape: tuple[int, ...],
-    steps_in_epoch: int,
-    *,
-    alone: bool = True,
-    free: int | None = None,
+    config: Config, state: Any, driver: Driver, image_shape: ImageShape, steps_in_epoch: int, free: int | None = None
 ) -> None:
     """Refuse a run that certainly exceeds the free memory of a device, since compiling it takes minutes.
 
     Args:
         state: abstract values of the state of the run, with their shardings.
-        alone: whether the devices share the batches of one model, and not the members of a sweep.
         free: bytes of memory of each device; None asks the devices.
 
     Raises InputError: it names the largest need, its bytes and the free bytes.
     """
     batch, images = config.training.batch_size, math.prod(image_shape)
+    share = driver.by_example.shard_shape((steps_in_epoch, batch))[1]
     needs = {
         "the weights, the state of their optimizer and a copy of both (model.hidden, model.code_size, devices.shards, "
         "size of the examples)": 2 * device_bytes(state),
         "the order of the examples of an epoch (training.passes)": 4 * steps_in_epoch * batch,
         "a batch and its reconstructions (training.batch_size, model.samples, size of the examples)": (
-            4 * batch * (1 + config.model.samples) * images // (driver.shares if alone else 1)
+            4 * share * (1 + config.model.samples) * images
         ),
     }
     free = min(driver.free_bytes()) if free is None else free

@@ -147,11 +147,9 @@ def build_steps(
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         state = TrainState(jnp.zeros((), jnp.int32), params, (), variables_of(model))
         if begun:
-
-            def begin(path: Any, leaf: jax.Array) -> jax.Array:
-                return begun.get(paths.dotted(key.key for key in path[1:]), leaf)
-
-            state = jax.tree_util.tree_map_with_path(begin, state)
+            state = jax.tree_util.tree_map_with_path(
+                lambda path, leaf: begun.get(paths.dotted(key.key for key in path[1:]), leaf), state
+            )
         averaged = None if average is None else jax.tree.map(jnp.copy, state.params)
         trained, _ = paths.split(state.params, frozen)
         return state._replace(opt_state=optimizer.init(trained), average=averaged)

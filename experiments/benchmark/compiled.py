@@ -120,8 +120,7 @@ def _row(target: Target, config: Config, members: int, dataset: Dataset, dump: P
     config = config.replace({"devices.shards": math.gcd(config.devices.shards, len(available))})
     prepared = Prepared(config, dataset, members, available)
     driver, programs = prepared.driver, prepared.programs.compiled(prepared.in_epoch)
-    memory = {"alone": members == 1, "free": target.memory}
-    require_memory(config, prepared.state, driver, dataset.image_shape, prepared.in_epoch, **memory)
+    require_memory(config, prepared.state, driver, dataset.image_shape, prepared.in_epoch, free=target.memory)
     if members == 1 and issubclass(model_class(config.model.kind), Variational):
         programs = itertools.chain(programs, _likelihood(config, dataset, driver))
     counts, communication, largest, begin = {}, {}, 0, time.perf_counter()
