@@ -40,7 +40,7 @@ class Record:
         self._there: set[Path] | None = None  # content of a new run's workdir before the run
 
     def open(self) -> None:
-        """Lock the workdir, and compare what it holds with this run.
+        """Lock the workdir, and compare what it holds with this run, or copy the user's files to it.
 
         Raises InputError: the workdir cannot be written, or holds another run.
         """
@@ -57,6 +57,10 @@ class Record:
                 raise InputError(f"{workdir} has {found[0]} but no config.json; give another workdir")
             else:
                 self._there = there
+                for name, path in sources(self.identity.config).items():
+                    if name.endswith(".py"):
+                        (workdir / "files").mkdir(exist_ok=True)
+                        write(workdir / "files" / name, path.read_text(encoding="utf-8"))
 
     def verify(self, saved: Manifest, summarize: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         """Refuse a metrics.jsonl or summary.json that differs from what the newest checkpoint holds.
@@ -98,10 +102,6 @@ class Record:
         described = self.identity.to_dict()
         self.texts = [json.dumps(each) for each in [described, *self.lines]]
         (self.workdir / "summary.json").unlink(missing_ok=True)
-        for name, path in sources(self.identity.config).items():
-            if name.endswith(".py"):
-                (self.workdir / "files").mkdir(exist_ok=True)
-                write(self.workdir / "files" / name, path.read_text(encoding="utf-8"))
         write_json(self.workdir / "config.json", described)  # a run that is trained longer has other epochs
         write(self.workdir / "metrics.jsonl", "".join(f"{text}\n" for text in self.texts[1:]))
         try:

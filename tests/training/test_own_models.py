@@ -53,6 +53,15 @@ def trained(own):
     return functools.cache(lambda name: fit(configs[name], dataset=dataset, progress=False))
 
 
+def test_a_run_whose_file_lies_in_another_folder_goes_on(own, tmp_path):
+    config, dataset = own[0]["lion"], own[1]
+    for epochs in (1, 2):
+        longer = config.replace({"training.epochs": epochs})
+        run = fit(longer, tmp_path / "run", dataset=dataset, progress=False)
+        assert len(run.history) == epochs
+    assert (tmp_path / "run" / "files" / "lion.py").read_bytes() == (OWN / "lion.py").read_bytes()
+
+
 @pytest.mark.long
 # vq_vae with the programs that users get only: without fusion emitters two lengths of chunks round differently.
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.bits] * (name == "vq_vae")) for name in NAMES])
