@@ -21,12 +21,15 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import jax
 import numpy as np
 
 import aejax
 import command_line
 from aejax.config import InputError, complete, files
 from aejax.config.checks import require
+from aejax.training.identity import describe_machine
+from gallery import recovery
 
 _FOLDER = Path(__file__).parent
 PEERS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
@@ -67,9 +70,6 @@ def main(given: list[str]) -> None:
     command_line.require_workdir(arguments.workdir)
     command_line.spread_over_cores(16)
 
-    from aejax.training.identity import describe_machine  # imports JAX: after all checks of the arguments
-    from gallery import recovery
-
     made = aejax.load_dataset("sparse_features_512")
     arrays = {"train": np.asarray(made.train), "test": np.asarray(made.test)}
     dataset = aejax.Dataset(made.name, **arrays)
@@ -95,8 +95,6 @@ def _speeds(name: str, config: aejax.Config, arguments: Arguments, dataset: aeja
     the coefficient that makes codes sparse. On a CPU, one model has one JAX device, and each core is a device for some
     of sixteen models. SAELens trains models one after another, in its trainer of several, or in a process per core.
     """
-    from gallery import recovery
-
     changes = {"training.epochs": 2, "training.batch_size": 1024, "data.validation": 0}
     config, sparsity = config.replace(changes), PEERS[name][2]
     few = aejax.Dataset(dataset.name, dataset.train[: len(dataset.train) // 4], dataset.test)
@@ -128,8 +126,6 @@ def _features(name: str, config: aejax.Config, arguments: Arguments, dataset: ae
 
     The learning rate, the batch, the steps and `dead_after` are the same; SAELens has the penalty of `PENALTIES`.
     """
-    from gallery import recovery
-
     config, sparsity, made = complete(config), PEERS[name][2], aejax.load_dataset(dataset.name)
     axes, batch = {"training.seed": list(range(arguments.seeds))}, config.training.batch_size
     steps, dead_after = config.training.epochs * (len(dataset.train) // batch), config.model.options["dead_after"]
@@ -181,8 +177,6 @@ def _peer(
 
 def _platform() -> str:
     """Return the name of JAX's platform in PyTorch."""
-    import jax
-
     return {"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend())
 
 
