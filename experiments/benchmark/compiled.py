@@ -4,7 +4,6 @@ These are the programs that `fit` and `sweep` call, and the estimate of the like
 tells a compiler where to write its schedules, so each target has its own process.
 """
 
-import contextlib
 import itertools
 import json
 import math
@@ -92,8 +91,7 @@ def rows(
     for name in targets:
         with tempfile.TemporaryDirectory() as dump:
             variables = environment(TARGETS[name], Path(dump))
-            process = processes.python(f"compiling for {name}", "-m", __name__, name, dump, **variables)
-            with contextlib.closing(process):
+            with processes.python(f"compiling for {name}", "-m", __name__, name, dump, **variables) as process:
                 for job in jobs:
                     yield process.ask(job, dict)
 

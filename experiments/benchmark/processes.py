@@ -14,8 +14,8 @@ from aejax import signals
 from aejax.config.checks import InputError, refusing
 
 
-class Process:
-    """A child process that reads lines, and prints one JSON value per line.
+class Process(contextlib.AbstractContextManager):
+    """A child process that reads lines, and prints one JSON value per line; it ends with the context.
 
     Args:
         name: of the process, for messages.
@@ -57,8 +57,7 @@ class Process:
                 return value
         raise InputError(f"{self._name} prints {line.strip()[:200]!r}; it must print a JSON {kind.__name__}")
 
-    def close(self) -> None:
-        """End the process."""
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         with contextlib.suppress(OSError):  # of a last line that the process has not read
             self._open.close()

@@ -4,7 +4,6 @@ Everything that is compared is timed in turn, epoch by epoch, and compared pair 
 speed, ratios of pairs are more accurate than ratios of means.
 """
 
-import contextlib
 import itertools
 import json
 import statistics
@@ -155,6 +154,6 @@ def cold_start(config: Config, repeats: int = 5) -> list[float]:
     )
     given, seconds = json.dumps(config.replace({"devices.count": _devices()}).to_dict()), []
     for _ in range(repeats + 1):
-        with contextlib.closing(processes.python("the cold start", "-c", program, given)) as process:
+        with processes.python("the cold start", "-c", program, given) as process:
             seconds.append(process.read(Real))
     return seconds[1:]

@@ -59,8 +59,7 @@ def started(
         task.write_text(json.dumps(given | {"learning_rate": complete(config).coefficients["learning_rate"]}))
         running = {}
         for name, command in commands.items():
-            process = Process(f"the peer {' '.join(command)}", [*command, str(task)], clean)
-            stack.callback(process.close)
+            process = stack.enter_context(Process(f"the peer {' '.join(command)}", [*command, str(task)], clean))
             running[name] = process, process.read(dict)
         yield running
 
