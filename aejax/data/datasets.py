@@ -223,7 +223,6 @@ def _digits() -> dict[str, np.ndarray]:
 
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # from 0 to 16
-    train, test, train_labels, test_labels = train_test_split(
-        images, digits.target.astype(np.int32), test_size=360, random_state=0, stratify=digits.target
-    )
-    return dict(train=train, test=test, train_labels=train_labels, test_labels=test_labels)
+    labels = digits.target.astype(np.int32)
+    made = train_test_split(images, labels, test_size=360, random_state=0, stratify=labels)
+    return dict(zip(("train", "test", "train_labels", "test_labels"), made, strict=True))
