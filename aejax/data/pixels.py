@@ -1,6 +1,6 @@
 """Conversion of arrays to images, vectors, targets or classes, and checks of their scale."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import ml_dtypes
@@ -33,36 +33,33 @@ def as_examples(given: Any, where: str, data: Data, names: Sequence[str] | None 
     """
     parts, files = (given.parts, given.names) if isinstance(given, Shards) else ((given,), ("",))
     called = [f"{where} in {file}" if file else where for file in files]
-    arrays = [_typed(_array(part, place), place) for part, place in zip(parts, called, strict=True)]
+    arrays = [_numbers(part, place) for part, place in zip(parts, called, strict=True)]
     images = [shaped(array, place, data.channels) for array, place in zip(arrays, called, strict=True)]
     examples = Shards(images, files)
     masked = data.missing == "mask" and examples.ndim == 2
     if not np.isfinite(examples.extremes).all() or (examples.missing and not masked):
-        advice = f"remove or repair such examples{_missing(examples, names)}"
-        for place, array in zip(called, arrays, strict=True):
-            _require_finite(array, place, masked, names, advice)
+        _require_finite(dict(zip(called, arrays, strict=True)), examples, masked, names)
     return examples
 
 
-def _require_finite(array: np.ndarray, where: str, masked: bool, names: Sequence[str] | None, advice: str) -> None:
-    """Refuse infinite values, and NaN unless `masked`, with the position of the first."""
-    for number, row in enumerate(array):
-        wrong = np.isinf(row) if masked else ~np.isfinite(row)
-        if wrong.any():
-            at = np.argwhere(wrong)[0].tolist()
-            column = f" (column {names[at[0]]})" if names is not None else ""
-            kind = "value" if array.ndim == 2 else "pixel"
-            raise InputError(f"{where}: the {kind} at {[number, *at]}{column} is {row[tuple(at)]}; {advice}")
-
-
-def _missing(examples: Shards, names: Sequence[str] | None) -> str:
-    """Say how many values of vectors are missing, and in which columns; nothing if none are."""
-    if not examples.missing or examples.ndim != 2:
-        return ""
-    in_each = sum(np.isnan(piece).sum(axis=0) for piece in examples.pieces())
-    columns = [str(at) if names is None else names[at] for at in np.flatnonzero(in_each)]
-    of = f"{examples.missing:,} of {examples.size:,} values are missing, in the columns {listed(columns)}"
-    return f", or leave missing values out of the loss by --data.missing mask: {of}"
+def _require_finite(
+    arrays: Mapping[str, np.ndarray], examples: Shards, masked: bool, names: Sequence[str] | None
+) -> None:
+    """Refuse infinite values, and NaN unless `masked`, with the position of the first; of vectors, count the NaN."""
+    advice = "remove or repair such examples"
+    if examples.missing and examples.ndim == 2 and not masked:
+        in_each = sum(np.isnan(piece).sum(axis=0) for piece in examples.pieces())
+        columns = [str(at) if names is None else names[at] for at in np.flatnonzero(in_each)]
+        found = f"{examples.missing:,} of {examples.size:,} values are missing, in the columns {listed(columns)}"
+        advice = f"{advice}, or leave missing values out of the loss by --data.missing mask: {found}"
+    for where, array in arrays.items():
+        for number, row in enumerate(array):
+            wrong = np.isinf(row) if masked else ~np.isfinite(row)
+            if wrong.any():
+                at = np.argwhere(wrong)[0].tolist()
+                column = f" (column {names[at[0]]})" if names is not None else ""
+                kind = "value" if array.ndim == 2 else "pixel"
+                raise InputError(f"{where}: the {kind} at {[number, *at]}{column} is {row[tuple(at)]}; {advice}")
 
 
 def as_targets(given: Any, count: int, where: str, channels: Channels = "auto") -> np.ndarray:
@@ -72,7 +69,7 @@ def as_targets(given: Any, count: int, where: str, channels: Channels = "auto") 
         InputError: the array has a type that is no number, another type of integers, values that are not finite, or not
             a target for each of `count` examples.
     """
-    array = _typed(_array(given, where), where)
+    array = _numbers(given, where)
     if array.ndim == 0 or 0 in array.shape or len(array) != count:
         raise InputError(f"{where} have shape {list(array.shape)} for {count} examples; give an array [N, ...]")
     array = shaped(array, where, channels) if array.ndim in (3, 4) else array
@@ -90,7 +87,8 @@ def as_array(given: Any, where: str, wanted: str) -> np.ndarray:
         return given.to_numpy() if hasattr(given, "to_numpy") else np.asarray(given)
 
 
-def _array(given: Any, where: str) -> np.ndarray:
+def _numbers(given: Any, where: str) -> np.ndarray:
+    """Convert to uint8, float32, or float16 and bfloat16 in the byte order of this machine."""
     kind = type(given).__name__
     known = ("__array__", "__array_interface__", "to_numpy")  # of arrays, tensors, tables and images
     if not isinstance(given, list | tuple) and not any(hasattr(given, name) for name in known):
@@ -103,21 +101,14 @@ def _array(given: Any, where: str) -> np.ndarray:
     if array.dtype.kind in "OUSMmc" or array.dtype.names:
         what = "text, or contain text" if array.dtype.kind in "US" else str(array.dtype)
         raise InputError(f"{where} ({kind}) are {what}; give {_WANTED}, of numbers")
-    return array
-
-
-def _typed(array: np.ndarray, where: str) -> np.ndarray:
-    """Convert to uint8, float32, or float16 and bfloat16 in the byte order of this machine."""
-    if array.dtype == np.dtype("V2"):  # bfloat16, which NumPy saves without a name
-        return array.view(ml_dtypes.bfloat16)
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint8:
-        return array
-    floats = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
-    if not floats and not (array.dtype.kind in "iu" and array.ndim == 2):
+    if array.dtype == np.dtype("V2"):  # bfloat16, which NumPy saves without a name
+        array = array.view(ml_dtypes.bfloat16)
+    kept = array.dtype.name in ("uint8", "float16", "bfloat16")
+    if not kept and array.dtype.kind != "f" and not (array.dtype.kind in "iu" and array.ndim == 2):
         raise InputError(f"{where} are {array.dtype}; give uint8 from 0 to 255, or floats")
-    dtype = np.dtype(array.dtype.name if array.dtype.name in ("float16", "bfloat16") else np.float32)
+    dtype = np.dtype(array.dtype.name if kept else np.float32)
     if array.dtype != dtype:
         needed = dtype.itemsize * array.size
         require_memory(needed, f"{where}: to make {dtype} of {array.dtype}", "save them as float32 or float16")
@@ -216,9 +207,9 @@ def as_classes(given: Any, count: int, where: str) -> np.ndarray:
 
     if labels.dtype == object:
         missing = [type(each).__name__ in _MISSING or each != each for each in labels.flat]
-        named, shape = any(isinstance(each, str) for each in labels.flat), labels.shape
-        filled = [("" if named else -1) if no else each for each, no in zip(labels.flat, missing, strict=True)]
-        labels = as_array(filled, where, wanted).reshape(shape)
+        filler = "" if any(isinstance(each, str) for each in labels.flat) else -1
+        filled = np.where(np.reshape(missing, labels.shape), filler, labels)
+        labels = as_array(filled.tolist(), where, wanted)
     shape = f"have shape {list(labels.shape)}"
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
