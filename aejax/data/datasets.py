@@ -110,7 +110,7 @@ def require_fit(config: Config, dataset: Dataset) -> None:
     """
     training, data, train = config.training, config.data, dataset.examples["train"]
     others = [f"{len(examples)} {part} examples" for part, examples in dataset.examples.items() if part != "train"]
-    allowed = f"at most {len(train)}, the number of training examples besides {' and '.join(others)}"
+    allowed = f"at most {len(train)}, the number of training examples; there are also {' and '.join(others)}"
     require(training.batch_size <= len(train), "training.batch_size", training.batch_size, allowed)
     if config.model.channels or config.model.spatial_code:
         require_images(dataset, "model.channels (set it without values for dense layers)")
