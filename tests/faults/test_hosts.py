@@ -129,8 +129,10 @@ def test_when_one_of_four_dies_the_others_end_and_together_they_go_on(dataset, a
     others = [process for process in processes if process is not processes[killed]]
     codes = finish(others, 15)
     assert all(code in (75, -6) for code in codes), (codes, logged(log, 4))
+    # JAX aborts a process whose coordinator dies; Gloo a process that meets the next program of a process that knows.
+    reasons = "lost another process", "another task died", "gloo::EnforceNotMet"
     for index, printed in enumerate(logged(log, 4)):
-        assert index == killed or "lost another process" in printed or "another task died" in printed, printed
+        assert index == killed or any(reason in printed for reason in reasons), printed
     assert finish(start(CONFIG, workdir, dataset, log, 4)) == [0] * 4, logged(log, 4)
     require_same(workdir, alone)
 
