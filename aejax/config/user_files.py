@@ -17,7 +17,6 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterable, Mapping
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,11 @@ from aejax.config.config import Config
 from aejax.config.files import local, scripts_dir
 from aejax.config.numbers import KINDS, OPTIMIZERS, RESERVED
 
-_FOLDER: ContextVar[Path] = ContextVar("folder", default=Path())
-"""folder of the config file that is being loaded"""
-
 
 def load_config(path: str | Path) -> Config:
     """Load the `Config` that the function `get_config` of a Python file returns.
 
-    A relative FILE.py:NAME in it starts at the folder of that file, or else at the current folder; so does a relative
-    path that the file itself gives to this function.
+    A relative FILE.py:NAME in it starts at the folder of that file, or else at the current folder.
 
     Args:
         path: of a file, or the name of a configuration of aejax, such as "mnist/sparse"; see `config_file`.
@@ -45,13 +40,9 @@ def load_config(path: str | Path) -> Config:
     path = config_file(path)
     if path.suffix != ".py":
         raise InputError(f"the config file {path} is not a Python file (.py)")
-    before = _FOLDER.set(path.parent)
-    try:
-        with refusing(f"the config file {path} fails", say=described):
-            module = _executed(path.resolve(), _sha256(path))
-            config = module.get_config() if hasattr(module, "get_config") else None
-    finally:
-        _FOLDER.reset(before)
+    with refusing(f"the config file {path} fails", say=described):
+        module = _executed(path.resolve(), _sha256(path))
+        config = module.get_config() if hasattr(module, "get_config") else None
     if not isinstance(config, Config):
         raise InputError(f"the config file {path} needs a function get_config() that returns an aejax Config")
     return located(config, path.parent)
@@ -64,7 +55,7 @@ def config_file(path: str | Path) -> Path:
         InputError: there is no such file.
     """
     path, ours = local(path, "the config file"), scripts_dir() / "configs"
-    for place in (_FOLDER.get() / path, path, ours / path, ours.parent / path):
+    for place in (path, ours / path, ours.parent / path):
         for file in (place, Path(f"{place}.py")):
             if file.is_file():
                 return file

@@ -3,9 +3,11 @@
 uv run experiments/train.py configs/fashion_mnist/deep.py
 """
 
+from pathlib import Path
+
 from aejax import Config, load_config
 
 
 def get_config() -> Config:
-    mnist = load_config("../mnist/deep.py")
+    mnist = load_config(Path(__file__).parents[1] / "mnist" / "deep.py")
     return mnist.replace({"data.name": "fashion_mnist"})

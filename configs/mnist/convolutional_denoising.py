@@ -6,11 +6,13 @@ Takes about 7 minutes on two CPU cores; test BCE 0.080 (keras-io: 0.0839 after 1
 With the third level, a code unit sees 15x15 pixels instead of 7x7, in which the noise hides the strokes.
 """
 
+from pathlib import Path
+
 from aejax import Config, load_config
 
 
 def get_config() -> Config:
-    plain = load_config("convolutional.py")
+    plain = load_config(Path(__file__).with_name("convolutional.py"))
     return plain.replace(
         {
             "model.channels": (32, 64),

@@ -9,6 +9,8 @@ them fit the model. We compiled it ahead of time and did not train it:
 To train it, give a folder of activations, train-0.npy, train-1.npy, ..., as `--data.name`.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 import aejax
@@ -21,6 +23,6 @@ def shapes():
 
 
 def get_config():
-    small = aejax.load_config("batch_top_k.py")
+    small = aejax.load_config(Path(__file__).with_name("batch_top_k.py"))
     changes = {"model.code_size": 131_072, "coefficients.k": 64.0, "coefficients.learning_rate": 1e-4}
     return small.replace(changes | {"devices.shards": 4, "training.batch_size": 8192, "data.placement": "stream"})

@@ -10,6 +10,7 @@ Takes about 30 seconds of training on two shared CPU cores; 1.85 bits per pixel 
 """
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,6 @@ class DiscretisedLogistic(aejax.Variational):
 
 
 def get_config():
-    vae = aejax.load_config("vae.py")
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
     changes = {"model.kind": "discretised_logistic.py:DiscretisedLogistic", "data.binarize": False}
     return vae.replace(changes)

@@ -9,6 +9,8 @@ alone. Mentzer et al. 2023, arXiv 2309.15505.
 Takes about 11 seconds of training on two shared CPU cores; squared error 0.0097 at 144 bits, 99% of the codes used.
 """
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,7 +40,7 @@ class FSQ(aejax.Autoencoder):
 
 
 def get_config():
-    vae = aejax.load_config("vae.py")
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
     changes = {"model.kind": "fsq.py:FSQ", "model.code_size": 48, "model.code_activation": "identity"}
     changes |= {"data.binarize": False, "loss.reconstruction": "mse", "schedules.beta": None}
     return vae.replace(changes)

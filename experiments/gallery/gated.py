@@ -9,6 +9,8 @@ gates, keeps them meaningful and does not train the decoder. Rajamanoharan et al
 Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.55 against the true features.
 """
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -46,5 +48,5 @@ class Gated(aejax.SparseAutoencoder):
 
 
 def get_config():
-    l1 = aejax.load_config("l1.py")
+    l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
     return l1.replace({"model.kind": "gated.py:Gated"})

@@ -9,6 +9,8 @@ Jang et al. 2017, arXiv 1611.01144; Maddison et al. 2017, arXiv 1611.00712.
 Takes about two minutes of training on two busy CPU cores; negative log-likelihood 101.3 nats (100 samples).
 """
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 
@@ -53,6 +55,6 @@ class GumbelSoftmax(aejax.Variational):
 
 
 def get_config():
-    vae = aejax.load_config("vae.py")
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
     changes = {"model.kind": "gumbel_softmax.py:GumbelSoftmax", "model.code_activation": "identity"}
     return vae.replace(changes | {"model.code_size": 300, "schedules.warmth.shape": "cosine"})

@@ -10,6 +10,8 @@ He et al. 2022, arXiv 2111.06377.
 Takes about two minutes of training on two busy CPU cores; squared error of hidden patches 0.043, of the mean 0.067.
 """
 
+from pathlib import Path
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -49,6 +51,6 @@ class Masked(aejax.Autoencoder):
 
 
 def get_config():
-    vae = aejax.load_config("vae.py")
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
     changes = {"model.kind": "masked.py:Masked", "model.code_activation": "identity", "schedules.beta": None}
     return vae.replace(changes | {"data.binarize": False, "loss.reconstruction": "mse", "loss.pixels": "mean"})

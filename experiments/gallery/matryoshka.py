@@ -10,6 +10,7 @@ Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.49 aga
 """
 
 import itertools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -61,5 +62,5 @@ class Matryoshka(aejax.SparseAutoencoder):
 
 
 def get_config():
-    top_k = aejax.load_config("top_k.py")
+    top_k = aejax.load_config(Path(__file__).with_name("top_k.py"))
     return top_k.replace({"model.kind": "matryoshka.py:Matryoshka", "model.options.dead_after": 10})

@@ -9,6 +9,8 @@ the IWAE (one group). Rainforth et al. 2018, arXiv 1802.04537.
 Takes about 50 seconds of training on two shared CPU cores; negative log-likelihood 92.6 nats (500 samples).
 """
 
+from pathlib import Path
+
 import aejax
 
 
@@ -36,5 +38,5 @@ class MIWAE(aejax.Variational):
 
 
 def get_config():
-    iwae = aejax.load_config("iwae.py")
+    iwae = aejax.load_config(Path(__file__).with_name("iwae.py"))
     return iwae.replace({"model.kind": "miwae.py:MIWAE"})

@@ -11,6 +11,7 @@ Takes about 50 seconds of training on two shared CPU cores; total correlation 0.
 """
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -55,5 +56,5 @@ def densities(codes, mean, log_variance, context):
 
 
 def get_config():
-    vae = aejax.load_config("vae.py")
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
     return vae.replace({"model.kind": "tc_vae.py:TCVAE"})

@@ -9,6 +9,8 @@ Makhzani and Frey 2013, arXiv 1312.5663; Gao et al. 2024, arXiv 2406.04093.
 Takes about 5 seconds of training on two CPU cores; 10 active units, F1 0.50 against the true features.
 """
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 
@@ -35,5 +37,5 @@ class TopK(aejax.SparseAutoencoder):
 
 
 def get_config():
-    l1 = aejax.load_config("l1.py")
+    l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
     return l1.replace({"model.kind": "top_k.py:TopK", "model.options.dead_after": 20})

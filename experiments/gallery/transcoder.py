@@ -10,6 +10,8 @@ Dunefsky et al. 2024, arXiv 2406.11944; the k largest units as in Gao et al. 202
 Takes about a minute of training on two busy CPU cores; 10 active units, 31% of the variance unexplained.
 """
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +51,7 @@ def layer(width=256):
 
 
 def get_config():
-    l1 = aejax.load_config("l1.py")
+    l1 = aejax.load_config(Path(__file__).with_name("l1.py"))
     changes = {"model.kind": "transcoder.py:Transcoder", "data.name": "transcoder.py:layer"}
     return l1.replace(
         changes | {"coefficients.learning_rate": 3e-3, "training.epochs": 32, "training.batch_size": 1024}

@@ -9,10 +9,12 @@ this configuration. Kingma and Welling 2014, arXiv 1312.6114; layers of Burda et
 Takes about 11 seconds of training on two shared CPU cores; negative log-likelihood 94.4 nats (500 samples).
 """
 
+from pathlib import Path
+
 import aejax
 
 
 def get_config():
-    vae = aejax.load_config("../../configs/mnist/vae.py")
+    vae = aejax.load_config(Path(__file__).parents[2] / "configs" / "mnist" / "vae.py")
     changes = {"training.epochs": 15, "training.batch_size": 128, "schedules.beta.warmup_epochs": 3}
     return vae.replace(changes | {"coefficients.learning_rate": 2e-3})

@@ -10,6 +10,7 @@ Takes about 30 seconds of training on two shared CPU cores; negative log-likelih
 """
 
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -47,5 +48,5 @@ class VampPrior(aejax.Variational):
 
 
 def get_config():
-    vae = aejax.load_config("vae.py")
+    vae = aejax.load_config(Path(__file__).with_name("vae.py"))
     return vae.replace({"model.kind": "vamp_prior.py:VampPrior"})

@@ -183,17 +183,6 @@ def test_a_config_file_that_cannot_be_used(tmp_path, content, message):
         load_config(path)
 
 
-def test_a_config_file_loads_others_by_paths_that_start_at_its_folder(tmp_path, monkeypatch):
-    (tmp_path / "models").mkdir()
-    for folder, size in ((tmp_path, 3), (tmp_path / "models", 4)):
-        text = f"import aejax\ndef get_config():\n    return aejax.Config(model=aejax.Model(code_size={size}))\n"
-        (folder / "base.py").write_text(text)
-    file = tmp_path / "models" / "wide.py"
-    file.write_text("import aejax\ndef get_config():\n    return aejax.load_config('base.py')\n")
-    monkeypatch.chdir(tmp_path)
-    assert [load_config(path).model.code_size for path in (file, "base.py", "models/wide")] == [4, 3, 4]
-
-
 def test_a_configuration_with_names_of_one_s_own_is_a_value_like_any_other():
     changes = {"model.kind": "own.py:Own", "model.options.widths": [3, 4], "model.options.k": 2, "coefficients.mine": 1}
     config = Config().replace(changes)
