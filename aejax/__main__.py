@@ -7,11 +7,14 @@ import sys
 from aejax import signals
 from aejax.config.files import scripts_dir
 
+_FIRST = "train", "sweep", "evaluate", "explore"
+"""commands that the help names before the others"""
+
 
 def commands() -> dict[str, str]:
     """Return name → purpose of each script, from its docstring: "Train one autoencoder: train.py CONFIG ..."."""
-    found = {}
-    for script in sorted((scripts_dir() / "experiments").glob("*.py")):
+    found, folder = dict.fromkeys(_FIRST, ""), scripts_dir() / "experiments"
+    for script in sorted(folder.glob("*.py")):
         if purpose := re.match(rf'"""(.+): {script.stem}\.py', script.read_text(encoding="utf-8")):
             found[script.stem] = purpose[1]
     return found

@@ -231,10 +231,13 @@ class AutoencoderOutlierDetector(OutlierMixin, BaseEstimator):
 
 
 def _by_chunks(function: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Apply a function to chunks of one size, [N, ...] → [N, ...], the last chunk padded with copies of rows.
+    """Apply a function to chunks of one size, [N, ...] → [N, ...], the last chunk padded with copies of its rows.
 
     Compilers order sums by the shape of a batch. With one shape, a row's result is the same bit for bit in any batch, a
     requirement of scikit-learn, and another number of rows compiles nothing.
     """
-    padded = np.resize(rows, (-(-len(rows) // _CHUNK) * _CHUNK, *rows.shape[1:]))
-    return in_chunks(function, padded, _CHUNK)[: len(rows)]
+
+    def of_chunk(chunk: np.ndarray) -> np.ndarray:
+        return function(np.resize(chunk, (_CHUNK, *chunk.shape[1:])))[: len(chunk)]
+
+    return in_chunks(of_chunk, rows, _CHUNK)

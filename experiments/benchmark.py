@@ -57,7 +57,8 @@ class Arguments(command_line.StudyArguments):
 def main(given: list[str]) -> None:
     some = "models", "batches", "dtypes", "drivers", "placements", "repeats"
     arguments = command_line.parse(given, Arguments(), some)
-    require(all(count >= 1 for count in arguments.sweep), "sweep", arguments.sweep, "numbers of models of at least 1")
+    allowed = "numbers of models, each at least 1"
+    require(all(count >= 1 for count in arguments.sweep), "sweep", arguments.sweep, allowed)
     if "--compile-for" in given and not arguments.compile_for:
         raise aejax.InputError("compile-for is empty; name at least one accelerator, such as v5e-1 or h100")
     for name in ("repeats", "scaling", "cold_start", "peers_python", "figures") if arguments.compile_for else ():

@@ -9,6 +9,8 @@ from aejax.data import require_images
 
 @dataclass(frozen=True)
 class Arguments(command_line.StudyArguments):
+    dataset: str = "digits"
+    """digits, mnist, fashion_mnist, or any dataset or path with labels that data.name of a configuration accepts"""
     seeds: int = 2
     """number of seeds, from 0"""
     epochs: int = 5

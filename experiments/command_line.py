@@ -181,7 +181,7 @@ def script_name(script: str = "") -> str:
 def parse(given: Sequence[str], default: T, some: Sequence[str] = (), takes: str = "") -> T:
     """Parse the fields of a dataclass by tyro, and check paths by `local`; wrong usage is one line and code 2.
 
-    `some` names the fields for `require_some`. For the usage, `takes` names the arguments before the options.
+    `some` names the fields for `require_some`. The usage shows `takes` before the options.
     """
     if "--" in given:
         usage_error("no arguments are allowed after --")

@@ -31,7 +31,7 @@ def main(given: list[str]) -> None:
         from explore import write_page
 
         run, dataset = arguments.load(folder)
-        with refusing(f"{path} cannot be written", "; give another --output", only=OSError):
+        with refusing(f"{path} cannot be written", "; give another file with --output", only=OSError):
             count = write_page(run, dataset, path, arguments.images, arguments.plane)
         print(f"{addressed(path)}: {count} images, {path.stat().st_size / 1e6:.1f} MB; open it in a browser")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from aejax.config.checks import SHARE, InputError, Named, Section, is_own, require, require_fields
 from aejax.config.numbers import (
+    DECLARED_BY,
     KINDS,
     LEAST_SIDES,
     LOSSES,
@@ -83,8 +84,6 @@ class Config(Section):
             schedule.require_valid(f"schedules.{name}", self.training.epochs)
         units, shards = self.model.code_size, self.devices.shards
         require(units % shards == 0, "devices.shards", shards, f"a divisor of model.code_size, which is {units}")
-        if shards > 1:
-            self.require({"devices.parallel": ("jit",)}, f"while devices.shards is {shards}")
         noise, kind = self.coefficients.get("noise", 0), self.corruption.kind
         allowed = f"a probability from 0 to 1 while corruption.kind is {kind}"
         require(kind in ("none", "gaussian") or noise <= 1, "coefficients.noise", noise, allowed)
@@ -115,15 +114,20 @@ class Config(Section):
     def require_declared(
         self, kind: Mapping[str, float], optimizer: Mapping[str, float], options: Mapping[str, Any]
     ) -> dict[str, float]:
-        """Return the declared coefficients with their defaults; refuse other coefficients, schedules and options."""
+        """Return the declared coefficients with their defaults; refuse coefficients, schedules, options of other names.
+
+        Args:
+            kind, optimizer: coefficients that the kind of model and the optimizer declare.
+            options: options that the kind of model declares.
+        """
+        settings = {path: operator.attrgetter(path)(self) for path in DECLARED_BY}
         for path, table in LOSSES.items():
-            chosen = operator.attrgetter(path)(self)
-            unused = {name for value, names in table.items() if value != chosen for name in names}
+            unused = {name for value, names in table.items() if value != settings[path] for name in names}
             kind = {name: default for name, default in kind.items() if name not in unused}
         known = {**optimizer, **self.owned, **kind}
-        require_known(self.coefficients, known, "coefficients")
-        require_known(self.schedules, known, "schedules")
-        require_known(self.model.options, options, "model.options")
+        require_known(self.coefficients, known, "coefficients", settings)
+        require_known(self.schedules, known, "schedules", settings)
+        require_known(self.model.options, options, "model.options", {"model.kind": self.model.kind})
         return known
 
     @property

@@ -96,8 +96,12 @@ def field_path(field: str, config: Config) -> str:
         advice = near or f"; its coefficients are {', '.join(declared.coefficients)}"
         missing = f"there is no field {field!r} in the configuration{advice}"
         raise InputError(f"{field!r} could be {' or '.join(found)}; give its path" if found else missing)
-    if found[0].startswith((*SAME_RESULT, "training.start")):
-        raise InputError(f"{found[0]} cannot be swept; start one sweep for each of its values")
+    if found[0].startswith(SAME_RESULT):
+        raise InputError(
+            f"{found[0]} cannot be swept: sweep a field that changes the result, in one sweep for each dataset"
+        )
+    if found[0] == "training.start":
+        raise InputError("training.start cannot be swept; start one sweep for each source")
     return found[0]
 
 
@@ -109,11 +113,12 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
     options = path.startswith("model.options.")
     values: list[Any] = []
     for text in texts:
-        if re.fullmatch(r"[0-9]{1,18}:[0-9]{1,18}(:0*[1-9][0-9]{,17})?", text):
+        if re.fullmatch(r"[0-9]{1,20}:[0-9]{1,20}(:0*[1-9][0-9]{,20})?", text):
             span = range(*map(int, text.split(":")))
             if not span:
                 raise InputError(f"{path} is {text}, an empty range; give an end above {span.start}")
-            require_size({path: len(values) + len(span)}, LARGEST, "give fewer values")
+            count = -(-(span.stop - span.start) // span.step)  # `len` fails for large spans
+            require_size({path: len(values) + count}, LARGEST, "give fewer values")
             values += span
         elif re.fullmatch(r"[0-9]+-[0-9]+", text) and not options:
             raise InputError(f"{path} is {text}; a sweep takes a range as {text.replace('-', ':')}, without its end")
@@ -122,6 +127,8 @@ def parse_values(path: str, texts: Sequence[str]) -> list[Any]:
             if "" in parts:
                 raise InputError(f"{path} is {text!r}; give numbers with a comma between them: 128,64")
             values.append(None if text == "None" else [_scalar(part) for part in parts])
+        elif text == "":
+            raise InputError(f"{path} is empty; give it a value")
         else:
             values.append(_scalar(text))
     return values

@@ -120,17 +120,26 @@ else:  # types that tyro accepts; `experiments/command_line.py` reads these argu
     Numbers = Schedules = Options = Mapping[str, float]
 
 
-def require_known(given: Mapping[str, Any], known: Mapping[str, Any], section: str) -> None:
-    """Raise `InputError` for a name that is not known; the message says which settings declare a coefficient."""
+def require_known(
+    given: Mapping[str, Any], known: Mapping[str, Any], section: str, settings: Mapping[str, str | tuple[str, ...]]
+) -> None:
+    """Raise `InputError` for a name that nothing declares; the message says which setting would declare the name.
+
+    Args:
+        settings: field → value of the settings that declare `known`, all in `DECLARED_BY`.
+    """
     for name, value in given.items():
         if name in known:
             continue
-        declaring = []
-        for path, table in DECLARED_BY.items():
-            if values := [each for each, names in table.items() if name in names]:
-                declaring.append(f"{path} {' or '.join(values)}")
-        only = f"the coefficient {name} is declared only by {' and '.join(declaring)}"
+        advice = ""
+        for path, current in settings.items():
+            values = [each for each, names in DECLARED_BY[path].items() if name in names]
+            if values and not set(values).intersection([current] if isinstance(current, str) else current):
+                advice += f"the coefficient {name} is declared by {path} {' or '.join(values)}: set {path}; "
+        if not advice and (near := nearest(name, known)):
+            raise InputError(f"{section}.{name} is declared by nothing{near} Declared are: {', '.join(known)}")
+        owner = ", ".join(f"{path} {current}" for path, current in settings.items() if current)
         raise InputError(
-            f"{section}.{name} is {value}, but {only if declaring else f'nothing declares it{nearest(name, known)}'} "
-            f"(declared are: {', '.join(known) or 'none'}; --{section}.{name} None removes it)"
+            f"{section}.{name} is {value}, and {owner} declares no {name}; {advice}declared are: "
+            f"{', '.join(known) or 'none'} (--{section}.{name} None removes it)"
         )

@@ -232,6 +232,13 @@ class Devices(Section):
     """number of parts of the state, along the units of the code, each on devices of its own; the devices of a part
     share the batch. With parallel jit only"""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        alone = self.shards == 1 or self.parallel == "jit"
+        require(
+            alone, "devices.shards", self.shards, f"1 while devices.parallel is {self.parallel}; jit splits a state"
+        )
+
 
 @dataclass(frozen=True)
 class Hosts(Section):
@@ -251,9 +258,11 @@ class Hosts(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        alone = self.coordinator in (None, "auto")
-        for name in ("count", "index"):
-            value, allowed = getattr(self, name), "given with hosts.coordinator HOST:PORT, and left out without it"
-            require((value is None) == alone, f"hosts.{name}", value, allowed)
-        holds = alone or self.index < self.count
-        require(holds, "hosts.index", self.index, f"below hosts.count, which is {self.count}")
+        if self.coordinator in (None, "auto"):
+            for name in ("count", "index"):
+                value = getattr(self, name)
+                require(value is None, f"hosts.{name}", value, "left out unless hosts.coordinator is HOST:PORT")
+            return
+        require(self.count is not None, "hosts.count", None, "the number of processes, with hosts.coordinator")
+        holds = self.index is not None and self.index < self.count
+        require(holds, "hosts.index", self.index, f"from 0 to {self.count - 1}, below hosts.count")

@@ -6,6 +6,7 @@ file and keeps a copy of it. A workdir is data: no code that it names is execute
 
 import contextlib
 import dataclasses
+import dis
 import functools
 import hashlib
 import importlib
@@ -59,8 +60,10 @@ def config_file(path: str | Path) -> Path:
         for file in (place, Path(f"{place}.py")):
             if file.is_file():
                 return file
-    known = [*path.parent.glob("*.py"), *(file.relative_to(ours).with_suffix("") for file in ours.rglob("*.py"))]
-    raise InputError(f"there is no config file {path}{nearest(path, map(str, known))}")
+    known = list(map(str, path.parent.glob("*.py")))
+    for short in (file.relative_to(ours) for file in ours.rglob("*.py")):
+        known += [str(ours.name / short), str(short.with_suffix(""))]
+    raise InputError(f"there is no config file {path}{nearest(path, known)}")
 
 
 def own(spec: str, field: str) -> Any:
@@ -199,7 +202,11 @@ def require_scheduled(config: Config) -> None:
 
 
 def own_optimizer(spec: str, known: Mapping[str, float]) -> tuple[Callable[..., Any], dict[str, float]]:
-    """Return the function that training.optimizer names, and those of the known coefficients that it takes by name."""
+    """Return the function that training.optimizer names, and the coefficients that it takes with their values.
+
+    Args:
+        known: the coefficients that it may take, by the names of its arguments.
+    """
     make = own(spec, "training.optimizer")
     if not callable(make):
         place, _, name = spec.rpartition(":")
@@ -230,11 +237,13 @@ def failure(error: BaseException) -> str | None:
             place = "" if frame.filename == file else f"{frame.filename}, "
             places.append(f"{place}line {frame.lineno} in {frame.name}")
             file = frame.filename
-    places = places or _named_in(error)
+    places = _uninitialized(error) or places or _called_wrongly(error)
     if not places:
         return None
     message, kind = " ".join(str(error).strip().split("\n\n")[0].split()) or "no message", type(error).__name__
-    if remedy := next((text for sign, text in _REMEDIES.items() if re.search(sign, f"{kind}: {error}")), None):
+    if _uninitialized(error):
+        message = f"{error.name} is missing: __init__ must first call super().__init__(config, image_shape, rngs)"
+    elif remedy := next((text for sign, text in _REMEDIES.items() if sign == kind or sign in str(error)), None):
         message = f"{re.split(r'[.] | of Pytree', message)[0]}: {remedy}"
     if len(places) > 7:
         places[3:-3] = [f"... {len(places) - 6} more ..."]
@@ -247,10 +256,10 @@ _REMEDIES = {
     "TracerIntegerConversionError": f"{_TRACED}; a size or an index of a list must be static, as an option is",
     "TracerArrayConversionError": f"{_TRACED}; use jnp instead of np",
     "ConcretizationTypeError": f"{_TRACED}; use jnp instead of np, float and int",
-    r"__init__\(\) missing|attribute '(config|(en|de)coder)'": "first call super().__init__(config, image_shape, rngs)",
+    "__init__() missing": "call super().__init__(config, image_shape, rngs)",
     "nnx.List": "make layers a nnx.List(...) or nnx.Sequential(*layers), and each array aejax.frozen(array)",
 }
-"""part of the name of an error or of its message, as a regular expression → what to do"""
+"""name of an error, or a part of its message → what to do"""
 
 
 def explained() -> contextlib.AbstractContextManager[None]:
@@ -264,17 +273,24 @@ def line_of(function: Callable[..., Any]) -> str:
     return f" (line {code.co_firstlineno})" if code is not None and code.co_filename in _EXECUTED else ""
 
 
-def _named_in(error: BaseException) -> list[str]:
-    """Find the user's function that got wrong arguments, or the `__init__` of the user's class without an attribute.
+def _uninitialized(error: BaseException) -> list[str]:
+    """Find the user's `__init__` that skipped the `__init__` of our class, whose attribute an error misses."""
+    made = type(error.obj) if isinstance(error, AttributeError) else object
+    code = getattr(made.__init__, "__code__", None)
+    if code is None or code.co_filename not in _EXECUTED:
+        return []
+    ours = [base.__init__ for base in made.__mro__ if base.__module__.startswith("aejax.")]
+    lines = [line for each in ours if hasattr(each, "__code__") for line in dis.get_instructions(each)]
+    made_by_us = {line.argval for line in lines if line.opname == "STORE_ATTR"}
+    return [f"{code.co_filename}, line {code.co_firstlineno} in __init__"] if error.name in made_by_us else []
 
-    The traceback has no frame of them, but the message names them.
-    """
+
+def _called_wrongly(error: BaseException) -> list[str]:
+    """Find the user's function whose arguments a TypeError names: the traceback has no frame of it."""
     called = re.match(r"([\w.]+)\(\) ", str(error)) if isinstance(error, TypeError) else None
-    missed = re.match(r"'(\w+)' object has no attribute", str(error))
-    name = called[1] if called else f"{missed[1]}.__init__" if missed else ""
-    for module in reversed(_EXECUTED.values()) if name else ():  # the last executed file first
+    for module in reversed(_EXECUTED.values()) if called else ():  # the last executed file first
         with contextlib.suppress(AttributeError):
-            code = inspect.unwrap(operator.attrgetter(name)(module)).__code__
+            code = inspect.unwrap(operator.attrgetter(called[1])(module)).__code__
             if code.co_filename in _EXECUTED:
                 return [f"{code.co_filename}, line {code.co_firstlineno} in {code.co_name}"]
     return []

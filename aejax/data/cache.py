@@ -39,7 +39,8 @@ def cached(
 
     key = name.replace("/", "_").replace(":", "_")
     folder = _kept(key, name, write, [f"{part}.npy" for part in parts])
-    return {path.stem: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
+    files = json.loads((folder / _CHECKSUMS).read_text(encoding="utf-8"))["files"]
+    return {file.removesuffix(".npy"): np.load(folder / file, mmap_mode="r") for file in files}
 
 
 def copied(address: str) -> Path:

@@ -109,8 +109,12 @@ def require_fit(config: Config, dataset: Dataset) -> None:
             support an option.
     """
     training, data, train = config.training, config.data, dataset.examples["train"]
-    others = [f"{len(examples)} {part} examples" for part, examples in dataset.examples.items() if part != "train"]
-    allowed = f"at most {len(train)}, the number of training examples; there are also {' and '.join(others)}"
+    parts = {"test": dataset.set_aside, "validation": bool(data.validation) and train.make is None}
+    parts["validation"] &= dataset.validation is not None  # not yet in a script's first check
+    given = "{} of those given were set aside as {} examples"
+    counts = [given.format(len(getattr(dataset, part)), part) for part, is_aside in parts.items() if is_aside]
+    aside = f", after {' and '.join(counts)}" if counts else ""
+    allowed = f"at most {len(train)}, the number of training examples{aside}"
     require(training.batch_size <= len(train), "training.batch_size", training.batch_size, allowed)
     if config.model.channels or config.model.spatial_code:
         require_images(dataset, "model.channels (set it without values for dense layers)")

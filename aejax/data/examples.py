@@ -87,6 +87,8 @@ class Shards:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, slice):
+            return self.rows(np.arange(*index.indices(len(self))))
         return self.rows(np.arange(len(self))[index])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

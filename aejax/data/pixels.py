@@ -45,7 +45,7 @@ def as_examples(given: Any, where: str, data: Data, names: Sequence[str] | None 
 def _require_finite(
     arrays: Mapping[str, np.ndarray], examples: Shards, masked: bool, names: Sequence[str] | None
 ) -> None:
-    """Refuse infinite values, and NaN unless `masked`, with the position of the first; of vectors, count the NaN."""
+    """Refuse infinite values, and NaN unless `masked`, with the first position; for vectors, count NaN."""
     advice = "remove or repair such examples"
     if examples.missing and examples.ndim == 2 and not masked:
         in_each = sum(np.isnan(piece).sum(axis=0) for piece in examples.pieces())

@@ -332,13 +332,13 @@ def feature_error_bars(run: Run, dataset: Dataset) -> Figure:
     if len(every) > _NAMED:
         axis.plot(np.sort(errors), color=PALETTE[0])
         axis.set(xlabel="features, sorted by error")
+    elif dataset.feature_names is not None and run.target_shape == run.example_shape:
+        axis.bar([dataset.feature_names[at] for at in varying], errors, color=PALETTE[0])
+        axis.tick_params("x", rotation=90)
     else:
         axis.bar(varying, errors, color=PALETTE[0])
-        if dataset.feature_names is not None and run.target_shape == run.example_shape:
-            axis.set_xticks(varying, [dataset.feature_names[at] for at in varying], rotation=90)
-        else:
-            axis.set(xlabel="feature")
-            axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set(xlabel="feature")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     axis.axhline(1, color="0.4", linestyle="--", label="error of the feature's mean")
     omitted = f" ({constant} constant features omitted)" if constant else ""
     axis.set(ylabel="squared error / variance", ylim=(0, None), title=f"errors by feature{omitted}; {one_model(run)}")

@@ -32,12 +32,14 @@ def corrupt(kind: str, key: Key, examples: jax.Array, images: jax.Array, strengt
     """Corrupt a batch.
 
     Args:
-        kind: a name in `CORRUPTIONS`.
+        kind: a name in `CORRUPTIONS`, or "none".
         key: key of the step.
         examples: int32[B], the index of each image in its dataset, which determines the noise together with `key`.
         images: float32[B, H, W, C] in [0, 1].
         strength: a scalar, the standard deviation or the probability.
     """
+    if kind == "none":
+        return images
     flat = images.reshape(len(images), -1)  # the compiler does not vectorise a last axis of one channel
     corrupted = CORRUPTIONS[kind](key, examples, flat, strength)
     # Without the barrier, the TPU compiler draws the noise again in each matrix product that reads it.

@@ -160,7 +160,7 @@ class _Mirror:
         return signs
 
     def _linked(self, staged: Path) -> dict[str, Any]:
-        """Link the changed files, which keep their content while the run goes on, in a new folder.
+        """Link the changed files, which keep their content while the run goes on, in the folder `staged`.
 
         Returns the sign of every local file by its name.
         """
@@ -243,7 +243,8 @@ class _Owner(_Mirror):
         self._known = {name: None for name in names if _rank(name)} | self._known
         write_json(self._state, self._known)
         if found:  # the other processes of the run download the bucket next, and resume at our newest checkpoint
-            self._save()
+            with refusing(f"{self.home} cannot be written", only=OSError):
+                self._save()
         self._repeat(UPLOAD_EVERY, self._save)
 
     def close(self, failed: BaseException | None = None) -> None:

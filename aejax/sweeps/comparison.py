@@ -207,9 +207,9 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     many = len(values) > len(drawing.PALETTE)
     colours = drawing.shades(len(values)) if numbers or many else drawing.PALETTE
     series: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
+    for row in found["members"]:
         others = ", ".join(f"{path.partition('.')[2]} {text_of(row[path])}" for path in paths if path != along)
-        series.setdefault(others, []).append(row)
+        series.setdefault(others, []).extend([] if "diverged" in row else [row])
     part = "validation" if all("validation" in row for row in found["members"]) else "test"
     labels = {(part, "total"): drawing.with_unit(f"{part} loss", unit)}
     if any(row[part].get("reconstruction") != row[part]["total"] for row in rows):
@@ -223,6 +223,9 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
         panel.set_axis_off()
     *panels, pairs = [*every, Figure().subplots()] if paired else every[: len(labels) + 1]  # that panel is not shown
     for (setting, members), mark in zip(series.items(), itertools.cycle(_MARKERS), strict=False):
+        pairs.plot([], [], mark, color="0.6", label=setting)
+        if not members:  # all diverged
+            continue
         heights_of = [[row[group].get(name, np.nan) for group, name in labels] for row in members]
         points = np.column_stack([[places[values.index(row[along])] for row in members], heights_of])
         means, markers = [], itertools.cycle(_MARKERS if len(series) == 1 else mark)
@@ -245,8 +248,7 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
             across_at, *of_panels = np.transpose(line)
             for panel, heights in zip(panels, of_panels, strict=False):
                 panel.plot(across_at, heights, "-", color=grey, linewidth=width, zorder=1)
-        pairs.plot([], [], mark, color="0.6", label=setting)
-    swept, texts = _axis_label(along, config), list(map(drawing.number if numbers else text_of, values))
+    swept, texts = _axis_label(along, config), list(map(drawing.number if joined else text_of, values))
     for panel, label in zip(panels, labels.values(), strict=False):
         panel.set(xlabel=swept, ylabel=label)
         if joined:

@@ -243,7 +243,7 @@ def fitting(config: Config, dataset: Dataset, members: int) -> int:
     Unless all certainly fit, we compile the programs for one and for two members per device. We assume that each
     further member adds as much memory as the second.
 
-    Raises InputError: certainly not one member per device fits.
+    Raises InputError: not even one member per device fits.
     """
     in_epoch, shape = steps_per_epoch(config.training, len(dataset.train)), dataset.image_shape
     needs, devices = [], len(Members({"": config}).driver(config).devices)

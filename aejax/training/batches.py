@@ -1,4 +1,4 @@
-"""Batches: their examples in each step of an epoch, and the input and the target that a model gets."""
+"""Batches: the examples of each step of an epoch, and the input and the target of a model."""
 
 from collections.abc import Callable
 from typing import NamedTuple

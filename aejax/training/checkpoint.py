@@ -16,7 +16,7 @@ import logging
 import shutil
 import stat
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -127,8 +127,8 @@ def restore(folder: Path, manifest: Manifest, like: Any, sharding: Any) -> tuple
     """Restore a verified checkpoint: its state, and the loss terms of an unfinished epoch.
 
     Args:
-        like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values); None takes all
-            but the optimizer's state as Orbax describes it, in nested dictionaries, and needs no model.
+        like: a `TrainState` of the same structure, shapes and types (arrays, or their abstract values); None needs no
+            model, and takes all arrays but the optimizer's, in nested dictionaries as Orbax describes them.
         sharding: of every array, or a tree of shardings for the branches.
 
     Raises InputError: structure, shapes or types differ, since nothing is cast; or the arrays cannot be read.
@@ -195,12 +195,21 @@ class Checkpoints:
         Args:
             records, described: as in `Manifest`; described has selected, seconds and chunk.
 
-        Raises AejaxError: the previous save failed.
+        Raises AejaxError: the previous save failed, or this save cannot begin.
         """
         self.wait()
-        if is_first():
-            manifest = Manifest(int(state.step), forms(state), records=tuple(records), **described)
-            self._saving = self._thread.submit(self._write, manifest, jax.device_get(_branches(state)), terms)
+        if not is_first():
+            return
+        partial = self.folder / _UNFINISHED / str(int(state.step))
+        try:
+            partial.mkdir(parents=True)
+            if terms:
+                np.savez(partial / _TERMS, **terms)
+            saved = _begin(partial / _ARRAYS, _branches(state))
+        except Exception as error:  # of many types
+            raise self._failed(error) from error
+        manifest = Manifest(int(state.step), forms(state), records=tuple(records), **described)
+        self._saving = self._thread.submit(self._complete, saved, partial, manifest)
 
     def wait(self) -> None:
         """Wait for the save in progress; `AejaxError` says that it failed."""
@@ -232,12 +241,8 @@ class Checkpoints:
         failure = f"a checkpoint could not be saved in {self.folder}: {reason(error)}; earlier checkpoints are whole"
         return lost(error) or AejaxError(failure)
 
-    def _write(self, manifest: Manifest, arrays: dict[str, Any], terms: Mapping[str, np.ndarray] | None) -> None:
-        partial = self.folder / _UNFINISHED / str(manifest.step)
-        partial.mkdir(parents=True)
-        if terms:
-            np.savez(partial / _TERMS, **terms)
-        _saver().save(partial / _ARRAYS, v0.args.Composite(state=v0.args.PyTreeSave(arrays)))
+    def _complete(self, saved: Callable[[], None], partial: Path, manifest: Manifest) -> None:
+        saved()
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         manifest = replace(manifest, files={str(file.relative_to(partial)): _digest(file) for file in files})
         manifest.write(partial)
@@ -251,14 +256,23 @@ class Checkpoints:
         shutil.rmtree(partial.parent, ignore_errors=True)
 
 
+def _begin(path: Path, branches: Mapping[str, Any]) -> Callable[[], None]:
+    """Begin to save arrays in the background, and return a function that waits for it."""
+    if jax.process_count() == 1:
+        return ocp.save_checkpointables_async(path, {"state": branches}).result
+    saver = _saver()
+    saver.save(path, v0.args.Composite(state=v0.args.PyTreeSave(jax.device_get(branches))))
+    return saver.wait_until_finished
+
+
 @functools.cache
-def _saver() -> v0.Checkpointer:
-    """Make what saves in the first process alone; Orbax's new interface always waits for all processes."""
+def _saver() -> v0.AsyncCheckpointer:
+    """Make what saves in the first of several processes alone; Orbax's new interface always waits for all of them."""
     alone = v0.options.MultiprocessingOptions(active_processes={0}, barrier_sync_key_prefix="first")
     handler = v0.PyTreeCheckpointHandler(multiprocessing_options=alone)
     options = v0.CompositeOptions(multiprocessing_options=alone)
     composite = v0.CompositeCheckpointHandler(composite_options=options, state=handler)
-    return v0.Checkpointer(composite, multiprocessing_options=alone)
+    return v0.AsyncCheckpointer(composite, multiprocessing_options=alone)
 
 
 def _verified(path: Path) -> Manifest:

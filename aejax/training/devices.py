@@ -261,7 +261,7 @@ WAYS = {"jit": Way(_by_jit, by_device=False), "shard_map": Way(_by_shard_map), "
 
 @memoised
 def initializer(driver: Driver, steps: Any, own: Any, state: Like) -> Callable[[Any], Any]:
-    """Compile seed → fresh state with these shardings; `own` is `Steps.own`, on which `init` alone depends."""
+    """Compile seed → fresh state with these shardings; only `init` depends on `own`, which is `Steps.own`."""
     placed = shardings(jax.tree.unflatten(*state))
     return jax.jit(functools.partial(driver.init, steps.init), out_shardings=placed)
 

@@ -158,7 +158,7 @@ def train(
         history, epochs = saved.history, config.training.epochs
         failures = {line["member"]: line["diverged"] for line in history if "diverged" in line}
         longer = step > 0 and epochs > saved.identity.config.training.epochs
-        # Not tested where the patience was longer.
+        # With a longer patience, the epoch at which the patience ends now was not tested.
         tested = bool(history) and history[-1]["step"] == step and "test" in history[-1]
         finished = step == last_step or (tested and not longer and _is_finished(config, history))
         if said and models.alone:  # a sweep has said so

@@ -116,7 +116,7 @@ def require_used(config: Config, program: Any) -> None:
 
 
 def require_observed(config: Config, program: Any) -> None:
-    """Refuse a loss that does not read `context.observed`, and counts imputed values, where values may be missing."""
+    """Refuse a loss that ignores `context.observed` where values may be missing: it would count imputed values."""
     read, named = set(), set()
     for equation in _equations(program.jaxpr):
         read |= {id(variable) for variable in equation.invars}

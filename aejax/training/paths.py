@@ -5,6 +5,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -17,6 +18,11 @@ Path = tuple[str | int, ...]
 def dotted(path: Iterable[str | int]) -> str:
     """Name an array for a user; a path through `nnx.Sequential` names its attribute `layers` once."""
     return ".".join(map(str, path)).replace("layers.layers.", "layers.")
+
+
+def name_of(path: Any) -> str:
+    """Name an array by its path in a tree of JAX, as `dotted` does."""
+    return dotted([jax.tree_util.keystr(path, simple=True, separator=".")])
 
 
 def _child(node: Any, key: str | int) -> Any:

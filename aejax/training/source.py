@@ -11,13 +11,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 
 from aejax.config import Config, InputError
 from aejax.config.checks import shown
 from aejax.config.files import local
 from aejax.training.checkpoint import form, restore
-from aejax.training.paths import dotted
+from aejax.training.paths import name_of
 from aejax.training.records import identity_of_run, stored
 from aejax.training.step import TrainState, for_evaluation
 
@@ -29,7 +28,7 @@ class Source:
     Attributes:
         place: the workdir, for messages.
         step: number of steps that the model was trained.
-        arrays: by their names, see `dotted`.
+        arrays: by their names, see `name_of`.
     """
 
     place: str
@@ -106,7 +105,8 @@ class Source:
 
 def _arrays(state: TrainState) -> dict[str, Any]:
     """Return name → array of the parameters and other variables."""
-    return {dotted(path): array for part in (state.params, state.extra) for path, array in flatten_dict(part).items()}
+    every = jax.tree_util.tree_leaves_with_path((state.params, state.extra))
+    return {name_of(path[1:]): array for path, array in every}
 
 
 def source_of(config: Config, workdir: Path | None, begun: bool, sharding: Any) -> Source | None:

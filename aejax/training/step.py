@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from flax.traverse_util import flatten_dict
 
 from aejax.config import Coefficients, Config, InputError, Schedule, complete
 from aejax.config.checks import is_own
@@ -127,7 +126,8 @@ def build_steps(
     abstract.config = fixed  # a number that the class has copied to another attribute stays in the graphdef
     graphdef, _, variables = nnx.split(abstract, nnx.Param, ...)
     generators = jax.tree.map(_is_generator, nnx.to_pure_dict(variables))
-    drawn = frozenset(paths.dotted(path) for path, is_key in flatten_dict(generators).items() if is_key)
+    marked = jax.tree_util.tree_leaves_with_path(generators)
+    drawn = frozenset(paths.name_of(path) for path, is_key in marked if is_key)
     if axis is not None and drawn:
         raise InputError(
             f"{config.model.kind} has a generator of its own, which would draw the same on each device: choose "
@@ -147,9 +147,7 @@ def build_steps(
         params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
         state = TrainState(jnp.zeros((), jnp.int32), params, (), variables_of(model))
         if begun:
-            state = jax.tree_util.tree_map_with_path(
-                lambda path, leaf: begun.get(paths.dotted(key.key for key in path[1:]), leaf), state
-            )
+            state = jax.tree_util.tree_map_with_path(lambda path, leaf: begun.get(paths.name_of(path[1:]), leaf), state)
         averaged = None if average is None else jax.tree.map(jnp.copy, state.params)
         trained, _ = paths.split(state.params, frozen)
         return state._replace(opt_state=optimizer.init(trained), average=averaged)
@@ -312,7 +310,7 @@ def require_trainable(config: Config, dataset: Dataset, axis: str | None = None)
 
 
 def described(steps: Steps, config: Config, dataset: Any, *, labeled: bool) -> tuple[TrainState, Batch, At]:
-    """Describe the arguments of `Steps.train` for examples like those of a `Dataset`, or of its `DatasetIdentity`."""
+    """Describe the arguments of `Steps.train` for the examples of a `Dataset`, or of a `DatasetIdentity`."""
 
     def examples(shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((config.training.batch_size, *shape), dtype)

@@ -59,7 +59,7 @@ class Process(contextlib.AbstractContextManager):
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        with contextlib.suppress(OSError):  # of a last line that the process has not read
+        with contextlib.suppress(OSError):  # when the process has not read the last line
             self._open.close()
 
 

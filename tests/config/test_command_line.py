@@ -50,10 +50,10 @@ def test_wrong_usage(refused, arguments, message):
     ("arguments", "message"),
     [
         (["missing.py"], "there is no config file missing.py"),
-        (["configs/mnist/dep.py"], "did you mean mnist/deep?"),
+        (["configs/mnist/dep.py"], "configs/mnist/deep.py?"),
         ([CONFIG, "--schedules.l1", "cosine"], "such as {'shape': 'constant', "),
         ([CONFIG, "--schedules.l1.shap", "cosine"], "there is no field 'schedules.l1.shap'"),
-        ([CONFIG, "--coefficients.noise", "0.4"], "declared only by corruption.kind gaussian"),
+        ([CONFIG, "--coefficients.noise", "0.4"], "set corruption.kind"),
         ([CONFIG, "--model.code_size", "0"], "model.code_size is 0"),
         ([CONFIG, "--model.hidden", "0"], "model.hidden"),
         ([CONFIG, "--corruption.kind", "gaussian", "--coefficients.noise", "-1"], "coefficients.noise is -1"),

@@ -117,7 +117,7 @@ def test_pixels_beyond_1_by_rounding_are_taken():
 
 
 def test_too_few_for_a_batch_after_the_split():
-    with pytest.raises(InputError, match="at most 32, the number of training examples; there are also 8 test examples"):
+    with pytest.raises(InputError, match="at most 32, the number of training examples, after 8 of those"):
         require_fit(Config().replace({"training.batch_size": 40}), Dataset.from_arrays(np.zeros((40, 3, 3))))
 
 

@@ -95,7 +95,7 @@ def test_input_and_target_are_augmented_in_training_alone(small):
         ({"data.augmentation": ["shift"], "coefficients.shift": 1.5}, r"shift is 1\.5; .* whole number of pixels"),
         ({"data.augmentation": ["shift"], "coefficients.shift": 5}, r"must be at most 4 for images of 6x5x1"),
         ({"data.augmentation": ["crop"], "coefficients.crop": 0}, r"crop is 0; it must be a share"),
-        ({"coefficients.shift": 1}, r"shift is declared only by data\.augmentation shift"),
+        ({"coefficients.shift": 1}, r"shift is declared by data\.augmentation shift: set data\.augmentation"),
     ],
 )
 def test_augmentations_that_are_refused(small, changes, message):

@@ -22,7 +22,7 @@ def test_the_noise_of_an_example_does_not_depend_on_its_batch(kind):
     assert not np.array_equal(whole, corrupt(kind, jax.random.fold_in(KEY, 1), EXAMPLES, GREY, jnp.float32(0.4)))
 
 
-@pytest.mark.parametrize("kind", CORRUPTIONS)
+@pytest.mark.parametrize("kind", ["none", *CORRUPTIONS])
 def test_strength_zero_changes_nothing(kind):
     assert np.array_equal(corrupt(kind, KEY, EXAMPLES, GREY, jnp.float32(0)), GREY)
 

@@ -155,7 +155,7 @@ def test_errors_that_are_no_squares():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coefficients.delta": 1}, "delta is declared only by loss.reconstruction huber"),
+        ({"coefficients.delta": 1}, "delta is declared by loss.reconstruction huber: set loss.reconstruction"),
         ({"loss.reconstruction": "huber", "coefficients.delta": 0}, r"coefficients.delta is 0; it must be above 0"),
         ({"loss.reconstruction": "ssim", "loss.pixels": "sum"}, "must be mean while loss.reconstruction is ssim"),
         (

@@ -146,7 +146,7 @@ def test_a_sweep_over_a_number_is_one_program_whose_members_are_as_trained_alone
 
 
 def test_a_coefficient_that_is_not_declared_is_refused(vectors):
-    with pytest.raises(InputError, match=r"coefficients.m is 2.0, .*declared are: learning_rate, auxiliary, k"):
+    with pytest.raises(InputError, match=r"coefficients.m is 2.0, and .*; declared are: learning_rate, auxiliary, k"):
         fit(sparse(f"{__name__}:Kept", {"k": 1, "m": 2}), dataset=vectors, progress=False)
 
 
@@ -157,7 +157,7 @@ def test_a_number_is_finite(value):
 
 
 def test_a_model_of_the_library_has_no_other_coefficients():
-    with pytest.raises(InputError, match=r"coefficients.k is 1.0, but nothing declares it"):
+    with pytest.raises(InputError, match=r"coefficients.k is 1.0, and model.kind plain.* declares no k"):
         Config(coefficients={"k": 1})
 
 

@@ -272,8 +272,8 @@ def test_members_that_do_not_fit_in_memory_are_trained_in_parts(noisy, alone, tm
         ({"l1": [1], "coefficients.l1": [2]}, "coefficients.l1 is swept over twice"),
         ({"l1": [-1]}, "coefficients.l1 is -1; it must be"),
         ({"noise": [0.1]}, "no field .noise. in the configuration; its coefficients are learning_rate, l1"),
-        ({"devices.count": [1, 2]}, "devices.count cannot be swept; start one sweep for each"),
-        ({"data.name": ["mnist"]}, "one sweep for each of its values"),
+        ({"devices.count": [1, 2]}, "cannot be swept: sweep a field that changes the result"),
+        ({"data.name": ["mnist"]}, "one sweep for each dataset"),
     ],
 )
 def test_what_cannot_be_swept_is_refused(axes, message):

@@ -306,7 +306,7 @@ def test_a_save_that_fails_since_another_process_is_gone_says_so(tmp_path, monke
     def failing():
         raise ValueError("Timeout waiting at barrier: UNAVAILABLE: Failed to send RPC to coordination service")
 
-    monkeypatch.setattr(checkpoint, "_saver", failing)
+    monkeypatch.setattr(checkpoint, "_begin", lambda *_: failing)
     for processes, kind in ((2, PeerLost), (1, AejaxError)):
         monkeypatch.setattr(jax, "process_count", lambda processes=processes: processes)
         checkpoints = Checkpoints(tmp_path / str(processes))

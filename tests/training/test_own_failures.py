@@ -18,10 +18,10 @@ class M(aejax.Autoencoder):
 FAILS = {
     "__init__(self, *given): helper()": r"line 5 in __init__, line 3 in helper: ZeroDivisionError",
     "__init__(self, *given): self.mine = 1": (
-        r"line 5 in __init__: .*'encoder': first call super\(\)\.__init__\(config"
+        r"line 5 in __init__: AttributeError: encoder is missing: __init__ must first call super\(\)\.__init__\(config"
     ),
     "__init__(self, config, shape, rngs): super().__init__(config, shape)": (
-        r"line 5 in __init__: TypeError: .*'rngs': first call super\(\)\.__init__\(config, image_shape, rngs\)"
+        r"line 5 in __init__: TypeError: .*'rngs': call super\(\)\.__init__\(config, image_shape, rngs\)"
     ),
     "__init__(self, *given): super().__init__(*given); self.mask = jnp.ones(3)": (
         r"\(line 5\): the attribute mask of M is an array; write self\.mask = aejax\.frozen"
