@@ -277,10 +277,10 @@ class _Owner(_Mirror):
     def remove(self) -> None:
         """Remove the local folder, unless it may have a state that the bucket does not have."""
         self._closing.set()
-        if self._lease is not None:  # the folder could not be opened
-            with contextlib.suppress(StoreError):
-                self._lease.release()
         if not self._state.exists():
+            if self._lease is not None:  # the folder could not be opened
+                with contextlib.suppress(StoreError):
+                    self._lease.release()
             super().remove()
         self._locked.close()
 

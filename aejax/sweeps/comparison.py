@@ -204,6 +204,7 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
     values, numbers = axes[along], all(map(is_finite, axes[along]))
     paired, joined = len(values) == 2 and along != SEED, numbers and along != SEED
     places = values if numbers else list(range(len(values)))
+    place_of = dict(zip(map(text_of, values), places, strict=True))  # as a key, True would equal 1
     many = len(values) > len(drawing.PALETTE)
     colours = drawing.shades(len(values)) if numbers or many else drawing.PALETTE
     series: dict[str, list[Mapping[str, Any]]] = {}
@@ -227,7 +228,7 @@ def figure(found: Mapping[str, Any], config: Config, unit: str | None = None) ->
         if not members:  # all diverged
             continue
         heights_of = [[row[group].get(name, np.nan) for group, name in labels] for row in members]
-        points = np.column_stack([[places[values.index(row[along])] for row in members], heights_of])
+        points = np.column_stack([[place_of[text_of(row[along])] for row in members], heights_of])
         means, markers = [], itertools.cycle(_MARKERS if len(series) == 1 else mark)
         for place, colour, marker in zip(places, colours, markers, strict=False):
             each = points[points[:, 0] == place]

@@ -132,6 +132,22 @@ def test_a_run_that_was_killed_finds_its_folder_unless_another_run_wrote(gcs, mo
     os.rmdir(f"{here}/other")
 
 
+def test_a_failed_upload_at_the_start_keeps_what_a_kill_left(gcs, monkeypatch):
+    with opened(PLACE) as folder:
+        checkpoint(folder, 1)
+    killed(gcs, lambda folder, _: checkpoint(folder, 2))
+
+    def fail(*_):
+        raise StoreError("its quota is used up")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mirror._Mirror, "_upload", fail)
+        with pytest.raises(StoreError, match="quota"), opened(PLACE):
+            pass
+    with opened(PLACE) as folder:
+        assert (folder / "checkpoints/2/manifest.json").exists()
+
+
 def test_a_kill_during_the_download_leaves_no_folder_that_looks_whole(gcs, monkeypatch):
     with opened(PLACE) as folder:
         checkpoint(folder, 1)

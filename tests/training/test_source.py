@@ -12,6 +12,8 @@ import pytest
 
 from aejax import Dataset, InputError, Interrupted, fit, load, sweep
 from aejax.training import Batch, build_steps
+from aejax.training.source import Source
+from aejax.training.step import TrainState
 from runs import compiled_steps, rewrite, same, spoiled, traced
 
 OWN = Path(__file__).parents[1] / "own"
@@ -340,3 +342,8 @@ def test_without_frozen_parts_nothing_is_split(small):
     assert plain == started and hash(plain) == hash(started)
     assert plain != build_steps(config.replace({"training.frozen": ["encoder"]}), dataset.image_shape)
     assert jax.tree.structure(plain.init()) == jax.tree.structure(started.init())
+
+
+def test_arrays_in_a_tuple_have_names_of_their_own():
+    state = TrainState(jnp.int32(0), {"bias": jnp.zeros(2)}, (), {"statistics": (jnp.zeros(2), jnp.ones(3))})
+    assert set(Source.of(state).arrays) == {"bias", "statistics.0", "statistics.1"}
